@@ -1,0 +1,13 @@
+//! Compiles the protocol definitions without protoc.
+
+const FILES: [&str; 3] =
+    ["proto/quorate/v1/quorate.proto", "proto/quorate/internal/log.proto", "proto/quorate/internal/peer.proto"];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    let descriptors = protox::compile(FILES, ["proto"])?;
+    let out = std::path::PathBuf::from(std::env::var("OUT_DIR")?);
+    std::fs::write(out.join("descriptors.bin"), prost::Message::encode_to_vec(&descriptors))?;
+    tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,19 @@
+//! Quorate: a strongly consistent message queue and key-value store on its own Raft.
+//!
+//! The path of a request has eight verbs: received, routed, proposed, appended, replicated, committed, applied, answered.
+//! Each room below owns some of them; imports point down this list.
+
+pub mod api;
+pub mod cli;
+pub mod client;
+pub mod cluster;
+pub mod config;
+pub mod ids;
+pub mod node;
+pub mod proto;
+pub mod raft;
+pub mod replica;
+pub mod state_machine;
+pub mod storage;
+pub mod telemetry;
+pub mod transport;

@@ -1,0 +1,44 @@
+//! What a replica wants done. Plain data, comparable and printable: same inputs, same effects.
+
+use super::{Entry, Event, HardState, Message};
+use crate::ids::{Index, NodeId, Ticket};
+
+/// One wish of the Raft core, to be carried out in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Make this durable, then call `on_persisted` with its ticket.
+    Persist(Write),
+    /// Send a message, but not before the write named `after` is durable.
+    Send {
+        /// The receiver.
+        to: NodeId,
+        /// The message.
+        message: Message,
+        /// The write that the message relies on; `Ticket(0)`: none.
+        after: Ticket,
+    },
+    /// Read these entries back, then call `on_entries_read` for the peer.
+    ReadEntries {
+        /// The follower that needs them.
+        peer: NodeId,
+        /// The first one.
+        from: Index,
+        /// The last one. Fewer may be returned, at least one.
+        to: Index,
+        /// Stop after about this many bytes.
+        bytes_max: u64,
+    },
+    /// Something to tell.
+    Tell(Event),
+}
+
+/// Something to make durable. Replaces the log from the index of the first entry on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    /// Its name.
+    pub ticket: Ticket,
+    /// Present when it changed.
+    pub hard_state: Option<HardState>,
+    /// In order, without gaps. Entries that the log has at or above the first one's index are gone with it.
+    pub entries: Vec<Entry>,
+}

@@ -1,0 +1,212 @@
+//! What can happen to a replica, what it wants done, and what it answers. All of it plain data.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::ids::{Contact, EntryId, Index, NodeId, Term, Ticket, Timestamp};
+use crate::raft::{self, ChangeRefused, Configuration, Entry, MembershipChange, Message, RoleName};
+use crate::state_machine::{Operation, Outcome, SessionRequest};
+
+/// Names a request of a client on this node, as long as the process lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RequestId(pub u64);
+
+/// Names a read of log entries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReadId(pub u64);
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Time went on.
+    Tick,
+    /// A peer's message arrived.
+    Message {
+        /// The sender.
+        from: NodeId,
+        /// What it sent.
+        message: Message,
+    },
+    /// Every write up to this ticket is durable.
+    Persisted(Ticket),
+    /// Entries that the replica asked for.
+    EntriesRead {
+        /// Which read this completes.
+        read: ReadId,
+        /// From the first index asked for on, without gaps; at least one.
+        entries: Vec<Entry>,
+    },
+    /// The connection to a peer broke.
+    Unreachable(NodeId),
+    /// A client wants operations executed.
+    Execute {
+        /// Its name in the answer.
+        request: RequestId,
+        /// What the client asks for.
+        execute: Execute,
+    },
+    /// Somebody wants the membership changed.
+    ChangeMembership {
+        /// Its name in the answer.
+        request: RequestId,
+        /// The change.
+        change: MembershipChange,
+    },
+    /// The client no longer waits.
+    Forget(RequestId),
+}
+
+/// A client's request, checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Execute {
+    /// Its place in the client's session, if it has one.
+    pub session: Option<SessionRequest>,
+    /// What to do: at least one.
+    pub operations: Vec<Operation>,
+    /// How long a lone `Dequeue` may wait for a message; zero for everything else.
+    pub wait: Duration,
+}
+
+/// Something to do, in order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Make this durable, then report `Persisted`.
+    Persist(raft::Write),
+    /// Send this to a peer now: what it relies on is durable.
+    Send {
+        /// The receiver.
+        to: NodeId,
+        /// The message.
+        message: Message,
+    },
+    /// Read entries of the log, then report `EntriesRead`.
+    ReadEntries {
+        /// Its name in the report.
+        read: ReadId,
+        /// The first index.
+        from: Index,
+        /// The last index. Fewer may be returned, at least one.
+        to: Index,
+        /// Stop after about this many bytes.
+        bytes_max: u64,
+    },
+    /// Tell whoever waits what became of a request.
+    Answer {
+        /// Which request.
+        request: RequestId,
+        /// What became of it.
+        answer: Result<Answer, Refusal>,
+    },
+    /// A join entry brought a member's first address.
+    Introduce(Contact),
+    /// Something to tell on the terminal.
+    Tell(Told),
+}
+
+/// What a replica tells of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// From the protocol.
+    Raft(raft::Event),
+    /// Entries were applied to the state machine.
+    Applied {
+        /// The first one.
+        first: Index,
+        /// The last one.
+        last: Index,
+    },
+    /// A request was answered.
+    Answered {
+        /// The entry that decided it.
+        index: Index,
+        /// How many operations it had.
+        operations: usize,
+        /// The first outcome was returned again.
+        replayed: bool,
+    },
+    /// A request was refused because another node leads.
+    Redirected {
+        /// The leader, if known.
+        leader: Option<NodeId>,
+    },
+}
+
+/// A good answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The operations were executed.
+    Executed(Executed),
+    /// The membership was changed, and the change is committed.
+    MembershipChanged {
+        /// The index of the entry that ended the change.
+        index: Index,
+    },
+}
+
+/// What an executed request brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Executed {
+    /// The entry that decided it: the first one, when the request is a retry.
+    pub index: Index,
+    /// The request had been executed before.
+    pub replayed: bool,
+    /// One for each operation.
+    pub outcomes: Vec<Outcome>,
+    /// The entries (command payloads, as in the log) that hold the bodies which the outcomes refer to, by index.
+    pub bodies: Vec<(Index, Bytes)>,
+}
+
+/// Why a request was not executed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Another node leads, or none does. Nothing was proposed.
+    NotLeader {
+        /// The leader, if known.
+        leader: Option<NodeId>,
+        /// The term of this node.
+        term: Term,
+    },
+    /// Leadership was lost after the request was proposed: it may or may not be executed.
+    OutcomeUnknown {
+        /// Where it was proposed.
+        at: EntryId,
+        /// The request has a session, so that a retry is exact.
+        retry_is_exact: bool,
+    },
+    /// Too much is being worked on. Nothing was proposed.
+    Overloaded,
+    /// The state machine said no; this outcome is final.
+    Refused(crate::state_machine::Refusal),
+    /// The membership change was refused.
+    Change(ChangeRefused),
+    /// The replica stands still because safety is in doubt.
+    Quarantined,
+}
+
+/// The condition of a replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The part it plays.
+    pub role: RoleName,
+    /// Its term.
+    pub term: Term,
+    /// The leader it knows.
+    pub leader: Option<NodeId>,
+    /// The commit index.
+    pub commit: Index,
+    /// The last applied index.
+    pub applied: Index,
+    /// The last entry of its log.
+    pub last: EntryId,
+    /// The last entry that is durable on this node.
+    pub durable: Index,
+    /// The membership in force.
+    pub configuration: Configuration,
+    /// The index of the configuration that left this node out, if one did.
+    pub removed: Option<Index>,
+    /// Why the replica stands still, if it does.
+    pub quarantined: Option<String>,
+    /// The last timestamp in its log.
+    pub timestamp: Timestamp,
+}

@@ -1,0 +1,183 @@
+//! What a log entry asks of the state machine, and what became of it.
+//!
+//! The log carries `quorate.internal.Command`; this file is the only one of the pure rooms that knows its encoding.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::ids::{Index, Sequence, SessionId, Timestamp};
+
+/// The name of a queue: 1 to 255 bytes of letters, digits, `.`, `_`, `-`, `:` and `/`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct QueueName(String);
+
+impl fmt::Display for QueueName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What a log entry asks for. Its operations take effect together, or not at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// The place in the client's session, if the client has one.
+    pub session: Option<SessionRequest>,
+    /// The leader's clock.
+    pub timestamp: Timestamp,
+    /// What to do.
+    pub operations: Vec<Operation>,
+    /// The leader's own entry: end what is due at `timestamp`. Has no operations.
+    pub expiry: bool,
+}
+
+/// Where a request stands in its session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SessionRequest {
+    /// The session.
+    pub id: SessionId,
+    /// The number of the request.
+    pub sequence: Sequence,
+    /// Outcomes below this one are forgotten.
+    pub lowest_pending: Sequence,
+}
+
+/// One client verb with its arguments.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// Opens a session. Alone in its command, which has no session.
+    OpenSession,
+    /// Closes the session of the command. Alone in its command.
+    CloseSession,
+    /// Appends a message to a queue, which is made if it does not exist.
+    Enqueue {
+        /// The queue.
+        queue: QueueName,
+        /// What to append.
+        body: Body,
+    },
+    /// Takes the oldest message out of a queue.
+    Dequeue {
+        /// The queue.
+        queue: QueueName,
+        /// If there is none, decide nothing: the leader asks again when there is one.
+        wait: bool,
+    },
+    /// Shows the oldest messages of a queue.
+    Peek {
+        /// The queue.
+        queue: QueueName,
+        /// How many at most.
+        limit: u32,
+    },
+    /// Names queues in order.
+    ListQueues {
+        /// Names after this one only.
+        after: Option<QueueName>,
+        /// How many at most.
+        limit: u32,
+    },
+}
+
+/// The body of a message, as its producer gave it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// Text.
+    Text(String),
+    /// Anything.
+    Data(Bytes),
+}
+
+/// Where a message's body is: the operation number `item` of the command at `index`. Also the name of the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MessageId {
+    /// The log entry that brought it.
+    pub index: Index,
+    /// Which of the entry's operations.
+    pub item: u32,
+}
+
+/// What became of one operation. Messages are named, not carried.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The session is open.
+    SessionOpened {
+        /// Its name.
+        id: SessionId,
+        /// It ends when it has not been used for this long.
+        time_to_live: Duration,
+    },
+    /// The session is closed.
+    SessionClosed,
+    /// The message is in its queue.
+    Enqueued(MessageId),
+    /// The message that was taken; none: the queue was empty.
+    Dequeued(Option<MessageId>),
+    /// The oldest messages.
+    Peeked(Vec<MessageId>),
+    /// Queues in the order of their names.
+    Queues {
+        /// As many as were asked for.
+        queues: Vec<QueueInfo>,
+        /// There are more.
+        more: bool,
+    },
+}
+
+/// A queue and what is in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueInfo {
+    /// Its name.
+    pub name: QueueName,
+    /// Messages that wait.
+    pub messages: u64,
+    /// Their bodies together, in bytes.
+    pub bytes: u64,
+}
+
+/// Why the state machine says no. Final: a retry gets the same.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The queue holds as much as it may.
+    #[error("queue '{queue}' is full: it holds {messages} messages of {messages_max}")]
+    QueueFull {
+        /// The queue.
+        queue: QueueName,
+        /// What it holds.
+        messages: u64,
+        /// What it may hold.
+        messages_max: u64,
+    },
+    /// There are as many queues as there may be.
+    #[error("there are {queues_max} queues, and no more are allowed")]
+    TooManyQueues {
+        /// What is allowed.
+        queues_max: u64,
+    },
+    /// There are as many sessions as there may be.
+    #[error("there are {sessions_max} sessions, and no more are allowed")]
+    TooManySessions {
+        /// What is allowed.
+        sessions_max: u64,
+    },
+    /// The session does not exist any more, or never did.
+    #[error("session {0} has expired")]
+    SessionExpired(SessionId),
+    /// The outcome of this request was forgotten because the client said it no longer waits for it.
+    #[error("request {sequence} of session {session} is below the lowest that the client waits for")]
+    SequenceForgotten {
+        /// The session.
+        session: SessionId,
+        /// The request.
+        sequence: Sequence,
+    },
+    /// The session keeps as many outcomes as it may: the client must raise `lowest_pending`.
+    #[error("session {session} has {outcomes_max} outcomes that its client still waits for, and no more are kept")]
+    TooManyOutcomes {
+        /// The session.
+        session: SessionId,
+        /// What is kept.
+        outcomes_max: u64,
+    },
+}
