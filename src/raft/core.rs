@@ -250,6 +250,11 @@ impl Raft {
         }
     }
 
+    /// True when this member leads its term.
+    pub fn is_leader(&self) -> bool {
+        matches!(self.role, Role::Leader(_))
+    }
+
     /// The leader of the term, if known.
     pub fn leader(&self) -> Option<NodeId> {
         match &self.role {
@@ -413,8 +418,8 @@ impl Raft {
         self.unfinished.front().is_some_and(|oldest| now - oldest.since > self.options.disk_stall_max)
     }
 
-    /// Safety is in doubt because of what a peer sent: stand still, loudly.
-    pub(super) fn quarantine(&mut self, why: String) {
+    /// Safety is in doubt because of something that came from outside: stand still, loudly.
+    pub fn quarantine(&mut self, why: String) {
         self.tell(Event::Quarantined { why: why.clone() });
         self.role = Role::Follower(Follower::default());
         self.quarantined = Some(why);
