@@ -117,9 +117,9 @@ impl Replica {
         self.wake_due(now);
         self.expire_sessions(now, wall);
         loop {
+            self.mind_leadership();
             self.propose(now, wall);
             self.take_raft_effects();
-            self.mind_leadership();
             self.apply(now);
             if self.batch.is_empty() {
                 return std::mem::take(&mut self.effects);
@@ -197,8 +197,11 @@ impl Replica {
         if self.raft.quarantined().is_some() {
             return Some(Refusal::Quarantined);
         }
-        let is_leader = self.leads_term.is_some_and(|term| term == self.raft.term()) && self.raft.is_leader();
-        (!is_leader).then(|| Refusal::NotLeader { leader: self.raft.leader(), term: self.raft.term() })
+        (!self.raft.is_leader()).then(|| self.not_leader())
+    }
+
+    fn not_leader(&self) -> Refusal {
+        Refusal::NotLeader { leader: self.raft.leader(), term: self.raft.term() }
     }
 
     fn change_membership(&mut self, now: Time, request: RequestId, change: MembershipChange) {
@@ -230,7 +233,7 @@ impl Replica {
         match self.raft.propose(now, commands) {
             Ok(first) => self.pending.insert(first, batch),
             Err(raft::NotLeader) => {
-                let refusal = Refusal::NotLeader { leader: self.raft.leader(), term: self.raft.term() };
+                let refusal = self.not_leader();
                 for proposal in batch {
                     self.answer(proposal.request, Err(refusal.clone()));
                 }
@@ -323,7 +326,7 @@ impl Replica {
         if let Some((request, at)) = self.change.take() {
             self.answer(request, Err(Refusal::OutcomeUnknown { at, retry_is_exact: true }));
         }
-        let refusal = Refusal::NotLeader { leader: self.raft.leader(), term: self.raft.term() };
+        let refusal = self.not_leader();
         for parked in self.waiting.drain() {
             self.answer(parked.request, Err(refusal.clone()));
         }
