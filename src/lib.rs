@@ -12,6 +12,7 @@ pub mod ids;
 pub mod node;
 pub mod proto;
 pub mod raft;
+pub mod reasons;
 pub mod replica;
 pub mod state_machine;
 pub mod storage;
