@@ -15,6 +15,7 @@ pub mod ids;
 pub mod node;
 pub mod proto;
 pub mod raft;
+pub mod reasons;
 pub mod replica;
 pub mod state_machine;
 pub mod storage;
