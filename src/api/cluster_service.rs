@@ -45,8 +45,7 @@ impl ClusterService {
         let applicant = members::applicant(request.member.unwrap_or_default()).map_err(|why| errors::unacceptable(&why))?;
         let learner = self.admit(&applicant, &leader).await.map_err(|why| errors::unacceptable(&why))?;
         match learner {
-            // A member that applies again may have other addresses by now.
-            None => self.context.book.merge([applicant]),
+            None => self.welcome_again(applicant, &leader).await?,
             Some(learner) => {
                 let learner = Learner { stay: request.stay_learner, ..learner };
                 self.change(MembershipChange::AddLearner { contact: applicant, learner }).await?;
@@ -57,14 +56,24 @@ impl ClusterService {
 
     /// How the applicant comes in; none: it is in already.
     async fn admit(&self, applicant: &Contact, leader: &replica::Status) -> Result<Option<Learner>, Unacceptable> {
-        match members::admit(applicant, &leader.configuration, &self.context.book)? {
+        match members::admit(applicant, &leader.membership, &self.context.book)? {
             Admission::AlreadyMember => Ok(None),
             Admission::Newcomer => Ok(Some(Learner::default())),
             Admission::NameHeldBy(holders) => match self.first_alive(&holders).await {
                 Some(by) => Err(Unacceptable::NameTaken { name: applicant.name.clone(), by }),
-                None => Ok(Some(members::replacing(&holders, &leader.configuration))),
+                None => Ok(Some(members::replacing(&holders, &leader.membership.configuration))),
             },
         }
+    }
+
+    /// A member applies: its first answer was lost. It may have other addresses by now.
+    async fn welcome_again(&self, applicant: Contact, leader: &replica::Status) -> Result<(), Rejection> {
+        if leader.membership.index > leader.commit {
+            // The entry that brought it in could still be lost, and it would wait for ever for a leader that knows it.
+            return Err(errors::refusal(Refusal::Change(ChangeRefused::InProgress), &self.context));
+        }
+        let merged = self.context.book.merge_in_background(vec![applicant]).await;
+        merged.map(|_| ()).map_err(|error| errors::internal(error.to_string()))
     }
 
     /// One of `nodes` that answers.
@@ -92,7 +101,7 @@ impl ClusterService {
 
     fn find(&self, member: &str) -> Result<NodeId, Rejection> {
         let (_, leader) = route_to_leader(&self.context, SHARD_0.0)?;
-        members::find(member, &leader.configuration, &self.context.book).map_err(|why| errors::unacceptable(&why))
+        members::find(member, &leader.membership.configuration, &self.context.book).map_err(|why| errors::unacceptable(&why))
     }
 
     /// Has the change made and waits until it is committed.

@@ -156,6 +156,7 @@ fn change_refused(refusal: &ChangeRefused, context: &Context) -> Rejection {
         ChangeRefused::NotLeader => no_leader(context.term(), context),
         ChangeRefused::InProgress => failed(reasons::CHANGE_IN_PROGRESS).retry_after(SOON),
         ChangeRefused::WouldLoseQuorum { .. } | ChangeRefused::LastVoter => failed(reasons::WOULD_LOSE_QUORUM),
+        ChangeRefused::WasRemoved(node) => failed(reasons::MEMBER_REMOVED).with(reasons::MEMBER, node),
         ChangeRefused::LearnerNotReady { learner, .. } => {
             failed(reasons::LEARNER_NOT_READY).with(reasons::MEMBER, learner).retry_after(SOON)
         }

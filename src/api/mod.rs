@@ -88,7 +88,7 @@ impl Context {
     }
 
     fn configuration(&self) -> Configuration {
-        self.handle.status(SHARD_0).map(|status| status.configuration).unwrap_or_default()
+        self.handle.status(SHARD_0).map(|status| status.membership.configuration.clone()).unwrap_or_default()
     }
 
     fn term(&self) -> Term {

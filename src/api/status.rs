@@ -42,7 +42,7 @@ pub async fn of_peer(context: &Context, node: NodeId) -> v1::NodeStatus {
 }
 
 fn role(node: NodeId, status: &Status) -> v1::Role {
-    let configuration = &status.configuration;
+    let configuration = &status.membership.configuration;
     if status.removed.is_some() || !configuration.is_member(node) {
         return v1::Role::Outsider;
     }

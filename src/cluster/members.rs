@@ -1,18 +1,20 @@
 //! Who may come in, and who is meant: decided from the membership in force and the address book.
 //!
 //! ```text
-//!   applicant            has been a member and is none      is a member        nobody has its name    its name is held
-//!   admit() answers      Unacceptable::Removed              AlreadyMember      Newcomer               NameHeldBy: does one of
-//!                                                                                                     them live? then NameTaken,
-//!                                                                                                     otherwise it is replaced
+//!   the applicant was removed        Unacceptable::Removed
+//!                 is a member        AlreadyMember
+//!   its name is   nobody's           Newcomer
+//!                 a member's         NameHeldBy: if that one lives, NameTaken; otherwise the applicant replaces it
 //! ```
 
 use crate::ids::{Contact, NodeId};
 use crate::proto::v1;
 use crate::raft::{Configuration, Learner};
+use crate::replica::Membership;
+use crate::transport::is_address;
 
-/// The longest name of a node, in bytes: that of a DNS label.
-pub const NAME_BYTES_MAX: usize = 63;
+/// The longest name of a node, in bytes: that of a DNS name.
+pub const NAME_BYTES_MAX: usize = 253;
 
 /// Why a member cannot come in, or is not found. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,12 +82,12 @@ pub fn applicant(member: v1::Member) -> Result<Contact, Unacceptable> {
 ///
 /// # Errors
 /// The node was removed before.
-pub fn admit(applicant: &Contact, configuration: &Configuration, names: &impl Names) -> Result<Admission, Unacceptable> {
+pub fn admit(applicant: &Contact, membership: &Membership, names: &impl Names) -> Result<Admission, Unacceptable> {
+    let configuration = &membership.configuration;
     if configuration.is_member(applicant.node) {
         return Ok(Admission::AlreadyMember);
     }
-    // Contacts come in with committed join entries and are kept: one who is no member any more was removed.
-    if names.contact(applicant.node).is_some() {
+    if membership.removed.contains_key(&applicant.node) {
         return Err(Unacceptable::Removed(applicant.node));
     }
     let holders: Vec<NodeId> = named(&applicant.name, configuration, names).collect();
@@ -162,12 +164,7 @@ fn check_name(name: &str) -> Result<(), String> {
 }
 
 fn check_address(address: &str) -> Result<(), String> {
-    let well_formed = address.len() <= 300
-        && address.rsplit_once(':').is_some_and(|(host, port)| {
-            let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b':' | b'[' | b']');
-            !host.is_empty() && host.bytes().all(plain) && port.parse::<u16>().is_ok_and(|port| port > 0)
-        });
-    if well_formed { Ok(()) } else { Err(format!("{address:?} is no address: HOST:PORT is needed")) }
+    if is_address(address) { Ok(()) } else { Err(format!("{address:?} is no address: HOST:PORT is needed")) }
 }
 
 #[cfg(test)]
@@ -175,6 +172,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::ids::Index;
     use crate::raft::CommitQuorum;
 
     impl Names for BTreeMap<NodeId, Contact> {
@@ -192,6 +190,10 @@ mod tests {
         contacts.iter().map(|(node, name)| (NodeId(*node), contact(*node, name))).collect()
     }
 
+    fn membership(configuration: Configuration) -> Membership {
+        Membership { configuration, index: Index(1), removed: BTreeMap::new() }
+    }
+
     fn of_voters(voters: &[u64]) -> Configuration {
         let mut configuration = Configuration::of_one(NodeId(voters[0]), CommitQuorum::Majority);
         configuration.voters.extend(voters.iter().copied().map(NodeId));
@@ -201,19 +203,20 @@ mod tests {
     #[test]
     fn a_newcomer_with_a_free_name_comes_in() {
         let (configuration, book) = (of_voters(&[1, 2]), book(&[(1, "a"), (2, "b")]));
-        assert_eq!(admit(&contact(3, "c"), &configuration, &book), Ok(Admission::Newcomer));
+        assert_eq!(admit(&contact(3, "c"), &membership(configuration), &book), Ok(Admission::Newcomer));
     }
 
     #[test]
     fn applying_twice_changes_nothing() {
         let (configuration, book) = (of_voters(&[1, 2]), book(&[(1, "a"), (2, "b")]));
-        assert_eq!(admit(&contact(2, "b"), &configuration, &book), Ok(Admission::AlreadyMember));
+        assert_eq!(admit(&contact(2, "b"), &membership(configuration), &book), Ok(Admission::AlreadyMember));
     }
 
     #[test]
     fn one_who_was_removed_does_not_come_back() {
-        let (configuration, book) = (of_voters(&[1]), book(&[(1, "a"), (2, "b")]));
-        assert_eq!(admit(&contact(2, "b"), &configuration, &book), Err(Unacceptable::Removed(NodeId(2))));
+        let book = book(&[(1, "a"), (2, "b")]);
+        let membership = Membership { removed: BTreeMap::from([(NodeId(2), Index(9))]), ..membership(of_voters(&[1])) };
+        assert_eq!(admit(&contact(2, "b"), &membership, &book), Err(Unacceptable::Removed(NodeId(2))));
     }
 
     #[test]
@@ -221,7 +224,7 @@ mod tests {
         let mut configuration = of_voters(&[1, 2]);
         configuration.learners.insert(NodeId(3), Learner { stay: false, replaces: Some(NodeId(2)) });
         let book = book(&[(1, "a"), (2, "b"), (3, "b")]);
-        let admission = admit(&contact(4, "b"), &configuration, &book).unwrap();
+        let admission = admit(&contact(4, "b"), &membership(configuration.clone()), &book).unwrap();
         let Admission::NameHeldBy(holders) = admission else { panic!("the name is held: {admission:?}") };
         assert_eq!(replacing(&holders, &configuration).replaces, Some(NodeId(2)));
     }
@@ -229,7 +232,7 @@ mod tests {
     #[test]
     fn a_removed_member_frees_its_name() {
         let (configuration, book) = (of_voters(&[1]), book(&[(1, "a"), (2, "b")]));
-        assert_eq!(admit(&contact(3, "b"), &configuration, &book), Ok(Admission::Newcomer));
+        assert_eq!(admit(&contact(3, "b"), &membership(configuration), &book), Ok(Admission::Newcomer));
     }
 
     #[test]

@@ -1,11 +1,11 @@
-//! The one loop that owns this node's replicas: wait, drain all that waits, step, carry out the effects in order.
+//! The one loop that owns this node's replicas: wait, drain all that waits, turn, carry out the effects in order.
 //!
 //! ```text
-//!    clients (Inbox) ---\                                   /--> Persist      storage::Writer ... Durable
-//!    peers (Inbound) ----+--> Replica::step, flush ----------+--> Send         Transport
-//!    disk (Completion) --/    (pure)                         +--> ReadEntries  a blocking task ... Read
-//!    deadline (Tick) ---/                                    +--> Answer       the waiting client
-//!                                                            \--> Introduce, Tell
+//!    clients (Inbox) ----\                            /--> Persist      storage::Writer ... Durable
+//!    peers (Inbound) -----+--> events --> Replica::turn +--> Send         Transport
+//!    disk (Completion) ---+               (pure)        +--> ReadEntries  a blocking task ... Read
+//!    deadline ------------/                            +--> Answer       the waiting client
+//!                                                      \--> Introduce, Tell
 //! ```
 //!
 //! Batching comes from draining: what came in together is proposed, written and sent together.
@@ -19,9 +19,9 @@ use tokio::sync::{mpsc, watch};
 use super::clock::Clock;
 use super::handle::{AnswerSlot, Asked, Inbox, Input, Published};
 use super::{Error, Phase};
-use crate::ids::{ClusterId, NodeId, SHARD_0, ShardId, Ticket, Time};
+use crate::ids::{ClusterId, NodeId, ShardId, Ticket, Time};
 use crate::raft::Entry;
-use crate::replica::{Effect, Event, ReadId, Refusal, Replica, RequestId};
+use crate::replica::{Effect, Event, ReadId, Replica, RequestId};
 use crate::storage::{self, Reader, Writer};
 use crate::telemetry;
 use crate::transport::{AddressBook, Inbound, Transport};
@@ -73,10 +73,10 @@ pub struct EventLoop {
     pub transport: Transport,
     /// Everybody's addresses.
     pub book: AddressBook,
-    /// Requests that may be in hand at a time; more are refused as [`Refusal::Overloaded`].
-    pub requests_max: usize,
-    /// Who waits for an answer.
+    /// Who waits for an answer: as many as the replicas have requests in hand, and they refuse what is too much.
     pub waiting: BTreeMap<RequestId, (ShardId, AnswerSlot)>,
+    /// What has happened to each replica since its last turn.
+    pub events: BTreeMap<ShardId, Vec<Event>>,
 }
 
 /// One thing that has come in.
@@ -102,8 +102,7 @@ impl EventLoop {
                 arrival => self.take(arrival)?,
             }
             self.drain()?;
-            self.tick();
-            self.carry_out_effects();
+            self.turn();
             self.publish();
         }
         self.stop().await
@@ -162,21 +161,17 @@ impl EventLoop {
         if answer.is_closed() {
             return;
         }
-        if self.waiting.len() >= self.requests_max {
-            let _ = answer.send(Err(Refusal::Overloaded));
-            return;
-        }
         self.waiting.insert(request, (shard, answer));
         let event = match what {
             Asked::Execute(execute) => Event::Execute { request, execute },
             Asked::ChangeMembership(change) => Event::ChangeMembership { request, change },
         };
-        self.step(shard, event);
+        self.on_event(shard, event);
     }
 
     fn on_forgotten(&mut self, request: RequestId) {
         if let Some((shard, _)) = self.waiting.remove(&request) {
-            self.step(shard, Event::Forget(request));
+            self.on_event(shard, Event::Forget(request));
         }
     }
 
@@ -184,43 +179,36 @@ impl EventLoop {
         match completion {
             Completion::Durable(written) => {
                 for (shard, ticket) in written {
-                    self.step(shard, Event::Persisted(ticket));
+                    self.on_event(shard, Event::Persisted(ticket));
                 }
             }
-            Completion::Read(shard, read, entries) => self.step(shard, Event::EntriesRead { read, entries }),
+            Completion::Read(shard, read, entries) => self.on_event(shard, Event::EntriesRead { read, entries }),
             Completion::Failed(error) => return Err(error.into()),
         }
         Ok(())
     }
 
-    /// Has a replica deal with an event. A shard that this node has no replica of can only be a peer's mistake.
-    fn step(&mut self, shard: ShardId, event: Event) {
-        match self.replicas.get_mut(&shard) {
-            Some(replica) => replica.step(self.clock.now(), self.clock.wall(), event),
-            None => tracing::debug!(%shard, "something came for a shard that is not on this node"),
+    /// Keeps an event for the replica's next turn. A shard that this node has no replica of can only be a peer's mistake.
+    fn on_event(&mut self, shard: ShardId, event: Event) {
+        if self.replicas.contains_key(&shard) {
+            self.events.entry(shard).or_default().push(event);
+        } else {
+            tracing::debug!(%shard, "something came for a shard that is not on this node");
         }
     }
 
-    /// Lets time pass where it is due, and has proposed what came in together.
-    fn tick(&mut self) {
+    /// Lets every replica deal with what has happened to it, the passing of time included.
+    fn turn(&mut self) {
         let (now, wall) = (self.clock.now(), self.clock.wall());
-        for replica in self.replicas.values_mut() {
-            if replica.next_deadline() <= now {
-                replica.step(now, wall, Event::Tick);
-            }
-            replica.flush(now, wall);
+        let mut effects = Vec::new();
+        for (shard, replica) in &mut self.replicas {
+            let events = self.events.remove(shard).unwrap_or_default();
+            effects.extend(replica.turn(now, wall, events).into_iter().map(|effect| (*shard, effect)));
+        }
+        for (shard, effect) in effects {
+            self.carry_out(shard, effect);
         }
         self.inbox.turns.fetch_add(1, Ordering::Relaxed);
-    }
-
-    fn carry_out_effects(&mut self) {
-        let effects: Vec<(ShardId, Vec<Effect>)> =
-            self.replicas.iter_mut().map(|(shard, replica)| (*shard, replica.take_effects())).collect();
-        for (shard, effects) in effects {
-            for effect in effects {
-                self.carry_out(shard, effect);
-            }
-        }
     }
 
     fn carry_out(&mut self, shard: ShardId, effect: Effect) {
@@ -267,7 +255,7 @@ impl EventLoop {
         let replicas: BTreeMap<_, _> = self.replicas.iter().map(|(shard, replica)| (*shard, replica.status())).collect();
         let published = Published { replicas, cluster: Some(self.cluster) };
         let members = |published: &Published| -> BTreeSet<NodeId> {
-            published.replicas.values().flat_map(|status| status.configuration.members()).collect()
+            published.replicas.values().flat_map(|status| status.membership.configuration.members()).collect()
         };
         let mut members_changed = false;
         self.inbox.published.send_if_modified(|before| {
