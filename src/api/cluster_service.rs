@@ -18,7 +18,7 @@ use crate::replica::{self, Refusal};
 const CHANGE_PATIENCE: Duration = Duration::from_secs(20);
 
 /// The service, on this node.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ClusterService {
     context: Context,
 }

@@ -12,7 +12,7 @@ use crate::ids::{NodeId, Term};
 use crate::raft::ChangeRefused;
 use crate::reasons;
 use crate::replica::Refusal;
-use crate::state_machine;
+use crate::state_machine::{self, InvalidOperation, InvalidRequest, Request};
 use crate::storage;
 
 /// After about this long an election has usually ended.
@@ -127,6 +127,29 @@ fn no_leader(term: Term, context: &Context) -> Rejection {
         Some(_) => format!("no leader is known in term {term}: an election is under way, or most members are away"),
     };
     Rejection::new(Code::Unavailable, reasons::NO_LEADER, message).with(reasons::TERM, term).retry_after(AFTER_ELECTION)
+}
+
+/// The request cannot be right on any node. Its message begins with the field that is to blame.
+pub fn invalid(why: &InvalidRequest) -> Rejection {
+    let message = why.to_string();
+    let field = message.split(':').next().unwrap_or_default().to_owned();
+    let invalid = |reason| Rejection::new(Code::InvalidArgument, reason, message.clone()).with(reasons::FIELD, &field);
+    match why {
+        InvalidRequest::Operation { source: InvalidOperation::QueueName(_), .. } => invalid(reasons::INVALID_QUEUE_NAME),
+        InvalidRequest::MessageTooLarge { .. } => {
+            invalid(reasons::MESSAGE_TOO_LARGE).with(reasons::LIMIT, Request::MESSAGE_BYTES_MAX)
+        }
+        InvalidRequest::RequestTooLarge { .. } => {
+            invalid(reasons::REQUEST_TOO_LARGE).with(reasons::LIMIT, Request::BYTES_MAX)
+        }
+        InvalidRequest::TooManyOperations { .. } => {
+            invalid(reasons::REQUEST_TOO_LARGE).with(reasons::LIMIT, Request::OPERATIONS_MAX)
+        }
+        InvalidRequest::LimitTooHigh { limit_max, .. } => {
+            invalid(reasons::INVALID_REQUEST).with(reasons::LIMIT, limit_max)
+        }
+        _ => invalid(reasons::INVALID_REQUEST),
+    }
 }
 
 /// The state machine said no; the outcome is final.

@@ -31,37 +31,26 @@ mod route;
 pub mod status;
 
 use std::future::Future;
-use std::time::Duration;
 
-use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 
 use crate::cluster::members::Names;
 use crate::ids::{Contact, Index, NodeId, SHARD_0, ShardId, Term};
 use crate::node::{Handle, Peers, Phase};
 use crate::proto::v1;
 use crate::raft::Configuration;
-use crate::transport::AddressBook;
+use crate::state_machine::Request;
+use crate::transport::{AddressBook, Listener};
 
-pub use receive::{BODY_BYTES_MAX, MESSAGES_RETURNED_MAX, OPERATIONS_MAX, REQUEST_BYTES_MAX, WAIT_MAX};
+pub use receive::MESSAGES_RETURNED_MAX;
 
 /// A request with everything around it, in bytes. tonic refuses a larger one while it arrives.
 const DECODED_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// A reply in bytes: the bodies that a request can bring back, and room for what is around them.
-const ENCODED_BYTES_MAX: usize = (MESSAGES_RETURNED_MAX as usize + 8) * BODY_BYTES_MAX;
-/// Calls at a time on one connection; a client that wants more waits, by HTTP/2's own rules.
-const STREAMS_PER_CONNECTION_MAX: u32 = 1024;
-/// A connection that is quiet for this long is asked for a sign of life.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
-/// How long the sign of life may take.
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// The headers of a request in bytes.
-const HEADERS_BYTES_MAX: u32 = 16 * 1024;
+const ENCODED_BYTES_MAX: usize = (MESSAGES_RETURNED_MAX as usize + 8) * Request::MESSAGE_BYTES_MAX;
 
 /// What every call needs to know of the node.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Context {
     /// The node's loop.
     pub handle: Handle,
@@ -88,7 +77,7 @@ impl Context {
     }
 
     fn configuration(&self) -> Configuration {
-        self.handle.status(SHARD_0).map(|status| status.membership.configuration.clone()).unwrap_or_default()
+        self.handle.status(SHARD_0).map(|status| status.membership.configuration.clone()).unwrap_or(Configuration::EMPTY)
     }
 
     fn term(&self) -> Term {
@@ -132,7 +121,7 @@ impl Names for AddressBook {
 /// The server cannot go on; what a client does never causes that.
 pub async fn serve(
     context: Context,
-    listener: TcpListener,
+    listener: Listener,
     stop: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
     let reflection = tonic_reflection::server::Builder::configure()
@@ -147,16 +136,14 @@ pub async fn serve(
         .max_encoding_message_size(ENCODED_BYTES_MAX);
     let cluster = v1::cluster_server::ClusterServer::new(cluster_service::ClusterService::new(context))
         .max_decoding_message_size(DECODED_BYTES_MAX);
-    let served = Server::builder()
-        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .http2_max_header_list_size(HEADERS_BYTES_MAX)
+    let served = listener
+        .limits()
+        .server()
         .add_service(reflection)
         .add_service(health_service)
         .add_service(quorate)
         .add_service(cluster)
-        .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), stop)
+        .serve_with_incoming_shutdown(listener.incoming(), stop)
         .await;
     watching.abort();
     served

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -10,9 +9,10 @@ use tonic::Status;
 use super::errors::{self, Rejection};
 use super::{Context, route};
 use crate::ids::{Index, NodeId, ShardId, Term};
-use crate::proto::{internal, v1};
+use crate::proto::v1;
 use crate::raft::{Configuration, Entry, Payload};
 use crate::replica;
+use crate::state_machine::Command;
 
 /// Entries on one page.
 const PAGE_ENTRIES_MAX: u64 = 1_000;
@@ -99,20 +99,10 @@ fn log_entry(Entry { id, payload }: Entry, commit: Index) -> v1::LogEntry {
     let content = match payload {
         Payload::Noop => Some(Content::Noop(v1::Noop {})),
         // One that cannot be decoded is shown without content: the others must not be lost with it.
-        Payload::Command(bytes) => internal::Command::decode(bytes).ok().map(logged_command).map(Content::Command),
+        Payload::Command(bytes) => Command::decode(&bytes).ok().map(|command| Content::Command(command.to_logged())),
         Payload::Configuration { configuration, .. } => Some(Content::Configuration(logged_configuration(&configuration))),
     };
     v1::LogEntry { index: id.index.0, term: id.term.0, committed: id.index <= commit, content }
-}
-
-fn logged_command(command: internal::Command) -> v1::LoggedCommand {
-    v1::LoggedCommand {
-        session: command.session,
-        sequence: command.sequence,
-        timestamp: Some(timestamp(command.timestamp_ms)),
-        operations: command.operations,
-        expiry: command.expiry,
-    }
 }
 
 fn logged_configuration(configuration: &Configuration) -> v1::Configuration {
@@ -122,13 +112,6 @@ fn logged_configuration(configuration: &Configuration) -> v1::Configuration {
         voters_outgoing: text(&mut configuration.voters_outgoing.iter()),
         learners: text(&mut configuration.learners.keys()),
     }
-}
-
-/// Milliseconds since the epoch, as protobuf says it.
-fn timestamp(milliseconds: u64) -> prost_types::Timestamp {
-    let seconds = i64::try_from(milliseconds / 1_000).unwrap_or(i64::MAX);
-    let nanos = i32::try_from(milliseconds % 1_000 * 1_000_000).expect("less than a second");
-    prost_types::Timestamp { seconds, nanos }
 }
 
 #[cfg(test)]
