@@ -9,16 +9,14 @@ pub enum Error {
     #[error("storage: {0}")]
     Storage(#[from] storage::Error),
     /// A port cannot be listened on.
-    #[error("cannot listen for {whom} on {address}: {source}; {remedy}")]
+    #[error("no port for {whom}: {why}; stop what uses it, or give another address in {setting}")]
     Listen {
         /// Who would connect there.
         whom: &'static str,
-        /// The address as configured.
-        address: String,
-        /// What the system said.
-        source: std::io::Error,
-        /// What to do about it.
-        remedy: String,
+        /// The address, and what the system said.
+        why: String,
+        /// The setting that says the address.
+        setting: &'static str,
     },
     /// The node cannot become a member of a cluster.
     #[error("{0}")]

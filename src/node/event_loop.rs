@@ -11,6 +11,7 @@
 //! Batching comes from draining: what came in together is proposed, written and sent together.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use super::{Error, Phase};
 use crate::ids::{ClusterId, NodeId, ShardId, Ticket, Time};
 use crate::raft::Entry;
 use crate::replica::{Effect, Event, ReadId, Replica, RequestId};
-use crate::storage::{self, Reader, Writer};
+use crate::storage::{self, DataDirectory, Reader, Writer};
 use crate::telemetry;
 use crate::transport::{AddressBook, Inbound, Transport};
 
@@ -77,6 +78,8 @@ pub struct EventLoop {
     pub waiting: BTreeMap<RequestId, (ShardId, AnswerSlot)>,
     /// What has happened to each replica since its last turn.
     pub events: BTreeMap<ShardId, Vec<Event>>,
+    /// The lock on it lasts as long as the loop, which has the log written.
+    pub directory: Arc<DataDirectory>,
 }
 
 /// One thing that has come in.
@@ -278,6 +281,7 @@ impl EventLoop {
         drop(self.waiting);
         let stopped = tokio::task::spawn_blocking(move || self.writer.stop()).await;
         stopped.expect("the writer ends without a panic");
+        drop(self.directory);
         Ok(())
     }
 }

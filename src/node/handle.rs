@@ -1,6 +1,7 @@
 //! What the other rooms hold of the node: a way to ask its loop, and a view of what the loop published.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -46,12 +47,11 @@ pub struct Published {
 }
 
 /// A way to ask the node's loop. Cheap to clone; works from before the node belongs to a cluster until it has stopped.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Handle {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
 struct Shared {
     node: NodeId,
     inbox: mpsc::Sender<Input>,
@@ -170,6 +170,12 @@ impl Handle {
 
     fn stopped(&self) -> Refusal {
         Refusal::NotLeader { leader: None, term: Term::default() }
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("node", &self.shared.node).finish_non_exhaustive()
     }
 }
 
