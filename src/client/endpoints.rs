@@ -127,6 +127,12 @@ impl Endpoints {
         self.forget_channels();
     }
 
+    /// How many addresses are known.
+    #[cfg(test)]
+    pub(super) fn known(&self) -> usize {
+        self.given.len() + self.lock().learnt.len()
+    }
+
     fn learn(&self, address: &str) -> Address {
         let mut state = self.lock();
         if let Some(known) = self.given.iter().chain(&state.learnt).find(|known| ***known == *address) {
@@ -172,16 +178,18 @@ fn parse(endpoint: &str) -> Result<Address, Error> {
         return Err(invalid("TLS is not supported; leave out 'https://'"));
     }
     let text = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
-    let authority: http::uri::Authority =
-        text.parse().map_err(|_| invalid("expected HOST:PORT, such as 127.0.0.1:7400"))?;
-    match (authority.port_u16(), authority.port()) {
-        _ if authority.host().is_empty() => Err(invalid("expected HOST:PORT, such as 127.0.0.1:7400")),
-        (Some(_), _) => Ok(Address::from(text)),
-        // What follows the colon is no port; `HOST:` alone is seen as no port at all.
-        (None, Some(_)) => Err(invalid("the port is not a number from 1 to 65535")),
-        (None, None) if text.ends_with(':') => Err(invalid("the port is missing after ':'")),
-        (None, None) => Ok(Address::from(format!("{text}:{DEFAULT_PORT}"))),
+    // The colons within the brackets of `[::1]` do not count.
+    let colon = text.rfind(':').filter(|colon| !text[*colon..].contains(']'));
+    let (host, port) = match colon {
+        Some(colon) => (&text[..colon], text[colon + 1..].parse().ok().filter(|port| *port != 0)),
+        None => (text, Some(DEFAULT_PORT)),
+    };
+    let port: u16 = port.ok_or_else(|| invalid("the port is not a number from 1 to 65535"))?;
+    let is_address = !host.is_empty() && !host.contains(['/', '?', '#', '@']);
+    if !is_address || Endpoint::from_shared(format!("http://{host}:{port}")).is_err() {
+        return Err(invalid("expected HOST:PORT, such as 127.0.0.1:7400"));
     }
+    Ok(Address::from(format!("{host}:{port}")))
 }
 
 #[cfg(test)]

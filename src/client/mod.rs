@@ -30,7 +30,7 @@ mod outcome;
 mod sessions;
 
 #[cfg(test)]
-mod fake;
+pub(crate) mod fake;
 #[cfg(test)]
 mod tests;
 

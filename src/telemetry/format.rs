@@ -172,7 +172,7 @@ fn readable(value: &Value) -> String {
 }
 
 /// `text` without what a terminal obeys: control characters, and those that turn the direction of writing.
-fn escaped(text: &str) -> String {
+pub fn escaped(text: &str) -> String {
     let obeyed = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {

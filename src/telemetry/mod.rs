@@ -24,6 +24,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::{Color, Log, LogFormat};
 use format::Format;
+pub use format::escaped;
 pub use tell::tell;
 
 /// Lines that may wait for the terminal.
