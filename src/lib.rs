@@ -3,9 +3,6 @@
 //! The path of a request has eight verbs: received, routed, proposed, appended, replicated, committed, applied, answered.
 //! Each room owns some of them.
 
-// The pure rooms turn these on for themselves; see clippy.toml.
-#![allow(clippy::disallowed_types, clippy::disallowed_methods)]
-
 pub mod api;
 pub mod cli;
 pub mod client;

@@ -28,6 +28,10 @@ pub struct Options {
 /// Bytes of entries that are applied in one go, and that one read for applying asks for.
 const APPLY_BYTES_MAX: u64 = 1 << 20;
 
+/// Writes that the disk has not finished. Beyond this, requests are refused as `Overloaded`: the writer's queue never fills,
+/// and a hanging disk does not stop the loop.
+const UNFINISHED_WRITES_MAX: usize = 512;
+
 /// Removed nodes that are remembered; the one removed first is forgotten first.
 const REMOVED_MAX: usize = 10_000;
 
@@ -179,7 +183,7 @@ impl Replica {
         if let Some(refusal) = self.refusal() {
             return self.answer(request, Err(refusal));
         }
-        if self.pending.len() + self.batch.len() + self.waiting.len() >= self.options.requests_max {
+        if self.is_overloaded() {
             return self.answer(request, Err(Refusal::Overloaded));
         }
         let deadline = now + execute.wait;
@@ -190,6 +194,11 @@ impl Replica {
             }
             _ => self.batch.push(Proposal { request, execute, deadline }),
         }
+    }
+
+    fn is_overloaded(&self) -> bool {
+        let requests = self.pending.len() + self.batch.len() + self.waiting.len();
+        requests >= self.options.requests_max || self.raft.unfinished_writes() >= UNFINISHED_WRITES_MAX
     }
 
     /// Why this replica executes nothing, if it does not.
