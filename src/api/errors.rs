@@ -166,6 +166,7 @@ fn refused(refusal: &state_machine::Refusal) -> Rejection {
         TooManyOutcomes { session, outcomes_max } => {
             full(reasons::TOO_MANY_OUTCOMES, outcomes_max).with(reasons::SESSION, session)
         }
+        AnswerTooLarge { bytes_max } => full(reasons::ANSWER_TOO_LARGE, bytes_max),
         SessionExpired(session) => failed(reasons::SESSION_EXPIRED).with(reasons::SESSION, session),
         SequenceForgotten { session, sequence } => {
             failed(reasons::SEQUENCE_FORGOTTEN).with(reasons::SESSION, session).with(reasons::SEQUENCE, sequence)

@@ -39,15 +39,12 @@ use crate::ids::{Contact, Index, NodeId, SHARD_0, ShardId, Term};
 use crate::node::{Handle, Peers, Phase};
 use crate::proto::v1;
 use crate::raft::Configuration;
-use crate::state_machine::Request;
 use crate::transport::{AddressBook, Listener};
-
-pub use receive::MESSAGES_RETURNED_MAX;
 
 /// A request with everything around it, in bytes. tonic refuses a larger one while it arrives.
 const DECODED_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// A reply in bytes: the bodies that a request can bring back, and room for what is around them.
-const ENCODED_BYTES_MAX: usize = (MESSAGES_RETURNED_MAX as usize + 8) * Request::MESSAGE_BYTES_MAX;
+/// A reply in bytes. The state machine keeps answers well below it, and a page of the log holds one large entry at most.
+const ENCODED_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// What every call needs to know of the node.
 #[derive(Clone)]

@@ -5,12 +5,8 @@ use std::time::Duration;
 
 use super::errors::{self, Rejection};
 use crate::proto::v1;
-use crate::reasons::{LIMIT, REQUEST_TOO_LARGE};
 use crate::replica::Execute;
 use crate::state_machine::{Operation, Request};
-
-/// Messages that one request can bring back, so that its answer has a bound too.
-pub const MESSAGES_RETURNED_MAX: u64 = 100;
 
 /// What a waiting dequeue leaves of the client's deadline for its answer to arrive, if that is long enough for it.
 const ANSWER_MARGIN: Duration = Duration::from_millis(250);
@@ -21,25 +17,7 @@ const ANSWER_MARGIN: Duration = Duration::from_millis(250);
 /// INVALID_ARGUMENT with the field that is wrong.
 pub fn receive(request: v1::ExecuteRequest, deadline: Option<Duration>) -> Result<Execute, Rejection> {
     let Request { session, operations, wait } = Request::from_proto(request).map_err(|why| errors::invalid(&why))?;
-    check_returned(&operations)?;
     Ok(end_wait_before(deadline, Execute { session, operations, wait }))
-}
-
-/// The answer carries whole bodies, so what can come back is bounded before anything is taken out of a queue.
-fn check_returned(operations: &[Operation]) -> Result<(), Rejection> {
-    let returned: u64 = operations
-        .iter()
-        .map(|operation| match operation {
-            Operation::Dequeue { .. } => 1,
-            Operation::Peek { limit, .. } => u64::from(*limit),
-            _ => 0,
-        })
-        .sum();
-    if returned <= MESSAGES_RETURNED_MAX {
-        return Ok(());
-    }
-    let message = format!("{returned} messages could come back: at most {MESSAGES_RETURNED_MAX} in one request");
-    Err(Rejection::field(REQUEST_TOO_LARGE, "operations", message).with(LIMIT, MESSAGES_RETURNED_MAX))
 }
 
 /// A client that waits for a message until its deadline would never see the answer "empty", and a message that comes in
@@ -109,13 +87,5 @@ mod tests {
         assert_eq!(end_wait_before(Some(second), waiting(second)).wait, second - ANSWER_MARGIN);
         let at_once = end_wait_before(Some(Duration::ZERO), waiting(second));
         assert!(matches!(at_once.operations[..], [Operation::Dequeue { wait: false, .. }]));
-    }
-
-    #[test]
-    fn no_request_brings_back_more_than_an_answer_can_carry() {
-        let peek = || Operation::Peek { queue: "q".parse().unwrap(), limit: 50 };
-        assert_eq!(check_returned(&[peek(), peek()]), Ok(()));
-        let refused = check_returned(&[peek(), peek(), peek()]).unwrap_err();
-        assert_eq!(refused.reason(), REQUEST_TOO_LARGE);
     }
 }

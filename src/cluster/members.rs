@@ -11,7 +11,7 @@ use crate::ids::{Contact, NodeId};
 use crate::proto::v1;
 use crate::raft::{Configuration, Learner};
 use crate::replica::Membership;
-use crate::transport::is_address;
+use crate::transport::address_book::is_address;
 
 /// The longest name of a node, in bytes: that of a DNS name.
 pub const NAME_BYTES_MAX: usize = 253;

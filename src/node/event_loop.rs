@@ -20,8 +20,8 @@ use tokio::sync::{mpsc, watch};
 use super::clock::Clock;
 use super::handle::{AnswerSlot, Asked, Inbox, Input, Published};
 use super::{Error, Phase};
-use crate::ids::{ClusterId, NodeId, ShardId, Ticket, Time};
-use crate::raft::Entry;
+use crate::ids::{ClusterId, NodeId, ShardId, Term, Ticket, Time};
+use crate::raft::{Body, Entry, Message};
 use crate::replica::{Effect, Event, ReadId, Replica, RequestId};
 use crate::storage::{self, DataDirectory, Reader, Writer};
 use crate::telemetry;
@@ -176,6 +176,30 @@ impl EventLoop {
         if let Some((shard, _)) = self.waiting.remove(&request) {
             self.on_event(shard, Event::Forget(request));
         }
+    }
+
+    fn on_inbound(&mut self, inbound: Inbound) {
+        match inbound {
+            Inbound::Message { from, shard, message } => self.on_event(shard, Event::Message { from, message }),
+            Inbound::Connected { peer } => tracing::info!("is connected to {}", self.name_of(peer)),
+            Inbound::Disconnected { peer, why } => {
+                tracing::warn!("has no connection to {}: {why}", self.name_of(peer));
+                for shard in self.shards() {
+                    self.on_event(shard, Event::Unreachable(peer));
+                }
+            }
+            Inbound::Refused { peer, why } => tracing::warn!("is not let in by {}: {why}", self.name_of(peer)),
+            Inbound::RemovedBy { peer, index } => {
+                let removed = || Message { term: Term(0), body: Body::Removed { index } };
+                for shard in self.shards() {
+                    self.on_event(shard, Event::Message { from: peer, message: removed() });
+                }
+            }
+        }
+    }
+
+    fn shards(&self) -> Vec<ShardId> {
+        self.replicas.keys().copied().collect()
     }
 
     fn on_completion(&mut self, completion: Completion) -> Result<(), Error> {

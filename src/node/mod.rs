@@ -27,6 +27,7 @@ mod clock;
 mod error;
 pub mod event_loop;
 mod handle;
+mod host;
 mod peers;
 mod running;
 mod start;

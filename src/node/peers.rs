@@ -28,6 +28,6 @@ impl Peers {
     /// How a node is, as it says itself; none when it does not answer in time.
     pub async fn status(&self, node: NodeId) -> Option<v1::NodeStatus> {
         let transport = self.transport.get()?;
-        tokio::time::timeout(PATIENCE, transport.status(node)).await.ok()?.ok()
+        transport.status_of(node, PATIENCE).await.ok()
     }
 }

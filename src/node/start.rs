@@ -6,12 +6,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
-use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::event_loop::{Completion, Completions, EventLoop};
 use super::handle::Inbox;
+use super::host::Host;
 use super::running::{Phase, Running, advance};
 use super::{Clock, Error, Handle, Peers};
 use crate::api;
@@ -73,16 +73,17 @@ impl Node {
         let mut tasks = JoinSet::new();
         let stop_accepting = reached(&self.phase, Phase::Draining);
         let mut clients = tokio::spawn(api::serve(self.context.clone(), ports.client, stop_accepting));
+        let stopped = reached(&self.phase, Phase::Draining);
         let cluster = tokio::select! {
             cluster = self.find_cluster() => cluster,
-            () = reached(&self.phase, Phase::Draining) => return Ok(()),
+            () = stopped => return Ok(()),
         };
         let cluster = cluster.inspect_err(|_| clients.abort())?;
 
         let (deliver, inbound) = mpsc::channel(INBOUND_MAX);
         let transport = self.connect_transport(cluster, deliver);
         let stop_peers = reached(&self.phase, Phase::Stopped);
-        tasks.spawn(transport::serve(transport.clone(), ports.peer, stop_peers).map(drop));
+        tasks.spawn(self.serve_peers(transport.clone(), ports.peer, stop_peers));
         tasks.spawn(self.learn_addresses(cluster));
         let (phase, drain_deadline) = (self.phase.clone(), self.config.drain_deadline);
         let mut turning = tokio::spawn(self.event_loop(cluster, transport, inbound).run(phase.subscribe()));
@@ -140,12 +141,26 @@ impl Node {
     }
 
     fn connect_transport(&self, cluster: ClusterId, deliver: mpsc::Sender<transport::Inbound>) -> Transport {
-        let context = self.context.clone();
-        let own_status = move || api::status::own(&context);
         let identity = transport::Identity { cluster, node: self.contact.node };
-        let transport = Transport::new(identity, self.book.clone(), deliver, own_status);
+        let transport = Transport::new(identity, self.book.clone(), deliver, transport::Options::default());
         self.context.peers.connect(transport.clone());
         transport
+    }
+
+    /// Serves peers until `stop` is ready, also while clients are drained: their answers may need a commit.
+    fn serve_peers(
+        &self,
+        transport: Transport,
+        listener: Listener,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let service = transport.service(Host { context: self.context.clone() });
+        let server = listener.limits().server().add_service(service);
+        async move {
+            if let Err(error) = server.serve_with_incoming_shutdown(listener.incoming(), stop).await {
+                tracing::error!("the peer port is not served any more: {error}");
+            }
+        }
     }
 
     /// Runs as long as the node does.
