@@ -37,6 +37,9 @@ pub const TOO_MANY_SESSIONS: &str = "TOO_MANY_SESSIONS";
 /// RESOURCE_EXHAUSTED. The session keeps as many outcomes as it may: the client must raise `lowest_pending`.
 /// Metadata: [`SESSION`], [`LIMIT`].
 pub const TOO_MANY_OUTCOMES: &str = "TOO_MANY_OUTCOMES";
+/// RESOURCE_EXHAUSTED. The answer would carry more bytes than one may; nothing was taken. Ask for fewer messages at once.
+/// Metadata: [`LIMIT`].
+pub const ANSWER_TOO_LARGE: &str = "ANSWER_TOO_LARGE";
 /// RESOURCE_EXHAUSTED. The node has as many requests in hand as it may; nothing was proposed. RetryInfo: soon.
 pub const OVERLOADED: &str = "OVERLOADED";
 /// RESOURCE_EXHAUSTED. The disk of the leader is full: it takes nothing that grows the store; nothing was proposed.
