@@ -87,13 +87,13 @@ pub fn decode(message: internal::RaftMessage) -> Result<(ShardId, Message), Malf
 
 /// Contacts as peers send them.
 pub fn encode_contacts<'a>(contacts: impl IntoIterator<Item = &'a Contact>) -> Vec<internal::Introduction> {
-    contacts.into_iter().map(payloads::encode_contact).collect()
+    contacts.into_iter().map(payloads::contact_to_proto).collect()
 }
 
 /// Those of the contacts that say something. The others are left out: one bad record in a peer's address book is no
 /// reason not to talk to it.
 pub fn decode_contacts(contacts: Vec<internal::Introduction>) -> Vec<Contact> {
-    contacts.into_iter().filter_map(|contact| payloads::decode_contact(contact).ok()).collect()
+    contacts.into_iter().filter_map(|contact| payloads::contact_from_proto(contact).ok()).collect()
 }
 
 fn encode_body(body: &Body) -> raft_message::Body {
