@@ -161,8 +161,6 @@ struct Checker<'a> {
     places: Vec<Option<Position>>,
     /// The enqueue of each body.
     senders: HashMap<&'a str, usize>,
-    /// Enqueues whose message was given to somebody or is left.
-    seen: HashSet<usize>,
     violations: Vec<Violation>,
     summary: Summary,
 }
@@ -180,7 +178,7 @@ impl<'a> Checker<'a> {
             }
         }
         let places = records.iter().map(Record::place).collect();
-        Self { records, places, senders, seen: HashSet::new(), violations: vec![], summary: Summary::default() }
+        Self { records, places, senders, violations: vec![], summary: Summary::default() }
     }
 
     /// Finds the sender of everything that somebody was given or that is left.
@@ -218,7 +216,6 @@ impl<'a> Checker<'a> {
         let Some(enqueue) = sender else {
             return self.violations.push(Violation::NeverSent { record, queue: queue.into(), body });
         };
-        self.seen.insert(enqueue);
         match (&self.records[enqueue].operation, self.places[enqueue]) {
             (Operation::Enqueue { outcome: Outcome::Refused, .. }, _) => {
                 self.violations.push(Violation::RefusedButDone { enqueue, record, body });
@@ -304,7 +301,7 @@ impl<'a> Checker<'a> {
             if let Some(id) = id.filter(|id| *id >= place) {
                 self.violations.push(Violation::BeforeItWasSent { record: number, id });
             }
-            model.skip_missing(place, id, nobody_got);
+            model.skip_missing(place, nobody_got);
             self.check_turn(&mut model, number, id);
         }
         self.check_rest(model, replay.unknown, &left);
@@ -330,8 +327,7 @@ impl<'a> Checker<'a> {
     /// Explains what nobody was given by the dequeues whose outcome is unknown. Who waits behind a message that is left in the end was
     /// not taken in its turn.
     fn check_rest(&mut self, mut model: Model, mut unknown: Vec<Option<Position>>, left: &HashSet<Position>) {
-        let first_left = left.iter().min().copied();
-        model.skip_missing(Position::END, first_left, |id| !left.contains(id));
+        model.skip_missing(Position::END, |id| !left.contains(id));
         unknown.sort_unstable();
         let mut unknown = unknown.into_iter().peekable();
         for (deadline, number) in std::mem::take(&mut model.missing) {
@@ -348,9 +344,7 @@ impl<'a> Checker<'a> {
     }
 
     fn report_lost(&mut self, record: usize) {
-        if let Operation::Enqueue { body, .. } = &self.records[record].operation
-            && !self.seen.contains(&record)
-        {
+        if let Operation::Enqueue { body, .. } = &self.records[record].operation {
             self.violations.push(Violation::Lost { record, body: body.clone() });
         }
     }
@@ -377,12 +371,12 @@ struct Model {
 }
 
 impl Model {
-    /// Takes away what must have been taken by somebody unknown before `place`, because what comes after it was given out there, or
-    /// because nothing was left.
-    fn skip_missing(&mut self, place: Position, until: Option<Position>, nobody_got: impl Fn(&Position) -> bool) {
+    /// Takes away what was given out, and what nobody was given: that was taken by somebody unknown before `place`, where a later
+    /// message was given out or nothing was left. Stops at the oldest message whose turn is still to come.
+    fn skip_missing(&mut self, place: Position, nobody_got: impl Fn(&Position) -> bool) {
         while let Some((id, number)) = self.waiting.front().copied() {
             let gone = self.gone.remove(&id);
-            let missing = !gone && nobody_got(&id) && until.is_none_or(|until| id < until);
+            let missing = !gone && nobody_got(&id);
             if missing {
                 self.missing.push((place, number));
             }
