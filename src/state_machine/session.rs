@@ -105,10 +105,10 @@ impl Sessions {
 
     /// Ends all sessions that are due.
     pub(super) fn expire(&mut self, now: Timestamp) {
-        while let Some(&(due, id)) = self.due.first()
-            && due <= now
-        {
-            self.close(id);
+        while self.next_expiry().is_some_and(|due| due <= now) {
+            if let Some((_, id)) = self.due.pop_first() {
+                self.by_id.remove(&id);
+            }
         }
     }
 
