@@ -347,7 +347,7 @@ mod tests {
             voters: BTreeSet::from([NodeId(0xa), B]),
             voters_outgoing: BTreeSet::from([NodeId(0xa), C]),
             learners: BTreeMap::from([(NodeId(0xd), Learner::default())]),
-            ..Configuration::default()
+            ..Configuration::EMPTY
         };
         let words = words(Event::ConfigurationChanged { index: Index(9), configuration });
         assert_eq!(words, "takes on the joint configuration at 9: voters a, b; outgoing a, c; learners d");
