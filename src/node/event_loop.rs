@@ -10,7 +10,7 @@
 //!
 //! Batching comes from draining: what came in together is proposed, written and sent together.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -18,6 +18,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use super::clock::Clock;
+use super::connections::Connections;
 use super::handle::{AnswerSlot, Asked, Inbox, Input, Published};
 use super::{Error, Phase};
 use crate::ids::{ClusterId, NodeId, ShardId, Term, Ticket, Time};
@@ -25,7 +26,7 @@ use crate::raft::{Body, Entry, Message};
 use crate::replica::{Effect, Event, ReadId, Replica, RequestId};
 use crate::storage::{self, DataDirectory, Reader, Writer};
 use crate::telemetry;
-use crate::transport::{AddressBook, Inbound, Transport};
+use crate::transport::{AddressBook, Contacts, Inbound, Transport};
 
 /// The loop turns at least this often, so that whoever counts its turns sees that it lives.
 pub const IDLE_MAX: Duration = Duration::from_millis(500);
@@ -74,10 +75,14 @@ pub struct EventLoop {
     pub transport: Transport,
     /// Everybody's addresses.
     pub book: AddressBook,
+    /// Tells when the book changes.
+    pub contacts: watch::Receiver<Arc<Contacts>>,
     /// Who waits for an answer: as many as the replicas have requests in hand, and they refuse what is too much.
     pub waiting: BTreeMap<RequestId, (ShardId, AnswerSlot)>,
     /// What has happened to each replica since its last turn.
     pub events: BTreeMap<ShardId, Vec<Event>>,
+    /// The connections that are kept, and why.
+    pub connections: Connections,
     /// The lock on it lasts as long as the loop, which has the log written.
     pub directory: Arc<DataDirectory>,
 }
@@ -88,6 +93,7 @@ enum Arrival {
     Forgotten(RequestId),
     Inbound(Inbound),
     Completion(Completion),
+    AddressesChanged,
     Deadline,
     Stop,
 }
@@ -124,6 +130,7 @@ impl EventLoop {
             Some(inbound) = self.inbound.recv() => Arrival::Inbound(inbound),
             Some(input) = self.inbox.inputs.recv() => Arrival::Input(input),
             Some(request) = self.inbox.forgotten.recv() => Arrival::Forgotten(request),
+            Ok(()) = self.contacts.changed() => Arrival::AddressesChanged,
             () = deadline => Arrival::Deadline,
         }
     }
@@ -155,6 +162,7 @@ impl EventLoop {
             Arrival::Forgotten(request) => self.on_forgotten(request),
             Arrival::Inbound(inbound) => self.on_inbound(inbound),
             Arrival::Completion(completion) => self.on_completion(completion)?,
+            Arrival::AddressesChanged => self.keep_connections(),
             Arrival::Deadline | Arrival::Stop => {}
         }
         Ok(())
@@ -180,7 +188,12 @@ impl EventLoop {
 
     fn on_inbound(&mut self, inbound: Inbound) {
         match inbound {
-            Inbound::Message { from, shard, message } => self.on_event(shard, Event::Message { from, message }),
+            Inbound::Message { from, shard, message } => {
+                if self.connections.on_caller(from) {
+                    self.keep_connections();
+                }
+                self.on_event(shard, Event::Message { from, message });
+            }
             Inbound::Connected { peer } => tracing::info!("is connected to {}", self.name_of(peer)),
             Inbound::Disconnected { peer, why } => {
                 tracing::warn!("has no connection to {}: {why}", self.name_of(peer));
@@ -277,27 +290,24 @@ impl EventLoop {
         self.book.get(node).map_or_else(|| node.to_string(), |contact| contact.name)
     }
 
-    /// Lets the others see what has changed, and keeps connections to exactly the other members.
+    /// Lets the others see what has changed, and keeps connections to the members.
     fn publish(&mut self) {
         let replicas: BTreeMap<_, _> = self.replicas.iter().map(|(shard, replica)| (*shard, replica.status())).collect();
+        let members_changed = self.connections.on_memberships(replicas.values().map(|status| &status.membership));
         let published = Published { replicas, cluster: Some(self.cluster) };
-        let members = |published: &Published| -> BTreeSet<NodeId> {
-            published.replicas.values().flat_map(|status| status.membership.configuration.members()).collect()
-        };
-        let mut members_changed = false;
         self.inbox.published.send_if_modified(|before| {
             let changed = *before != published;
-            if changed {
-                members_changed = members(before) != members(&published) || before.cluster.is_none();
-                *before = published;
-            }
+            *before = published;
             changed
         });
+        // After the others see it: the transport asks them at once who is admitted.
         if members_changed {
-            let mut peers = members(&self.inbox.published.borrow());
-            peers.remove(&self.node);
-            self.transport.set_peers(peers);
+            self.keep_connections();
         }
+    }
+
+    fn keep_connections(&mut self) {
+        self.transport.set_peers(self.connections.wanted(|node| self.book.get(node).is_some()));
     }
 
     /// Ends: whoever still waits learns that nobody knows, and the writer finishes what it was given.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Weak};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::connections::Connections;
 use super::event_loop::{Completion, Completions, EventLoop};
 use super::handle::Inbox;
 use super::host::Host;
@@ -191,7 +192,9 @@ impl Node {
             writer,
             reader,
             transport,
+            contacts: self.book.watch(),
             book: self.book,
+            connections: Connections::default(),
             waiting: BTreeMap::new(),
             directory: self.directory,
         }
