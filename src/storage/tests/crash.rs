@@ -125,8 +125,10 @@ fn a_full_disk_is_an_error_that_names_the_file_and_loses_nothing() {
     assert!(error.to_string().contains("segment-0000000000000001.log"), "{error}");
     let Error::Io { source, .. } = error else { panic!("not an error of the system") };
     assert_eq!(source.kind(), std::io::ErrorKind::StorageFull);
-
     disk.limit_bytes(None);
+    assert!(matches!(log.sync(), Err(Error::Failed)));
+    assert!(matches!(log.append(&[(SHARD_0, write(vec![command(1, 2, b"")]))]), Err(Error::Failed)));
+
     let (log, recovered) = open(&disk);
     assert_eq!(recovered[&SHARD_0].last, Index(1));
     assert!(log.recovery().torn_tail.is_some());

@@ -148,6 +148,106 @@ fn a_missing_segment_is_named() {
     }
 }
 
+/// The same, when all there is of the later segment is a file without a header.
+#[test]
+fn the_end_of_a_segment_is_not_cut_when_another_was_being_made() {
+    let (disk, offsets) = five_frames();
+    disk.create("segment-0000000000000002.log").unwrap();
+    let intact = disk.duplicate();
+    assert_eq!(open(&intact).1[&SHARD_0].last, Index(5));
+    disk.flip_bit(FIRST, offsets[5] - 1, 0);
+    assert_corrupt(&disk, offsets[4]);
+}
+
+/// A disk that writes to the wrong place leaves frames whose checksum holds: their numbers tell.
+#[test]
+fn frames_in_the_wrong_place_are_rot() {
+    let (disk, offsets) = five_frames();
+    let header = segment::Header { id: 1, salt: options().salt, chain: frame::Chain::START };
+    let chain_at = |at: usize| {
+        let file = disk.open(FIRST).unwrap();
+        let mut bytes = vec![0; (offsets[at + 1] - offsets[at]) as usize];
+        file.read_at(offsets[at], &mut bytes).unwrap();
+        frame::Frame::decode(&bytes, &header).unwrap().chain()
+    };
+    let good = chain_at(4);
+    let wrong = [
+        frame::Chain { sequence: 7, ..good },
+        frame::Chain { sequence: 5, ..good },
+        frame::Chain { crc: good.crc ^ 1, ..good },
+        chain_at(1),
+    ];
+    for chain in wrong {
+        assert_sixth_frame_is_corrupt(&disk, offsets[5], &header, chain, &command(1, 6, b"six"));
+    }
+    let elsewhere = segment::Header { id: 2, ..header };
+    let mut foreign = sealed(&elsewhere, good, &command(1, 6, b"six"));
+    overwrite(&disk, offsets[5], &foreign);
+    assert_cut_of_nothing(&disk, offsets[5]);
+    foreign.fill(0);
+    overwrite(&disk, offsets[5], &foreign);
+    assert_sixth_frame_is_corrupt(&disk, offsets[5], &header, good, &command(1, 9, b"leaves a gap"));
+    assert_sixth_frame_is_corrupt(&disk, offsets[5], &header, good, &command(1, 0, b"no index"));
+}
+
+fn sealed(header: &segment::Header, chain: frame::Chain, entry: &Entry) -> Vec<u8> {
+    let mut bytes = frame::begin();
+    crate::storage::record::encode_entry(SHARD_0, entry, &mut bytes);
+    frame::seal(&mut bytes, header, chain);
+    bytes
+}
+
+fn overwrite(disk: &MemoryDisk, at: u64, bytes: &[u8]) {
+    let file = disk.open(FIRST).unwrap();
+    file.write_at(at, bytes).unwrap();
+    file.sync().unwrap();
+}
+
+fn assert_cut_of_nothing(disk: &MemoryDisk, at: u64) {
+    let (log, recovered) = open(&disk.duplicate());
+    assert_eq!(recovered[&SHARD_0].last, Index(5));
+    assert_eq!(log.recovery().torn_tail.as_ref().map(|torn| torn.offset), Some(at));
+}
+
+fn assert_sixth_frame_is_corrupt(
+    disk: &MemoryDisk,
+    at: u64,
+    header: &segment::Header,
+    chain: frame::Chain,
+    entry: &Entry,
+) {
+    let disk = disk.duplicate();
+    overwrite(&disk, at, &sealed(header, chain, entry));
+    match Log::open(disk, options()).err() {
+        Some(Error::Corrupt { file, offset, .. }) => assert!(file == FIRST && offset >= at, "{file} {offset}"),
+        other => panic!("{chain:?} {entry:?}: {other:?}"),
+    }
+}
+
+#[test]
+fn a_segment_under_the_name_of_another_is_rot() {
+    let disk = MemoryDisk::default();
+    let (mut log, _) = open(&disk);
+    for index in 1..=3 {
+        put(&mut log, vec![command(1, index, &[0; 1800])]);
+    }
+    disk.rename("segment-0000000000000003.log", "segment-0000000000000002.log").unwrap();
+    let error = Log::open(disk, options()).err().expect("segment 2 is gone").to_string();
+    assert!(error.contains("segment-0000000000000002.log") && error.contains("of segment 3"), "{error}");
+}
+
+#[test]
+fn an_entry_in_the_place_of_another_is_not_read() {
+    let (disk, offsets) = five_frames();
+    let (log, _) = open(&disk);
+    let file = disk.open(FIRST).unwrap();
+    let mut frame = vec![0; (offsets[2] - offsets[1]) as usize];
+    file.read_at(offsets[1], &mut frame).unwrap();
+    overwrite(&disk, offsets[2], &frame);
+    let error = log.reader().read(SHARD_0, Index(3), Index(3), 1).unwrap_err();
+    assert!(matches!(&error, Error::Corrupt { .. }), "{error}");
+}
+
 #[test]
 fn rot_is_also_found_when_an_entry_is_read_back() {
     let (disk, offsets) = five_frames();

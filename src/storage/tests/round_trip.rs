@@ -54,6 +54,20 @@ fn each_segment_repeats_the_hard_states() {
     }
 }
 
+/// A sync is slow where the file grows: it grows by whole steps, ahead of what is written.
+#[test]
+fn the_file_grows_rarely_and_ahead() {
+    let disk = MemoryDisk::default();
+    let (mut log, _) = open(&disk);
+    let mut sizes = Vec::new();
+    for index in 1..=15 {
+        put(&mut log, vec![command(1, index, &[0; 40])]);
+        sizes.push(disk.open("segment-0000000000000001.log").unwrap().size().unwrap());
+    }
+    sizes.dedup();
+    assert_eq!(sizes, [512, 1024, 1536, 2048]);
+}
+
 #[test]
 fn a_read_stops_after_the_bytes_it_may_return_but_returns_one_entry() {
     let (mut log, _) = open(&MemoryDisk::default());
