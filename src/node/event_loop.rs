@@ -18,12 +18,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use super::clock::Clock;
-use super::connections::Connections;
 use super::handle::{AnswerSlot, Asked, Inbox, Input, Published};
 use super::{Error, Phase};
 use crate::ids::{ClusterId, NodeId, ShardId, Term, Ticket, Time};
 use crate::raft::{Body, Entry, Message};
-use crate::replica::{Effect, Event, ReadId, Replica, RequestId};
+use crate::replica::{Effect, Event, Membership, ReadId, Replica, RequestId};
 use crate::storage::{self, DataDirectory, Reader, Writer};
 use crate::telemetry;
 use crate::transport::{AddressBook, Contacts, Inbound, Transport};
@@ -81,8 +80,6 @@ pub struct EventLoop {
     pub waiting: BTreeMap<RequestId, (ShardId, AnswerSlot)>,
     /// What has happened to each replica since its last turn.
     pub events: BTreeMap<ShardId, Vec<Event>>,
-    /// The connections that are kept, and why.
-    pub connections: Connections,
     /// The lock on it lasts as long as the loop, which has the log written.
     pub directory: Arc<DataDirectory>,
 }
@@ -188,12 +185,7 @@ impl EventLoop {
 
     fn on_inbound(&mut self, inbound: Inbound) {
         match inbound {
-            Inbound::Message { from, shard, message } => {
-                if self.connections.on_caller(from) {
-                    self.keep_connections();
-                }
-                self.on_event(shard, Event::Message { from, message });
-            }
+            Inbound::Message { from, shard, message } => self.on_event(shard, Event::Message { from, message }),
             Inbound::Connected { peer } => tracing::info!("is connected to {}", self.name_of(peer)),
             Inbound::Disconnected { peer, why } => {
                 tracing::warn!("has no connection to {}: {why}", self.name_of(peer));
@@ -290,24 +282,29 @@ impl EventLoop {
         self.book.get(node).map_or_else(|| node.to_string(), |contact| contact.name)
     }
 
-    /// Lets the others see what has changed, and keeps connections to the members.
+    /// Lets the others see what has changed.
     fn publish(&mut self) {
-        let replicas: BTreeMap<_, _> = self.replicas.iter().map(|(shard, replica)| (*shard, replica.status())).collect();
-        let members_changed = self.connections.on_memberships(replicas.values().map(|status| &status.membership));
+        let replicas = self.replicas.iter().map(|(shard, replica)| (*shard, replica.status())).collect();
         let published = Published { replicas, cluster: Some(self.cluster) };
+        let mut members_changed = false;
         self.inbox.published.send_if_modified(|before| {
+            members_changed = !memberships(before).eq(memberships(&published));
             let changed = *before != published;
             *before = published;
             changed
         });
-        // After the others see it: the transport asks them at once who is admitted.
+        // After the others can see it: the transport asks at once who is still admitted.
         if members_changed {
             self.keep_connections();
         }
     }
 
-    fn keep_connections(&mut self) {
-        self.transport.set_peers(self.connections.wanted(|node| self.book.get(node).is_some()));
+    /// Keeps connections to the members whose addresses are known; those of a newcomer are about to be written down.
+    fn keep_connections(&self) {
+        let published = self.inbox.published.borrow();
+        let members = memberships(&published).flat_map(|membership| membership.configuration.members());
+        let peers = members.filter(|node| self.book.get(*node).is_some()).collect();
+        self.transport.set_peers(peers);
     }
 
     /// Ends: whoever still waits learns that nobody knows, and the writer finishes what it was given.
@@ -318,4 +315,8 @@ impl EventLoop {
         drop(self.directory);
         Ok(())
     }
+}
+
+fn memberships(published: &Published) -> impl Iterator<Item = &Arc<Membership>> {
+    published.replicas.values().map(|status| &status.membership)
 }

@@ -24,7 +24,6 @@
 //! `start` composes all rooms, so it alone imports upwards. Not here: signals and exit codes (`cli`).
 
 mod clock;
-mod connections;
 mod error;
 pub mod event_loop;
 mod handle;

@@ -9,7 +9,6 @@ use std::sync::{Arc, Weak};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::connections::Connections;
 use super::event_loop::{Completion, Completions, EventLoop};
 use super::handle::Inbox;
 use super::host::Host;
@@ -83,11 +82,11 @@ impl Node {
 
         let (deliver, inbound) = mpsc::channel(INBOUND_MAX);
         let transport = self.connect_transport(cluster, deliver);
-        let stop_peers = reached(&self.phase, Phase::Stopped);
-        tasks.spawn(self.serve_peers(transport.clone(), ports.peer, stop_peers));
+        tasks.spawn(self.serve_peers(&transport, ports.peer));
         tasks.spawn(self.learn_addresses(cluster));
         let (phase, drain_deadline) = (self.phase.clone(), self.config.drain_deadline);
-        let mut turning = tokio::spawn(self.event_loop(cluster, transport, inbound).run(phase.subscribe()));
+        let event_loop = self.event_loop(cluster, transport.clone(), inbound);
+        let mut turning = tokio::spawn(event_loop.run(phase.subscribe()));
         advance(&phase, Phase::Serving);
 
         let served = tokio::select! {
@@ -101,6 +100,7 @@ impl Node {
         }
         advance(&phase, Phase::Stopped);
         turning.await.expect(NO_PANIC)?;
+        transport.stop().await;
         served.map_err(|source| Error::Server { whom: "clients", source })
     }
 
@@ -148,17 +148,12 @@ impl Node {
         transport
     }
 
-    /// Serves peers until `stop` is ready, also while clients are drained: their answers may need a commit.
-    fn serve_peers(
-        &self,
-        transport: Transport,
-        listener: Listener,
-        stop: impl Future<Output = ()> + Send + 'static,
-    ) -> impl Future<Output = ()> + Send + 'static {
+    /// Serves peers as long as the node runs, also while clients are drained: their answers may need a commit.
+    fn serve_peers(&self, transport: &Transport, listener: Listener) -> impl Future<Output = ()> + Send + 'static {
         let service = transport.service(Host { context: self.context.clone() });
         let server = listener.limits().server().add_service(service);
         async move {
-            if let Err(error) = server.serve_with_incoming_shutdown(listener.incoming(), stop).await {
+            if let Err(error) = server.serve_with_incoming(listener.incoming()).await {
                 tracing::error!("the peer port is not served any more: {error}");
             }
         }
@@ -194,7 +189,6 @@ impl Node {
             transport,
             contacts: self.book.watch(),
             book: self.book,
-            connections: Connections::default(),
             waiting: BTreeMap::new(),
             directory: self.directory,
         }

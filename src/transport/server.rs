@@ -104,9 +104,9 @@ impl peer_server::Peer for PeerService {
         let lane = hello.lane();
         tracing::debug!(peer = %from, ?lane, "a peer opened a lane");
         let (shared, host) = (self.shared.clone(), self.host.clone());
+        shared.peers().calls(from);
         let incoming = Incoming { shared, host, from, lane, frames, stopping, stage: Stage::Welcome };
         incoming.learn(hello.addresses).await;
-        incoming.shared.heard_from(from);
         let answers = stream::unfold(incoming, |mut incoming| async move { Some((incoming.next().await?, incoming)) });
         Ok(Response::new(Box::pin(answers)))
     }
@@ -136,6 +136,12 @@ enum Stage {
     Welcome,
     Messages,
     Ended,
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        self.shared.peers().hangs_up(self.from);
+    }
 }
 
 impl Incoming {
