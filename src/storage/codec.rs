@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn what_no_node_wrote_is_refused() {
-        let no_quorum = internal::Configuration::EMPTY.encode_to_vec();
+        let no_quorum = internal::Configuration::default().encode_to_vec();
         let node_zero =
             internal::Configuration { voters: vec![0], commit_quorum: 1, ..Default::default() }.encode_to_vec();
         for (kind, bytes) in [(0, vec![]), (9, vec![]), (NOOP, vec![1]), (CONFIGURATION, vec![0xff])] {

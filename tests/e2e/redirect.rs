@@ -35,7 +35,8 @@ fn a_follower_rejects_and_names_the_leader() {
 #[test]
 fn the_client_follows_the_redirect() {
     let mut cluster = Cluster::start(3);
-    let follower = cluster.nodes[cluster.followers()[0]].address.to_string();
+    let follower = cluster.followers()[0];
+    let follower = cluster.nodes[follower].address.to_string();
     let enqueued = run_at(&follower, &["--verbose", "enqueue", "orders", "one", "two"]);
     assert!(enqueued.status.success());
     let told = String::from_utf8_lossy(&enqueued.stderr).into_owned();
