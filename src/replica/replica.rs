@@ -350,7 +350,8 @@ impl Replica {
                 Some(entries) => self.apply_entries(now, entries),
                 None => {
                     self.applying_reads = true;
-                    self.read(Purpose::Apply, from, to, APPLY_BYTES_MAX);
+                    // Above the durable index the disk can still hold entries that the log no longer has.
+                    self.read(Purpose::Apply, from, to.min(self.raft.durable()), APPLY_BYTES_MAX);
                 }
             }
         }

@@ -94,7 +94,11 @@ impl Node {
         runtime.spawn(async move {
             let stop = async { drop(stop.await) };
             router.serve_with_incoming_shutdown(listener.incoming(), stop).await.expect("serves to the end");
+<<<<<<< HEAD
             let _ = serving.send(());
+=======
+            serving.send(()).expect("the server still listens");
+>>>>>>> main
         });
         let (runtime, stop_serving) = (Some(runtime), Some(stop_serving));
         Node { transport, book, host, inbox, address, runtime, stop_serving, served }
