@@ -147,7 +147,8 @@ impl Progress {
             return false;
         }
         let was_caught_up = self.caught_up;
-        self.caught_up |= now - self.round.started_at < short;
+        // With nothing left to send, the round after this one is over as it begins: no entry may come that would end it.
+        self.caught_up |= now - self.round.started_at < short || self.matched >= last;
         self.round = Round { target: last, started_at: now };
         self.caught_up && !was_caught_up
     }
@@ -229,5 +230,13 @@ mod tests {
         assert!(!progress.end_round(Index(20), Time(91_000), short), "the round goes on");
         progress.on_accepted(Index(20));
         assert!(progress.end_round(Index(21), Time(92_000), short));
+    }
+
+    /// No entry may come for a long time that would end another round.
+    #[test]
+    fn a_learner_that_has_everything_has_caught_up_however_long_it_took() {
+        let mut progress = Progress::new(Index(9), Time(0));
+        progress.on_accepted(Index(9));
+        assert!(progress.end_round(Index(9), Time(90_000), Duration::from_millis(5)));
     }
 }
