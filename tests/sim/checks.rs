@@ -33,6 +33,7 @@ struct Book {
     unsynced: Vec<Change>,
     in_frame: usize,
     is_leader: bool,
+    is_lost: bool,
     configuration: InForce,
     status: Option<(Term, Index, Index)>,
 }
@@ -82,9 +83,9 @@ impl Checks {
         book.configuration.0 = book.disk.configuration().clone();
     }
 
-    /// The disk of this node is gone.
+    /// The disk of this node is gone for ever. Its book stays: what it has acknowledged still counts for a commit.
     pub fn lose_disk(&mut self, node: NodeId) {
-        *self.book(node) = Book::default();
+        self.book(node).is_lost = true;
     }
 
     /// A replica wants something made durable.
@@ -293,7 +294,8 @@ impl Checks {
 
     /// The configurations that could still be in force: the last one on every disk and in every memory.
     pub fn configurations(&self) -> impl Iterator<Item = &Configuration> {
-        let images = self.books.values().flat_map(|book| [&book.memory, &book.disk]);
+        let kept = self.books.values().filter(|book| !book.is_lost);
+        let images = kept.flat_map(|book| [&book.memory, &book.disk]);
         images.filter(|image| image.last() > Index(0)).map(Image::configuration)
     }
 
