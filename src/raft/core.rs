@@ -230,6 +230,11 @@ impl Raft {
         self.durable
     }
 
+    /// How many writes are not yet known to be durable.
+    pub fn unfinished_writes(&self) -> usize {
+        self.unfinished.len()
+    }
+
     /// The term of the entry at `index`, if the log reaches that far.
     pub fn term_at(&self, index: Index) -> Option<Term> {
         self.log.term_at(index)

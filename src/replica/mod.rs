@@ -16,6 +16,8 @@
 //!
 //! Not here: the protocol (`raft`), what operations mean (`state_machine`), and anything that takes time (`node`).
 
+#![deny(clippy::disallowed_types, clippy::disallowed_methods)]
+
 mod event;
 mod outbox;
 mod pending;

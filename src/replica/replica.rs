@@ -28,6 +28,10 @@ pub struct Options {
 /// Bytes of entries that are applied in one go, and that one read for applying asks for.
 const APPLY_BYTES_MAX: u64 = 1 << 20;
 
+/// Writes that the disk has not finished. Beyond this, requests are refused as `Overloaded`: the writer's queue never fills,
+/// and a hanging disk does not stop the loop.
+const UNFINISHED_WRITES_MAX: usize = 512;
+
 /// Removed nodes that are remembered; the one removed first is forgotten first.
 const REMOVED_MAX: usize = 10_000;
 
@@ -117,9 +121,9 @@ impl Replica {
         self.wake_due(now);
         self.expire_sessions(now, wall);
         loop {
+            self.mind_leadership();
             self.propose(now, wall);
             self.take_raft_effects();
-            self.mind_leadership();
             self.apply(now);
             if self.batch.is_empty() {
                 return std::mem::take(&mut self.effects);
@@ -179,7 +183,7 @@ impl Replica {
         if let Some(refusal) = self.refusal() {
             return self.answer(request, Err(refusal));
         }
-        if self.pending.len() + self.batch.len() + self.waiting.len() >= self.options.requests_max {
+        if self.is_overloaded() {
             return self.answer(request, Err(Refusal::Overloaded));
         }
         let deadline = now + execute.wait;
@@ -192,13 +196,21 @@ impl Replica {
         }
     }
 
+    fn is_overloaded(&self) -> bool {
+        let requests = self.pending.len() + self.batch.len() + self.waiting.len();
+        requests >= self.options.requests_max || self.raft.unfinished_writes() >= UNFINISHED_WRITES_MAX
+    }
+
     /// Why this replica executes nothing, if it does not.
     fn refusal(&self) -> Option<Refusal> {
         if self.raft.quarantined().is_some() {
             return Some(Refusal::Quarantined);
         }
-        let is_leader = self.leads_term.is_some_and(|term| term == self.raft.term()) && self.raft.is_leader();
-        (!is_leader).then(|| Refusal::NotLeader { leader: self.raft.leader(), term: self.raft.term() })
+        (!self.raft.is_leader()).then(|| self.not_leader())
+    }
+
+    fn not_leader(&self) -> Refusal {
+        Refusal::NotLeader { leader: self.raft.leader(), term: self.raft.term() }
     }
 
     fn change_membership(&mut self, now: Time, request: RequestId, change: MembershipChange) {
@@ -230,7 +242,7 @@ impl Replica {
         match self.raft.propose(now, commands) {
             Ok(first) => self.pending.insert(first, batch),
             Err(raft::NotLeader) => {
-                let refusal = Refusal::NotLeader { leader: self.raft.leader(), term: self.raft.term() };
+                let refusal = self.not_leader();
                 for proposal in batch {
                     self.answer(proposal.request, Err(refusal.clone()));
                 }
@@ -323,7 +335,7 @@ impl Replica {
         if let Some((request, at)) = self.change.take() {
             self.answer(request, Err(Refusal::OutcomeUnknown { at, retry_is_exact: true }));
         }
-        let refusal = Refusal::NotLeader { leader: self.raft.leader(), term: self.raft.term() };
+        let refusal = self.not_leader();
         for parked in self.waiting.drain() {
             self.answer(parked.request, Err(refusal.clone()));
         }
@@ -338,7 +350,8 @@ impl Replica {
                 Some(entries) => self.apply_entries(now, entries),
                 None => {
                     self.applying_reads = true;
-                    self.read(Purpose::Apply, from, to, APPLY_BYTES_MAX);
+                    // Above the durable index the disk can still hold entries that the log no longer has.
+                    self.read(Purpose::Apply, from, to.min(self.raft.durable()), APPLY_BYTES_MAX);
                 }
             }
         }

@@ -21,6 +21,8 @@
 //! Not here: the bodies themselves (`storage`), who waits for an answer (`replica`), and clocks (the leader's reading comes in
 //! with the command). Pure: no tokio, files, clocks, HashMap iteration or unseeded chance.
 
+#![deny(clippy::disallowed_types, clippy::disallowed_methods)]
+
 mod codec;
 mod command;
 mod machine;
