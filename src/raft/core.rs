@@ -230,6 +230,11 @@ impl Raft {
         self.durable
     }
 
+    /// How many writes are not yet known to be durable.
+    pub fn unfinished_writes(&self) -> usize {
+        self.unfinished.len()
+    }
+
     /// The term of the entry at `index`, if the log reaches that far.
     pub fn term_at(&self, index: Index) -> Option<Term> {
         self.log.term_at(index)
@@ -248,6 +253,11 @@ impl Raft {
             Role::Candidate(_) => RoleName::Candidate,
             Role::Leader(_) => RoleName::Leader,
         }
+    }
+
+    /// True when this member leads its term.
+    pub fn is_leader(&self) -> bool {
+        matches!(self.role, Role::Leader(_))
     }
 
     /// The leader of the term, if known.
@@ -413,8 +423,8 @@ impl Raft {
         self.unfinished.front().is_some_and(|oldest| now - oldest.since > self.options.disk_stall_max)
     }
 
-    /// Safety is in doubt because of what a peer sent: stand still, loudly.
-    pub(super) fn quarantine(&mut self, why: String) {
+    /// Safety is in doubt because of something that came from outside: stand still, loudly.
+    pub fn quarantine(&mut self, why: String) {
         self.tell(Event::Quarantined { why: why.clone() });
         self.role = Role::Follower(Follower::default());
         self.quarantined = Some(why);

@@ -134,7 +134,9 @@ impl Raft {
                 Some(entries) => self.send_entries(now, peer, entries),
                 None => {
                     progress.reading = true;
-                    self.effects.push(Effect::ReadEntries { peer, from, to: last, bytes_max });
+                    // What is not durable is in memory, and what the disk has there is not to be read.
+                    let to = last.min(self.durable());
+                    self.effects.push(Effect::ReadEntries { peer, from, to, bytes_max });
                 }
             }
         }

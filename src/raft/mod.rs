@@ -24,6 +24,8 @@
 //!
 //! Not here: snapshots, leadership transfer and ReadIndex.
 
+#![deny(clippy::disallowed_types, clippy::disallowed_methods)]
+
 mod candidate;
 mod configuration;
 mod core;

@@ -1,1 +1,370 @@
-//! transport
+//! Carries Raft messages between the nodes of a cluster, over gRPC. Messages may be lost, repeated and reordered: whatever
+//! is dropped here, Raft says again.
+//!
+//! ```text
+//!   node A                                             node B
+//!   send ─▶ queue ─▶ connection of the control lane ─▶ OpenLane ─▶ inbox    heartbeats, votes and their answers
+//!   send ─▶ queue ─▶ connection of the append lane  ─▶ OpenLane ─▶ inbox    AppendEntries and their answers
+//!   inbox ◀─ OpenLane ◀─ B's own two connections ◀─ queue ◀─ send
+//! ```
+//!
+//! A node sends on connections that it made itself and receives on those that others made. Each lane of each peer is one
+//! task with one TCP connection, so that a megabyte of entries never stands before a heartbeat. It begins with a Hello
+//! (cluster, from, to, addresses) and a Welcome; then frames flow, each with all messages that waited, up to a limit.
+//!
+//! Invariants:
+//! - `Transport::send` never waits. What waits for a peer is bounded by count and bytes (`queue`).
+//! - The messages of a lane arrive in the order in which they were sent, as long as its connection lasts.
+//! - Nothing that a peer sends is believed before it is checked (`codec`, `handshake`), and nothing it sends ends more than
+//!   its own connection.
+//! - A name is resolved anew at each dial, and an address that changed in the book is dialed at once.
+//!
+//! Not here: what the messages mean (`raft`), who is a member (the node says so with `set_peers` and [`Host::admits`]),
+//! encryption.
+
+pub mod address_book;
+pub mod codec;
+pub mod handshake;
+mod link;
+pub mod listen;
+mod peer;
+pub mod queue;
+mod server;
+#[cfg(test)]
+mod tests;
+mod throttle;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::runtime;
+use tokio::sync::{mpsc, watch};
+use tonic::transport::Channel;
+
+use crate::ids::{ClusterId, Index, NodeId, ShardId};
+use crate::proto::internal::PeerStatusRequest;
+use crate::proto::internal::peer_client::PeerClient;
+use crate::proto::internal::peer_server::PeerServer;
+use crate::proto::v1;
+use crate::raft::{Body, Message};
+
+pub use address_book::{AddressBook, Contacts, InvalidContact, Store};
+pub use handshake::Removed;
+pub use listen::{Connection, Limits, Listener};
+pub use server::{Host, PeerService};
+
+use peer::Peer;
+use throttle::Throttle;
+
+/// The most bytes of one frame, as sent and as accepted.
+pub const FRAME_BYTES_MAX: usize = 8 << 20;
+
+/// How often a connection is tried with a ping. Both times are long enough for a link of 2 s round trip that loses
+/// packets: that a leader is gone Raft notices much earlier.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+
+/// A connection whose ping has not come back after this long is dead.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Who a node is on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The cluster that it belongs to.
+    pub cluster: ClusterId,
+    /// The node.
+    pub node: NodeId,
+}
+
+/// What a connection carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Heartbeats, votes and their answers.
+    Control,
+    /// AppendEntries and their answers.
+    Append,
+}
+
+impl Lane {
+    /// The lane of a message.
+    pub fn of(body: &Body) -> Self {
+        match body {
+            Body::AppendEntries { .. } | Body::AppendReply(_) => Lane::Append,
+            _ => Lane::Control,
+        }
+    }
+}
+
+/// What comes from the peers, for the loop that owns the replicas.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Inbound {
+    /// A message.
+    Message {
+        /// Who sent it.
+        from: NodeId,
+        /// The shard that it is for.
+        shard: ShardId,
+        /// What it says.
+        message: Message,
+    },
+    /// Both lanes to a peer are open.
+    Connected {
+        /// The peer.
+        peer: NodeId,
+    },
+    /// A lane to a peer broke, or the peer cannot be reached in the first place. Said once until it is connected again.
+    Disconnected {
+        /// The peer.
+        peer: NodeId,
+        /// Why, in words.
+        why: String,
+    },
+    /// A peer does not let this node in. Said once until it does or until it says something else.
+    Refused {
+        /// The peer.
+        peer: NodeId,
+        /// Why, in the words of the peer.
+        why: String,
+    },
+    /// A peer says that this node is no member any more. Said once until it lets this node in or says something else.
+    RemovedBy {
+        /// The peer.
+        peer: NodeId,
+        /// The index of the configuration that left this node out.
+        index: Index,
+    },
+}
+
+/// What can go wrong for a caller in this room.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The port cannot be bound.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// As it was given.
+        address: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// A contact is not valid.
+    #[error(transparent)]
+    InvalidContact(#[from] InvalidContact),
+    /// The address book could not be written down.
+    #[error("the address book could not be saved: {0}")]
+    SaveAddresses(#[source] io::Error),
+    /// The book has no address of this node.
+    #[error("no address of node {0} is known")]
+    UnknownAddress(NodeId),
+    /// A peer did not answer, or not with what was asked.
+    #[error("node {peer} at {address} gave no answer: {why}")]
+    NoAnswer {
+        /// The peer.
+        peer: NodeId,
+        /// Where it was asked.
+        address: String,
+        /// Why, in words.
+        why: String,
+    },
+}
+
+/// The bounds of what waits, and the patience of the connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// What may wait for the control lane of a peer.
+    pub control: queue::Limits,
+    /// What may wait for the append lane of a peer.
+    pub append: queue::Limits,
+    /// A frame takes no further message beyond this; a single message may be larger.
+    pub frame_bytes: u64,
+    /// How long a TCP connection may take.
+    pub connect_timeout: Duration,
+    /// How long it may take from the dial to the Welcome.
+    pub handshake_timeout: Duration,
+    /// How long a caller may take for its Hello.
+    pub hello_deadline: Duration,
+    /// The pause after the first failed dial. It doubles with each.
+    pub backoff_min: Duration,
+    /// The longest pause.
+    pub backoff_max: Duration,
+    /// How long what waits for a peer may still be sent when the peer is given up.
+    pub flush_deadline: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        use queue::WhenFull::{DropNewest, DropOldest};
+        Self {
+            control: queue::Limits { messages_max: 4096, bytes_max: 1 << 20, when_full: DropOldest },
+            append: queue::Limits { messages_max: 1024, bytes_max: 32 << 20, when_full: DropNewest },
+            frame_bytes: 1 << 20,
+            connect_timeout: Duration::from_secs(5),
+            handshake_timeout: Duration::from_secs(15),
+            hello_deadline: Duration::from_secs(5),
+            backoff_min: Duration::from_millis(50),
+            backoff_max: Duration::from_secs(2),
+            flush_deadline: Duration::from_millis(500),
+        }
+    }
+}
+
+/// A handle of the connections of this node. Clones share them; with the last one, and the last service, they end.
+#[derive(Clone)]
+pub struct Transport(Arc<Shared>);
+
+/// What all handles, connections and services share.
+struct Shared {
+    context: Context,
+    runtime: runtime::Handle,
+    peers: Mutex<BTreeMap<NodeId, Peer>>,
+    /// True: the node stops. Each notice: who is let in may have changed.
+    stopping: watch::Sender<bool>,
+    status_clients: Mutex<BTreeMap<NodeId, StatusClient>>,
+    /// Lines about peers that are refused or malformed.
+    complaints: Throttle,
+}
+
+/// What each connection knows of its node.
+#[derive(Clone)]
+struct Context {
+    identity: Identity,
+    book: AddressBook,
+    inbound: mpsc::Sender<Inbound>,
+    options: Options,
+}
+
+/// A connection for questions, made when it is first used.
+#[derive(Clone)]
+struct StatusClient {
+    address: String,
+    client: PeerClient<Channel>,
+}
+
+impl Transport {
+    /// A transport without peers. To be called within a tokio runtime, which runs its tasks. `inbound` is the inbox of the
+    /// node: when it is full, connections stop reading and so do, in the end, the peers' queues.
+    pub fn new(identity: Identity, book: AddressBook, inbound: mpsc::Sender<Inbound>, options: Options) -> Self {
+        Self(Arc::new(Shared {
+            context: Context { identity, book, inbound, options },
+            runtime: runtime::Handle::current(),
+            peers: Mutex::default(),
+            stopping: watch::Sender::new(false),
+            status_clients: Mutex::default(),
+            complaints: Throttle::new(Duration::from_secs(2)),
+        }))
+    }
+
+    /// Sends a message to a peer, on the lane of its kind. Never waits. The message is dropped when the node is none of the
+    /// peers, and one is when the queue is full: see [`queue::WhenFull`].
+    pub fn send(&self, to: NodeId, shard: ShardId, message: Message) {
+        if let Some(peer) = self.0.peers().get(&to) {
+            peer.push(shard, message);
+        }
+    }
+
+    /// Keeps connections to exactly these nodes; this node itself is left out. What still waits for a peer that is given up
+    /// is sent if that can be done soon. Peers whose connections to here are not admitted any more are told so at once:
+    /// [`Host::admits`] must know the change before.
+    pub fn set_peers(&self, mut peers: BTreeSet<NodeId>) {
+        peers.insert(self.0.context.identity.node);
+        self.0.context.book.set_members(peers.clone());
+        peers.remove(&self.0.context.identity.node);
+        self.0.status_clients().retain(|node, _| peers.contains(node));
+        if !*self.0.stopping.borrow() {
+            let mut connected = self.0.peers();
+            connected.retain(|node, _| peers.contains(node));
+            for node in peers {
+                connected.entry(node).or_insert_with(|| Peer::connect(&self.0.runtime, &self.0.context, node));
+            }
+        }
+        self.0.stopping.send_modify(|_| ());
+    }
+
+    /// The service of the peer port.
+    pub fn service(&self, host: impl Host) -> PeerServer<PeerService> {
+        PeerServer::new(PeerService::new(self.0.clone(), host)).max_decoding_message_size(FRAME_BYTES_MAX)
+    }
+
+    /// Asks a peer for its condition.
+    ///
+    /// # Errors
+    /// Its address is not known, or it did not answer within `patience`.
+    pub async fn status_of(&self, peer: NodeId, patience: Duration) -> Result<v1::NodeStatus, Error> {
+        let contact = self.0.context.book.get(peer).ok_or(Error::UnknownAddress(peer))?;
+        let address = contact.peer_address;
+        let answer = tokio::time::timeout(patience, self.0.ask_status(peer, &address)).await;
+        let why = match answer {
+            Ok(Ok(status)) => return Ok(status),
+            Ok(Err(why)) => why,
+            Err(_) => format!("it took more than {patience:?}"),
+        };
+        // Whatever is wrong with the connection, the next question gets another one.
+        self.0.status_clients().remove(&peer);
+        Err(Error::NoAnswer { peer, address, why })
+    }
+
+    /// How many messages were dropped for the peers that there are, because they did not fit or had waited too long.
+    pub fn dropped(&self) -> u64 {
+        self.0.peers().values().map(Peer::dropped).sum()
+    }
+
+    /// Ends all connections, after a short time for what waits. Callers are told that the node stops.
+    pub async fn stop(&self) {
+        self.0.stopping.send_replace(true);
+        let peers = std::mem::take(&mut *self.0.peers());
+        let tasks: Vec<_> = peers.into_values().flat_map(Peer::close).collect();
+        // A task can wait for room in the inbox of a node that does not read it any more.
+        let patience = 2 * self.0.context.options.flush_deadline;
+        let _ = tokio::time::timeout(patience, futures_util::future::join_all(tasks)).await;
+    }
+}
+
+impl Shared {
+    /// Maps of handles, whole at any time: good also when somebody panicked with the lock.
+    fn peers(&self) -> MutexGuard<'_, BTreeMap<NodeId, Peer>> {
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn status_clients(&self) -> MutexGuard<'_, BTreeMap<NodeId, StatusClient>> {
+        self.status_clients.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A peer that calls is alive: whoever waits to dial it need not wait longer.
+    fn heard_from(&self, node: NodeId) {
+        if let Some(peer) = self.peers().get(&node) {
+            peer.heard_from();
+        }
+    }
+
+    async fn ask_status(&self, peer: NodeId, address: &str) -> Result<v1::NodeStatus, String> {
+        let mut client = self.status_client(peer, address)?;
+        let cluster_id = encode_cluster(self.context.identity.cluster);
+        let answer = client.status(PeerStatusRequest { cluster_id }).await;
+        let status = answer.map_err(|status| peer::why(&status))?.into_inner();
+        match status.member.as_ref().map(|member| member.node_id.parse::<NodeId>()) {
+            Some(Ok(node)) if node != peer => Err(format!("node {node} answers there")),
+            _ => Ok(status),
+        }
+    }
+
+    fn status_client(&self, peer: NodeId, address: &str) -> Result<PeerClient<Channel>, String> {
+        let mut clients = self.status_clients();
+        if let Some(known) = clients.get(&peer).filter(|known| known.address == address) {
+            return Ok(known.client.clone());
+        }
+        let endpoint = peer::endpoint(address, &self.context.options).map_err(|error| peer::why(&error))?;
+        let client = PeerClient::new(endpoint.connect_lazy());
+        clients.insert(peer, StatusClient { address: address.to_owned(), client: client.clone() });
+        Ok(client)
+    }
+}
+
+fn encode_cluster(cluster: ClusterId) -> bytes::Bytes {
+    bytes::Bytes::copy_from_slice(&cluster.0.to_be_bytes())
+}
+
+/// None: not a cluster id.
+fn decode_cluster(bytes: &[u8]) -> Option<ClusterId> {
+    let bytes: [u8; 16] = bytes.try_into().ok()?;
+    Some(ClusterId(u128::from_be_bytes(bytes)))
+}

@@ -1,0 +1,396 @@
+//! Raft messages as peers send them: `raft::Message` to and from `quorate.internal.RaftMessage`.
+//!
+//! Encoding cannot fail. Decoding takes nothing on trust: every number, count and enum is checked, and the entries of an
+//! `AppendEntries` get their indexes by counting on from `previous`, so that a gap has no spelling.
+
+use bytes::Bytes;
+
+use crate::ids::{Contact, EntryId, Index, ShardId, Term, Time};
+use crate::proto::internal::{self, append_reply, raft_message};
+use crate::raft::{AppendReply, Body, Entry, Message, VoteRefusal};
+use crate::storage::codec as payloads;
+
+/// The highest term or index that is believed. No cluster gets there by working, and below it adding one cannot overflow.
+const NUMBER_MAX: u64 = 1 << 62;
+
+/// The most entries in one `AppendEntries`: as many as fit in [`super::FRAME_BYTES_MAX`] at the least that
+/// [`Entry::size`] counts for one.
+pub const ENTRIES_MAX: usize = super::FRAME_BYTES_MAX / 32;
+
+/// Why something that a peer sent is not a message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// A part that must be there is not.
+    #[error("{0} is missing")]
+    Missing(&'static str),
+    /// A term or an index is too large to be true.
+    #[error("{field} is {value}, more than the {NUMBER_MAX} that can be true")]
+    NumberTooLarge {
+        /// Which.
+        field: &'static str,
+        /// Its value.
+        value: u64,
+    },
+    /// Only the place before the first entry has index 0 and term 0, and it has both.
+    #[error("{field} is {id}: an entry has neither term 0 nor index 0")]
+    NoEntry {
+        /// Which.
+        field: &'static str,
+        /// Its value.
+        id: EntryId,
+    },
+    /// More entries than a message may have.
+    #[error("{0} entries in one message, {ENTRIES_MAX} are allowed")]
+    TooManyEntries(usize),
+    /// Terms in a log never go down, and none is above that of the leader who sends it.
+    #[error("entry {id} does not fit between {previous} before it and term {leader} of its sender")]
+    TermOutOfOrder {
+        /// The entry.
+        id: EntryId,
+        /// The one before it.
+        previous: EntryId,
+        /// The term of the message.
+        leader: Term,
+    },
+    /// The payload of an entry says nothing.
+    #[error("entry {id}: {why}")]
+    Payload {
+        /// The entry.
+        id: EntryId,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A vote is granted and refused, or neither.
+    #[error("a vote reply with granted = {granted} and refusal {refusal}")]
+    Vote {
+        /// As sent.
+        granted: bool,
+        /// As sent.
+        refusal: i32,
+    },
+}
+
+/// The message as peers send it.
+pub fn encode(shard: ShardId, message: &Message) -> internal::RaftMessage {
+    internal::RaftMessage { shard: shard.0, term: message.term.0, body: Some(encode_body(&message.body)) }
+}
+
+/// The message that a peer sent, and the shard it is for.
+///
+/// # Errors
+/// It is not a message.
+pub fn decode(message: internal::RaftMessage) -> Result<(ShardId, Message), Malformed> {
+    let term = decode_term("term", message.term)?;
+    let body = decode_body(term, message.body.ok_or(Malformed::Missing("body"))?)?;
+    Ok((ShardId(message.shard), Message { term, body }))
+}
+
+/// Contacts as peers send them.
+pub fn encode_contacts<'a>(contacts: impl IntoIterator<Item = &'a Contact>) -> Vec<internal::Introduction> {
+    contacts.into_iter().map(payloads::contact_to_proto).collect()
+}
+
+/// Those of the contacts that say something. The others are left out: one bad record in a peer's address book is no
+/// reason not to talk to it.
+pub fn decode_contacts(contacts: Vec<internal::Introduction>) -> Vec<Contact> {
+    contacts.into_iter().filter_map(|contact| payloads::contact_from_proto(contact).ok()).collect()
+}
+
+fn encode_body(body: &Body) -> raft_message::Body {
+    use raft_message::Body as Encoded;
+    match body {
+        Body::PreVote { last } => Encoded::PreVote(encode_vote(*last)),
+        Body::PreVoteReply { refusal } => Encoded::PreVoteReply(encode_vote_reply(*refusal)),
+        Body::RequestVote { last } => Encoded::RequestVote(encode_vote(*last)),
+        Body::RequestVoteReply { refusal } => Encoded::RequestVoteReply(encode_vote_reply(*refusal)),
+        Body::AppendEntries { previous, commit, entries } => Encoded::AppendEntries(internal::AppendEntries {
+            previous: Some(encode_id(*previous)),
+            commit: commit.0,
+            entries: entries.iter().map(encode_entry).collect(),
+        }),
+        Body::AppendReply(reply) => Encoded::AppendReply(encode_append_reply(reply)),
+        Body::Heartbeat { commit, sent_at } => {
+            Encoded::Heartbeat(internal::Heartbeat { commit: commit.0, sent_at: sent_at.0 })
+        }
+        Body::HeartbeatReply { sent_at } => Encoded::HeartbeatReply(internal::HeartbeatReply { sent_at: sent_at.0 }),
+        Body::Removed { index } => Encoded::Removed(internal::Removed { index: index.0 }),
+    }
+}
+
+fn decode_body(term: Term, body: raft_message::Body) -> Result<Body, Malformed> {
+    use raft_message::Body as Encoded;
+    Ok(match body {
+        Encoded::PreVote(vote) => Body::PreVote { last: decode_vote(vote)? },
+        Encoded::PreVoteReply(reply) => Body::PreVoteReply { refusal: decode_vote_reply(reply)? },
+        Encoded::RequestVote(vote) => Body::RequestVote { last: decode_vote(vote)? },
+        Encoded::RequestVoteReply(reply) => Body::RequestVoteReply { refusal: decode_vote_reply(reply)? },
+        Encoded::AppendEntries(append) => decode_append_entries(term, append)?,
+        Encoded::AppendReply(reply) => Body::AppendReply(decode_append_reply(reply)?),
+        Encoded::Heartbeat(heartbeat) => {
+            Body::Heartbeat { commit: decode_index("commit", heartbeat.commit)?, sent_at: Time(heartbeat.sent_at) }
+        }
+        Encoded::HeartbeatReply(reply) => Body::HeartbeatReply { sent_at: Time(reply.sent_at) },
+        Encoded::Removed(removed) => Body::Removed { index: decode_index("index", removed.index)? },
+    })
+}
+
+fn encode_id(id: EntryId) -> internal::EntryId {
+    internal::EntryId { term: id.term.0, index: id.index.0 }
+}
+
+fn decode_id(field: &'static str, id: Option<internal::EntryId>) -> Result<EntryId, Malformed> {
+    let id = id.ok_or(Malformed::Missing(field))?;
+    let id = EntryId::new(decode_term(field, id.term)?, decode_index(field, id.index)?);
+    if (id.term == Term(0)) != (id.index == Index(0)) {
+        return Err(Malformed::NoEntry { field, id });
+    }
+    Ok(id)
+}
+
+fn decode_term(field: &'static str, value: u64) -> Result<Term, Malformed> {
+    decode_number(field, value).map(Term)
+}
+
+fn decode_index(field: &'static str, value: u64) -> Result<Index, Malformed> {
+    decode_number(field, value).map(Index)
+}
+
+fn decode_number(field: &'static str, value: u64) -> Result<u64, Malformed> {
+    if value > NUMBER_MAX { Err(Malformed::NumberTooLarge { field, value }) } else { Ok(value) }
+}
+
+fn encode_vote(last: EntryId) -> internal::VoteRequest {
+    internal::VoteRequest { last: Some(encode_id(last)) }
+}
+
+fn decode_vote(vote: internal::VoteRequest) -> Result<EntryId, Malformed> {
+    decode_id("last", vote.last)
+}
+
+fn encode_vote_reply(refusal: Option<VoteRefusal>) -> internal::VoteReply {
+    let encoded = match refusal {
+        None => internal::VoteRefusal::Unspecified,
+        Some(VoteRefusal::StaleTerm) => internal::VoteRefusal::StaleTerm,
+        Some(VoteRefusal::LeaderAlive) => internal::VoteRefusal::LeaderAlive,
+        Some(VoteRefusal::AlreadyVoted) => internal::VoteRefusal::AlreadyVoted,
+        Some(VoteRefusal::LogBehind) => internal::VoteRefusal::LogBehind,
+    };
+    internal::VoteReply { granted: refusal.is_none(), refusal: encoded.into() }
+}
+
+fn decode_vote_reply(reply: internal::VoteReply) -> Result<Option<VoteRefusal>, Malformed> {
+    use internal::VoteRefusal as Encoded;
+    match (reply.granted, Encoded::try_from(reply.refusal)) {
+        (true, Ok(Encoded::Unspecified)) => Ok(None),
+        (false, Ok(Encoded::StaleTerm)) => Ok(Some(VoteRefusal::StaleTerm)),
+        (false, Ok(Encoded::LeaderAlive)) => Ok(Some(VoteRefusal::LeaderAlive)),
+        (false, Ok(Encoded::AlreadyVoted)) => Ok(Some(VoteRefusal::AlreadyVoted)),
+        (false, Ok(Encoded::LogBehind)) => Ok(Some(VoteRefusal::LogBehind)),
+        _ => Err(Malformed::Vote { granted: reply.granted, refusal: reply.refusal }),
+    }
+}
+
+fn decode_append_entries(leader: Term, append: internal::AppendEntries) -> Result<Body, Malformed> {
+    let previous = decode_id("previous", append.previous)?;
+    let commit = decode_index("commit", append.commit)?;
+    if append.entries.len() > ENTRIES_MAX {
+        return Err(Malformed::TooManyEntries(append.entries.len()));
+    }
+    let mut entries = Vec::with_capacity(append.entries.len());
+    let mut before = previous;
+    for entry in append.entries {
+        let entry = decode_entry(leader, before, entry)?;
+        before = entry.id;
+        entries.push(entry);
+    }
+    Ok(Body::AppendEntries { previous, commit, entries })
+}
+
+fn encode_entry(entry: &Entry) -> internal::Entry {
+    let (kind, payload) = payloads::encode_payload(&entry.payload);
+    internal::Entry { term: entry.id.term.0, kind: kind.into(), payload }
+}
+
+/// `previous` is at most `NUMBER_MAX` before the first entry and there are few entries, so that counting on is safe.
+fn decode_entry(leader: Term, previous: EntryId, entry: internal::Entry) -> Result<Entry, Malformed> {
+    let id = EntryId::new(decode_term("term of an entry", entry.term)?, previous.index.next());
+    if id.term == Term(0) || id.term < previous.term || id.term > leader {
+        return Err(Malformed::TermOutOfOrder { id, previous, leader });
+    }
+    let kind = u8::try_from(entry.kind).map_err(|_| Malformed::Payload { id, why: format!("kind {}", entry.kind) })?;
+    // A copy, because the bytes of a frame are one allocation: a short entry that stays in memory would keep all of it.
+    let payload = payloads::decode_payload(kind, Bytes::copy_from_slice(&entry.payload))
+        .map_err(|error| Malformed::Payload { id, why: error.to_string() })?;
+    Ok(Entry { id, payload })
+}
+
+fn encode_append_reply(reply: &AppendReply) -> internal::AppendReply {
+    let result = match *reply {
+        AppendReply::Accepted(id) => append_reply::Result::Accepted(encode_id(id)),
+        AppendReply::Rejected { previous, hint } => append_reply::Result::Rejected(internal::AppendRejected {
+            previous: Some(encode_id(previous)),
+            hint: Some(encode_id(hint)),
+        }),
+    };
+    internal::AppendReply { result: Some(result) }
+}
+
+fn decode_append_reply(reply: internal::AppendReply) -> Result<AppendReply, Malformed> {
+    match reply.result.ok_or(Malformed::Missing("result"))? {
+        append_reply::Result::Accepted(id) => Ok(AppendReply::Accepted(decode_id("accepted", Some(id))?)),
+        append_reply::Result::Rejected(rejected) => Ok(AppendReply::Rejected {
+            previous: decode_id("previous", rejected.previous)?,
+            hint: decode_id("hint", rejected.hint)?,
+        }),
+    }
+}
+
+/// What is sent comes back equal, and whatever bytes arrive, decoding them ends in a message or a reason.
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ids::NodeId;
+    use crate::raft::{CommitQuorum, Configuration, Learner, Payload};
+
+    fn contact() -> impl Strategy<Value = Contact> {
+        (1u64.., "[a-z]{1,9}", 1u64..9).prop_map(|(node, name, version)| Contact {
+            node: NodeId(node),
+            client_address: format!("{name}:7400"),
+            peer_address: format!("{name}:7401"),
+            name,
+            version,
+        })
+    }
+
+    fn configuration() -> impl Strategy<Value = Configuration> {
+        let nodes = || prop::collection::btree_set((1u64..100).prop_map(NodeId), 0..5);
+        (nodes(), nodes(), 100u64..200, any::<bool>()).prop_map(|(voters, voters_outgoing, learner, stay)| {
+            let replaces = voters.first().copied();
+            Configuration {
+                voters: &voters | &std::collections::BTreeSet::from([NodeId(200)]),
+                voters_outgoing,
+                learners: [(NodeId(learner), Learner { stay, replaces })].into(),
+                commit_quorum: if stay { CommitQuorum::Majority } else { CommitQuorum::HalfPlusOne },
+            }
+        })
+    }
+
+    fn payload() -> impl Strategy<Value = Payload> {
+        prop_oneof![
+            Just(Payload::Noop),
+            prop::collection::vec(any::<u8>(), 1..50).prop_map(|bytes| Payload::Command(bytes.into())),
+            (configuration(), prop::option::of(contact()))
+                .prop_map(|(configuration, introduction)| Payload::Configuration { configuration, introduction }),
+        ]
+    }
+
+    fn id() -> impl Strategy<Value = EntryId> {
+        prop_oneof![
+            Just(EntryId::default()),
+            (1..=100u64, 1..NUMBER_MAX - 100).prop_map(|(term, index)| EntryId::new(Term(term), Index(index))),
+        ]
+    }
+
+    fn append_entries() -> impl Strategy<Value = Body> {
+        let steps = prop::collection::vec((0u64..3, payload()), 0..6);
+        (id(), 0..NUMBER_MAX, steps).prop_map(|(previous, commit, steps)| {
+            let mut last = previous;
+            let mut next = |step: u64, payload| {
+                last = EntryId::new(Term((last.term.0 + step).max(1)), last.index.next());
+                Entry { id: last, payload }
+            };
+            let entries = steps.into_iter().map(|(step, payload)| next(step, payload)).collect();
+            Body::AppendEntries { previous, commit: Index(commit), entries }
+        })
+    }
+
+    fn refusal() -> impl Strategy<Value = Option<VoteRefusal>> {
+        prop::option::of(prop_oneof![
+            Just(VoteRefusal::StaleTerm),
+            Just(VoteRefusal::LeaderAlive),
+            Just(VoteRefusal::AlreadyVoted),
+            Just(VoteRefusal::LogBehind),
+        ])
+    }
+
+    fn body() -> impl Strategy<Value = Body> {
+        prop_oneof![
+            id().prop_map(|last| Body::PreVote { last }),
+            refusal().prop_map(|refusal| Body::PreVoteReply { refusal }),
+            id().prop_map(|last| Body::RequestVote { last }),
+            refusal().prop_map(|refusal| Body::RequestVoteReply { refusal }),
+            append_entries(),
+            id().prop_map(|id| Body::AppendReply(AppendReply::Accepted(id))),
+            (id(), id()).prop_map(|(previous, hint)| Body::AppendReply(AppendReply::Rejected { previous, hint })),
+            (0..NUMBER_MAX, any::<u64>())
+                .prop_map(|(commit, sent_at)| Body::Heartbeat { commit: Index(commit), sent_at: Time(sent_at) }),
+            any::<u64>().prop_map(|sent_at| Body::HeartbeatReply { sent_at: Time(sent_at) }),
+            (0..NUMBER_MAX).prop_map(|index| Body::Removed { index: Index(index) }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_sent_comes_back_equal(shard: u64, term in 200..NUMBER_MAX, body in body()) {
+            let message = Message { term: Term(term), body };
+            let bytes = encode(ShardId(shard), &message).encode_to_vec();
+            let received = internal::RaftMessage::decode(bytes.as_slice()).expect("protobuf decodes what it encoded");
+            prop_assert_eq!(decode(received), Ok((ShardId(shard), message)));
+        }
+
+        #[test]
+        fn garbage_is_a_message_or_a_reason(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            if let Ok(message) = internal::RaftMessage::decode(bytes.as_slice()) {
+                let _ = decode(message);
+            }
+        }
+
+        #[test]
+        fn a_damaged_message_is_a_message_or_a_reason(body in body(), at: prop::sample::Index, with: u8) {
+            let mut bytes = encode(ShardId(0), &Message { term: Term(200), body }).encode_to_vec();
+            *at.get_mut(&mut bytes) = with;
+            if let Ok(message) = internal::RaftMessage::decode(bytes.as_slice()) {
+                let _ = decode(message);
+            }
+        }
+    }
+
+    fn append(previous: (u64, u64), terms: &[u64]) -> internal::RaftMessage {
+        let entries = terms.iter().map(|term| internal::Entry { term: *term, kind: 1, payload: Bytes::new() });
+        let previous = Some(internal::EntryId { term: previous.0, index: previous.1 });
+        let append = internal::AppendEntries { previous, commit: 0, entries: entries.collect() };
+        internal::RaftMessage { shard: 0, term: 9, body: Some(raft_message::Body::AppendEntries(append)) }
+    }
+
+    #[test]
+    fn entries_follow_previous_without_a_gap() {
+        let (_, message) = decode(append((2, 7), &[2, 3, 9])).expect("well formed");
+        let Body::AppendEntries { entries, .. } = message.body else { panic!("another body: {message:?}") };
+        let ids: Vec<String> = entries.iter().map(|entry| entry.id.to_string()).collect();
+        assert_eq!(ids, ["8@2", "9@3", "10@9"]);
+    }
+
+    #[test]
+    fn what_cannot_be_true_is_named() {
+        let reason = |message| decode(message).expect_err("malformed").to_string();
+        let of_body = |body| reason(internal::RaftMessage { shard: 0, term: 1, body });
+        assert_eq!(of_body(None), "body is missing");
+        assert_eq!(of_body(Some(raft_message::Body::PreVote(internal::VoteRequest { last: None }))), "last is missing");
+        assert!(reason(append((9, u64::MAX), &[9])).starts_with("previous is 18446744073709551615"));
+        assert!(reason(append((0, 7), &[])).contains("neither term 0 nor index 0"));
+        assert!(reason(append((3, 7), &[2])).contains("does not fit"), "terms go down");
+        assert!(reason(append((3, 7), &[10])).contains("does not fit"), "above the leader's term");
+        assert!(reason(append((0, 0), &[0])).contains("does not fit"), "term 0");
+        assert_eq!(reason(append((0, 0), &vec![1; ENTRIES_MAX + 1])), Malformed::TooManyEntries(ENTRIES_MAX + 1).to_string());
+    }
+
+    #[test]
+    fn a_vote_is_either_granted_or_refused() {
+        for (granted, refusal) in [(true, 1), (false, 0), (false, 99), (true, -1)] {
+            assert!(decode_vote_reply(internal::VoteReply { granted, refusal }).is_err());
+        }
+    }
+}

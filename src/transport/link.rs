@@ -1,0 +1,167 @@
+//! What is known of the connection to one peer, from its two lanes, and told to the node: once for each change.
+//!
+//! A peer is connected while both lanes are: a message of either kind would be lost otherwise.
+
+use tokio::sync::{Mutex, mpsc};
+
+use super::{Inbound, Lane};
+use crate::ids::{Index, NodeId};
+
+/// The connection to one peer, as both of its lanes see it.
+#[derive(Debug)]
+pub struct Link {
+    peer: NodeId,
+    inbound: mpsc::Sender<Inbound>,
+    /// Held while the node is told, so that it hears of changes in the order in which they happened.
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    control_up: bool,
+    append_up: bool,
+    /// What the node was told last; none: nothing.
+    connected: Option<bool>,
+    /// The refusal that the node was told since the peer was last connected.
+    refusal: Option<Failure>,
+}
+
+/// Why a lane is down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// No connection, or it broke.
+    Lost(String),
+    /// The peer does not let this node in.
+    Refused(String),
+    /// The peer says that this node is no member any more.
+    Removed(Index),
+}
+
+impl Link {
+    /// A connection of which nothing is known.
+    pub fn new(peer: NodeId, inbound: mpsc::Sender<Inbound>) -> Self {
+        Self { peer, inbound, state: Mutex::default() }
+    }
+
+    /// A lane can carry messages.
+    pub async fn up(&self, lane: Lane) {
+        let mut state = self.state.lock().await;
+        *state.lane(lane) = true;
+        if state.control_up && state.append_up && state.connected != Some(true) {
+            self.tell(Inbound::Connected { peer: self.peer }).await;
+            state.connected = Some(true);
+            state.refusal = None;
+        }
+    }
+
+    /// A lane cannot carry messages.
+    pub async fn down(&self, lane: Lane, failure: Failure) {
+        let mut state = self.state.lock().await;
+        *state.lane(lane) = false;
+        let refused = !matches!(failure, Failure::Lost(_));
+        // A peer that refuses from the start was never connected, and the refusal says so.
+        let was_connected = state.connected == Some(true);
+        if was_connected || (state.connected.is_none() && !refused) {
+            self.tell(Inbound::Disconnected { peer: self.peer, why: failure.to_string() }).await;
+        }
+        state.connected = Some(false);
+        if refused && state.refusal.as_ref() != Some(&failure) {
+            self.tell(self.refusal(&failure)).await;
+            state.refusal = Some(failure);
+        }
+    }
+
+    fn refusal(&self, failure: &Failure) -> Inbound {
+        match failure {
+            Failure::Removed(index) => Inbound::RemovedBy { peer: self.peer, index: *index },
+            other => Inbound::Refused { peer: self.peer, why: other.to_string() },
+        }
+    }
+
+    /// The inbox is bounded: this waits for room. Nobody reads any more: the node stops, and nothing is left to tell.
+    async fn tell(&self, what: Inbound) {
+        let _ = self.inbound.send(what).await;
+    }
+}
+
+impl State {
+    fn lane(&mut self, lane: Lane) -> &mut bool {
+        match lane {
+            Lane::Control => &mut self.control_up,
+            Lane::Append => &mut self.append_up,
+        }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Failure::Lost(why) | Failure::Refused(why) => why.fmt(f),
+            Failure::Removed(index) => write!(f, "removed by the configuration at index {index}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lost() -> Failure {
+        Failure::Lost("lost".into())
+    }
+
+    fn refused() -> Failure {
+        Failure::Refused("wrong cluster".into())
+    }
+
+    /// Applies the changes to a link; what the node is told, one word each.
+    async fn told(changes: &[(Lane, Option<Failure>)]) -> String {
+        let (inbound, mut inbox) = mpsc::channel(100);
+        let link = Link::new(NodeId(2), inbound);
+        for (lane, failure) in changes.iter().cloned() {
+            match failure {
+                None => link.up(lane).await,
+                Some(failure) => link.down(lane, failure).await,
+            }
+        }
+        drop(link);
+        let mut words = Vec::new();
+        while let Some(inbound) = inbox.recv().await {
+            words.push(match inbound {
+                Inbound::Message { .. } => "message",
+                Inbound::Connected { .. } => "connected",
+                Inbound::Disconnected { .. } => "disconnected",
+                Inbound::Refused { .. } => "refused",
+                Inbound::RemovedBy { .. } => "removed",
+            });
+        }
+        words.join(" ")
+    }
+
+    #[tokio::test]
+    async fn connected_needs_both_lanes_and_losing_one_ends_it() {
+        use Lane::{Append, Control};
+        assert_eq!(told(&[(Control, None)]).await, "");
+        assert_eq!(told(&[(Control, None), (Append, None)]).await, "connected");
+        let flapping = [(Control, None), (Append, None), (Append, Some(lost())), (Control, Some(lost())), (Append, None)];
+        assert_eq!(told(&flapping).await, "connected disconnected");
+        let back = [(Control, None), (Append, None), (Append, Some(lost())), (Append, None)];
+        assert_eq!(told(&back).await, "connected disconnected connected");
+    }
+
+    #[tokio::test]
+    async fn an_unreachable_peer_is_told_once() {
+        use Lane::{Append, Control};
+        assert_eq!(told(&[(Control, Some(lost())), (Append, Some(lost())), (Control, Some(lost()))]).await, "disconnected");
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_told_once_until_the_peer_is_back() {
+        use Lane::{Append, Control};
+        let refusing = [(Control, Some(refused())), (Append, Some(refused())), (Control, Some(refused()))];
+        assert_eq!(told(&refusing).await, "refused");
+        let mut and_back = refusing.to_vec();
+        and_back.extend([(Control, None), (Append, None), (Append, Some(Failure::Removed(Index(4))))]);
+        assert_eq!(told(&and_back).await, "refused connected disconnected removed");
+    }
+}

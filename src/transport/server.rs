@@ -1,0 +1,228 @@
+//! The receiving side: the service of the peer port.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures_util::stream::{self, Stream};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::handshake::{Refusal, Removed, printable};
+use super::queue::FRAME_MESSAGES_MAX;
+use super::{Inbound, Shared, codec, decode_cluster};
+use crate::ids::NodeId;
+use crate::proto::internal::peer_server;
+use crate::proto::internal::{
+    Batch, FromPeer, Hello, Introduction, Lane, PeerStatusRequest, ToPeer, Welcome, from_peer, to_peer,
+};
+use crate::proto::v1;
+
+/// What the service asks the node.
+#[tonic::async_trait]
+pub trait Host: Send + Sync + 'static {
+    /// Whether messages of a node are taken. Asked when a connection opens and after each `Transport::set_peers`. A node
+    /// that is not known yet is to be admitted: it may know the configuration that brings it in before this node does.
+    ///
+    /// # Errors
+    /// The node is known to have been removed.
+    fn admits(&self, from: NodeId) -> Result<(), Removed>;
+
+    /// The condition of this node.
+    async fn status(&self) -> v1::NodeStatus;
+}
+
+/// The service of the peer port; made by `Transport::service`.
+pub struct PeerService {
+    shared: Arc<Shared>,
+    host: Arc<dyn Host>,
+}
+
+impl PeerService {
+    pub(super) fn new(shared: Arc<Shared>, host: impl Host) -> Self {
+        Self { shared, host: Arc::new(host) }
+    }
+
+    /// The Hello of a caller that is let in.
+    async fn hello(&self, frames: &mut Streaming<ToPeer>) -> Result<Hello, Refusal> {
+        let patience = self.shared.context.options.hello_deadline;
+        let first = timeout(patience, frames.message()).await.map_err(|_| Refusal::NoHello(patience))?;
+        let first = first.map_err(|status| Refusal::Malformed(printable(status.message())))?;
+        match first.and_then(|first| first.frame) {
+            Some(to_peer::Frame::Hello(hello)) => self.check(&hello).map(|()| hello),
+            _ => Err(Refusal::Malformed("the first frame is no hello".to_owned())),
+        }
+    }
+
+    fn check(&self, hello: &Hello) -> Result<(), Refusal> {
+        let own = self.shared.context.identity;
+        self.check_cluster(&hello.cluster_id)?;
+        if hello.to != own.node.0 {
+            return Err(Refusal::WrongNode { answering: own.node, wanted: NodeId(hello.to) });
+        }
+        let caller = NodeId(hello.from);
+        if caller == own.node || hello.from == 0 {
+            return Err(Refusal::WrongCaller(caller));
+        }
+        if hello.lane() == Lane::Unspecified {
+            return Err(Refusal::Malformed(format!("there is no lane {}", hello.lane)));
+        }
+        self.host.admits(caller).map_err(|Removed { index }| Refusal::Removed { caller, index })
+    }
+
+    fn check_cluster(&self, theirs: &[u8]) -> Result<(), Refusal> {
+        let own = self.shared.context.identity;
+        let decoded = decode_cluster(theirs);
+        if decoded == Some(own.cluster) {
+            return Ok(());
+        }
+        let theirs = decoded.map_or_else(|| format!("of {} bytes", theirs.len()), |cluster| cluster.to_string());
+        Err(Refusal::WrongCluster { answering: own.node, ours: own.cluster, theirs })
+    }
+
+    fn refuse(&self, remote: Option<SocketAddr>, refusal: Refusal) -> Status {
+        if let Some(more) = self.shared.complaints.pass() {
+            let remote = remote.map_or_else(|| "unknown".to_owned(), |remote| remote.to_string());
+            tracing::warn!(%remote, more, "a peer connection is refused: {refusal}");
+        }
+        refusal.into()
+    }
+}
+
+#[tonic::async_trait]
+impl peer_server::Peer for PeerService {
+    type OpenLaneStream = Pin<Box<dyn Stream<Item = Result<FromPeer, Status>> + Send>>;
+
+    async fn open_lane(&self, request: Request<Streaming<ToPeer>>) -> Result<Response<Self::OpenLaneStream>, Status> {
+        let remote = request.remote_addr();
+        let mut frames = request.into_inner();
+        // Before the check, so that a change of who is admitted is not missed.
+        let stopping = self.shared.stopping.subscribe();
+        let hello = self.hello(&mut frames).await.map_err(|refusal| self.refuse(remote, refusal))?;
+        let from = NodeId(hello.from);
+        let lane = hello.lane();
+        tracing::debug!(peer = %from, ?lane, "a peer opened a lane");
+        let (shared, host) = (self.shared.clone(), self.host.clone());
+        let incoming = Incoming { shared, host, from, lane, frames, stopping, stage: Stage::Welcome };
+        incoming.learn(hello.addresses).await;
+        incoming.shared.heard_from(from);
+        let answers = stream::unfold(incoming, |mut incoming| async move { Some((incoming.next().await?, incoming)) });
+        Ok(Response::new(Box::pin(answers)))
+    }
+
+    async fn status(&self, request: Request<PeerStatusRequest>) -> Result<Response<v1::NodeStatus>, Status> {
+        let remote = request.remote_addr();
+        let asked = request.into_inner();
+        self.check_cluster(&asked.cluster_id).map_err(|refusal| self.refuse(remote, refusal))?;
+        Ok(Response::new(self.host.status().await))
+    }
+}
+
+/// A lane that a peer opened. It lives in the answer to the peer's call, so that it ends with the connection: there is no
+/// task that could be left over.
+struct Incoming {
+    shared: Arc<Shared>,
+    host: Arc<dyn Host>,
+    from: NodeId,
+    lane: Lane,
+    frames: Streaming<ToPeer>,
+    stopping: watch::Receiver<bool>,
+    stage: Stage,
+}
+
+#[derive(PartialEq)]
+enum Stage {
+    Welcome,
+    Messages,
+    Ended,
+}
+
+impl Incoming {
+    /// The next answer: a Welcome, and nothing more until the lane ends. None: it has ended.
+    async fn next(&mut self) -> Option<Result<FromPeer, Status>> {
+        match self.stage {
+            Stage::Welcome => {
+                self.stage = Stage::Messages;
+                let addresses = codec::encode_contacts(&self.shared.context.book.all());
+                Some(Ok(FromPeer { frame: Some(from_peer::Frame::Welcome(Welcome { addresses })) }))
+            }
+            Stage::Messages => {
+                let ended = self.receive().await;
+                self.stage = Stage::Ended;
+                tracing::debug!(peer = %self.from, lane = ?self.lane, ?ended, "the lane of a peer ended");
+                ended.err().map(Err)
+            }
+            Stage::Ended => None,
+        }
+    }
+
+    /// Hands on what the peer sends, until it has no more to say.
+    ///
+    /// # Errors
+    /// What the peer is told: it is malformed, not admitted any more, or this node stops.
+    async fn receive(&mut self) -> Result<(), Status> {
+        loop {
+            let frame = tokio::select! {
+                frame = self.frames.message() => frame?,
+                () = changed(&mut self.stopping) => {
+                    self.check_admitted()?;
+                    continue;
+                }
+            };
+            match frame.map(|frame| frame.frame) {
+                None => return Ok(()),
+                Some(Some(to_peer::Frame::Batch(batch))) => self.forward(batch).await?,
+                Some(Some(to_peer::Frame::Addresses(told))) => self.learn(told.addresses).await,
+                Some(_) => return Err(self.malformed("a frame that is neither a batch nor addresses".to_owned())),
+            }
+        }
+    }
+
+    fn check_admitted(&self) -> Result<(), Status> {
+        if *self.stopping.borrow() {
+            return Err(stops());
+        }
+        let caller = self.from;
+        self.host.admits(caller).map_err(|Removed { index }| Refusal::Removed { caller, index }.into())
+    }
+
+    /// Waits for room in the inbox. Meanwhile nothing is read, and the peer, after what is under way, stops sending.
+    async fn forward(&mut self, batch: Batch) -> Result<(), Status> {
+        if batch.messages.len() > FRAME_MESSAGES_MAX {
+            return Err(self.malformed(format!("{} messages in one frame", batch.messages.len())));
+        }
+        for message in batch.messages {
+            let (shard, message) = codec::decode(message).map_err(|why| self.malformed(why.to_string()))?;
+            let inbound = Inbound::Message { from: self.from, shard, message };
+            tokio::select! {
+                sent = self.shared.context.inbound.send(inbound) => sent.map_err(|_| stops())?,
+                _ = self.stopping.wait_for(|stopping| *stopping) => return Err(stops()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn learn(&self, addresses: Vec<Introduction>) {
+        let merged = self.shared.context.book.merge_in_background(codec::decode_contacts(addresses)).await;
+        if let Err(error) = merged {
+            tracing::error!(%error, peer = %self.from, "the addresses that a peer told are not kept");
+        }
+    }
+
+    fn malformed(&self, why: String) -> Status {
+        if let Some(more) = self.shared.complaints.pass() {
+            tracing::warn!(peer = %self.from, lane = ?self.lane, more, "a lane is closed, what came is malformed: {why}");
+        }
+        Refusal::Malformed(why).into()
+    }
+}
+
+/// Ends at the next change. The sender lives as long as the service.
+async fn changed(stopping: &mut watch::Receiver<bool>) {
+    let _ = stopping.changed().await;
+}
+
+fn stops() -> Status {
+    Status::unavailable("the node stops")
+}
