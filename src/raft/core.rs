@@ -201,7 +201,7 @@ impl Raft {
         if let Role::Leader(leader) = &mut self.role
             && let Some(progress) = leader.progress.get_mut(&peer)
         {
-            progress.on_lost();
+            progress.on_disconnected();
         }
     }
 

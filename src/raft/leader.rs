@@ -192,7 +192,7 @@ impl Raft {
             _ => None,
         };
         match progress {
-            Some(progress) => progress.heard_at = Some(now),
+            Some(progress) => progress.on_heard(now),
             None => self.tell(Event::Ignored { from, why: "it answers something that is no longer asked" }),
         }
         self.progress(from).is_some()

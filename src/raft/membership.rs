@@ -45,7 +45,7 @@ impl Raft {
     fn check_quorum_after(&self, now: Time, next: &Configuration) -> Result<(), ChangeRefused> {
         let window = self.options.election_timeout_max;
         let is_reachable = |voter: &&NodeId| {
-            **voter == self.id || self.progress(**voter).is_some_and(|progress| progress.was_heard(now, window))
+            **voter == self.id || self.progress(**voter).is_some_and(|progress| progress.is_well(now, window))
         };
         let voters = next.voters.len();
         let reachable = next.voters.iter().filter(is_reachable).count();
@@ -100,7 +100,7 @@ impl Raft {
     pub(super) fn promote_caught_up(&mut self, now: Time) {
         let window = self.options.election_timeout_max;
         let is_ready = |(node, learner): &(&NodeId, &Learner)| {
-            let is_well = |progress: &Progress| progress.caught_up && progress.was_heard(now, window);
+            let is_well = |progress: &Progress| progress.caught_up && progress.is_well(now, window);
             !learner.stay && self.progress(**node).is_some_and(is_well)
         };
         let ready = self.configuration().learners.iter().find(is_ready).map(|(node, _)| *node);

@@ -20,7 +20,9 @@ pub struct Progress {
     /// Entries for it are being read from disk.
     pub reading: bool,
     /// When it last answered anything.
-    pub heard_at: Option<Time>,
+    heard_at: Option<Time>,
+    /// The connection to it broke after that.
+    disconnected: bool,
     /// It once had, at the end of a short round, all that the leader had at its start (dissertation, section 4.2.1).
     pub caught_up: bool,
     mode: Mode,
@@ -72,6 +74,7 @@ impl Progress {
             next: last.next(),
             reading: false,
             heard_at: None,
+            disconnected: false,
             caught_up: false,
             mode: Mode::Probe { sent: None },
             round: Round { target: last, started_at: now },
@@ -132,8 +135,20 @@ impl Progress {
         true
     }
 
+    /// The member answered something.
+    pub fn on_heard(&mut self, now: Time) {
+        self.heard_at = Some(now);
+        self.disconnected = false;
+    }
+
+    /// The connection to the member broke. If its process died, this tells sooner than any time-out.
+    pub fn on_disconnected(&mut self) {
+        self.disconnected = true;
+        self.on_lost();
+    }
+
     /// Messages may have been lost: go back to what is known.
-    pub fn on_lost(&mut self) {
+    fn on_lost(&mut self) {
         self.probe_from(self.matched.next());
     }
 
@@ -161,6 +176,11 @@ impl Progress {
         self.caught_up |= now - self.round.started_at < short || self.matched >= last;
         self.round = Round { target: last, started_at: now };
         self.caught_up && !was_caught_up
+    }
+
+    /// True when the member answered within `window` and there is no sign that it died since: it can be counted on.
+    pub fn is_well(&self, now: Time, window: Duration) -> bool {
+        self.was_heard(now, window) && !self.disconnected
     }
 
     /// True when the member answered within `window`.

@@ -193,7 +193,11 @@ fn raft_sentence(event: &Event, name_of: &impl Fn(NodeId) -> String) -> Sentence
             say("caught_up", format!("sees that learner {learner} has caught up")).peer(&learner)
         }
         Event::WasRemoved { index } => {
-            say("removed", format!("is no member any more since the configuration at {index}")).index(*index)
+            let what = format!(
+                "was removed from the cluster by the configuration at {index} and stands by; to join again, stop it, \
+                 remove its data directory, and start it with --join"
+            );
+            say("removed", what).index(*index)
         }
         Event::Ignored { from, why } => {
             let from = name_of(*from);
