@@ -10,7 +10,7 @@
 //!
 //! Batching comes from draining: what came in together is proposed, written and sent together.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,10 +22,10 @@ use super::handle::{AnswerSlot, Asked, Inbox, Input, Published};
 use super::{Error, Phase};
 use crate::ids::{ClusterId, NodeId, ShardId, Term, Ticket, Time};
 use crate::raft::{Body, Entry, Message};
-use crate::replica::{Effect, Event, ReadId, Replica, RequestId};
+use crate::replica::{Effect, Event, Membership, ReadId, Replica, RequestId};
 use crate::storage::{self, DataDirectory, Reader, Writer};
 use crate::telemetry;
-use crate::transport::{AddressBook, Inbound, Transport};
+use crate::transport::{AddressBook, Contacts, Inbound, Transport};
 
 /// The loop turns at least this often, so that whoever counts its turns sees that it lives.
 pub const IDLE_MAX: Duration = Duration::from_millis(500);
@@ -74,6 +74,8 @@ pub struct EventLoop {
     pub transport: Transport,
     /// Everybody's addresses.
     pub book: AddressBook,
+    /// Tells when the book changes.
+    pub contacts: watch::Receiver<Arc<Contacts>>,
     /// Who waits for an answer: as many as the replicas have requests in hand, and they refuse what is too much.
     pub waiting: BTreeMap<RequestId, (ShardId, AnswerSlot)>,
     /// What has happened to each replica since its last turn.
@@ -88,6 +90,7 @@ enum Arrival {
     Forgotten(RequestId),
     Inbound(Inbound),
     Completion(Completion),
+    AddressesChanged,
     Deadline,
     Stop,
 }
@@ -124,6 +127,7 @@ impl EventLoop {
             Some(inbound) = self.inbound.recv() => Arrival::Inbound(inbound),
             Some(input) = self.inbox.inputs.recv() => Arrival::Input(input),
             Some(request) = self.inbox.forgotten.recv() => Arrival::Forgotten(request),
+            Ok(()) = self.contacts.changed() => Arrival::AddressesChanged,
             () = deadline => Arrival::Deadline,
         }
     }
@@ -155,6 +159,7 @@ impl EventLoop {
             Arrival::Forgotten(request) => self.on_forgotten(request),
             Arrival::Inbound(inbound) => self.on_inbound(inbound),
             Arrival::Completion(completion) => self.on_completion(completion)?,
+            Arrival::AddressesChanged => self.keep_connections(),
             Arrival::Deadline | Arrival::Stop => {}
         }
         Ok(())
@@ -277,27 +282,29 @@ impl EventLoop {
         self.book.get(node).map_or_else(|| node.to_string(), |contact| contact.name)
     }
 
-    /// Lets the others see what has changed, and keeps connections to exactly the other members.
+    /// Lets the others see what has changed.
     fn publish(&mut self) {
-        let replicas: BTreeMap<_, _> = self.replicas.iter().map(|(shard, replica)| (*shard, replica.status())).collect();
+        let replicas = self.replicas.iter().map(|(shard, replica)| (*shard, replica.status())).collect();
         let published = Published { replicas, cluster: Some(self.cluster) };
-        let members = |published: &Published| -> BTreeSet<NodeId> {
-            published.replicas.values().flat_map(|status| status.membership.configuration.members()).collect()
-        };
         let mut members_changed = false;
         self.inbox.published.send_if_modified(|before| {
+            members_changed = !memberships(before).eq(memberships(&published));
             let changed = *before != published;
-            if changed {
-                members_changed = members(before) != members(&published) || before.cluster.is_none();
-                *before = published;
-            }
+            *before = published;
             changed
         });
+        // After the others can see it: the transport asks at once who is still admitted.
         if members_changed {
-            let mut peers = members(&self.inbox.published.borrow());
-            peers.remove(&self.node);
-            self.transport.set_peers(peers);
+            self.keep_connections();
         }
+    }
+
+    /// Keeps connections to the members whose addresses are known; those of a newcomer are about to be written down.
+    fn keep_connections(&self) {
+        let published = self.inbox.published.borrow();
+        let members = memberships(&published).flat_map(|membership| membership.configuration.members());
+        let peers = members.filter(|node| self.book.get(*node).is_some()).collect();
+        self.transport.set_peers(peers);
     }
 
     /// Ends: whoever still waits learns that nobody knows, and the writer finishes what it was given.
@@ -308,4 +315,8 @@ impl EventLoop {
         drop(self.directory);
         Ok(())
     }
+}
+
+fn memberships(published: &Published) -> impl Iterator<Item = &Arc<Membership>> {
+    published.replicas.values().map(|status| &status.membership)
 }

@@ -42,8 +42,7 @@ pub async fn start(config: NodeConfig) -> Result<Running, Error> {
     let contact = announce_addresses(&config, &ports, &book)?;
     tell_start(&contact, &directory, &log);
 
-    let (handle, inbox) =
-        Handle::new(contact.node, log.reader(), config.limits.requests_in_flight_max);
+    let (handle, inbox) = Handle::new(contact.node, log.reader(), config.limits.requests_in_flight_max);
     let (phase, _) = watch::channel(Phase::Joining);
     let peers = Peers::default();
     let context = api::Context { handle: handle.clone(), book: book.clone(), peers, phase: phase.subscribe() };
@@ -82,11 +81,11 @@ impl Node {
 
         let (deliver, inbound) = mpsc::channel(INBOUND_MAX);
         let transport = self.connect_transport(cluster, deliver);
-        let stop_peers = reached(&self.phase, Phase::Stopped);
-        tasks.spawn(self.serve_peers(transport.clone(), ports.peer, stop_peers));
+        tasks.spawn(self.serve_peers(&transport, ports.peer));
         tasks.spawn(self.learn_addresses(cluster));
         let (phase, drain_deadline) = (self.phase.clone(), self.config.drain_deadline);
-        let mut turning = tokio::spawn(self.event_loop(cluster, transport, inbound).run(phase.subscribe()));
+        let event_loop = self.event_loop(cluster, transport.clone(), inbound);
+        let mut turning = tokio::spawn(event_loop.run(phase.subscribe()));
         advance(&phase, Phase::Serving);
 
         let served = tokio::select! {
@@ -96,10 +95,13 @@ impl Node {
         };
         advance(&phase, Phase::Draining);
         if !clients.is_finished() && tokio::time::timeout(drain_deadline, &mut clients).await.is_err() {
-            tracing::warn!("stops without having answered all clients: the drain deadline of {drain_deadline:?} is over");
+            tracing::warn!(
+                "stops without having answered all clients: the drain deadline of {drain_deadline:?} is over"
+            );
         }
         advance(&phase, Phase::Stopped);
         turning.await.expect(NO_PANIC)?;
+        transport.stop().await;
         served.map_err(|source| Error::Server { whom: "clients", source })
     }
 
@@ -147,17 +149,12 @@ impl Node {
         transport
     }
 
-    /// Serves peers until `stop` is ready, also while clients are drained: their answers may need a commit.
-    fn serve_peers(
-        &self,
-        transport: Transport,
-        listener: Listener,
-        stop: impl Future<Output = ()> + Send + 'static,
-    ) -> impl Future<Output = ()> + Send + 'static {
+    /// Serves peers as long as the node runs, also while clients are drained: their answers may need a commit.
+    fn serve_peers(&self, transport: &Transport, listener: Listener) -> impl Future<Output = ()> + Send + 'static {
         let service = transport.service(Host { context: self.context.clone() });
         let server = listener.limits().server().add_service(service);
         async move {
-            if let Err(error) = server.serve_with_incoming_shutdown(listener.incoming(), stop).await {
+            if let Err(error) = server.serve_with_incoming(listener.incoming()).await {
                 tracing::error!("the peer port is not served any more: {error}");
             }
         }
@@ -170,7 +167,12 @@ impl Node {
         announce::learn_addresses(texts(&self.config.cluster.join), cluster, self.book.clone(), knows_leader)
     }
 
-    fn event_loop(self, cluster: ClusterId, transport: Transport, inbound: mpsc::Receiver<transport::Inbound>) -> EventLoop {
+    fn event_loop(
+        self,
+        cluster: ClusterId,
+        transport: Transport,
+        inbound: mpsc::Receiver<transport::Inbound>,
+    ) -> EventLoop {
         let clock = Clock::start();
         let node = self.contact.node;
         let recovered = self.recovered.get(&SHARD_0).cloned().unwrap_or_default();
@@ -191,6 +193,7 @@ impl Node {
             writer,
             reader,
             transport,
+            contacts: self.book.watch(),
             book: self.book,
             waiting: BTreeMap::new(),
             directory: self.directory,

@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 
+use super::address_book::CONTACTS_MAX;
 use crate::ids::{Contact, EntryId, Index, ShardId, Term, Time};
 use crate::proto::internal::{self, append_reply, raft_message};
 use crate::raft::{AppendReply, Body, Entry, Message, VoteRefusal};
@@ -90,10 +91,11 @@ pub fn encode_contacts<'a>(contacts: impl IntoIterator<Item = &'a Contact>) -> V
     contacts.into_iter().map(payloads::contact_to_proto).collect()
 }
 
-/// Those of the contacts that say something. The others are left out: one bad record in a peer's address book is no
-/// reason not to talk to it.
+/// Those of the contacts that say something, as many as an address book holds. The others are left out: one bad record in a
+/// peer's address book is no reason not to talk to it.
 pub fn decode_contacts(contacts: Vec<internal::Introduction>) -> Vec<Contact> {
-    contacts.into_iter().filter_map(|contact| payloads::contact_from_proto(contact).ok()).collect()
+    let decoded = contacts.into_iter().filter_map(|contact| payloads::contact_from_proto(contact).ok());
+    decoded.take(CONTACTS_MAX).collect()
 }
 
 fn encode_body(body: &Body) -> raft_message::Body {
@@ -248,8 +250,8 @@ fn decode_append_reply(reply: internal::AppendReply) -> Result<AppendReply, Malf
 /// What is sent comes back equal, and whatever bytes arrive, decoding them ends in a message or a reason.
 #[cfg(test)]
 mod tests {
-    use prost::Message as _;
     use proptest::prelude::*;
+    use prost::Message as _;
 
     use super::*;
     use crate::ids::NodeId;
@@ -384,7 +386,10 @@ mod tests {
         assert!(reason(append((3, 7), &[2])).contains("does not fit"), "terms go down");
         assert!(reason(append((3, 7), &[10])).contains("does not fit"), "above the leader's term");
         assert!(reason(append((0, 0), &[0])).contains("does not fit"), "term 0");
-        assert_eq!(reason(append((0, 0), &vec![1; ENTRIES_MAX + 1])), Malformed::TooManyEntries(ENTRIES_MAX + 1).to_string());
+        assert_eq!(
+            reason(append((0, 0), &vec![1; ENTRIES_MAX + 1])),
+            Malformed::TooManyEntries(ENTRIES_MAX + 1).to_string()
+        );
     }
 
     #[test]

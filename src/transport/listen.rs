@@ -13,8 +13,8 @@ use std::time::Duration;
 use futures_util::stream::{self, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Sleep, sleep};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::sleep;
 use tonic::transport::Server;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
@@ -82,6 +82,8 @@ pub struct Listener {
     limits: Limits,
     free: Arc<Semaphore>,
     complaints: Throttle,
+    /// Gone: nobody accepts any more.
+    accepting: watch::Sender<()>,
 }
 
 impl Listener {
@@ -90,11 +92,11 @@ impl Listener {
     /// # Errors
     /// The address is in use, or none of this machine.
     pub async fn bind(address: &str, limits: Limits) -> Result<Self, Error> {
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|source| Error::Listen { address: address.to_owned(), source })?;
+        let listener =
+            TcpListener::bind(address).await.map_err(|source| Error::Listen { address: address.to_owned(), source })?;
         let free = Arc::new(Semaphore::new(limits.connections_max));
-        Ok(Self { listener, limits, free, complaints: Throttle::new(Duration::from_secs(1)) })
+        let (accepting, complaints) = (watch::Sender::new(()), Throttle::new(Duration::from_secs(1)));
+        Ok(Self { listener, limits, free, complaints, accepting })
     }
 
     /// The address that is bound, with the port that the system chose.
@@ -119,7 +121,7 @@ impl Listener {
         loop {
             match self.listener.accept().await {
                 Ok((stream, remote)) => match self.free.clone().try_acquire_owned() {
-                    Ok(permit) => return Connection::new(stream, permit, self.limits.preface_deadline),
+                    Ok(permit) => return Connection::new(stream, permit, self.preface_deadline()),
                     Err(_) => self.complain(|more| {
                         let open = self.limits.connections_max;
                         tracing::warn!(%remote, open, more, "connection closed: too many are open");
@@ -134,6 +136,18 @@ impl Listener {
         }
     }
 
+    /// Passes when a connection that has said nothing yet is to be closed: in time, or when the port closes. Such a one
+    /// would otherwise keep a server that stops waiting.
+    fn preface_deadline(&self) -> impl Future<Output = ()> + Send + 'static {
+        let (limit, mut accepting) = (self.limits.preface_deadline, self.accepting.subscribe());
+        async move {
+            tokio::select! {
+                () = sleep(limit) => {}
+                _ = accepting.changed() => {}
+            }
+        }
+    }
+
     fn complain(&self, tell: impl FnOnce(u64)) {
         if let Some(held_back) = self.complaints.pass() {
             tell(held_back);
@@ -142,20 +156,23 @@ impl Listener {
 }
 
 /// An accepted connection. Counts against the limit until it is dropped.
-#[derive(Debug)]
 pub struct Connection {
     stream: TcpStream,
     /// Until the preface is here.
-    deadline: Option<Pin<Box<Sleep>>>,
+    deadline: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     received: usize,
     _permit: OwnedSemaphorePermit,
 }
 
 impl Connection {
-    fn new(stream: TcpStream, permit: OwnedSemaphorePermit, preface_deadline: Duration) -> Self {
+    fn new(
+        stream: TcpStream,
+        permit: OwnedSemaphorePermit,
+        deadline: impl Future<Output = ()> + Send + 'static,
+    ) -> Self {
         // Fails when the connection is gone again, which the first read tells as well.
         let _ = stream.set_nodelay(true);
-        Self { stream, deadline: Some(Box::pin(sleep(preface_deadline))), received: 0, _permit: permit }
+        Self { stream, deadline: Some(Box::pin(deadline)), received: 0, _permit: permit }
     }
 }
 

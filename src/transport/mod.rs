@@ -28,6 +28,7 @@ pub mod handshake;
 mod link;
 pub mod listen;
 mod peer;
+mod peers;
 pub mod queue;
 mod server;
 #[cfg(test)]
@@ -56,6 +57,7 @@ pub use listen::{Connection, Limits, Listener};
 pub use server::{Host, PeerService};
 
 use peer::Peer;
+use peers::Peers;
 use throttle::Throttle;
 
 /// The most bytes of one frame, as sent and as accepted.
@@ -216,7 +218,7 @@ pub struct Transport(Arc<Shared>);
 struct Shared {
     context: Context,
     runtime: runtime::Handle,
-    peers: Mutex<BTreeMap<NodeId, Peer>>,
+    peers: Mutex<Peers>,
     /// True: the node stops. Each notice: who is let in may have changed.
     stopping: watch::Sender<bool>,
     status_clients: Mutex<BTreeMap<NodeId, StatusClient>>,
@@ -255,14 +257,14 @@ impl Transport {
     }
 
     /// Sends a message to a peer, on the lane of its kind. Never waits. The message is dropped when the node is none of the
-    /// peers, and one is when the queue is full: see [`queue::WhenFull`].
+    /// peers and does not call here either, and one is when the queue is full: see [`queue::WhenFull`].
     pub fn send(&self, to: NodeId, shard: ShardId, message: Message) {
-        if let Some(peer) = self.0.peers().get(&to) {
+        if let Some(peer) = self.0.peers().reach(to, |node| self.0.connect(node)) {
             peer.push(shard, message);
         }
     }
 
-    /// Keeps connections to exactly these nodes; this node itself is left out. What still waits for a peer that is given up
+    /// Keeps connections to these nodes; this node itself is left out. What still waits for a peer that is given up
     /// is sent if that can be done soon. Peers whose connections to here are not admitted any more are told so at once:
     /// [`Host::admits`] must know the change before.
     pub fn set_peers(&self, mut peers: BTreeSet<NodeId>) {
@@ -270,13 +272,7 @@ impl Transport {
         self.0.context.book.set_members(peers.clone());
         peers.remove(&self.0.context.identity.node);
         self.0.status_clients().retain(|node, _| peers.contains(node));
-        if !*self.0.stopping.borrow() {
-            let mut connected = self.0.peers();
-            connected.retain(|node, _| peers.contains(node));
-            for node in peers {
-                connected.entry(node).or_insert_with(|| Peer::connect(&self.0.runtime, &self.0.context, node));
-            }
-        }
+        self.0.peers().set_members(peers, |node| self.0.connect(node));
         self.0.stopping.send_modify(|_| ());
     }
 
@@ -305,13 +301,14 @@ impl Transport {
 
     /// How many messages were dropped for the peers that there are, because they did not fit or had waited too long.
     pub fn dropped(&self) -> u64 {
-        self.0.peers().values().map(Peer::dropped).sum()
+        self.0.peers().dropped()
     }
 
-    /// Ends all connections, after a short time for what waits. Callers are told that the node stops.
+    /// Ends all connections, after a short time for what waits. To be called before the server of
+    /// the peer port is told to stop, which waits for the lanes of others to end. Callers are told that the node stops.
     pub async fn stop(&self) {
         self.0.stopping.send_replace(true);
-        let peers = std::mem::take(&mut *self.0.peers());
+        let peers = self.0.peers().close();
         let tasks: Vec<_> = peers.into_values().flat_map(Peer::close).collect();
         // A task can wait for room in the inbox of a node that does not read it any more.
         let patience = 2 * self.0.context.options.flush_deadline;
@@ -321,7 +318,7 @@ impl Transport {
 
 impl Shared {
     /// Maps of handles, whole at any time: good also when somebody panicked with the lock.
-    fn peers(&self) -> MutexGuard<'_, BTreeMap<NodeId, Peer>> {
+    fn peers(&self) -> MutexGuard<'_, Peers> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -329,11 +326,8 @@ impl Shared {
         self.status_clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A peer that calls is alive: whoever waits to dial it need not wait longer.
-    fn heard_from(&self, node: NodeId) {
-        if let Some(peer) = self.peers().get(&node) {
-            peer.heard_from();
-        }
+    fn connect(&self, node: NodeId) -> Peer {
+        Peer::connect(&self.runtime, &self.context, node)
     }
 
     async fn ask_status(&self, peer: NodeId, address: &str) -> Result<v1::NodeStatus, String> {

@@ -26,7 +26,7 @@ pub enum WhenFull {
     /// The oldest heartbeat or its answer goes, since a later one says all that it said; if there is none, the oldest
     /// message. For control: what is fresh counts.
     DropOldest,
-    /// The message that comes goes. For appends: what stays is without a gap, so that the follower can use it.
+    /// The message that comes goes. For appends: those that wait follow one another, so that the follower can use them.
     DropNewest,
 }
 
@@ -161,9 +161,8 @@ impl State {
     }
 
     fn drop_oldest(&mut self) {
-        let is_heartbeat = |waiting: &Waiting| {
-            matches!(waiting.message.body, Body::Heartbeat { .. } | Body::HeartbeatReply { .. })
-        };
+        let is_heartbeat =
+            |waiting: &Waiting| matches!(waiting.message.body, Body::Heartbeat { .. } | Body::HeartbeatReply { .. });
         let oldest = self.waiting.iter().position(is_heartbeat).unwrap_or(0);
         if let Some(waiting) = self.waiting.remove(oldest) {
             self.bytes -= waiting.bytes;

@@ -76,7 +76,8 @@ impl Node {
 
     /// With what the address book holds from before.
     async fn start_with(identity: Identity, options: Options, inbox: usize, contacts: Vec<Contact>) -> Node {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
         let bound = runtime.spawn(Listener::bind("127.0.0.1:0", Limits::for_peers())).await.expect("no panic");
         let listener = bound.expect("a free port");
         let address = listener.local_address().expect("bound").to_string();
@@ -93,7 +94,7 @@ impl Node {
         runtime.spawn(async move {
             let stop = async { drop(stop.await) };
             router.serve_with_incoming_shutdown(listener.incoming(), stop).await.expect("serves to the end");
-            serving.send(()).expect("the server still listens");
+            let _ = serving.send(());
         });
         let (runtime, stop_serving) = (Some(runtime), Some(stop_serving));
         Node { transport, book, host, inbox, address, runtime, stop_serving, served }
@@ -127,6 +128,15 @@ impl Node {
 
     async fn connected(&mut self, peer: NodeId) {
         self.until(|inbound| *inbound == Inbound::Connected { peer }).await;
+    }
+
+    /// Both, in whatever order.
+    async fn connected_to_both(&mut self, mut peers: BTreeSet<NodeId>) {
+        while !peers.is_empty() {
+            let inbound = self.until(|inbound| matches!(inbound, Inbound::Connected { .. })).await;
+            let Inbound::Connected { peer } = inbound else { continue };
+            peers.remove(&peer);
+        }
     }
 
     async fn disconnected(&mut self, peer: NodeId) {
@@ -202,7 +212,9 @@ async fn messages_arrive_in_order_on_each_lane() {
     let (mut heartbeats, mut appends) = (Vec::new(), Vec::new());
     while heartbeats.len() + appends.len() < 1000 {
         match b.next().await {
-            Inbound::Message { from: A, message, .. } if message.body == heartbeat(heartbeats.len() as u64 + 1).body => {
+            Inbound::Message { from: A, message, .. }
+                if message.body == heartbeat(heartbeats.len() as u64 + 1).body =>
+            {
                 heartbeats.push(message);
             }
             Inbound::Message { from: A, message, .. } => appends.push(message),
@@ -220,15 +232,14 @@ async fn a_dead_peer_is_noticed_once_and_found_at_its_later_address() {
     a.knows(&[&b, &c]);
     b.knows(&[&a, &c]);
     c.knows(&[&a, &b]);
-    a.connected(B).await;
-    c.connected(B).await;
+    a.connected_to_both([B, C].into()).await;
+    c.connected_to_both([A, B].into()).await;
     // From here on C hears of other addresses only from A.
     b.kill();
     a.disconnected(B).await;
     c.disconnected(B).await;
 
-    let mut restarted =
-        Node::start_with(Identity { cluster: CLUSTER, node: B }, options(), 100, b.book.all()).await;
+    let mut restarted = Node::start_with(Identity { cluster: CLUSTER, node: B }, options(), 100, b.book.all()).await;
     assert_ne!(restarted.address, b.address);
     restarted.transport.set_peers([A].into());
     assert_eq!(a.next().await, Inbound::Connected { peer: B }, "and nothing else in between");
@@ -236,9 +247,9 @@ async fn a_dead_peer_is_noticed_once_and_found_at_its_later_address() {
     for node in [&a, &c] {
         assert_eq!(node.book.get(B).map(|contact| contact.peer_address), Some(restarted.address.clone()));
     }
+    restarted.connected(A).await;
     c.transport.send(B, SHARD_0, append(1, 10));
     restarted.receives(C, append(1, 10)).await;
-    restarted.connected(A).await;
     restarted.transport.send(A, SHARD_0, heartbeat(5));
     a.receives(B, heartbeat(5)).await;
 }
@@ -312,6 +323,27 @@ async fn what_waits_for_a_peer_that_is_given_up_is_still_sent() {
 }
 
 #[tokio::test]
+async fn a_caller_that_this_node_has_not_heard_of_is_answered() {
+    let (mut a, mut b) = (Node::start(A).await, Node::start(B).await);
+    a.knows(&[&b]);
+    a.connected(B).await;
+    a.transport.send(B, SHARD_0, heartbeat(1));
+    b.receives(A, heartbeat(1)).await;
+    b.transport.send(A, SHARD_0, heartbeat(2));
+    a.receives(B, heartbeat(2)).await;
+    b.transport.send(C, SHARD_0, heartbeat(3));
+
+    // When A hangs up B's connection goes too, without a word: B did not want it.
+    a.transport.set_peers([].into());
+    let gone = async {
+        while b.transport.0.peers().reach(A, |_| unreachable!("A is connected or does not call")).is_some() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, gone).await.expect("B lets go");
+}
+
+#[tokio::test]
 async fn sending_never_waits_and_drops_for_a_peer_that_does_not_answer() {
     let a = Node::start(A).await;
     // Takes connections and says nothing.
@@ -330,16 +362,13 @@ async fn sending_never_waits_and_drops_for_a_peer_that_does_not_answer() {
     }
     assert!(started.elapsed() < Duration::from_secs(5), "20,000 messages took {:?}", started.elapsed());
     let limits = options();
-    assert_eq!(
-        a.transport.dropped(),
-        20_000 - limits.control.messages_max as u64 - limits.append.messages_max as u64
-    );
+    assert_eq!(a.transport.dropped(), 20_000 - limits.control.messages_max as u64 - limits.append.messages_max as u64);
     let status = a.transport.status_of(B, Duration::from_millis(50)).await;
     assert!(matches!(status, Err(Error::NoAnswer { peer: B, .. })), "{status:?}");
 }
 
 #[tokio::test]
-async fn a_node_that_does_not_read_its_inbox_slows_its_peers_and_loses_nothing_that_was_taken() {
+async fn a_node_that_does_not_read_its_inbox_slows_its_peers_and_gets_all_that_was_taken() {
     let mut a = Node::start(A).await;
     let mut b = Node::start_with(Identity { cluster: CLUSTER, node: B }, options(), 1, Vec::new()).await;
     a.knows(&[&b]);
@@ -350,10 +379,14 @@ async fn a_node_that_does_not_read_its_inbox_slows_its_peers_and_loses_nothing_t
     }
     let kept = 640 - a.transport.dropped();
     assert!((200..640).contains(&kept), "{kept} kept");
-    for index in 1..=kept {
+    let mut last = EntryId::default();
+    for _ in 0..kept {
         let Inbound::Message { message, .. } = b.next().await else { panic!("only messages come") };
-        assert!(message == append(index, 100_000), "not entry {index}");
+        let Body::AppendEntries { entries, .. } = message.body else { panic!("only appends were sent") };
+        assert!(entries[0].id > last, "{} comes after {last}", entries[0].id);
+        last = entries[0].id;
     }
+    assert_eq!(a.transport.dropped(), 640 - kept);
 }
 
 #[tokio::test]

@@ -183,7 +183,7 @@ impl Cluster {
 
     /// The document that a client command prints with `--output json`.
     pub fn json(&self, arguments: &[&str]) -> Option<Value> {
-        let output = self.run(&[&["--output", "json"], arguments].concat());
+        let output = self.run(&[arguments, &["--output", "json"]].concat());
         output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap())
     }
 
@@ -220,7 +220,7 @@ impl Cluster {
 /// Runs a client command against the given endpoints.
 pub fn run_at(endpoints: &str, arguments: &[&str]) -> Output {
     let mut command = quorate();
-    command.args(["--endpoints", endpoints]).args(["--timeout", "20s"]).args(arguments);
+    command.args(arguments).args(["--endpoints", endpoints]).args(["--timeout", "20s"]);
     command.output().unwrap()
 }
 

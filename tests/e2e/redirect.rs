@@ -37,7 +37,7 @@ fn the_client_follows_the_redirect() {
     let mut cluster = Cluster::start(3);
     let follower = cluster.followers()[0];
     let follower = cluster.nodes[follower].address.to_string();
-    let enqueued = run_at(&follower, &["--verbose", "enqueue", "orders", "one", "two"]);
+    let enqueued = run_at(&follower, &["enqueue", "orders", "one", "two", "--verbose"]);
     assert!(enqueued.status.success());
     let told = String::from_utf8_lossy(&enqueued.stderr).into_owned();
     assert!(told.contains("redirected"), "the redirect is shown: {told}");
