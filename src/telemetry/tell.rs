@@ -52,7 +52,7 @@ fn kind(told: &Told) -> Kind {
         Event::Proposed { .. } | Event::Appended { .. } | Event::Replicated { .. } | Event::Committed { .. } => {
             Kind::Entries
         }
-        Event::Truncated { .. } | Event::Mismatched { .. } | Event::WasRemoved { .. } => Kind::Trouble,
+        Event::WasRemoved { .. } => Kind::Trouble,
         Event::Quarantined { .. } => Kind::Danger,
         Event::Ignored { .. } => Kind::Detail,
         Event::RoleChanged { .. }
@@ -62,6 +62,8 @@ fn kind(told: &Told) -> Kind {
         | Event::VoteDenied { .. }
         | Event::VoteGranted { .. }
         | Event::VoteRefused { .. }
+        | Event::Truncated { .. }
+        | Event::Mismatched { .. }
         | Event::ConfigurationChanged { .. }
         | Event::CaughtUp { .. } => Kind::Role,
     }
@@ -256,8 +258,11 @@ fn denial(refusal: VoteRefusal) -> &'static str {
 }
 
 fn membership(index: Index, configuration: &Configuration, name_of: &impl Fn(NodeId) -> String) -> String {
-    let names =
-        |nodes: &mut dyn Iterator<Item = &NodeId>| nodes.map(|node| name_of(*node)).collect::<Vec<_>>().join(", ");
+    let names = |nodes: &mut dyn Iterator<Item = &NodeId>| {
+        let mut names: Vec<String> = nodes.map(|node| name_of(*node)).collect();
+        names.sort_unstable();
+        names.join(", ")
+    };
     let joint = if configuration.is_joint() { "joint " } else { "" };
     let voters = names(&mut configuration.voters.iter());
     let mut words = format!("takes on the {joint}configuration at {index}: voters {voters}");
@@ -288,11 +293,13 @@ mod tests {
     use super::*;
     use crate::raft::Learner;
 
+    const A: NodeId = NodeId(0xff);
     const B: NodeId = NodeId(0xb);
     const C: NodeId = NodeId(0xc);
 
+    /// The order of the names is not that of the ids.
     fn name_of(node: NodeId) -> String {
-        format!("{:x}", node.0)
+        if node == A { "a".to_owned() } else { format!("{:x}", node.0) }
     }
 
     fn words(event: Event) -> String {
@@ -348,8 +355,8 @@ mod tests {
     #[test]
     fn a_joint_configuration_names_both_halves() {
         let configuration = Configuration {
-            voters: BTreeSet::from([NodeId(0xa), B]),
-            voters_outgoing: BTreeSet::from([NodeId(0xa), C]),
+            voters: BTreeSet::from([A, B]),
+            voters_outgoing: BTreeSet::from([A, C]),
             learners: BTreeMap::from([(NodeId(0xd), Learner::default())]),
             ..Configuration::EMPTY
         };

@@ -23,7 +23,7 @@ use tokio::task::JoinSet;
 
 use super::signals::StopRequests;
 use super::{Exit, Failure};
-use crate::config::NodeConfig;
+use crate::config::{NodeConfig, Sources};
 use home::Home;
 use nodes::Nodes;
 use output::Output;
@@ -54,6 +54,9 @@ const GRACE: Duration = Duration::from_secs(2);
 /// # Errors
 /// The directory cannot be used, a node cannot be started, or all of them have ended by themselves.
 pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
+    // The nodes read the same environment: what is wrong with it is said once, here.
+    let settings = NodeConfig::load(&Sources::with_environment(Vec::new(), Vec::new()))
+        .map_err(|error| Failure::new(Exit::Usage, error))?;
     let home = Home::open(&arguments)?;
     let mut stop = StopRequests::listen(false)?;
     let output = Output::start();
@@ -64,9 +67,8 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
         _ = stop.next() => Ok(Exit::Done),
         () = output.closed() => Ok(Exit::Done),
     };
-    let drain_deadline = NodeConfig::default().drain_deadline;
     let exit = tokio::select! {
-        () = nodes.stop(drain_deadline + GRACE) => exit,
+        () = nodes.stop(settings.drain_deadline + GRACE) => exit,
         exit = stop.second() => Ok(exit),
     };
     // Nodes that still run are killed here; what waits to be printed gets a last chance.
