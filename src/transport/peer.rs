@@ -137,7 +137,7 @@ impl Connector {
                 }
                 () = given_up(self.heard.clone(), self.context.options.flush_deadline) => return,
             };
-            if self.heard.has_changed().is_err() {
+            if self.queue.is_closed() {
                 return;
             }
             // What waited is stale before the next connection stands; Raft says it again, and a dead peer costs no memory.

@@ -128,6 +128,11 @@ impl Queue {
         self.ready.notify_one();
     }
 
+    /// True from `close` on.
+    pub fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     /// How many messages were dropped.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)

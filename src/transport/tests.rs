@@ -255,6 +255,19 @@ async fn a_dead_peer_is_noticed_once_and_found_at_its_later_address() {
 }
 
 #[tokio::test]
+async fn a_connected_peer_that_moves_is_dialed_at_once() {
+    let (mut a, b) = (Node::start(A).await, Node::start(B).await);
+    a.knows(&[&b]);
+    a.connected(B).await;
+    let mut moved = Node::start_with(Identity { cluster: CLUSTER, node: B }, options(), 100, b.book.all()).await;
+    a.book.merge(moved.book.all()).expect("saved");
+    a.disconnected(B).await;
+    a.connected(B).await;
+    a.transport.send(B, SHARD_0, heartbeat(1));
+    moved.receives(A, heartbeat(1)).await;
+}
+
+#[tokio::test]
 async fn a_caller_heard_from_is_dialed_again_soon() {
     let slow = Options { backoff_min: Duration::from_millis(5), backoff_max: Duration::from_secs(3600), ..options() };
     let mut a = Node::start_with(Identity { cluster: CLUSTER, node: A }, slow, 100, Vec::new()).await;
