@@ -94,12 +94,8 @@ pub fn encode_contacts<'a>(contacts: impl IntoIterator<Item = &'a Contact>) -> V
 /// Those of the contacts that say something, as many as an address book holds. The others are left out: one bad record in a
 /// peer's address book is no reason not to talk to it.
 pub fn decode_contacts(contacts: Vec<internal::Introduction>) -> Vec<Contact> {
-<<<<<<< HEAD
     let decoded = contacts.into_iter().filter_map(|contact| payloads::contact_from_proto(contact).ok());
     decoded.take(CONTACTS_MAX).collect()
-=======
-    contacts.into_iter().filter_map(|contact| payloads::contact_from_proto(contact).ok()).collect()
->>>>>>> main
 }
 
 fn encode_body(body: &Body) -> raft_message::Body {
