@@ -8,8 +8,15 @@ use crate::telemetry;
 
 /// The end of the help text.
 pub const HELP: &str = "\
-Exit codes: 0 done, 1 failed, 2 wrong usage or settings, 3 the queue is empty, 4 no leader could be reached in time,
-5 the cluster refused, 130 and 143 stopped at once by a second Ctrl-C or SIGTERM.";
+Exit codes:
+    0  done
+    1  failed
+    2  wrong usage or settings
+    3  the queue is empty
+    4  no leader could be reached in time
+    5  the cluster refused
+  130  stopped at once by a second Ctrl-C
+  143  stopped at once by a second SIGTERM";
 
 /// How a command ends. The numbers are for scripts and do not change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

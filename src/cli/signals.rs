@@ -78,7 +78,7 @@ impl fmt::Display for StopRequest {
         f.write_str(match self {
             StopRequest::Interrupt => "of Ctrl-C",
             StopRequest::Terminate => "of SIGTERM",
-            StopRequest::InputEnded => "standard input has ended",
+            StopRequest::InputEnded => "the process that started it has let go of it",
         })
     }
 }

@@ -29,8 +29,15 @@ pub struct Progress {
 
 #[derive(Debug)]
 enum Mode {
-    Probe { sent_at: Option<Time> },
+    Probe { sent: Option<Probe> },
     Replicate { in_flight: VecDeque<InFlight>, bytes: u64 },
+}
+
+/// A probe that was not yet answered.
+#[derive(Clone, Copy, Debug)]
+struct Probe {
+    last: Index,
+    sent_at: Time,
 }
 
 /// An AppendEntries that was not yet answered.
@@ -66,7 +73,7 @@ impl Progress {
             reading: false,
             heard_at: None,
             caught_up: false,
-            mode: Mode::Probe { sent_at: None },
+            mode: Mode::Probe { sent: None },
             round: Round { target: last, started_at: now },
         }
     }
@@ -75,7 +82,7 @@ impl Progress {
     pub fn may_send(&self, window: Window) -> bool {
         match &self.mode {
             _ if self.reading => false,
-            Mode::Probe { sent_at } => sent_at.is_none(),
+            Mode::Probe { sent } => sent.is_none(),
             Mode::Replicate { in_flight, bytes } => in_flight.len() < window.appends_max && *bytes < window.bytes_max,
         }
     }
@@ -83,7 +90,7 @@ impl Progress {
     /// Entries up to `last` were sent.
     pub fn on_sent(&mut self, last: Index, bytes: u64, now: Time) {
         match &mut self.mode {
-            Mode::Probe { sent_at } => *sent_at = Some(now),
+            Mode::Probe { sent } => *sent = Some(Probe { last, sent_at: now }),
             Mode::Replicate { in_flight, bytes: total } => {
                 in_flight.push_back(InFlight { last, bytes, sent_at: now });
                 *total += bytes;
@@ -96,6 +103,9 @@ impl Progress {
     pub fn on_accepted(&mut self, index: Index) -> bool {
         self.next = self.next.max(index.next());
         match &mut self.mode {
+            // An answer to what was sent before the probe does not end it: each would open the whole window again, and where
+            // messages overtake each other the answers to those would do the same.
+            Mode::Probe { sent: Some(probe) } if index < probe.last => {}
             Mode::Probe { .. } => self.mode = Mode::Replicate { in_flight: VecDeque::new(), bytes: 0 },
             Mode::Replicate { in_flight, bytes } => {
                 while in_flight.front().is_some_and(|append| append.last <= index) {
@@ -130,11 +140,11 @@ impl Progress {
     /// Goes back if the oldest unanswered message was sent more than `patience` ago.
     pub fn give_up_waiting(&mut self, now: Time, patience: Duration) {
         let oldest = match &self.mode {
-            Mode::Probe { sent_at } => *sent_at,
+            Mode::Probe { sent } => sent.map(|probe| probe.sent_at),
             Mode::Replicate { in_flight, .. } => in_flight.front().map(|append| append.sent_at),
         };
         match (&mut self.mode, oldest) {
-            (Mode::Probe { sent_at }, Some(since)) if now - since > patience => *sent_at = None,
+            (Mode::Probe { sent }, Some(since)) if now - since > patience => *sent = None,
             (Mode::Replicate { .. }, Some(since)) if now - since > patience => self.on_lost(),
             _ => {}
         }
@@ -160,7 +170,7 @@ impl Progress {
 
     fn probe_from(&mut self, next: Index) {
         self.next = next;
-        self.mode = Mode::Probe { sent_at: None };
+        self.mode = Mode::Probe { sent: None };
     }
 }
 
@@ -183,6 +193,20 @@ mod tests {
         progress.on_sent(Index(12), 10, Time(0));
         assert!(!progress.may_send(WINDOW));
         assert_eq!(progress.next, Index(10), "a probe assumes nothing");
+    }
+
+    /// Where messages overtake each other, late answers must not open the window again and again.
+    #[test]
+    fn only_its_own_answer_ends_a_probe() {
+        let mut progress = replicating();
+        progress.on_sent(Index(10), 1, Time(0));
+        progress.on_sent(Index(11), 1, Time(0));
+        assert!(progress.on_rejected(Index(11), Index(10)));
+        progress.on_sent(Index(12), 1, Time(0));
+        assert!(progress.on_accepted(Index(11)), "it is news all the same");
+        assert!(!progress.may_send(WINDOW));
+        progress.on_accepted(Index(12));
+        assert!(progress.may_send(WINDOW));
     }
 
     #[test]

@@ -105,10 +105,10 @@ impl Sessions {
 
     /// Ends all sessions that are due.
     pub(super) fn expire(&mut self, now: Timestamp) {
-        while let Some(&(due, id)) = self.due.first()
-            && due <= now
-        {
-            self.close(id);
+        while self.next_expiry().is_some_and(|due| due <= now) {
+            if let Some((_, id)) = self.due.pop_first() {
+                self.by_id.remove(&id);
+            }
         }
     }
 
@@ -145,7 +145,9 @@ impl Session {
         if let Some(kept) = self.kept.get(&sequence) {
             return Admission::Decided(kept.clone());
         }
-        if self.kept.len() as u64 >= outcomes_max {
+        // The lowest one always finds room: the others are kept because it is pending, so refusing it would be for ever.
+        let is_lowest = sequence == self.lowest_pending;
+        if self.kept.len() as u64 >= outcomes_max && !is_lowest {
             return Admission::Refused(Refusal::TooManyOutcomes { session, outcomes_max });
         }
         Admission::Undecided

@@ -15,7 +15,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use anstyle::{AnsiColor, Style};
-use serde_json::{Map, Value};
+use serde::Serializer;
+use serde_json::Value;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_appender::non_blocking::ErrorCounter;
@@ -63,7 +64,7 @@ impl Format {
             painted(writer, dim, &format!("{target}: "))?;
         }
         writer.write_str(&escaped(&fields.message))?;
-        if !fields.others.contains_key("event") {
+        if !fields.others.iter().any(|(name, _)| *name == "event") {
             for (name, value) in &fields.others {
                 writer.write_char(' ')?;
                 painted(writer, dim, &format!("{name}="))?;
@@ -74,18 +75,19 @@ impl Format {
     }
 
     fn json(&self, writer: &mut Writer<'_>, level: Level, target: &str, fields: Fields) -> fmt::Result {
-        let mut line = Map::new();
-        line.insert("time".into(), time().into());
-        line.insert("level".into(), level.as_str().into());
-        if let Some(node) = &self.node {
-            line.insert("node".into(), node.as_str().into());
-        }
-        line.insert("target".into(), target.into());
-        line.insert("message".into(), fields.message.into());
+        let mut line: Vec<(&str, Value)> = vec![("time", time().into()), ("level", level.as_str().into())];
+        line.extend(self.node.as_deref().map(|node| ("node", node.into())));
+        line.extend([("target", target.into()), ("message", fields.message.into())]);
+        // What every line has is not replaced, and not there twice.
+        let fixed = line.len();
         for (name, value) in fields.others {
-            line.entry(name).or_insert(value);
+            if line[..fixed].iter().all(|(taken, _)| *taken != name) {
+                line.push((name, value));
+            }
         }
-        writeln!(writer, "{}", Value::Object(line))
+        let mut bytes = Vec::new();
+        serde_json::Serializer::new(&mut bytes).collect_map(line).map_err(|_| fmt::Error)?;
+        writeln!(writer, "{}", String::from_utf8(bytes).map_err(|_| fmt::Error)?)
     }
 
     /// A line about lines that were lost since the last one about that.
@@ -97,7 +99,7 @@ impl Format {
         }
         let message =
             format!("{dropped} lines of this log were dropped so far, because they were not read fast enough");
-        let fields = Fields { message, others: Map::from_iter([("event".into(), "log_lines_dropped".into())]) };
+        let fields = Fields { message, others: vec![("event", "log_lines_dropped".into())] };
         self.line(writer, Level::WARN, "quorate::telemetry", fields)
     }
 }
@@ -115,16 +117,16 @@ where
     }
 }
 
-/// The fields of an event.
+/// The fields of an event, in their order.
 #[derive(Default)]
 struct Fields {
     message: String,
-    others: Map<String, Value>,
+    others: Vec<(&'static str, Value)>,
 }
 
 impl Fields {
     fn put(&mut self, field: &Field, value: Value) {
-        self.others.insert(field.name().to_owned(), value);
+        self.others.push((field.name(), value));
     }
 }
 
@@ -295,6 +297,44 @@ mod tests {
         assert_eq!(value["message"], "votes\nfor b");
         assert_eq!(value["level"], "INFO", "a field does not replace what every line has");
         assert_eq!(line.matches('\n').count(), 1);
+    }
+
+    /// A terminal that does not read: the writer of the log waits for ever.
+    struct Stuck;
+
+    impl io::Write for Stuck {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            loop {
+                std::thread::park();
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lost_lines_are_counted_and_nobody_waits() {
+        let lines = tracing_appender::non_blocking::NonBlockingBuilder::default().buffered_lines_limit(1);
+        let (mut stuck, guard) = lines.lossy(true).finish(Stuck);
+        // Its end would wait for the writer.
+        std::mem::forget(guard);
+        for _ in 0..10 {
+            io::Write::write_all(&mut stuck, b"line").unwrap();
+        }
+        let format = Format::new(LogFormat::Text, None, stuck.error_counter());
+        let said = Lines::default();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).event_format(format).with_writer(said.clone()).finish();
+        with_default(subscriber, || {
+            tracing::info!("one");
+            tracing::info!("two");
+        });
+        let text = String::from_utf8(said.0.lock().unwrap().clone()).unwrap();
+        let words: Vec<&str> = text.lines().map(|line| &line[19..]).collect();
+        assert!(words[0].ends_with("lines of this log were dropped so far, because they were not read fast enough"));
+        assert_eq!(words[1..], ["one", "two"]);
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub enum WhenFull {
     /// The oldest heartbeat or its answer goes, since a later one says all that it said; if there is none, the oldest
     /// message. For control: what is fresh counts.
     DropOldest,
-    /// The message that comes goes. For appends: what stays is without a gap, so that the follower can use it.
+    /// The message that comes goes. For appends: those that wait follow one another, so that the follower can use them.
     DropNewest,
 }
 

@@ -99,7 +99,12 @@ impl peer_server::Peer for PeerService {
         let mut frames = request.into_inner();
         // Before the check, so that a change of who is admitted is not missed.
         let stopping = self.shared.stopping.subscribe();
-        let hello = self.hello(&mut frames).await.map_err(|refusal| self.refuse(remote, refusal))?;
+        let hello = tokio::select! {
+            // First: a lane let in after the node has stopped would hear of no further change, and never end.
+            biased;
+            () = stopped(stopping.clone()) => return Err(stops()),
+            hello = self.hello(&mut frames) => hello.map_err(|refusal| self.refuse(remote, refusal))?,
+        };
         let from = NodeId(hello.from);
         let lane = hello.lane();
         tracing::debug!(peer = %from, ?lane, "a peer opened a lane");
@@ -203,7 +208,7 @@ impl Incoming {
             let inbound = Inbound::Message { from: self.from, shard, message };
             tokio::select! {
                 sent = self.shared.context.inbound.send(inbound) => sent.map_err(|_| stops())?,
-                _ = self.stopping.wait_for(|stopping| *stopping) => return Err(stops()),
+                () = stopped(self.stopping.clone()) => return Err(stops()),
             }
         }
         Ok(())
@@ -227,6 +232,11 @@ impl Incoming {
 /// Ends at the next change. The sender lives as long as the service.
 async fn changed(stopping: &mut watch::Receiver<bool>) {
     let _ = stopping.changed().await;
+}
+
+/// Ends when the node stops, or has.
+async fn stopped(mut stopping: watch::Receiver<bool>) {
+    let _ = stopping.wait_for(|stopping| *stopping).await;
 }
 
 fn stops() -> Status {

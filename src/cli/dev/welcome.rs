@@ -121,3 +121,53 @@ fn leader(status: &StatusResponse) -> Option<Leader> {
     let voters = members.filter(|member| member.membership() == Membership::Voter).count();
     Some(Leader { name: leader.member.as_ref()?.name.clone(), term: leader.term, voters })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::v1::{Member, NodeStatus};
+
+    fn plan(names: &[&'static str]) -> Vec<Plan> {
+        let node = |(name, port): (&&'static str, u16)| Plan { name, port, data: name.into(), join: Vec::new() };
+        names.iter().zip((7400..).step_by(2)).map(node).collect()
+    }
+
+    #[test]
+    fn the_leader_and_the_voters_are_read_from_a_status() {
+        let node = |name: &str, role: Role, membership: Membership| NodeStatus {
+            member: Some(Member { name: name.into(), membership: membership.into(), ..Member::default() }),
+            role: role.into(),
+            term: 4,
+            ..NodeStatus::default()
+        };
+        let mut status = StatusResponse {
+            nodes: vec![
+                node("a", Role::Follower, Membership::Voter),
+                node("b", Role::Leader, Membership::Voter),
+                node("c", Role::Learner, Membership::Learner),
+            ],
+            ..StatusResponse::default()
+        };
+        let Leader { name, term, voters } = leader(&status).unwrap();
+        assert_eq!((name.as_str(), term, voters), ("b", 4, 2));
+        status.nodes.remove(1);
+        assert!(leader(&status).is_none());
+    }
+
+    #[test]
+    fn the_text_names_the_leader_and_its_process() {
+        let processes = BTreeMap::from([("a", 11), ("b", 12), ("c", 13)]);
+        let leader = |voters| Leader { name: "b".into(), term: 2, voters };
+        let told = text(&plan(&["a", "b", "c"]), &processes, &leader(3), "Farewell.").join("\n");
+        assert!(told.starts_with("\n3 nodes run, and b leads in term 2.\n  a  127.0.0.1:7400  process 11\n"), "{told}");
+        assert!(
+            told.contains("enqueue --endpoints 127.0.0.1:7400,127.0.0.1:7402,127.0.0.1:7404 orders hello\n"),
+            "{told}"
+        );
+        assert!(told.contains("  kill -9 12 "), "{told}");
+
+        let told = text(&plan(&["a", "b"]), &processes, &leader(1), "Farewell.").join("\n");
+        assert!(told.contains("2 nodes run, 1 of them vote so far, and b leads in term 2."), "{told}");
+        assert!(!told.contains("kill"), "two nodes cannot lose one: {told}");
+    }
+}
