@@ -1,9 +1,12 @@
 //! The network: delays with a tail, loss, duplication, reordering, old messages that come again, and links that are cut.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use quorate::ids::NodeId;
-use quorate::raft::Message;
+use prost::Message as _;
+use quorate::ids::{NodeId, SHARD_0};
+use quorate::proto::internal;
+use quorate::raft::{Body, Message};
+use quorate::transport::codec;
 use rand::{Rng, RngExt};
 
 use super::knobs::{self, Micros};
@@ -13,6 +16,8 @@ pub struct Network {
     knobs: knobs::Network,
     /// What the first sends does not reach the second.
     cut: BTreeSet<(NodeId, NodeId)>,
+    /// When the last message of each lane arrives, where messages keep their order.
+    lanes: BTreeMap<(NodeId, NodeId, bool), Micros>,
 }
 
 /// What becomes of a message.
@@ -28,16 +33,22 @@ pub struct Carried {
 impl Network {
     /// A network of this quality.
     pub fn new(knobs: knobs::Network) -> Self {
-        Self { knobs, cut: BTreeSet::new() }
+        Self { knobs, cut: BTreeSet::new(), lanes: BTreeMap::new() }
     }
 
     /// Sends a message at `now`.
-    pub fn carry(&self, rng: &mut impl Rng, now: Micros, from: NodeId, to: NodeId) -> Carried {
+    pub fn carry(&mut self, rng: &mut impl Rng, now: Micros, from: NodeId, to: NodeId, message: &Message) -> Carried {
         if self.cut.contains(&(from, to)) || rng.random_bool(self.knobs.loss) {
             let is_noticed = rng.random_bool(self.knobs.notice);
             return Carried { arrivals: Vec::new(), is_replayed: false, is_noticed };
         }
-        let mut arrivals = vec![now + self.delay(rng)];
+        let mut at = now + self.delay(rng);
+        if self.knobs.is_ordered {
+            let last = self.lanes.entry((from, to, is_bulk(message))).or_default();
+            at = at.max(*last);
+            *last = at;
+        }
+        let mut arrivals = vec![at];
         if rng.random_bool(self.knobs.duplication) {
             arrivals.push(now + self.delay(rng));
         }
@@ -62,8 +73,28 @@ impl Network {
     }
 
     /// What comes out at the other end; nothing when the message was damaged on the way.
-    pub fn transmit(&self, _rng: &mut impl Rng, message: &Message) -> Option<Message> {
-        Some(message.clone())
+    ///
+    /// # Panics
+    /// The codec does not give back what it was given.
+    pub fn transmit(&self, rng: &mut impl Rng, message: &Message) -> Option<Message> {
+        if !self.knobs.is_encoded {
+            return Some(message.clone());
+        }
+        let mut bytes = codec::encode(SHARD_0, message).encode_to_vec();
+        let is_damaged = rng.random_bool(self.knobs.flips) && !bytes.is_empty();
+        if is_damaged {
+            let at = rng.random_range(0..bytes.len());
+            bytes[at] ^= 1 << rng.random_range(0..8);
+        }
+        let decoded = internal::RaftMessage::decode(bytes.as_slice()).map(codec::decode);
+        if is_damaged {
+            // The checksums of TCP let hardly any through; here it is enough that decoding one ends with a word of refusal or
+            // with some other message, and never with a panic.
+            return None;
+        }
+        let (shard, decoded) = decoded.expect("it was not damaged").expect("it was not damaged");
+        assert!(shard == SHARD_0 && decoded == *message, "{message:?} comes out of the codec as {decoded:?}");
+        Some(decoded)
     }
 
     /// Cuts links.
@@ -82,4 +113,9 @@ impl Network {
         self.knobs =
             knobs::Network { tail: 0.0, loss: 0.0, duplication: 0.0, replay: 0.0, flips: 0.0, ..self.knobs.clone() };
     }
+}
+
+/// Entries and their answers have a connection of their own.
+fn is_bulk(message: &Message) -> bool {
+    matches!(message.body, Body::AppendEntries { .. } | Body::AppendReply(_))
 }

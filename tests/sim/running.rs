@@ -51,6 +51,7 @@ impl Cluster {
         let is_faulty = self.phase == Phase::Faults && self.knobs.faults.contains(&Fault::CutPower);
         if is_faulty && self.random.faults.random_bool(0.2) {
             node.disk.cut_power_after(self.random.faults.random_range(0..3));
+            node.is_armed = true;
         }
         let opened = match Store::open(&node.disk, self.knobs.segment_bytes, id.0 as u32) {
             Ok(opened) => opened,
@@ -84,6 +85,7 @@ impl Cluster {
         }
         self.trace.tell(self.now, || format!("{id} crashes"));
         node.incarnation += 1;
+        node.is_armed = false;
         node.disk.crash(&mut self.random.disk);
         self.checks.on_crash(id);
         let longest = self.knobs.raft.election_timeout_max.as_micros() as Micros;
@@ -273,7 +275,7 @@ impl Cluster {
 
     fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
         self.checks.on_send(from, to, &message);
-        let carried = self.network.carry(&mut self.random.network, self.now, from, to);
+        let carried = self.network.carry(&mut self.random.network, self.now, from, to, &message);
         if carried.is_replayed {
             self.coverage.sometimes("an old message was replayed");
         }
