@@ -1,7 +1,7 @@
 //! Quorate: a strongly consistent message queue and key-value store on its own Raft.
 //!
 //! The path of a request has eight verbs: received, routed, proposed, appended, replicated, committed, applied, answered.
-//! Each room below owns some of them; imports point down this list.
+//! Each room owns some of them.
 
 pub mod api;
 pub mod cli;
@@ -12,6 +12,7 @@ pub mod ids;
 pub mod node;
 pub mod proto;
 pub mod raft;
+pub mod reasons;
 pub mod replica;
 pub mod state_machine;
 pub mod storage;

@@ -1,1 +1,150 @@
-//! api
+//! What clients see of a node: the gRPC services of `quorate.v1` on the client port, with reflection and the standard
+//! health service.
+//!
+//! ```text
+//!   quorate_service, cluster_service   one function for each call
+//!        receive   checked, and turned into what the replica understands          (received)
+//!        route     the shard, and whether this node may take it                   (routed)
+//!        node::Handle::execute ... the loop proposes, appends, replicates, commits, applies ...
+//!        answer    the outcome, in the words of the interface                     (answered)
+//!        errors    the only table from refusals to gRPC statuses
+//!   request_log    the leader's log in pages      status   the condition of nodes      health   of this process
+//! ```
+//!
+//! Invariants
+//! - What one node would accept and another refuse is decided in `receive` and `route`, before anything is proposed.
+//! - Every refusal has a code, a reason of [`crate::reasons`] and the id of the node that refuses; every reply has a header.
+//! - Everything has a bound: the bytes of a request, what a reply can bring back, the streams of a connection, the pages
+//!   read ahead for a slow client, and the time anything may take. The node's inbox refuses at once when it is full.
+//! - A call that its client gives up is forgotten by the replica.
+//!
+//! Not here: the dashboard, authentication, forwarding to the leader.
+
+mod answer;
+mod cluster_service;
+pub mod errors;
+mod health;
+mod quorate_service;
+mod receive;
+mod request_log;
+mod route;
+pub mod status;
+
+use std::future::Future;
+
+use tokio::sync::watch;
+
+use crate::cluster::members::Names;
+use crate::ids::{Contact, Index, NodeId, SHARD_0, ShardId, Term};
+use crate::node::{Handle, Peers, Phase};
+use crate::proto::v1;
+use crate::raft::Configuration;
+use crate::transport::{AddressBook, Listener};
+
+/// A request with everything around it, in bytes. tonic refuses a larger one while it arrives.
+const DECODED_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// A reply in bytes. The state machine keeps answers well below it, and a page of the log holds one large entry at most.
+const ENCODED_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// What every call needs to know of the node.
+#[derive(Clone)]
+pub struct Context {
+    /// The node's loop.
+    pub handle: Handle,
+    /// Everybody's addresses.
+    pub book: AddressBook,
+    /// A way to ask the peers how they are.
+    pub peers: Peers,
+    /// What the node is doing.
+    pub phase: watch::Receiver<Phase>,
+}
+
+impl Context {
+    /// The header of a reply; `index` is where it was decided, or none: where this node has applied its log up to.
+    fn header(&self, shard: ShardId, index: Option<Index>) -> v1::ResponseHeader {
+        let status = self.handle.status(shard);
+        let applied = status.as_ref().map_or(Index(0), |status| status.applied);
+        v1::ResponseHeader {
+            cluster_id: self.handle.cluster().map(|cluster| cluster.to_string()).unwrap_or_default(),
+            node_id: self.handle.node().to_string(),
+            shard: shard.0,
+            term: status.map_or(0, |status| status.term.0),
+            index: index.unwrap_or(applied).0,
+        }
+    }
+
+    fn configuration(&self) -> Configuration {
+        self.handle
+            .status(SHARD_0)
+            .map(|status| status.membership.configuration.clone())
+            .unwrap_or(Configuration::EMPTY)
+    }
+
+    fn term(&self) -> Term {
+        self.handle.status(SHARD_0).map_or(Term(0), |status| status.term)
+    }
+
+    fn was_removed(&self) -> bool {
+        self.handle.status(SHARD_0).is_some_and(|status| status.removed.is_some())
+    }
+
+    /// The client addresses of the members that this node knows, itself left out.
+    fn known_addresses(&self) -> String {
+        let members = self.configuration();
+        let others = members.members().filter(|member| *member != self.handle.node());
+        let addresses: Vec<String> =
+            others.filter_map(|member| self.book.get(member)).map(|contact| contact.client_address).collect();
+        if addresses.is_empty() { "none".to_owned() } else { addresses.join(", ") }
+    }
+
+    async fn ask_peer(&self, node: NodeId) -> Option<v1::NodeStatus> {
+        self.peers.status(node).await
+    }
+
+    /// Returns when the node begins to stop.
+    async fn drained(&self) {
+        let mut phase = self.phase.clone();
+        // The sender lives as long as the node does; when it is gone, so is the node.
+        let _ = phase.wait_for(|phase| *phase >= Phase::Draining).await;
+    }
+}
+
+impl Names for AddressBook {
+    fn contact(&self, node: NodeId) -> Option<Contact> {
+        self.get(node)
+    }
+}
+
+/// Serves clients on `listener` until `stop` is ready; calls that are under way then are still answered.
+///
+/// # Errors
+/// The server cannot go on; what a client does never causes that.
+pub async fn serve(
+    context: Context,
+    listener: Listener,
+    stop: impl Future<Output = ()>,
+) -> Result<(), tonic::transport::Error> {
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(crate::proto::DESCRIPTORS)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .expect("the descriptors were made by the build of this program");
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let watching = tokio::spawn(health::report(context.clone(), health));
+    let quorate = v1::quorate_server::QuorateServer::new(quorate_service::QuorateService::new(context.clone()))
+        .max_decoding_message_size(DECODED_BYTES_MAX)
+        .max_encoding_message_size(ENCODED_BYTES_MAX);
+    let cluster = v1::cluster_server::ClusterServer::new(cluster_service::ClusterService::new(context))
+        .max_decoding_message_size(DECODED_BYTES_MAX);
+    let served = listener
+        .limits()
+        .server()
+        .add_service(reflection)
+        .add_service(health_service)
+        .add_service(quorate)
+        .add_service(cluster)
+        .serve_with_incoming_shutdown(listener.incoming(), stop)
+        .await;
+    watching.abort();
+    served
+}

@@ -1,1 +1,357 @@
-//! client
+//! The Rust client of a Quorate cluster.
+//!
+//! A [`Client`] is cheap to clone and serves any number of tasks at once. A call goes like this:
+//!
+//! ```text
+//!   Client::execute   picks how the request may be repeated: by session, freely, or never
+//!   sessions          gives it a session and a sequence; the slot returns both when the call ends, however it ends
+//!   call              the loop: send to the address thought to lead, judge the answer, pause, again; until the deadline
+//!   endpoints         which addresses there are, which one is thought to lead, one channel for each
+//!   failure           what an answer other than OK means for the loop
+//! ```
+//!
+//! Invariants:
+//! - A request that changes something carries a session and keeps its sequence over all repetitions, so it takes effect
+//!   at most once, and exactly once when the call returns Ok.
+//! - `lowest_pending` is never above the sequence of a call that still waits.
+//! - What may have taken effect is never sent again without a session, nor under another sequence.
+//! - Every call ends: at its deadline at the latest.
+//!
+//! Not here: forwarding through a node that can reach the leader when the client cannot, TLS, and more than one shard.
+
+mod call;
+mod endpoints;
+mod error;
+mod event;
+mod failure;
+mod log_pages;
+mod options;
+mod outcome;
+mod sessions;
+
+#[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use tokio::time::Instant;
+
+use crate::proto::v1;
+use crate::proto::v1::operation::Operation as Verb;
+use crate::reasons;
+use call::{Call, Repeat};
+use endpoints::Endpoints;
+use sessions::{Purpose, Sessions, Slot};
+
+pub use error::Error;
+pub use event::Event;
+pub use failure::Refused;
+pub use log_pages::LogPages;
+pub use options::{Observer, Options};
+/// The body of a message: text or data.
+pub use v1::message::Body;
+
+/// How long a node lets a dequeue wait for a message. Longer waits are several of these.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// How long the client waits for its sessions to be closed. They would expire by themselves.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How many sessions a call tries before it takes the cluster for broken.
+const SESSIONS_PER_CALL_MAX: u32 = 3;
+
+/// A connection to a cluster: finds the leader, follows it, and repeats requests so that each takes effect once.
+/// Clones share channels, sessions and what is known about the cluster.
+///
+/// Dropping the future of a call gives up its answer: whether the request takes effect is then unknown.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    options: Options,
+    endpoints: Endpoints,
+    sessions: Sessions,
+    /// Draws the jitter of pauses.
+    chance: Mutex<ChaCha8Rng>,
+}
+
+impl Client {
+    /// A client of the cluster that has nodes at `endpoints`, each `HOST:PORT` or `HOST` (then port 7400). One that lives
+    /// is enough: the client learns the others. Connects when the first call is made; must be used on a tokio runtime.
+    ///
+    /// # Errors
+    /// [`Error::InvalidEndpoint`] when there is no endpoint, or one is not an address.
+    pub fn new(endpoints: Vec<String>, options: Options) -> Result<Self, Error> {
+        let endpoints = Endpoints::new(&endpoints)?;
+        let chance = Mutex::new(ChaCha8Rng::seed_from_u64(options.seed.unwrap_or_else(rand::random)));
+        Ok(Self { shared: Arc::new(Shared { options, endpoints, sessions: Sessions::default(), chance }) })
+    }
+
+    /// Executes operations that take effect together, exactly once when this returns Ok. One outcome for each, in order.
+    /// A lone dequeue may wait, at most 60 s; the deadline is later by as much.
+    ///
+    /// # Errors
+    /// - [`Error::Refused`]: nothing took effect.
+    /// - [`Error::Deadline`] says whether the operations may have taken effect.
+    /// - [`Error::SessionExpired`]: the session ended while an earlier sending was unanswered; they may have taken effect.
+    pub async fn execute(&self, operations: Vec<v1::Operation>) -> Result<v1::ExecuteResponse, Error> {
+        let response = if operations.iter().all(outcome::may_repeat) {
+            self.execute_freely(operations).await?
+        } else {
+            self.execute_in_session(operations).await?
+        };
+        self.learn_members_in_background();
+        Ok(response)
+    }
+
+    /// Sends operations once, without a session, to the address that is thought to lead (at first the first endpoint),
+    /// and follows no redirect. For those who look at a node's very answer.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with the node's reason, NOT_LEADER among them; [`Error::OutcomeUnknown`] when the operations
+    /// may have taken effect; [`Error::Deadline`] when the node could not be reached.
+    pub async fn execute_once(&self, operations: Vec<v1::Operation>) -> Result<v1::ExecuteResponse, Error> {
+        let call = self.call(Repeat::Never, outcome::wait_of(&operations));
+        let request = v1::ExecuteRequest { shard: 0, session: None, operations };
+        call.run(request, |mut node, request| async move { node.quorate.execute(request).await }).await
+    }
+
+    /// Appends messages to a queue, together. Returns their ids, in order.
+    ///
+    /// # Errors
+    /// As [`Client::execute`].
+    pub async fn enqueue(&self, queue: &str, bodies: Vec<Body>) -> Result<Vec<v1::MessageId>, Error> {
+        let operations = bodies.into_iter().map(|body| outcome::enqueue(queue, body)).collect();
+        let outcomes = self.execute(operations).await?.outcomes;
+        outcomes.into_iter().map(outcome::enqueued).collect()
+    }
+
+    /// Takes the oldest message out of a queue; waits for one as long as `wait` if there is none.
+    ///
+    /// # Errors
+    /// As [`Client::execute`].
+    pub async fn dequeue(&self, queue: &str, wait: Duration) -> Result<Option<v1::StoredMessage>, Error> {
+        let end = Instant::now() + wait;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let operation = outcome::dequeue(queue, left.min(WAIT_MAX));
+            let message = outcome::dequeued(outcome::only(self.execute(vec![operation]).await?)?)?;
+            if message.is_some() || Instant::now() >= end || left <= WAIT_MAX {
+                return Ok(message);
+            }
+        }
+    }
+
+    /// Shows the oldest messages of a queue, at most `limit` (1 to 100), and leaves them there.
+    ///
+    /// # Errors
+    /// As [`Client::execute`].
+    pub async fn peek(&self, queue: &str, limit: u32) -> Result<Vec<v1::StoredMessage>, Error> {
+        let operation = outcome::operation(Verb::Peek(v1::Peek { queue: queue.to_owned(), limit }));
+        outcome::peeked(outcome::only(self.execute(vec![operation]).await?)?)
+    }
+
+    /// All queues in the order of their names. They are read in pages: queues made or emptied meanwhile may be missed.
+    ///
+    /// # Errors
+    /// As [`Client::execute`].
+    pub async fn queues(&self) -> Result<Vec<v1::QueueInfo>, Error> {
+        let mut queues: Vec<v1::QueueInfo> = Vec::new();
+        loop {
+            let after = queues.last().map(|queue| queue.name.clone()).unwrap_or_default();
+            let operation = outcome::operation(Verb::ListQueues(v1::ListQueues { after, limit: 0 }));
+            let page = outcome::queues(outcome::only(self.execute(vec![operation]).await?)?)?;
+            let complete = !page.more || page.queues.is_empty();
+            queues.extend(page.queues);
+            if complete {
+                return Ok(queues);
+            }
+        }
+    }
+
+    /// The leader's log from index `from` (0: from the first there is), at most `limit` entries (0: all there are).
+    pub fn request_log(&self, from: u64, limit: u64) -> LogPages {
+        LogPages::new(self.clone(), from, limit)
+    }
+
+    /// The condition of every node, as seen by the first node that answers.
+    ///
+    /// # Errors
+    /// [`Error::Deadline`] when no node answers.
+    pub async fn status(&self) -> Result<v1::StatusResponse, Error> {
+        let call = self.call(Repeat::Freely, Duration::ZERO);
+        let status = call
+            .run(v1::StatusRequest {}, |mut node, request| async move { node.cluster.status(request).await })
+            .await?;
+        let members: Vec<_> = status.nodes.iter().filter_map(|node| node.member.clone()).collect();
+        self.shared.endpoints.learn_members(&members);
+        Ok(status)
+    }
+
+    /// The members, as the first node that answers knows them.
+    ///
+    /// # Errors
+    /// [`Error::Deadline`] when no node answers.
+    pub async fn members(&self) -> Result<v1::ListMembersResponse, Error> {
+        let call = self.call(Repeat::Freely, Duration::ZERO);
+        let request = v1::ListMembersRequest {};
+        let members =
+            call.run(request, |mut node, request| async move { node.cluster.list_members(request).await }).await?;
+        self.shared.endpoints.learn_members(&members.members);
+        Ok(members)
+    }
+
+    /// Adds a node as a learner; the leader makes it a voter once it has caught up, unless `stay_learner`.
+    /// Adding a member again changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when the leader refuses; [`Error::Deadline`] also when another change was in progress all the
+    /// time.
+    pub async fn add_member(&self, member: v1::Member, stay_learner: bool) -> Result<v1::AddMemberResponse, Error> {
+        let request = v1::AddMemberRequest { member: Some(member), stay_learner };
+        let call = self.call(Repeat::Freely, Duration::ZERO);
+        let added =
+            call.run(request, |mut node, request| async move { node.cluster.add_member(request).await }).await?;
+        self.shared.endpoints.learn_members(&added.members);
+        Ok(added)
+    }
+
+    /// Removes a member for good, by node id or name.
+    ///
+    /// # Errors
+    /// As [`Client::add_member`].
+    pub async fn remove_member(&self, member: &str) -> Result<v1::RemoveMemberResponse, Error> {
+        let request = v1::RemoveMemberRequest { member: member.to_owned() };
+        let call = self.call(Repeat::Freely, Duration::ZERO);
+        match call.run(request, |mut node, request| async move { node.cluster.remove_member(request).await }).await {
+            // An earlier sending, whose answer was lost, has removed it.
+            Err(Error::Refused(no)) if no.in_doubt && no.reason == reasons::MEMBER_NOT_FOUND => {
+                let v1::ListMembersResponse { header, members } = self.members().await?;
+                Ok(v1::RemoveMemberResponse { header, members })
+            }
+            answer => answer,
+        }
+    }
+
+    /// Makes a learner a voter, by node id or name.
+    ///
+    /// # Errors
+    /// As [`Client::add_member`]; a learner that has not caught up is asked for again until the deadline.
+    pub async fn promote_member(&self, member: &str) -> Result<v1::PromoteMemberResponse, Error> {
+        let request = v1::PromoteMemberRequest { member: member.to_owned() };
+        let call = self.call(Repeat::Freely, Duration::ZERO);
+        call.run(request, |mut node, request| async move { node.cluster.promote_member(request).await }).await
+    }
+
+    /// Closes the client's sessions, as far as that is possible in a moment. Not necessary, because they expire by
+    /// themselves; calls still under way may fail. A later call opens another.
+    pub async fn close(&self) {
+        let sessions = self.shared.sessions.take_all();
+        let close_all = async {
+            for session in sessions {
+                let operations = vec![outcome::operation(Verb::CloseSession(v1::CloseSession {}))];
+                let request = v1::ExecuteRequest { shard: 0, session: Some(session.last_request()), operations };
+                let call = self.call(Repeat::Never, Duration::ZERO);
+                // A session that cannot be closed expires.
+                let _ = call.run(request, |mut node, request| async move { node.quorate.execute(request).await }).await;
+            }
+        };
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, close_all).await;
+    }
+
+    /// Executes what does no harm when it is executed twice.
+    async fn execute_freely(&self, operations: Vec<v1::Operation>) -> Result<v1::ExecuteResponse, Error> {
+        let request = v1::ExecuteRequest { shard: 0, session: None, operations };
+        let call = self.call(Repeat::Freely, Duration::ZERO);
+        call.run(request, |mut node, request| async move { node.quorate.execute(request).await }).await
+    }
+
+    /// Executes operations under a session. If the session has expired before they were first sent, under another.
+    async fn execute_in_session(&self, operations: Vec<v1::Operation>) -> Result<v1::ExecuteResponse, Error> {
+        let wait = outcome::wait_of(&operations);
+        let end = Instant::now() + wait + self.shared.options.timeout;
+        let purpose = if wait.is_zero() { Purpose::Short } else { Purpose::Waiting };
+        for _ in 0..SESSIONS_PER_CALL_MAX {
+            let slot = self.slot(purpose, end).await?;
+            match self.execute_in_slot(&slot, &operations, end).await {
+                Err(Error::Refused(no)) if no.reason == reasons::SESSION_EXPIRED => {
+                    slot.session_expired();
+                    let session = slot.session_id();
+                    if no.in_doubt {
+                        return Err(Error::SessionExpired { session });
+                    }
+                    self.shared.tell(|| Event::SessionReplaced { session });
+                }
+                answer => return answer,
+            }
+        }
+        Err(Error::Malformed { what: "sessions expire as soon as they are opened".to_owned() })
+    }
+
+    /// Executes operations at a place in a session. A lone dequeue that is sent again waits as long as is left.
+    async fn execute_in_slot(
+        &self,
+        slot: &Slot<'_>,
+        operations: &[v1::Operation],
+        end: Instant,
+    ) -> Result<v1::ExecuteResponse, Error> {
+        let wait_end = end - self.shared.options.timeout;
+        let call = Call::new(&self.shared, Repeat::BySession, wait_end, end);
+        call.run_each(|mut node, limit| {
+            let wait = wait_end.saturating_duration_since(Instant::now());
+            let operations = outcome::with_wait(operations, wait);
+            let session = Some(slot.request());
+            let mut request = tonic::Request::new(v1::ExecuteRequest { shard: 0, session, operations });
+            // Tells the node when nobody will listen any more.
+            request.set_timeout(limit);
+            async move { node.quorate.execute(request).await }
+        })
+        .await
+    }
+
+    /// A place for a request in a session, which is opened if there is none.
+    async fn slot(&self, purpose: Purpose, end: Instant) -> Result<Slot<'_>, Error> {
+        let slot = self.shared.sessions.slot(purpose, self.open_session(end));
+        match tokio::time::timeout_at(end, slot).await {
+            Ok(slot) => slot,
+            Err(_) => {
+                let why = "too many calls of this client at once, or no session could be opened".to_owned();
+                let tried = vec![(self.shared.endpoints.current().to_string(), why)];
+                Err(Error::Unavailable { after: Some(self.shared.options.timeout), tried, in_doubt: false })
+            }
+        }
+    }
+
+    /// Opens a session. A repetition may open two; nobody uses the first, and it expires.
+    async fn open_session(&self, end: Instant) -> Result<u64, Error> {
+        let operations = vec![outcome::operation(Verb::OpenSession(v1::OpenSession {}))];
+        let request = v1::ExecuteRequest { shard: 0, session: None, operations };
+        let call = Call::new(&self.shared, Repeat::Freely, Instant::now(), end);
+        let opened = call.run(request, |mut node, request| async move { node.quorate.execute(request).await }).await?;
+        let session = outcome::session_opened(outcome::only(opened)?)?.id;
+        self.shared.tell(|| Event::SessionOpened { session });
+        Ok(session)
+    }
+
+    /// A call whose answer each node may take `wait` longer to give.
+    fn call(&self, repeat: Repeat, wait: Duration) -> Call<'_> {
+        let wait_end = Instant::now() + wait;
+        Call::new(&self.shared, repeat, wait_end, wait_end + self.shared.options.timeout)
+    }
+
+    /// Asks for the members when the client has come to another node, so that it can do without that one as well.
+    fn learn_members_in_background(&self) {
+        if self.shared.endpoints.take_moved() {
+            let client = self.clone();
+            // Ends with its call's deadline. If it fails, the hints of redirects still tell addresses.
+            tokio::spawn(async move { client.members().await });
+        }
+    }
+}

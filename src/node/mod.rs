@@ -1,1 +1,40 @@
-//! node
+//! A running node: it is started, it runs, it drains, it stops.
+//!
+//! ```text
+//!   start        data directory, ports, log, replica, writer, transport, servers: a list of steps
+//!   event_loop   the one loop that owns the replicas; everything else talks to it
+//!   handle       what others hold: a bounded inbox, and what the loop published
+//!   running      the phases of a node, and how it stops
+//! ```
+//!
+//! Two task borders lie on the path of a request: into the loop's inbox, and out of its answer slot.
+//!
+//! ```text
+//!   Joining --------> Serving --------> Draining ---------> Stopped
+//!   applies for       answers           answers what is     the loop has ended, all
+//!   membership                          in flight           writes are durable
+//! ```
+//!
+//! Invariants
+//! - The loop alone changes replicas, and it never waits for anything but its inputs.
+//! - Effects are carried out in the order in which the replica gave them.
+//! - A disk that failed ends the node: what it has on disk is no longer known.
+//! - Every queue is bounded, and beside it stands what happens when it is full.
+//!
+//! `start` composes all rooms, so it alone imports upwards. Not here: signals and exit codes (`cli`).
+
+mod clock;
+mod error;
+pub mod event_loop;
+mod handle;
+mod host;
+mod peers;
+mod running;
+mod start;
+
+pub use clock::Clock;
+pub use error::Error;
+pub use handle::{Handle, Published};
+pub use peers::Peers;
+pub use running::{Phase, Running};
+pub use start::start;

@@ -14,8 +14,8 @@ use std::fmt;
 use super::quorum::{self, CommitQuorum};
 use crate::ids::{Contact, Index, NodeId};
 
-/// A membership of the Raft group. The default one is empty: that of a node which is not yet a member of anything.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// A membership of the Raft group.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Configuration {
     /// The voters; in a joint configuration those of the incoming half.
     pub voters: BTreeSet<NodeId>,
@@ -81,6 +81,9 @@ pub enum ChangeRefused {
     /// The node is a member already.
     #[error("node {0} is a member already")]
     AlreadyMember(NodeId),
+    /// The node was a member once and was removed. A node id never comes back.
+    #[error("node {0} was removed from this cluster; it can come back only with an empty data directory")]
+    WasRemoved(NodeId),
     /// The node is a voter already.
     #[error("node {0} is a voter already")]
     AlreadyVoter(NodeId),
@@ -97,9 +100,17 @@ pub enum ChangeRefused {
 }
 
 impl Configuration {
+    /// That of a node which is not yet a member of anything.
+    pub const EMPTY: Configuration = Configuration {
+        voters: BTreeSet::new(),
+        voters_outgoing: BTreeSet::new(),
+        learners: BTreeMap::new(),
+        commit_quorum: CommitQuorum::Majority,
+    };
+
     /// The configuration of a cluster's first node.
     pub fn of_one(voter: NodeId, commit_quorum: CommitQuorum) -> Self {
-        Self { voters: BTreeSet::from([voter]), commit_quorum, ..Self::default() }
+        Self { voters: BTreeSet::from([voter]), commit_quorum, ..Self::EMPTY }
     }
 
     /// True while both halves count.
@@ -214,7 +225,7 @@ mod tests {
     use super::*;
 
     fn configuration(voters: &[u64]) -> Configuration {
-        Configuration { voters: voters.iter().copied().map(NodeId).collect(), ..Configuration::default() }
+        Configuration { voters: voters.iter().copied().map(NodeId).collect(), ..Configuration::EMPTY }
     }
 
     #[test]

@@ -1,13 +1,53 @@
-//! Raft
-pub mod configuration;
-pub mod effect;
-pub mod entry;
-pub mod event;
-pub mod message;
+//! The Raft protocol, pure: events in, effects out. It knows entries as bytes, not what they mean.
+//!
+//! Sources: "In Search of an Understandable Consensus Algorithm (Extended Version)", called "the paper" here, and Ongaro's
+//! dissertation "Consensus: Bridging Theory and Practice".
+//!
+//! ```text
+//!     propose, on_message, on_persisted, on_entries_read, tick        every call carries the time
+//!                         |
+//!              core.rs    |    what all roles share: term, vote, log, durability
+//!       follower.rs  candidate.rs  leader.rs + membership.rs          one file for each role
+//!              log.rs     progress.rs     quorum.rs + configuration.rs
+//!                         |
+//!                   take_effects: Persist, Send, ReadEntries, Tell    carried out in order
+//! ```
+//!
+//! Invariants, asserted in release builds too:
+//! - Term, commit index and a vote within a term never go back; the log is never cut at or below the commit index.
+//! - A `Send` that promises something names the write that must be durable first: term and vote for every message, the
+//!   entries for an acknowledgement. The leader's own disk counts for a commit only once it has written.
+//! - An acknowledgement names the entry (term, index) up to which it vouches.
+//!
+//! What only a faulty peer can bring about (two leaders in a term, another entry at a committed index) quarantines the
+//! member: it stands still and says why.
+//!
+//! Not here: snapshots, leadership transfer and ReadIndex.
+
+#![deny(clippy::disallowed_types, clippy::disallowed_methods)]
+
+mod candidate;
+mod configuration;
+mod core;
+mod effect;
+mod entry;
+mod event;
+mod follower;
+mod leader;
+mod log;
+mod membership;
+mod message;
+mod progress;
 pub mod quorum;
+mod recovered;
+
+pub use self::core::{Options, Raft};
 pub use configuration::{ChangeRefused, Configuration, Learner, MembershipChange};
 pub use effect::{Effect, Write};
 pub use entry::{Entry, HardState, Payload};
 pub use event::{Event, RoleName};
+pub use leader::NotLeader;
 pub use message::{AppendReply, Body, Message, VoteRefusal};
+pub use progress::Window;
 pub use quorum::CommitQuorum;
+pub use recovered::Recovered;

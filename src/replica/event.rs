@@ -1,10 +1,12 @@
 //! What can happen to a replica, what it wants done, and what it answers. All of it plain data.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::ids::{Contact, EntryId, Index, NodeId, Term, Ticket, Timestamp};
+use crate::ids::{Contact, EntryId, Index, NodeId, Term, Ticket};
 use crate::raft::{self, ChangeRefused, Configuration, Entry, MembershipChange, Message, RoleName};
 use crate::state_machine::{Operation, Outcome, SessionRequest};
 
@@ -19,8 +21,6 @@ pub struct ReadId(pub u64);
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Time went on.
-    Tick,
     /// A peer's message arrived.
     Message {
         /// The sender.
@@ -199,14 +199,23 @@ pub struct Status {
     pub applied: Index,
     /// The last entry of its log.
     pub last: EntryId,
-    /// The last entry that is durable on this node.
+    /// Its log is durable up to here.
     pub durable: Index,
-    /// The membership in force.
-    pub configuration: Configuration,
+    /// Who belongs to the shard, as far as this replica knows.
+    pub membership: Arc<Membership>,
     /// The index of the configuration that left this node out, if one did.
     pub removed: Option<Index>,
     /// Why the replica stands still, if it does.
     pub quarantined: Option<String>,
-    /// The last timestamp in its log.
-    pub timestamp: Timestamp,
+}
+
+/// Who belongs to the shard and who once did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Membership {
+    /// The configuration in force, committed or not.
+    pub configuration: Configuration,
+    /// Where it stands in the log.
+    pub index: Index,
+    /// Nodes that a committed configuration left out, and the index of that one. Their ids never come back.
+    pub removed: BTreeMap<NodeId, Index>,
 }

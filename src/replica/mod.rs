@@ -1,4 +1,29 @@
-//! replica (docs to come)
-mod event;
+//! A replica: one node's member of one shard. It ties the protocol to the state machine and knows who waits for an answer.
+//!
+//! ```text
+//!   Execute -> receive -> propose -> [raft: append, replicate, commit] -> apply -> decide -> resolve bodies -> Answer
+//!                 |  ^                                                      |
+//!                 v  | a message came, or the time is over                  |
+//!              waiting <----------------------------------------------------+  nothing to take
+//! ```
+//!
+//! Pure: the driver calls `turn` with what happened and carries out the effects in order. Disk, network and clock are outside.
+//!
+//! Invariants:
+//! - A message leaves only after the write that it relies on (`outbox`).
+//! - Every request gets one answer, unless the client stopped waiting; when leadership is lost, at once.
+//! - Bodies are never held here: outcomes name entries, which are found in memory or read back before the answer goes out.
+//!
+//! Not here: the protocol (`raft`), what operations mean (`state_machine`), and anything that takes time (`node`).
 
-pub use event::{Answer, Effect, Event, Execute, Executed, ReadId, Refusal, RequestId, Status, Told};
+#![deny(clippy::disallowed_types, clippy::disallowed_methods)]
+
+mod event;
+mod outbox;
+mod pending;
+#[expect(clippy::module_inception, reason = "the noun of this room")]
+mod replica;
+mod waiting;
+
+pub use event::{Answer, Effect, Event, Execute, Executed, Membership, ReadId, Refusal, RequestId, Status, Told};
+pub use replica::{Options, Replica};

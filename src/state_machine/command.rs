@@ -1,23 +1,83 @@
-//! What a log entry asks of the state machine, and what became of it.
-//!
-//! The log carries `quorate.internal.Command`; this file is the only one of the pure rooms that knows its encoding.
+//! What a log entry asks of the state machine, and what became of it. Plain data; its encoding is in `codec`.
 
 use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::ids::{Index, Sequence, SessionId, Timestamp};
 
-/// The name of a queue: 1 to 255 bytes of letters, digits, `.`, `_`, `-`, `:` and `/`.
+/// The name of a queue: 1 to 255 bytes of letters, digits, `.`, `_`, `-`, `:` and `/`. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct QueueName(String);
+pub struct QueueName(Arc<str>);
+
+impl QueueName {
+    /// The longest name, in bytes.
+    pub const BYTES_MAX: usize = 255;
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<&str> for QueueName {
+    type Error = InvalidQueueName;
+
+    fn try_from(text: &str) -> Result<Self, InvalidQueueName> {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':' | '/');
+        if text.is_empty() {
+            return Err(InvalidQueueName::Empty);
+        }
+        if text.len() > Self::BYTES_MAX {
+            return Err(InvalidQueueName::TooLong { bytes: text.len() });
+        }
+        match text.char_indices().find(|(_, c)| !allowed(*c)) {
+            Some((position, character)) => Err(InvalidQueueName::Character { character, position }),
+            None => Ok(Self(text.into())),
+        }
+    }
+}
+
+impl FromStr for QueueName {
+    type Err = InvalidQueueName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidQueueName> {
+        Self::try_from(text)
+    }
+}
 
 impl fmt::Display for QueueName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
+
+/// The text cannot name a queue. Every message states the rule.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidQueueName {
+    /// There is no text.
+    #[error("the queue name is empty; {QUEUE_NAME_RULE}")]
+    Empty,
+    /// It is too long.
+    #[error("the queue name has {bytes} bytes; {QUEUE_NAME_RULE}")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+    },
+    /// It has a character that no name may have.
+    #[error("the queue name has {character:?} at byte {position}; {QUEUE_NAME_RULE}")]
+    Character {
+        /// The first such character.
+        character: char,
+        /// Where it begins, in bytes.
+        position: usize,
+    },
+}
+
+const QUEUE_NAME_RULE: &str = "a name has 1 to 255 bytes of letters, digits, '.', '_', '-', ':' and '/'";
 
 /// What a log entry asks for. Its operations take effect together, or not at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,14 +121,15 @@ pub enum Operation {
     Dequeue {
         /// The queue.
         queue: QueueName,
-        /// If there is none, decide nothing: the leader asks again when there is one.
+        /// If there is none, decide nothing: the leader asks again when there is one. Means something only where the operation
+        /// is alone in its command.
         wait: bool,
     },
     /// Shows the oldest messages of a queue.
     Peek {
         /// The queue.
         queue: QueueName,
-        /// How many at most.
+        /// How many at most; fewer where the answer would grow too large.
         limit: u32,
     },
     /// Names queues in order.
@@ -89,6 +150,16 @@ pub enum Body {
     Data(Bytes),
 }
 
+impl Body {
+    /// Its length in bytes.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Data(data) => data.len(),
+        }
+    }
+}
+
 /// Where a message's body is: the operation number `item` of the command at `index`. Also the name of the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId {
@@ -99,7 +170,7 @@ pub struct MessageId {
 }
 
 /// What became of one operation. Messages are named, not carried.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// The session is open.
     SessionOpened {
@@ -126,7 +197,7 @@ pub enum Outcome {
 }
 
 /// A queue and what is in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct QueueInfo {
     /// Its name.
     pub name: QueueName,
@@ -136,8 +207,9 @@ pub struct QueueInfo {
     pub bytes: u64,
 }
 
-/// Why the state machine says no. Final: a retry gets the same.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+/// Why the state machine says no; nothing has changed. Under a session the answer is final, a retry gets the same, except for
+/// the last three: they are about the session itself and do not use the sequence.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Refusal {
     /// The queue holds as much as it may.
     #[error("queue '{queue}' is full: it holds {messages} messages of {messages_max}")]
@@ -160,6 +232,12 @@ pub enum Refusal {
     TooManySessions {
         /// What is allowed.
         sessions_max: u64,
+    },
+    /// The messages and names that the answer would carry are more than an answer may carry: nothing was taken.
+    #[error("the answer would carry more than {bytes_max} bytes: ask for fewer messages at once")]
+    AnswerTooLarge {
+        /// What is allowed.
+        bytes_max: u64,
     },
     /// The session does not exist any more, or never did.
     #[error("session {0} has expired")]

@@ -1,4 +1,46 @@
-//! state machine (docs to come)
-mod command;
+//! The state machine: named queues and client sessions, changed by the committed entries of a shard's log and by nothing else.
+//!
+//! ```text
+//! v1::ExecuteRequest -- request --> Request      checked once, before it is proposed
+//! Command ------------- codec ----> log entry -- codec --> Command
+//! (Index, Command) ---- machine --> Applied      Decision: Executed, Refused or Waiting
+//! Outcome ------------- codec ----> v1::Outcome  bodies are filled in from the log
+//! ```
+//!
+//! A command goes through `machine` (time, sessions), then `transaction` (its operations, all or none), which changes `queue`
+//! and `session`.
+//!
+//! Invariants:
+//! - Deterministic: the same entries give the same state, bit for bit (`StateMachine::digest`), on every node. All time comes
+//!   from the entries and never runs backwards; nothing is drawn by chance; the limits are equal on all nodes.
+//! - `apply` cannot fail. A refusal is an outcome like any other.
+//! - A command's operations take effect together or not at all.
+//! - A request of a session takes effect at most once, however often its entry comes.
+//! - Queues hold references (index, item) and lengths, never bodies: a waiting message costs 16 bytes here.
+//!
+//! Not here: the bodies themselves (`storage`), who waits for an answer (`replica`), and clocks (the leader's reading comes in
+//! with the command). Pure: no tokio, files, clocks, HashMap iteration or unseeded chance.
 
-pub use command::{Body, Command, MessageId, Operation, Outcome, QueueInfo, QueueName, Refusal, SessionRequest};
+#![deny(clippy::disallowed_types, clippy::disallowed_methods)]
+
+mod codec;
+mod command;
+mod machine;
+mod queue;
+mod request;
+mod session;
+mod transaction;
+
+#[cfg(test)]
+mod property_tests;
+#[cfg(test)]
+mod request_tests;
+#[cfg(test)]
+mod tests;
+
+pub use codec::{BodyMissing, InvalidOperation, Malformed, message_body};
+pub use command::{
+    Body, Command, InvalidQueueName, MessageId, Operation, Outcome, QueueInfo, QueueName, Refusal, SessionRequest,
+};
+pub use machine::{Applied, Decision, Limits, StateMachine};
+pub use request::{InvalidRequest, Request};

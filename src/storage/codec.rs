@@ -147,7 +147,7 @@ mod tests {
             Payload::Command(Bytes::new()),
             Payload::Configuration { configuration: configuration.clone(), introduction: Some(contact) },
             Payload::Configuration { configuration, introduction: None },
-            Payload::Configuration { configuration: Configuration::default(), introduction: None },
+            Payload::Configuration { configuration: Configuration::EMPTY, introduction: None },
         ] {
             let (kind, bytes) = encode_payload(&payload);
             assert_eq!(decode_payload(kind, bytes).unwrap(), payload);

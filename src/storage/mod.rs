@@ -1,10 +1,76 @@
-//! storage
-pub mod codec;
+//! What a node keeps on disk: the log, written once and in order, and a few small files that say whose it is.
+//!
+//! # How data goes through
+//!
+//! ```text
+//!    the loop --submit--> Writer (a thread) --append, sync--> Log --> Disk
+//!        ^                     |                               |
+//!        +---- on_durable -----+             Reader <--- positions of entries
+//! ```
+//!
+//! [`Writer`] drains all writes that wait, has [`Log`] append them as one frame, syncs once, and tells which are durable.
+//! [`Reader`] reads any entry back, also while the log is appended to. [`DataDirectory`] locks the directory and keeps its
+//! identity and the address book.
+//!
+//! # Format
+//!
+//! All numbers are little-endian. One log per node, shared by all shards, in files `segment-<id as 16 hexadecimal digits>.log`:
+//!
+//! ```text
+//!    segment   magic 8 | format version 4 | salt 4 | id 8 | first sequence 8 | CRC of the frame before 4 | CRC of these 4
+//!              then frames, then zeros
+//!    frame     magic 4 | CRC of all that follows 4 | payload length 4 | CRC of the frame before 4 | sequence 8 |
+//!              segment id 8 | payload: records
+//!    record    CRC of all that follows 4 | payload length 4 | shard 8 | term 8 | index 8 | kind 1 | payload
+//! ```
+//!
+//! The checksums are CRC32C. Those of frames start from the salt of their segment, a random number that no client knows, so
+//! that no message body can pass for a frame. A record holds an entry or a hard state. An entry at index i cuts the log of its
+//! shard at i first. The first frame of each segment repeats the hard state of every shard, so that segments before it can
+//! go as soon as their entries are not needed.
+//!
+//! # Invariants
+//!
+//! - A frame is written only after the one before is durable: at most one frame, the last one, can be torn.
+//! - A segment, that is its header, its first zeros and its name in the directory, is durable before a frame goes into it. So
+//!   the existence of a segment proves that all frames before it were durable.
+//! - What follows the last frame is zeros: a torn frame is overwritten with zeros, durably, before anything is appended.
+//! - A sector of 512 bytes is written as a whole or not at all; the disk never returns a mixture.
+//! - A write or sync that failed is never tried again: the log refuses all further writes.
+//!
+//! # When what is on disk is bad
+//!
+//! A bad frame that is followed by a good frame or by another segment was durable once and rotted: [`Error::Corrupt`] names
+//! file and offset, and the node does not start. (Repair from the peers takes its place later.) A bad frame with nothing good
+//! behind it is taken for a torn write and cut; should it have been durable and rotted, acknowledged entries are lost on
+//! this node, and nothing tells the two apart. [`RecoveryReport`] reports the cut.
+//!
+//! # Not here
+//!
+//! Snapshots, compaction, and the removal of segments. The log of a shard begins at index 1, in segment 1.
 
-/// STAND-IN: the version of the storage branch replaces this file.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// Not what it should be.
-    #[error("malformed: {0}")]
-    Malformed(&'static str),
-}
+pub mod codec;
+mod directory;
+mod disk;
+mod error;
+mod frame;
+mod log;
+mod memory;
+mod positions;
+mod reader;
+mod record;
+mod recovery;
+mod segment;
+#[cfg(test)]
+mod tests;
+mod whole_file;
+mod writer;
+
+pub use directory::{DataDirectory, Identity};
+pub use disk::{Disk, File, FileDisk};
+pub use error::Error;
+pub use log::{Log, Options};
+pub use memory::MemoryDisk;
+pub use reader::Reader;
+pub use recovery::{RecoveryReport, TornTail};
+pub use writer::Writer;

@@ -1,0 +1,169 @@
+//! The service `quorate.v1.Cluster`: who belongs to the cluster, how they are, and changes of that.
+
+use std::time::Duration;
+
+use futures_util::future::{join_all, select_ok};
+use tonic::{Request, Response, Status};
+
+use super::errors::{self, Rejection};
+use super::route::route_to_leader;
+use super::{Context, status};
+use crate::cluster::members::{self, Admission, Unacceptable};
+use crate::ids::{Contact, NodeId, SHARD_0};
+use crate::proto::v1;
+use crate::raft::{ChangeRefused, Learner, MembershipChange};
+use crate::replica::{self, Refusal};
+
+/// A membership change that is not committed after this long is given up; it may still happen.
+const CHANGE_PATIENCE: Duration = Duration::from_secs(20);
+
+/// The service, on this node.
+#[derive(Clone)]
+pub struct ClusterService {
+    context: Context,
+}
+
+impl ClusterService {
+    /// The service of the node that `context` belongs to.
+    pub fn new(context: Context) -> Self {
+        Self { context }
+    }
+
+    async fn status(&self) -> v1::StatusResponse {
+        let context = &self.context;
+        let configuration = context.configuration();
+        let others = configuration.members().filter(|member| *member != context.handle.node());
+        let others = join_all(others.map(|member| status::of_peer(context, member)));
+        let mut nodes = others.await;
+        nodes.push(status::own(context));
+        nodes.sort_by(|left, right| name_of(left).cmp(&name_of(right)));
+        v1::StatusResponse { header: Some(context.header(SHARD_0, None)), nodes }
+    }
+
+    async fn add_member(&self, request: v1::AddMemberRequest) -> Result<v1::AddMemberResponse, Rejection> {
+        let (_, leader) = route_to_leader(&self.context, SHARD_0.0)?;
+        let applicant =
+            members::applicant(request.member.unwrap_or_default()).map_err(|why| errors::unacceptable(&why))?;
+        let learner = self.admit(&applicant, &leader).await.map_err(|why| errors::unacceptable(&why))?;
+        match learner {
+            None => self.welcome_again(applicant, &leader).await?,
+            Some(learner) => {
+                let learner = Learner { stay: request.stay_learner, ..learner };
+                self.change(MembershipChange::AddLearner { contact: applicant, learner }).await?;
+            }
+        }
+        Ok(v1::AddMemberResponse { header: Some(self.context.header(SHARD_0, None)), members: self.members() })
+    }
+
+    /// How the applicant comes in; none: it is in already.
+    async fn admit(&self, applicant: &Contact, leader: &replica::Status) -> Result<Option<Learner>, Unacceptable> {
+        match members::admit(applicant, &leader.membership, &self.context.book)? {
+            Admission::AlreadyMember => Ok(None),
+            Admission::Newcomer => Ok(Some(Learner::default())),
+            Admission::NameHeldBy(holders) => match self.first_alive(&holders).await {
+                Some(by) => Err(Unacceptable::NameTaken { name: applicant.name.clone(), by }),
+                None => Ok(Some(members::replacing(&holders, &leader.membership.configuration))),
+            },
+        }
+    }
+
+    /// A member applies: its first answer was lost. It may have other addresses by now.
+    async fn welcome_again(&self, applicant: Contact, leader: &replica::Status) -> Result<(), Rejection> {
+        if leader.membership.index > leader.commit {
+            // The entry that brought it in could still be lost, and it would wait for ever for a leader that knows it.
+            return Err(errors::refusal(Refusal::Change(ChangeRefused::InProgress), &self.context));
+        }
+        let merged = self.context.book.merge_in_background(vec![applicant]).await;
+        merged.map(|_| ()).map_err(|error| errors::internal(error.to_string()))
+    }
+
+    /// One of `nodes` that answers.
+    async fn first_alive(&self, nodes: &[NodeId]) -> Option<NodeId> {
+        let asked = nodes.iter().map(|node| {
+            Box::pin(async move {
+                let alive = *node == self.context.handle.node() || self.context.ask_peer(*node).await.is_some();
+                if alive { Ok(*node) } else { Err(()) }
+            })
+        });
+        select_ok(asked).await.ok().map(|(alive, _)| alive)
+    }
+
+    async fn remove_member(&self, member: &str) -> Result<v1::RemoveMemberResponse, Rejection> {
+        let node = self.find(member)?;
+        self.change(MembershipChange::Remove([node].into())).await?;
+        Ok(v1::RemoveMemberResponse { header: Some(self.context.header(SHARD_0, None)), members: self.members() })
+    }
+
+    async fn promote_member(&self, member: &str) -> Result<v1::PromoteMemberResponse, Rejection> {
+        let node = self.find(member)?;
+        self.change(MembershipChange::Promote(node)).await?;
+        Ok(v1::PromoteMemberResponse { header: Some(self.context.header(SHARD_0, None)), members: self.members() })
+    }
+
+    fn find(&self, member: &str) -> Result<NodeId, Rejection> {
+        let (_, leader) = route_to_leader(&self.context, SHARD_0.0)?;
+        members::find(member, &leader.membership.configuration, &self.context.book)
+            .map_err(|why| errors::unacceptable(&why))
+    }
+
+    /// Has the change made and waits until it is committed.
+    async fn change(&self, change: MembershipChange) -> Result<(), Rejection> {
+        let changed = self.context.handle.change_membership(SHARD_0, change);
+        match tokio::time::timeout(CHANGE_PATIENCE, changed).await {
+            // To promote a voter, or to bring in who is in already, is to have it as it was asked for.
+            Ok(Ok(_) | Err(Refusal::Change(ChangeRefused::AlreadyVoter(_) | ChangeRefused::AlreadyMember(_)))) => {
+                Ok(())
+            }
+            Ok(Err(refusal)) => Err(errors::refusal(refusal, &self.context)),
+            // Asking again is safe: a change that has happened meanwhile changes nothing a second time.
+            Err(_) => Err(errors::too_late(CHANGE_PATIENCE, true)),
+        }
+    }
+
+    fn members(&self) -> Vec<v1::Member> {
+        members::list(&self.context.configuration(), &self.context.book)
+    }
+}
+
+fn name_of(node: &v1::NodeStatus) -> Option<(&str, &str)> {
+    node.member.as_ref().map(|member| (member.name.as_str(), member.node_id.as_str()))
+}
+
+#[tonic::async_trait]
+impl v1::cluster_server::Cluster for ClusterService {
+    async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
+        Ok(Response::new(self.status().await))
+    }
+
+    async fn list_members(
+        &self,
+        _: Request<v1::ListMembersRequest>,
+    ) -> Result<Response<v1::ListMembersResponse>, Status> {
+        let header = Some(self.context.header(SHARD_0, None));
+        Ok(Response::new(v1::ListMembersResponse { header, members: self.members() }))
+    }
+
+    async fn add_member(
+        &self,
+        request: Request<v1::AddMemberRequest>,
+    ) -> Result<Response<v1::AddMemberResponse>, Status> {
+        let added = self.add_member(request.into_inner()).await;
+        added.map(Response::new).map_err(|rejection| rejection.into_status(&self.context))
+    }
+
+    async fn remove_member(
+        &self,
+        request: Request<v1::RemoveMemberRequest>,
+    ) -> Result<Response<v1::RemoveMemberResponse>, Status> {
+        let removed = self.remove_member(&request.into_inner().member).await;
+        removed.map(Response::new).map_err(|rejection| rejection.into_status(&self.context))
+    }
+
+    async fn promote_member(
+        &self,
+        request: Request<v1::PromoteMemberRequest>,
+    ) -> Result<Response<v1::PromoteMemberResponse>, Status> {
+        let promoted = self.promote_member(&request.into_inner().member).await;
+        promoted.map(Response::new).map_err(|rejection| rejection.into_status(&self.context))
+    }
+}

@@ -1,0 +1,250 @@
+//! The only table from what can go wrong to what a client is told: a gRPC status with a `google.rpc.ErrorInfo`, and a
+//! `RetryInfo` where waiting helps. The words are those of [`crate::reasons`].
+
+use std::time::Duration;
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use super::Context;
+use crate::cluster::members::Unacceptable;
+use crate::ids::{NodeId, Term};
+use crate::raft::ChangeRefused;
+use crate::reasons;
+use crate::replica::Refusal;
+use crate::state_machine::{self, InvalidOperation, InvalidRequest, Request};
+use crate::storage;
+
+/// After about this long an election has usually ended.
+const AFTER_ELECTION: Duration = Duration::from_millis(300);
+/// After about this long an overload or a membership change has often passed.
+const SOON: Duration = Duration::from_millis(200);
+
+/// A request that is not carried out: everything that its status will say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    code: Code,
+    reason: &'static str,
+    message: String,
+    metadata: Vec<(&'static str, String)>,
+    retry_after: Option<Duration>,
+}
+
+impl Rejection {
+    /// A rejection with a reason of [`crate::reasons`] and a sentence for people.
+    pub fn new(code: Code, reason: &'static str, message: impl Into<String>) -> Self {
+        Self { code, reason, message: message.into(), metadata: Vec::new(), retry_after: None }
+    }
+
+    /// What is wrong with one field of the request.
+    pub fn field(reason: &'static str, field: impl Into<String>, message: impl Into<String>) -> Self {
+        let field = field.into();
+        let message = format!("{field}: {}", message.into());
+        Self::new(Code::InvalidArgument, reason, message).with(reasons::FIELD, field)
+    }
+
+    /// Something that varies, also for programs to read.
+    pub fn with(mut self, key: &'static str, value: impl ToString) -> Self {
+        self.metadata.push((key, value.to_string()));
+        self
+    }
+
+    /// Waiting helps, for about this long.
+    pub fn retry_after(mut self, delay: Duration) -> Self {
+        self.retry_after = Some(delay);
+        self
+    }
+
+    /// The reason, one of [`crate::reasons`].
+    pub fn reason(&self) -> &'static str {
+        self.reason
+    }
+
+    /// The status that says all this, and which node says it.
+    pub fn into_status(self, context: &Context) -> Status {
+        let mut metadata: std::collections::HashMap<String, String> =
+            self.metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        metadata.insert(reasons::NODE_ID.to_owned(), context.handle.node().to_string());
+        if let Some(cluster) = context.handle.cluster() {
+            metadata.insert(reasons::CLUSTER_ID.to_owned(), cluster.to_string());
+        }
+        let mut details = ErrorDetails::with_error_info(self.reason, reasons::DOMAIN, metadata);
+        if let Some(delay) = self.retry_after {
+            details.set_retry_info(Some(delay));
+        }
+        Status::with_error_details(self.code, self.message, details)
+    }
+}
+
+/// What a client is told when the replica refused.
+pub fn refusal(refusal: Refusal, context: &Context) -> Rejection {
+    match refusal {
+        Refusal::NotLeader { leader: Some(leader), term } => not_leader(leader, term, context),
+        Refusal::NotLeader { leader: None, term } => no_leader(term, context),
+        Refusal::OutcomeUnknown { at, retry_is_exact } => {
+            outcome_unknown("leadership was lost after the request was proposed", retry_is_exact)
+                .with(reasons::INDEX, at.index)
+                .with(reasons::TERM, at.term)
+        }
+        Refusal::Overloaded => Rejection::new(
+            Code::ResourceExhausted,
+            reasons::OVERLOADED,
+            "the node has as many requests in hand as it may; nothing was done, try again",
+        )
+        .retry_after(SOON),
+        Refusal::Refused(refusal) => refused(&refusal),
+        Refusal::Change(refused) => change_refused(&refused, context),
+        Refusal::Quarantined => Rejection::new(
+            Code::Unavailable,
+            reasons::NO_LEADER,
+            "this node stands still because what it saw cannot be safe; its log says more; ask another member",
+        ),
+    }
+}
+
+/// Another node leads.
+pub fn not_leader(leader: NodeId, term: Term, context: &Context) -> Rejection {
+    let contact = context.book.get(leader);
+    let (name, address) = contact.map_or_else(Default::default, |contact| (contact.name, contact.client_address));
+    let at = if address.is_empty() { String::new() } else { format!(" at {address}") };
+    let who = if name.is_empty() { leader.to_string() } else { name.clone() };
+    let message = format!("this node does not lead; {who}{at} does, in term {term}");
+    let rejection = Rejection::new(Code::Unavailable, reasons::NOT_LEADER, message)
+        .with(reasons::LEADER_ID, leader)
+        .with(reasons::TERM, term);
+    if address.is_empty() {
+        return rejection;
+    }
+    rejection.with(reasons::LEADER_ADDRESS, address).with(reasons::LEADER_NAME, name)
+}
+
+fn no_leader(term: Term, context: &Context) -> Rejection {
+    let message = match context.handle.cluster() {
+        None => "this node belongs to no cluster yet: it applies for membership".to_owned(),
+        Some(_) if context.was_removed() => {
+            format!("this node was removed from its cluster; members it knew: {}", context.known_addresses())
+        }
+        Some(_) => format!("no leader is known in term {term}: an election is under way, or most members are away"),
+    };
+    Rejection::new(Code::Unavailable, reasons::NO_LEADER, message).with(reasons::TERM, term).retry_after(AFTER_ELECTION)
+}
+
+/// The request cannot be right on any node. Its message begins with the field that is to blame.
+pub fn invalid(why: &InvalidRequest) -> Rejection {
+    let message = why.to_string();
+    let field = message.split(':').next().unwrap_or_default().to_owned();
+    let invalid = |reason| Rejection::new(Code::InvalidArgument, reason, message.clone()).with(reasons::FIELD, &field);
+    match why {
+        InvalidRequest::Operation { source: InvalidOperation::QueueName(_), .. } => {
+            invalid(reasons::INVALID_QUEUE_NAME)
+        }
+        InvalidRequest::MessageTooLarge { .. } => {
+            invalid(reasons::MESSAGE_TOO_LARGE).with(reasons::LIMIT, Request::MESSAGE_BYTES_MAX)
+        }
+        InvalidRequest::RequestTooLarge { .. } => {
+            invalid(reasons::REQUEST_TOO_LARGE).with(reasons::LIMIT, Request::BYTES_MAX)
+        }
+        InvalidRequest::TooManyOperations { .. } => {
+            invalid(reasons::REQUEST_TOO_LARGE).with(reasons::LIMIT, Request::OPERATIONS_MAX)
+        }
+        InvalidRequest::LimitTooHigh { limit_max, .. } => {
+            invalid(reasons::INVALID_REQUEST).with(reasons::LIMIT, limit_max)
+        }
+        _ => invalid(reasons::INVALID_REQUEST),
+    }
+}
+
+/// The state machine said no; the outcome is final.
+fn refused(refusal: &state_machine::Refusal) -> Rejection {
+    use state_machine::Refusal::*;
+    let full = |reason, limit: &u64| {
+        Rejection::new(Code::ResourceExhausted, reason, refusal.to_string()).with(reasons::LIMIT, limit)
+    };
+    let failed = |reason| Rejection::new(Code::FailedPrecondition, reason, refusal.to_string());
+    match refusal {
+        QueueFull { queue, messages_max, .. } => full(reasons::QUEUE_FULL, messages_max).with(reasons::QUEUE, queue),
+        TooManyQueues { queues_max } => full(reasons::TOO_MANY_QUEUES, queues_max),
+        TooManySessions { sessions_max } => full(reasons::TOO_MANY_SESSIONS, sessions_max),
+        TooManyOutcomes { session, outcomes_max } => {
+            full(reasons::TOO_MANY_OUTCOMES, outcomes_max).with(reasons::SESSION, session)
+        }
+        AnswerTooLarge { bytes_max } => full(reasons::ANSWER_TOO_LARGE, bytes_max),
+        SessionExpired(session) => failed(reasons::SESSION_EXPIRED).with(reasons::SESSION, session),
+        SequenceForgotten { session, sequence } => {
+            failed(reasons::SEQUENCE_FORGOTTEN).with(reasons::SESSION, session).with(reasons::SEQUENCE, sequence)
+        }
+    }
+}
+
+fn change_refused(refusal: &ChangeRefused, context: &Context) -> Rejection {
+    let failed = |reason| Rejection::new(Code::FailedPrecondition, reason, refusal.to_string());
+    match refusal {
+        ChangeRefused::NotLeader => no_leader(context.term(), context),
+        ChangeRefused::InProgress => failed(reasons::CHANGE_IN_PROGRESS).retry_after(SOON),
+        ChangeRefused::WouldLoseQuorum { .. } | ChangeRefused::LastVoter => failed(reasons::WOULD_LOSE_QUORUM),
+        ChangeRefused::WasRemoved(node) => failed(reasons::MEMBER_REMOVED).with(reasons::MEMBER, node),
+        ChangeRefused::LearnerNotReady { learner, .. } => {
+            failed(reasons::LEARNER_NOT_READY).with(reasons::MEMBER, learner).retry_after(SOON)
+        }
+        ChangeRefused::UnknownMember(node) => {
+            Rejection::new(Code::NotFound, reasons::MEMBER_NOT_FOUND, refusal.to_string()).with(reasons::MEMBER, node)
+        }
+        ChangeRefused::AlreadyMember(node) | ChangeRefused::AlreadyVoter(node) => {
+            Rejection::new(Code::AlreadyExists, reasons::INVALID_REQUEST, refusal.to_string())
+                .with(reasons::MEMBER, node)
+        }
+    }
+}
+
+/// The request for a membership change cannot be granted, whatever the replica thinks of it.
+pub fn unacceptable(refusal: &Unacceptable) -> Rejection {
+    let message = refusal.to_string();
+    match refusal {
+        Unacceptable::InvalidMember { field, .. } => {
+            Rejection::new(Code::InvalidArgument, reasons::INVALID_REQUEST, message).with(reasons::FIELD, field)
+        }
+        Unacceptable::NameTaken { by, .. } => {
+            Rejection::new(Code::AlreadyExists, reasons::NAME_TAKEN, message).with(reasons::MEMBER, by)
+        }
+        Unacceptable::Removed(node) => {
+            Rejection::new(Code::FailedPrecondition, reasons::MEMBER_REMOVED, message).with(reasons::MEMBER, node)
+        }
+        Unacceptable::NoSuchMember(member) => {
+            Rejection::new(Code::NotFound, reasons::MEMBER_NOT_FOUND, message).with(reasons::MEMBER, member)
+        }
+    }
+}
+
+/// The log could not be read.
+pub fn unreadable(error: &storage::Error) -> Rejection {
+    Rejection::new(Code::DataLoss, reasons::CORRUPT, format!("the log cannot be read: {error}"))
+}
+
+/// The node stops, and takes no more requests.
+pub fn shutting_down() -> Rejection {
+    Rejection::new(Code::Unavailable, reasons::SHUTTING_DOWN, "this node stops; another member will do")
+        .retry_after(SOON)
+}
+
+/// The server's own limit of time was reached.
+pub fn too_late(limit: Duration, retry_is_exact: bool) -> Rejection {
+    outcome_unknown(&format!("there was no answer within {limit:?}"), retry_is_exact)
+}
+
+/// The node stops while the request waits for a message.
+pub fn stopped_while_waiting(retry_is_exact: bool) -> Rejection {
+    outcome_unknown("this node stops", retry_is_exact)
+}
+
+fn outcome_unknown(why: &str, retry_is_exact: bool) -> Rejection {
+    let (code, hint) = match retry_is_exact {
+        true => (Code::Unavailable, "to ask again in the same way is exact"),
+        false => (Code::Aborted, "the request has no session: retry it only if doing it twice does no harm"),
+    };
+    Rejection::new(code, reasons::OUTCOME_UNKNOWN, format!("{why}, and the request may still be executed; {hint}"))
+}
+
+/// This node broke a promise to itself.
+pub fn internal(message: impl Into<String>) -> Rejection {
+    Rejection::new(Code::Internal, reasons::INTERNAL, message)
+}

@@ -1,0 +1,77 @@
+//! The service `quorate.v1.Quorate`: operations and the log.
+
+use std::time::Duration;
+
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::answer::answer;
+use super::errors::{self, Rejection};
+use super::receive::{client_deadline, receive};
+use super::route::{route, route_to_leader};
+use super::{Context, request_log};
+use crate::ids::ShardId;
+use crate::proto::v1;
+use crate::replica::{Execute, Executed};
+
+/// A request that has no answer this long after its own wait is over is given up, whatever its client says.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The service, on this node.
+#[derive(Clone)]
+pub struct QuorateService {
+    context: Context,
+}
+
+impl QuorateService {
+    /// The service of the node that `context` belongs to.
+    pub fn new(context: Context) -> Self {
+        Self { context }
+    }
+
+    async fn execute(&self, request: Request<v1::ExecuteRequest>) -> Result<v1::ExecuteResponse, Rejection> {
+        let deadline = client_deadline(&request);
+        let request = request.into_inner();
+        let shard = request.shard;
+        let execute = receive(request, deadline)?;
+        let (shard, _) = route(&self.context, shard)?;
+        let executed = self.wait_for(shard, execute).await?;
+        let header = self.context.header(shard, Some(executed.index));
+        answer(shard, header, executed)
+    }
+
+    /// Waits for the answer, but not for ever: a client that waits for a message must not hold up a node that stops.
+    async fn wait_for(&self, shard: ShardId, execute: Execute) -> Result<Executed, Rejection> {
+        let retry_is_exact = execute.session.is_some();
+        let waits = !execute.wait.is_zero();
+        let limit = execute.wait + PATIENCE;
+        tokio::select! {
+            executed = self.context.handle.execute(shard, execute) => {
+                executed.map_err(|refusal| errors::refusal(refusal, &self.context))
+            }
+            () = tokio::time::sleep(limit) => Err(errors::too_late(limit, retry_is_exact)),
+            () = self.context.drained(), if waits => Err(errors::stopped_while_waiting(retry_is_exact)),
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl v1::quorate_server::Quorate for QuorateService {
+    async fn execute(&self, request: Request<v1::ExecuteRequest>) -> Result<Response<v1::ExecuteResponse>, Status> {
+        let executed = self.execute(request).await;
+        executed.map(Response::new).map_err(|rejection| rejection.into_status(&self.context))
+    }
+
+    type RequestLogStream = ReceiverStream<Result<v1::RequestLogResponse, Status>>;
+
+    async fn request_log(
+        &self,
+        request: Request<v1::RequestLogRequest>,
+    ) -> Result<Response<Self::RequestLogStream>, Status> {
+        let request = request.into_inner();
+        let (shard, status) =
+            route_to_leader(&self.context, request.shard).map_err(|rejection| rejection.into_status(&self.context))?;
+        let range = request_log::Range::new(&request, &status);
+        Ok(Response::new(request_log::stream(self.context.clone(), shard, range)))
+    }
+}

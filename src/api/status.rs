@@ -1,0 +1,68 @@
+//! The condition of nodes, in the words of the interface.
+
+use super::Context;
+use crate::cluster::members;
+use crate::ids::{NodeId, SHARD_0};
+use crate::proto::v1;
+use crate::raft::RoleName;
+use crate::replica::Status;
+
+/// The condition of this node. Also what peers are told when they ask.
+pub fn own(context: &Context) -> v1::NodeStatus {
+    let node = context.handle.node();
+    let member = Some(members::describe(node, &context.configuration(), &context.book));
+    let version = env!("CARGO_PKG_VERSION").to_owned();
+    let Some(status) = context.handle.status(SHARD_0) else {
+        let trouble = "applies for membership".to_owned();
+        let role = v1::Role::Outsider.into();
+        return v1::NodeStatus { member, reachable: true, role, trouble, version, ..Default::default() };
+    };
+    v1::NodeStatus {
+        member,
+        reachable: true,
+        role: role(node, &status).into(),
+        term: status.term.0,
+        commit: status.commit.0,
+        applied: status.applied.0,
+        last_index: status.last.index.0,
+        leader_id: status.leader.map(|leader| leader.to_string()).unwrap_or_default(),
+        trouble: trouble(&status),
+        version,
+    }
+}
+
+/// The condition of another node; when it does not answer in time, only who it is.
+pub async fn of_peer(context: &Context, node: NodeId) -> v1::NodeStatus {
+    let member = Some(members::describe(node, &context.configuration(), &context.book));
+    match context.ask_peer(node).await {
+        // Who the members are is told by the node that is asked, so that all lines agree.
+        Some(status) => v1::NodeStatus { member, reachable: true, ..status },
+        None => v1::NodeStatus { member, reachable: false, ..Default::default() },
+    }
+}
+
+fn role(node: NodeId, status: &Status) -> v1::Role {
+    let configuration = &status.membership.configuration;
+    if status.removed.is_some() || !configuration.is_member(node) {
+        return v1::Role::Outsider;
+    }
+    if configuration.learners.contains_key(&node) {
+        return v1::Role::Learner;
+    }
+    match status.role {
+        RoleName::Follower => v1::Role::Follower,
+        RoleName::PreCandidate => v1::Role::PreCandidate,
+        RoleName::Candidate => v1::Role::Candidate,
+        RoleName::Leader => v1::Role::Leader,
+    }
+}
+
+fn trouble(status: &Status) -> String {
+    if let Some(why) = &status.quarantined {
+        return format!("stands still, because what it saw cannot be safe: {why}");
+    }
+    if let Some(index) = status.removed {
+        return format!("was removed from the cluster at index {index}; empty its data directory and join again");
+    }
+    String::new()
+}

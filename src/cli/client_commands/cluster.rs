@@ -1,0 +1,200 @@
+//! `status` and `member`.
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::console::Console;
+use super::json;
+use super::report::Error;
+use super::table::Table;
+use crate::client::Client;
+use crate::proto::v1;
+
+/// Nothing to choose.
+#[derive(Clone, Debug, Args)]
+pub struct Status {}
+
+/// What to do with members.
+#[derive(Clone, Debug, Args)]
+pub struct Member {
+    #[command(subcommand)]
+    command: MemberCommand,
+}
+
+/// What to do with members.
+#[derive(Clone, Debug, Subcommand)]
+pub enum MemberCommand {
+    /// List the members; works without a leader
+    List,
+    /// Add a node; it becomes a voter once it has caught up
+    #[command(after_help = ADD_HELP)]
+    Add(Add),
+    /// Remove a member for good: its node id is never accepted again
+    Remove(Name),
+    /// Make a learner that has caught up a voter
+    Promote(Name),
+}
+
+/// The member that is meant.
+#[derive(Clone, Debug, Args)]
+pub struct Name {
+    /// Its name or its node id
+    #[arg(value_name = "NAME_OR_ID")]
+    member: String,
+}
+
+/// A node to add.
+#[derive(Clone, Debug, Args)]
+pub struct Add {
+    /// Its node id: 16 hexadecimal digits, as it says at start
+    #[arg(value_name = "NODE_ID", value_parser = node_id)]
+    node_id: String,
+    /// Its name, such as the name of its pod
+    #[arg(long)]
+    name: String,
+    /// The address of its client port, as clients reach it
+    #[arg(long, value_name = "HOST:PORT")]
+    address: String,
+    /// The address of its peer port, as the other nodes reach it
+    #[arg(long, value_name = "HOST:PORT")]
+    peer_address: String,
+    /// Keep it a learner until it is promoted: it gets the log, but has no vote
+    #[arg(long)]
+    stay_learner: bool,
+}
+
+pub(super) const STATUS_HELP: &str = "\
+Any node answers, also without a leader; '-' stands for what a node that cannot be reached did not tell.
+
+Examples:
+  quorate status
+  quorate status --output json | jq -r '.nodes[] | select(.role == \"leader\") | .member.name'
+
+JSON: {\"asked\": {...}, \"nodes\": [{\"member\": {...}, \"reachable\", \"role\", \"term\", \"commit\", \"applied\",
+\"last_index\", \"leader_id\", \"trouble\", \"version\"}, ...]}";
+
+pub(super) const MEMBER_HELP: &str = "\
+A node that is started with --join applies by itself; `add` is for the rest.
+
+Examples:
+  quorate member list
+  quorate member remove c
+  quorate member promote 00f1e2d3c4b5a697
+
+JSON: {\"decided\": {...}, \"members\": [{\"node_id\", \"name\", \"client_address\", \"peer_address\",
+\"address_version\", \"membership\": \"voter\" | \"learner\" | \"leaving\"}, ...]}";
+
+const ADD_HELP: &str = "\
+Example:
+  quorate member add 00f1e2d3c4b5a697 --name d --address 10.0.0.4:7400 --peer-address 10.0.0.4:7401";
+
+pub(super) async fn status(client: &Client, console: &mut Console) -> Result<(), Error> {
+    let status = client.status().await?;
+    if console.is_json() {
+        let nodes: Vec<_> = status.nodes.iter().map(json::node).collect();
+        console.json(&json!({ "asked": json::decided(status.header.as_ref()), "nodes": nodes }))?;
+    } else {
+        console.table(&mut status_table(&status.nodes))?;
+    }
+    Ok(())
+}
+
+pub(super) async fn member(client: &Client, command: &Member, console: &mut Console) -> Result<(), Error> {
+    let (header, members) = match &command.command {
+        MemberCommand::List => {
+            let v1::ListMembersResponse { header, members } = client.members().await?;
+            (header, members)
+        }
+        MemberCommand::Add(add) => {
+            let v1::AddMemberResponse { header, members } = client.add_member(add.member(), add.stay_learner).await?;
+            (header, members)
+        }
+        MemberCommand::Remove(Name { member }) => {
+            let v1::RemoveMemberResponse { header, members } = client.remove_member(member).await?;
+            (header, members)
+        }
+        MemberCommand::Promote(Name { member }) => {
+            let v1::PromoteMemberResponse { header, members } = client.promote_member(member).await?;
+            (header, members)
+        }
+    };
+    if console.is_json() {
+        let members: Vec<_> = members.iter().map(json::member).collect();
+        console.json(&json!({ "decided": json::decided(header.as_ref()), "members": members }))?;
+    } else {
+        console.table(&mut members_table(members))?;
+    }
+    Ok(())
+}
+
+fn status_table(nodes: &[v1::NodeStatus]) -> Table {
+    let mut table = Table::new(&[
+        "NAME",
+        "NODE ID",
+        "ROLE",
+        "TERM",
+        "COMMIT",
+        "APPLIED",
+        "LAST",
+        "LEADER",
+        "REACHABLE",
+        "ADDRESS",
+        "TROUBLE",
+    ]);
+    for node in nodes {
+        let member = node.member.clone().unwrap_or_default();
+        let known = |text: String| if node.reachable { text } else { "-".to_owned() };
+        table.row([
+            member.name,
+            member.node_id,
+            known(json::role(node).to_owned()),
+            known(node.term.to_string()),
+            known(node.commit.to_string()),
+            known(node.applied.to_string()),
+            known(node.last_index.to_string()),
+            known(leader_name(nodes, &node.leader_id)),
+            if node.reachable { "yes" } else { "no" }.to_owned(),
+            member.client_address,
+            node.trouble.clone(),
+        ]);
+    }
+    table
+}
+
+/// The name of the leader that a node follows; its id if it has no name here.
+fn leader_name(nodes: &[v1::NodeStatus], leader_id: &str) -> String {
+    if leader_id.is_empty() {
+        return "none".to_owned();
+    }
+    let mut members = nodes.iter().filter_map(|node| node.member.as_ref());
+    match members.find(|member| member.node_id == leader_id) {
+        Some(member) if !member.name.is_empty() => member.name.clone(),
+        _ => leader_id.to_owned(),
+    }
+}
+
+fn members_table(members: Vec<v1::Member>) -> Table {
+    let mut table = Table::new(&["NAME", "NODE ID", "MEMBERSHIP", "ADDRESS", "PEER ADDRESS"]);
+    for member in members {
+        let membership = json::membership(&member).to_owned();
+        table.row([member.name, member.node_id, membership, member.client_address, member.peer_address]);
+    }
+    table
+}
+
+impl Add {
+    fn member(&self) -> v1::Member {
+        v1::Member {
+            node_id: self.node_id.clone(),
+            name: self.name.clone(),
+            client_address: self.address.clone(),
+            peer_address: self.peer_address.clone(),
+            ..v1::Member::default()
+        }
+    }
+}
+
+fn node_id(text: &str) -> Result<String, String> {
+    let id: crate::ids::NodeId = text.parse().map_err(|error: crate::ids::InvalidId| error.to_string())?;
+    Ok(id.to_string())
+}

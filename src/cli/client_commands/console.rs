@@ -1,0 +1,49 @@
+//! Where the output of a command goes, and in which form.
+
+use std::io::{self, Write};
+
+use serde_json::Value;
+
+use super::Output;
+use super::table::Table;
+
+/// Standard output, or what stands for it in a test.
+pub(super) struct Console {
+    out: Box<dyn Write + Send>,
+    output: Output,
+    /// Whether a person looks at the output, so that control characters in it could do harm.
+    terminal: bool,
+}
+
+impl Console {
+    pub(super) fn new(out: impl Write + Send + 'static, output: Output, terminal: bool) -> Self {
+        Self { out: Box::new(out), output, terminal }
+    }
+
+    pub(super) fn is_json(&self) -> bool {
+        self.output == Output::Json
+    }
+
+    pub(super) fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    /// Prints one JSON document in one line.
+    pub(super) fn json(&mut self, document: &Value) -> io::Result<()> {
+        writeln!(self.out, "{document}")?;
+        self.out.flush()
+    }
+
+    /// Prints the rows that a table has gathered.
+    pub(super) fn table(&mut self, table: &mut Table) -> io::Result<()> {
+        self.out.write_all(table.take_text().as_bytes())?;
+        self.out.flush()
+    }
+
+    /// Prints bytes as they are, and ends the line.
+    pub(super) fn line(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.out.write_all(bytes)?;
+        self.out.write_all(b"\n")?;
+        self.out.flush()
+    }
+}

@@ -1,0 +1,176 @@
+//! What is printed with `--output json`. Field names are those of the protocol; numbers are numbers, also those of 64 bits.
+//!
+//! ```text
+//!   decided   cluster_id, node_id, shard, term, index    who answered, and at which log index it was decided
+//!   id        shard, index, item                         names a message for ever
+//!   body      text: STRING  or  data: BASE64             as it was enqueued
+//! ```
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use serde_json::{Map, Value, json};
+
+use crate::client::Body;
+use crate::proto::v1;
+use crate::proto::v1::log_entry::Content;
+use crate::proto::v1::operation::Operation as Verb;
+
+pub(super) fn decided(header: Option<&v1::ResponseHeader>) -> Value {
+    let Some(header) = header else { return Value::Null };
+    json!({
+        "cluster_id": header.cluster_id,
+        "node_id": header.node_id,
+        "shard": header.shard,
+        "term": header.term,
+        "index": header.index,
+    })
+}
+
+pub(super) fn id(id: &v1::MessageId) -> Value {
+    json!({ "shard": id.shard, "index": id.index, "item": id.item })
+}
+
+/// `id`, and the body.
+pub(super) fn message(message: &v1::StoredMessage) -> Value {
+    with_body(json!({ "id": message.id.as_ref().map(id) }), message.message.as_ref())
+}
+
+/// `name`, `messages`, `bytes`.
+pub(super) fn queue(queue: &v1::QueueInfo) -> Value {
+    json!({ "name": queue.name, "messages": queue.messages, "bytes": queue.bytes })
+}
+
+/// `node_id`, `name`, `client_address`, `peer_address`, `address_version`, `membership`.
+pub(super) fn member(member: &v1::Member) -> Value {
+    json!({
+        "node_id": member.node_id,
+        "name": member.name,
+        "client_address": member.client_address,
+        "peer_address": member.peer_address,
+        "address_version": member.address_version,
+        "membership": membership(member),
+    })
+}
+
+/// `member`, `reachable`, `role`, `term`, `commit`, `applied`, `last_index`, `leader_id`, `trouble`, `version`. What an
+/// unreachable node could not tell is null.
+pub(super) fn node(node: &v1::NodeStatus) -> Value {
+    let known = |value: Value| if node.reachable { value } else { Value::Null };
+    json!({
+        "member": node.member.as_ref().map(member),
+        "reachable": node.reachable,
+        "role": known(json!(role(node))),
+        "term": known(json!(node.term)),
+        "commit": known(json!(node.commit)),
+        "applied": known(json!(node.applied)),
+        "last_index": known(json!(node.last_index)),
+        "leader_id": known(json!(node.leader_id)),
+        "trouble": node.trouble,
+        "version": known(json!(node.version)),
+    })
+}
+
+/// `index`, `term`, `committed`, `kind`; for a command `session`, `sequence`, `time`, `operations`; for a configuration
+/// `voters`, `voters_outgoing`, `learners`.
+pub(super) fn entry(entry: &v1::LogEntry) -> Value {
+    let mut fields = json!({
+        "index": entry.index,
+        "term": entry.term,
+        "committed": entry.committed,
+        "kind": kind(entry),
+    });
+    match &entry.content {
+        Some(Content::Command(command)) => {
+            fields["session"] = json!(command.session);
+            fields["sequence"] = json!(command.sequence);
+            fields["time"] = json!(time(command));
+            fields["operations"] = command.operations.iter().map(operation).collect();
+        }
+        Some(Content::Configuration(configuration)) => {
+            fields["voters"] = json!(configuration.voters);
+            fields["voters_outgoing"] = json!(configuration.voters_outgoing);
+            fields["learners"] = json!(configuration.learners);
+        }
+        Some(Content::Noop(_)) | None => {}
+    }
+    fields
+}
+
+/// The kind of an entry: `noop`, `command`, `expiry`, `configuration`, or `unknown` if a newer node has another.
+pub(super) fn kind(entry: &v1::LogEntry) -> &'static str {
+    match &entry.content {
+        Some(Content::Noop(_)) => "noop",
+        Some(Content::Command(command)) if command.expiry => "expiry",
+        Some(Content::Command(_)) => "command",
+        Some(Content::Configuration(_)) => "configuration",
+        None => "unknown",
+    }
+}
+
+/// The name of an operation's verb.
+pub(super) fn verb(operation: &v1::Operation) -> &'static str {
+    match operation.operation {
+        Some(Verb::OpenSession(_)) => "open_session",
+        Some(Verb::Enqueue(_)) => "enqueue",
+        Some(Verb::Dequeue(_)) => "dequeue",
+        Some(Verb::Peek(_)) => "peek",
+        Some(Verb::ListQueues(_)) => "list_queues",
+        Some(Verb::CloseSession(_)) => "close_session",
+        None => "unknown",
+    }
+}
+
+/// The role of a node, in the words of Raft.
+pub(super) fn role(node: &v1::NodeStatus) -> &'static str {
+    match node.role() {
+        v1::Role::Unspecified => "unknown",
+        v1::Role::Follower => "follower",
+        v1::Role::PreCandidate => "pre-candidate",
+        v1::Role::Candidate => "candidate",
+        v1::Role::Leader => "leader",
+        v1::Role::Learner => "learner",
+        v1::Role::Outsider => "outsider",
+    }
+}
+
+/// What a member may do.
+pub(super) fn membership(member: &v1::Member) -> &'static str {
+    match member.membership() {
+        v1::Membership::Unspecified => "unknown",
+        v1::Membership::Voter => "voter",
+        v1::Membership::Learner => "learner",
+        v1::Membership::Leaving => "leaving",
+    }
+}
+
+fn operation(operation: &v1::Operation) -> Value {
+    let verb = verb(operation);
+    match &operation.operation {
+        Some(Verb::Enqueue(enqueue)) => {
+            with_body(json!({ "verb": verb, "queue": enqueue.queue }), enqueue.message.as_ref())
+        }
+        Some(Verb::Dequeue(dequeue)) => json!({ "verb": verb, "queue": dequeue.queue }),
+        Some(Verb::Peek(peek)) => json!({ "verb": verb, "queue": peek.queue, "limit": peek.limit }),
+        Some(Verb::ListQueues(list)) => json!({ "verb": verb, "after": list.after, "limit": list.limit }),
+        Some(Verb::OpenSession(_) | Verb::CloseSession(_)) | None => json!({ "verb": verb }),
+    }
+}
+
+/// The leader's clock when it proposed the command, as RFC 3339 in UTC.
+fn time(command: &v1::LoggedCommand) -> Option<String> {
+    let time = std::time::SystemTime::try_from(command.timestamp?).ok()?;
+    // Later than the year 9999 cannot be written.
+    let written = time < std::time::UNIX_EPOCH + std::time::Duration::from_secs(253_402_300_800);
+    written.then(|| humantime::format_rfc3339_millis(time).to_string())
+}
+
+fn with_body(mut fields: Value, message: Option<&v1::Message>) -> Value {
+    let mut body = Map::new();
+    match message.and_then(|message| message.body.as_ref()) {
+        Some(Body::Text(text)) => body.insert("text".to_owned(), json!(text)),
+        Some(Body::Data(data)) => body.insert("data".to_owned(), json!(BASE64_STANDARD.encode(data))),
+        None => None,
+    };
+    fields.as_object_mut().expect("it was made as an object").append(&mut body);
+    fields
+}

@@ -1,0 +1,189 @@
+//! `enqueue`, `dequeue`, `peek` and `queues`.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+
+use super::console::Console;
+use super::json;
+use super::report::Error;
+use super::table::Table;
+use crate::client::{Body, Client};
+use crate::proto::v1;
+use crate::telemetry;
+
+/// Messages to append.
+#[derive(Clone, Debug, Args)]
+pub struct Enqueue {
+    /// The queue: 1 to 255 letters, digits, '.', '_', '-', ':' and '/'
+    queue: String,
+    /// The messages; several are enqueued together, or none of them
+    #[arg(required = true)]
+    text: Vec<String>,
+}
+
+/// Messages to take.
+#[derive(Clone, Debug, Args)]
+pub struct Dequeue {
+    /// The queue; one that does not exist is an empty one
+    queue: String,
+    /// Wait this long for a message if there is none, such as 10s
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
+    wait: Duration,
+    /// Take up to this many messages, one after the other, until there are no more
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    count: u64,
+}
+
+/// Messages to show.
+#[derive(Clone, Debug, Args)]
+pub struct Peek {
+    /// The queue; one that does not exist is an empty one
+    queue: String,
+    /// Show up to this many messages, 100 at most
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
+    limit: u32,
+}
+
+/// Nothing to choose.
+#[derive(Clone, Debug, Args)]
+pub struct Queues {}
+
+pub(super) const ENQUEUE_HELP: &str = "\
+Prints the id of each message, SHARD-INDEX-ITEM, once it is durable on a quorum. It is enqueued exactly once, however
+often the request had to be repeated.
+
+Examples:
+  quorate enqueue orders 'one pizza'
+  quorate enqueue orders first second third       together, or not at all
+  quorate enqueue orders hello --endpoints 10.0.0.1:7400,10.0.0.2:7400
+
+JSON: {\"ids\": [{\"shard\", \"index\", \"item\"}, ...]}";
+
+pub(super) const DEQUEUE_HELP: &str = "\
+Prints the body as it was enqueued, and a newline. Control characters in it are escaped if the output is a terminal.
+When the queue is empty nothing is printed and the exit code is 3.
+
+Examples:
+  quorate dequeue orders
+  quorate dequeue orders --wait 30s
+  while order=$(quorate dequeue orders --wait 1m); do make_pizza \"$order\"; done
+
+JSON, a line for each message: {\"id\": {...}, \"text\": \"...\"} or {\"id\": {...}, \"data\": \"BASE64\"}
+
+Exit codes: 0 a message was taken, 3 the queue is empty, 4 no node served the request, 1, 2 and 5 as in other commands.";
+
+pub(super) const PEEK_HELP: &str = "\
+Examples:
+  quorate peek orders
+  quorate peek orders --limit 1 --output json
+
+JSON: {\"queue\": \"...\", \"messages\": [{\"id\": {...}, \"text\" or \"data\": \"...\"}, ...]}";
+
+pub(super) const QUEUES_HELP: &str = "\
+Example:
+  quorate queues
+
+JSON: {\"queues\": [{\"name\", \"messages\", \"bytes\"}, ...]}";
+
+pub(super) async fn enqueue(client: &Client, command: &Enqueue, console: &mut Console) -> Result<(), Error> {
+    let bodies = command.text.iter().cloned().map(Body::Text).collect();
+    let ids = client.enqueue(&command.queue, bodies).await?;
+    if console.is_json() {
+        let ids: Vec<_> = ids.iter().map(json::id).collect();
+        console.json(&json!({ "ids": ids }))?;
+    } else {
+        for id in &ids {
+            console.line(id_text(Some(id)).as_bytes())?;
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn dequeue(client: &Client, command: &Dequeue, console: &mut Console) -> Result<(), Error> {
+    for taken in 0..command.count {
+        let Some(message) = client.dequeue(&command.queue, command.wait).await? else {
+            return if taken == 0 { Err(Error::Empty { queue: command.queue.clone() }) } else { Ok(()) };
+        };
+        // Printed before the next one is taken: what has left the queue is nowhere else.
+        print_taken(&message, console)
+            .map_err(|source| Error::NotPrinted { id: id_text(message.id.as_ref()), source })?;
+    }
+    Ok(())
+}
+
+pub(super) async fn peek(client: &Client, command: &Peek, console: &mut Console) -> Result<(), Error> {
+    let messages = client.peek(&command.queue, command.limit).await?;
+    if console.is_json() {
+        let messages: Vec<_> = messages.iter().map(json::message).collect();
+        console.json(&json!({ "queue": command.queue, "messages": messages }))?;
+        return Ok(());
+    }
+    let mut table = Table::new(&["ID", "BYTES", "BODY"]);
+    for message in &messages {
+        let body = message.message.as_ref();
+        table.row([id_text(message.id.as_ref()), bytes_of(body).len().to_string(), body_text(body)]);
+    }
+    console.table(&mut table)?;
+    Ok(())
+}
+
+pub(super) async fn queues(client: &Client, console: &mut Console) -> Result<(), Error> {
+    let queues = client.queues().await?;
+    if console.is_json() {
+        let queues: Vec<_> = queues.iter().map(json::queue).collect();
+        console.json(&json!({ "queues": queues }))?;
+        return Ok(());
+    }
+    let mut table = Table::new(&["QUEUE", "MESSAGES", "BYTES"]);
+    for queue in queues {
+        table.row([queue.name, queue.messages.to_string(), queue.bytes.to_string()]);
+    }
+    console.table(&mut table)?;
+    Ok(())
+}
+
+/// A body in the cell of a table: text as it is, data in hexadecimal digits.
+pub(super) fn body_text(message: Option<&v1::Message>) -> String {
+    match message.and_then(|message| message.body.as_ref()) {
+        Some(Body::Text(text)) => text.clone(),
+        Some(Body::Data(data)) => {
+            // No cell shows more.
+            let digits: String = data.iter().take(100).map(|byte| format!("{byte:02x}")).collect();
+            format!("0x{digits}{}", if data.len() > 100 { "…" } else { "" })
+        }
+        None => String::new(),
+    }
+}
+
+fn print_taken(message: &v1::StoredMessage, console: &mut Console) -> std::io::Result<()> {
+    let bytes = bytes_of(message.message.as_ref());
+    if console.is_json() {
+        console.json(&json::message(message))
+    } else if console.is_terminal() {
+        console.line(for_terminal(bytes).as_bytes())
+    } else {
+        console.line(bytes)
+    }
+}
+
+fn for_terminal(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.split('\n').map(telemetry::escaped).collect::<Vec<_>>().join("\n"),
+        Err(_) => bytes.escape_ascii().to_string(),
+    }
+}
+
+fn bytes_of(message: Option<&v1::Message>) -> &[u8] {
+    match message.and_then(|message| message.body.as_ref()) {
+        Some(Body::Text(text)) => text.as_bytes(),
+        Some(Body::Data(data)) => data,
+        None => &[],
+    }
+}
+
+/// SHARD-INDEX-ITEM.
+fn id_text(id: Option<&v1::MessageId>) -> String {
+    id.map(|id| format!("{}-{}-{}", id.shard, id.index, id.item)).unwrap_or_default()
+}

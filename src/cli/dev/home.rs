@@ -1,0 +1,311 @@
+//! Where a cluster on this machine keeps its things, and what is known of it from before.
+//!
+//! ```text
+//!    DIR/dev.lock     locked while the cluster runs
+//!    DIR/dev.yaml     the client port of each node; peers use the port after it
+//!    DIR/a  DIR/b     the data directory of each node
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use tempfile::TempDir;
+
+use super::super::{Exit, Failure};
+use super::Arguments;
+
+const NAMES: [&str; super::NODES_MAX as usize] = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
+const NODES_DEFAULT: usize = 3;
+const FIRST_PORT: u16 = 7400;
+
+/// The directory of a cluster, and the nodes that are to run in it.
+pub(super) struct Home {
+    plan: Vec<Plan>,
+    is_new: bool,
+    directory: PathBuf,
+    /// Removes the directory when the cluster ends.
+    temporary: Option<TempDir>,
+    /// Holds the lock on the directory.
+    _lock: File,
+}
+
+/// How one node is to be run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Plan {
+    /// Its name.
+    pub(super) name: &'static str,
+    /// Its client port.
+    pub(super) port: u16,
+    /// Its data directory.
+    pub(super) data: PathBuf,
+    /// The client ports of the nodes to join through.
+    pub(super) join: Vec<u16>,
+}
+
+/// What `dev.yaml` holds.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Remembered {
+    ports: BTreeMap<String, u16>,
+}
+
+/// Why a directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("cannot use {}", path.display())]
+    Unusable {
+        path: PathBuf,
+        #[source]
+        cause: io::Error,
+    },
+    #[error("{} is in use by another `quorate dev`", path.display())]
+    Locked { path: PathBuf },
+    #[error("{} is not what `quorate dev` writes", path.display())]
+    Malformed {
+        path: PathBuf,
+        #[source]
+        cause: serde_yaml::Error,
+    },
+    #[error("{} holds a cluster of {there} nodes, and {wanted} are too few to run it", path.display())]
+    TooFewNodes { path: PathBuf, there: usize, wanted: usize },
+    #[error("found no two free ports next to each other on this machine")]
+    NoFreePorts,
+}
+
+impl Home {
+    /// Opens or makes the directory, and decides who runs where.
+    pub(super) fn open(arguments: &Arguments) -> Result<Self, Failure> {
+        let (directory, temporary) = directory(arguments.data.as_deref())?;
+        let lock = lock(&directory)?;
+        let remembered = Remembered::read(&directory)?;
+        let there = remembered.ports.len();
+        let nodes = arguments.nodes.map_or(if there == 0 { NODES_DEFAULT } else { there }, usize::from);
+        if nodes < there {
+            let error = Error::TooFewNodes { path: directory, there, wanted: nodes };
+            return Err(Failure::with_hint(Exit::Usage, error, "leave --nodes out, or give another --data directory"));
+        }
+        let ports = ports(&NAMES[..nodes], &remembered, arguments.ports)?;
+        remember(&directory, &ports)?;
+        let plan = plan(&directory, &ports);
+        let is_new = plan.iter().all(|node| !has_run(&node.data));
+        Ok(Self { plan, is_new, directory, temporary, _lock: lock })
+    }
+
+    /// The nodes; the first one starts the cluster if it is new.
+    pub(super) fn plan(&self) -> &[Plan] {
+        &self.plan
+    }
+
+    /// True when no node has run here before.
+    pub(super) fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// What becomes of the data at the end, in words.
+    pub(super) fn farewell(&self) -> String {
+        let directory = self.directory.display();
+        match self.temporary {
+            Some(_) => format!("The data is in {directory} and is removed then; --data DIR would keep it."),
+            None => format!("The data stays in {directory}; the same command goes on with it."),
+        }
+    }
+}
+
+impl Plan {
+    /// The client address.
+    pub(super) fn address(&self) -> String {
+        loopback(self.port)
+    }
+
+    /// What to give to `quorate`, so that it runs this node.
+    pub(super) fn arguments(&self) -> Vec<String> {
+        let mut arguments: Vec<String> = ["server", "--name", self.name, "--listen"].map(str::to_owned).into();
+        arguments.extend([self.address(), "--data".into(), self.data.display().to_string()]);
+        if !self.join.is_empty() {
+            let addresses: Vec<String> = self.join.iter().copied().map(loopback).collect();
+            arguments.extend(["--join".into(), addresses.join(",")]);
+        }
+        arguments
+    }
+}
+
+fn loopback(port: u16) -> String {
+    format!("127.0.0.1:{port}")
+}
+
+fn directory(data: Option<&Path>) -> Result<(PathBuf, Option<TempDir>), Error> {
+    let unusable = |path: &Path| {
+        let path = path.to_owned();
+        move |cause| Error::Unusable { path, cause }
+    };
+    match data {
+        Some(path) => {
+            fs::create_dir_all(path).map_err(unusable(path))?;
+            Ok((path.to_owned(), None))
+        }
+        None => {
+            let parent = std::env::temp_dir();
+            let made = tempfile::Builder::new().prefix("quorate-dev-").tempdir_in(&parent);
+            let temporary = made.map_err(unusable(&parent))?;
+            Ok((temporary.path().to_owned(), Some(temporary)))
+        }
+    }
+}
+
+fn lock(directory: &Path) -> Result<File, Error> {
+    let path = directory.join("dev.lock");
+    let unusable = |cause| Error::Unusable { path: path.clone(), cause };
+    let file = File::options().create(true).append(true).open(&path).map_err(unusable)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(Error::Locked { path: directory.to_owned() }),
+        Err(fs::TryLockError::Error(cause)) => Err(Error::Unusable { path, cause }),
+    }
+}
+
+impl Remembered {
+    fn read(directory: &Path) -> Result<Self, Error> {
+        let path = directory.join("dev.yaml");
+        match fs::read_to_string(&path) {
+            Ok(text) => serde_yaml::from_str(&text).map_err(|cause| Error::Malformed { path, cause }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Self::default()),
+            Err(cause) => Err(Error::Unusable { path, cause }),
+        }
+    }
+}
+
+/// Writes `dev.yaml` aside and renames it, so that it is never half a file.
+fn remember(directory: &Path, ports: &[(&'static str, u16)]) -> Result<(), Error> {
+    let ports = ports.iter().map(|(name, port)| (name.to_string(), *port)).collect();
+    let text = serde_yaml::to_string(&Remembered { ports }).expect("names and numbers can be written as YAML");
+    let write = || {
+        let mut file = tempfile::NamedTempFile::new_in(directory)?;
+        file.write_all(b"# Written by `quorate dev`: the client port of each node. Peers use the port after it.\n")?;
+        file.write_all(text.as_bytes())?;
+        file.persist(directory.join("dev.yaml"))?;
+        io::Result::Ok(())
+    };
+    write().map_err(|cause| Error::Unusable { path: directory.join("dev.yaml"), cause })
+}
+
+/// A client port for each name: as asked for, else as the last time, else from 7400 on, else any. The port after it is the
+/// peers'.
+fn ports(
+    names: &[&'static str],
+    remembered: &Remembered,
+    base: Option<u16>,
+) -> Result<Vec<(&'static str, u16)>, Error> {
+    let mut taken = BTreeSet::new();
+    let mut chosen = Vec::new();
+    for (name, offset) in names.iter().zip((0u16..).step_by(2)) {
+        let wish = remembered.ports.get(*name).copied().unwrap_or(FIRST_PORT + offset);
+        let port = match base {
+            Some(base) => base + offset,
+            None if is_free(wish, &taken) => wish,
+            None => free_pair(&taken).ok_or(Error::NoFreePorts)?,
+        };
+        taken.extend([port, port.saturating_add(1)]);
+        chosen.push((*name, port));
+    }
+    Ok(chosen)
+}
+
+/// True when both `port` and the one after it can be listened on.
+fn is_free(port: u16, taken: &BTreeSet<u16>) -> bool {
+    let can_listen = |port: u16| !taken.contains(&port) && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    port.checked_add(1).is_some_and(|peer| can_listen(port) && can_listen(peer))
+}
+
+fn free_pair(taken: &BTreeSet<u16>) -> Option<u16> {
+    const TRIES: usize = 100;
+    let any = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).ok()?.local_addr().ok();
+    (0..TRIES).filter_map(|_| any()).map(|address| address.port()).find(|port| is_free(*port, taken))
+}
+
+/// The nodes, each with the others to join through. A node whose cluster runs nowhere else than in its own directory joins
+/// nobody: it starts the cluster, or goes on with it.
+fn plan(directory: &Path, ports: &[(&'static str, u16)]) -> Vec<Plan> {
+    let data = |name: &str| directory.join(name);
+    let others = |name: &str| ports.iter().filter(move |(other, _)| *other != name).copied().collect::<Vec<_>>();
+    let founder = ports.first().map(|(name, _)| *name);
+    let node = |(name, port): &(&'static str, u16)| {
+        let others = others(name);
+        let alone = Some(*name) == founder && !others.iter().any(|(other, _)| has_run(&data(other)));
+        let join = if alone { Vec::new() } else { others.iter().map(|(_, port)| *port).collect() };
+        Plan { name, port: *port, data: data(name), join }
+    };
+    ports.iter().map(node).collect()
+}
+
+/// True when there is something in the data directory.
+fn has_run(data: &Path) -> bool {
+    fs::read_dir(data).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn arguments(directory: &Path, nodes: Option<u8>) -> Arguments {
+        Arguments { nodes, data: Some(directory.to_owned()), ports: None, show_heartbeats: false }
+    }
+
+    fn open(directory: &Path, nodes: Option<u8>) -> Result<Vec<Plan>, String> {
+        let home = Home::open(&arguments(directory, nodes)).map_err(|failure| failure.lines()[0].clone())?;
+        assert_eq!(home.is_new(), home.plan().iter().all(|node| !has_run(&node.data)));
+        Ok(home.plan.clone())
+    }
+
+    #[test]
+    fn the_first_node_starts_a_new_cluster_and_rejoins_one_that_others_know() {
+        let directory = tempfile::tempdir().unwrap();
+        let joins = |plan: &[Plan]| plan.iter().map(|node| node.join.len()).collect::<Vec<_>>();
+        let plan = open(directory.path(), None).unwrap();
+        assert_eq!(joins(&plan), [0, 2, 2]);
+
+        let run = |node: &Plan| {
+            fs::create_dir_all(&node.data).unwrap();
+            fs::write(node.data.join("identity"), "").unwrap();
+        };
+        run(&plan[0]);
+        assert_eq!(joins(&open(directory.path(), None).unwrap()), [0, 2, 2]);
+        run(&plan[1]);
+        assert_eq!(joins(&open(directory.path(), None).unwrap()), [2, 2, 2]);
+        fs::remove_dir_all(&plan[0].data).unwrap();
+        assert_eq!(
+            joins(&open(directory.path(), None).unwrap()),
+            [2, 2, 2],
+            "a lost disk does not start a second cluster"
+        );
+    }
+
+    #[test]
+    fn ports_are_remembered_while_they_are_free() {
+        let directory = tempfile::tempdir().unwrap();
+        let free = free_pair(&BTreeSet::new()).unwrap();
+        fs::write(directory.path().join("dev.yaml"), format!("ports: {{a: {free}}}")).unwrap();
+        assert_eq!(open(directory.path(), None).unwrap()[0].port, free);
+
+        let _occupied = TcpListener::bind((Ipv4Addr::LOCALHOST, free + 1)).unwrap();
+        let moved = open(directory.path(), None).unwrap()[0].port;
+        assert_ne!(moved, free);
+        assert_eq!(open(directory.path(), None).unwrap()[0].port, moved);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_used_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().display();
+        open(directory.path(), Some(4)).unwrap();
+        let too_few = format!("error: {path} holds a cluster of 4 nodes, and 3 are too few to run it");
+        assert_eq!(open(directory.path(), Some(3)), Err(too_few));
+
+        let _first = Home::open(&arguments(directory.path(), None)).map_err(|failure| failure.lines()).unwrap();
+        let locked = format!("error: {path} is in use by another `quorate dev`");
+        assert_eq!(open(directory.path(), None), Err(locked));
+    }
+}

@@ -1,0 +1,160 @@
+//! `quorate server`: one node, from its settings to its end.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use super::signals::StopRequests;
+use super::{Exit, Failure};
+use crate::config::{self, Flag, NodeConfig, Sources};
+use crate::node::{self, Running};
+use crate::telemetry::{self, Stream};
+
+/// Settings on the command line win over `QUORATE__SECTION__KEY` in the environment, and those over files.
+#[derive(Args, Debug, Default)]
+pub struct Arguments {
+    /// A YAML file of settings; may be given several times, and later ones win
+    #[arg(long = "config", value_name = "FILE")]
+    pub config: Vec<PathBuf>,
+    /// What people call this node [default: the host name]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Where to listen for clients; peers get the port after it [default: 127.0.0.1:7400]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub listen: Option<String>,
+    /// Where to listen for the other nodes [default: the port after that of --listen]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub peer_listen: Option<String>,
+    /// The address under which clients reach this node [default: as --listen]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub advertise: Option<String>,
+    /// The address under which the other nodes reach this one [default: as --peer-listen]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub peer_advertise: Option<String>,
+    /// The directory with everything the node must remember [default: quorate-data]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<String>,
+    /// Client addresses of members of the cluster to join; without any, an empty directory starts a cluster
+    #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
+    pub join: Vec<String>,
+    /// How much to tell: error, warn, info, debug or trace, and target=level for parts [default: info]
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// How to tell it: text or json [default: text]
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+    /// Tell of every heartbeat sent and answered
+    #[arg(long)]
+    pub show_heartbeats: bool,
+    /// Set by `quorate dev`, which puts the name of the node before every line: stop when standard input ends, and leave
+    /// the name out
+    #[arg(long, hide = true)]
+    pub stop_with_stdin: bool,
+}
+
+/// Runs a node until it is told to stop.
+///
+/// # Errors
+/// The settings are wrong, the node cannot start, or it had to stop by itself.
+pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
+    let config = arguments.settings().map_err(|error| Failure::new(Exit::Usage, error))?;
+    let name = (!arguments.stop_with_stdin).then_some(config.node.name.as_str());
+    let _log = telemetry::start(&config.log, name, Stream::Stdout)?;
+    let drain_deadline = config.drain_deadline;
+    let mut stop = StopRequests::listen(arguments.stop_with_stdin)?;
+
+    let mut running = tokio::select! {
+        started = node::start(config) => started?,
+        request = stop.next() => {
+            tracing::info!("stops before it has started, because {request}");
+            return Ok(Exit::Done);
+        }
+    };
+    tokio::select! {
+        ended = running.wait() => {
+            ended?;
+            Ok(Exit::Done)
+        }
+        request = stop.next() => {
+            tracing::info!("stops because {request}");
+            drain(running, drain_deadline, &mut stop).await
+        }
+    }
+}
+
+/// Lets the node finish what it has begun, but no longer than the deadline and not after a second signal. What was
+/// acknowledged is durable in any case.
+async fn drain(running: Running, deadline: Duration, stop: &mut StopRequests) -> Result<Exit, Failure> {
+    tokio::select! {
+        stopped = running.stop() => {
+            stopped?;
+            tracing::info!("has stopped");
+            Ok(Exit::Done)
+        }
+        () = tokio::time::sleep(deadline) => {
+            let deadline = humantime::format_duration(deadline);
+            tracing::warn!("stops in the middle of things, because the drain deadline of {deadline} is over");
+            Ok(Exit::Done)
+        }
+        exit = stop.second() => {
+            tracing::warn!("stops at once, because of a second signal");
+            Ok(exit)
+        }
+    }
+}
+
+impl Arguments {
+    fn settings(&self) -> Result<NodeConfig, config::Error> {
+        NodeConfig::load(&Sources::with_environment(self.config.clone(), self.flags()))
+    }
+
+    /// Which setting each flag sets.
+    fn flags(&self) -> Vec<Flag> {
+        let join = (!self.join.is_empty()).then(|| self.join.join(","));
+        let heartbeats = self.show_heartbeats.then(|| "true".to_owned());
+        let given = [
+            ("name", "node.name", &self.name),
+            ("listen", "client.listen", &self.listen),
+            ("peer-listen", "peer.listen", &self.peer_listen),
+            ("advertise", "client.advertise", &self.advertise),
+            ("peer-advertise", "peer.advertise", &self.peer_advertise),
+            ("data", "node.data_dir", &self.data),
+            ("join", "cluster.join", &join),
+            ("log-level", "log.level", &self.log_level),
+            ("log-format", "log.format", &self.log_format),
+            ("show-heartbeats", "log.heartbeats", &heartbeats),
+        ];
+        let flag = |(flag, key, value): (_, _, &Option<String>)| Some(Flag { flag, key, value: value.clone()? });
+        given.into_iter().filter_map(flag).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every flag must name a setting that there is, also when the settings change.
+    #[test]
+    fn flags_set_settings() {
+        let text = |text: &str| Some(text.to_owned());
+        let arguments = Arguments {
+            name: text("a"),
+            listen: text("127.0.0.1:1"),
+            peer_listen: text("127.0.0.1:3"),
+            advertise: text("a:4"),
+            peer_advertise: text("a:5"),
+            data: text("d"),
+            join: vec!["b:6".into(), "c:7".into()],
+            log_level: text("warn"),
+            log_format: text("json"),
+            show_heartbeats: true,
+            ..Arguments::default()
+        };
+        let config = NodeConfig::load(&Sources { flags: arguments.flags(), ..Sources::default() }).unwrap();
+        assert_eq!(config.node.name, "a");
+        assert_eq!(config.peer_listen().to_string(), "127.0.0.1:3");
+        assert_eq!(config.cluster.join.len(), 2);
+        assert!(config.log.heartbeats);
+    }
+}

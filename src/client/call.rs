@@ -1,0 +1,211 @@
+//! One call: the request is sent, and sent again, until there is a result or the deadline has come.
+
+use std::time::Duration;
+
+use rand::RngExt;
+use tokio::time::Instant;
+use tonic::{Response, Status};
+
+use super::endpoints::{Address, Node};
+use super::failure::{Advice, Failure, Leader};
+use super::{Error, Event, Refused, Shared};
+
+/// How many addresses an error lists.
+const TRIED_MAX: usize = 8;
+
+/// Whether a request may be sent again although it may have been executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Repeat {
+    /// Yes: it carries a session, so it is executed once.
+    BySession,
+    /// Yes: a second execution does no harm.
+    Freely,
+    /// It is not even sent again when it was certainly not executed.
+    Never,
+}
+
+/// A request on its way.
+pub(super) struct Call<'a> {
+    shared: &'a Shared,
+    repeat: Repeat,
+    /// The node may take until then to answer, and a little longer.
+    wait_end: Instant,
+    /// The call ends then.
+    end: Instant,
+    /// Redirects in a row.
+    redirects: u32,
+    /// Pauses so far.
+    pauses: u32,
+    in_doubt: bool,
+    /// The last "not now" of a node that is worth waiting for.
+    refused: Option<Refused>,
+    tried: Vec<(Address, Failure)>,
+}
+
+impl<'a> Call<'a> {
+    /// A call that ends at `end`; nodes may wait until `wait_end` before they answer.
+    pub(super) fn new(shared: &'a Shared, repeat: Repeat, wait_end: Instant, end: Instant) -> Self {
+        let tried = Vec::new();
+        Self { shared, repeat, wait_end, end, redirects: 0, pauses: 0, in_doubt: false, refused: None, tried }
+    }
+
+    /// Sends `request` with `send` until there is an answer.
+    pub(super) async fn run<R, T, F>(self, request: R, send: impl Fn(Node, R) -> F) -> Result<T, Error>
+    where
+        R: Clone,
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        self.run_each(|node, _| send(node, request.clone())).await
+    }
+
+    /// As [`Call::run`], with a request made anew each time, for the time that this sending may take.
+    pub(super) async fn run_each<T, F>(mut self, send: impl Fn(Node, Duration) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        loop {
+            let address = self.shared.endpoints.current();
+            let failure = match self.attempt(&address, &send).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            let pause_min = self.judge(&address, failure)?;
+            self.pause(pause_min).await?;
+        }
+    }
+
+    async fn attempt<T, F>(&self, address: &Address, send: &impl Fn(Node, Duration) -> F) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let node = self.shared.endpoints.node(address).map_err(Failure::Unreachable)?;
+        let now = Instant::now();
+        let wait = self.wait_end.saturating_duration_since(now);
+        let limit = self.end.saturating_duration_since(now).min(wait + self.shared.options.attempt_timeout());
+        match tokio::time::timeout(limit, send(node, limit)).await {
+            Ok(answer) => answer.map(Response::into_inner).map_err(Failure::from),
+            Err(_) => Err(Failure::Silent(limit)),
+        }
+    }
+
+    /// Decides what follows from a failure at `address`: the error that ends the call, or the least time to pause.
+    fn judge(&mut self, address: &Address, failure: Failure) -> Result<Duration, Error> {
+        if self.repeat == Repeat::Never {
+            return Err(final_error(address, failure));
+        }
+        let advice = match &failure {
+            Failure::Unreachable(_) => Advice::Elsewhere,
+            Failure::Lost(_) | Failure::Silent(_) => Advice::ElsewhereInDoubt,
+            Failure::Refused(refused) => refused.advice(address),
+        };
+        if !matches!(advice, Advice::Redirect(_)) {
+            self.redirects = 0;
+        }
+        self.refused = None;
+        match (advice, failure) {
+            (Advice::Redirect(leader), failure) => self.redirect(address, leader, failure)?,
+            (Advice::Unknown, failure) if self.repeat == Repeat::BySession => {
+                return Err(Error::OutcomeUnknown { why: failure.to_string() });
+            }
+            (Advice::Later, Failure::Refused(refused)) => return Ok(self.later(address, refused)),
+            (Advice::GiveUp, Failure::Refused(refused)) => return Err(self.refusal(refused)),
+            (Advice::Elsewhere, failure) => self.elsewhere(address, failure),
+            (_, failure) => {
+                self.in_doubt = true;
+                self.elsewhere(address, failure);
+            }
+        }
+        Ok(Duration::ZERO)
+    }
+
+    fn redirect(&mut self, address: &Address, leader: Leader, failure: Failure) -> Result<(), Error> {
+        if self.redirects == self.shared.options.redirects_max {
+            return Err(Error::TooManyRedirects {
+                redirects: self.redirects,
+                from: address.to_string(),
+                to: leader.address,
+                in_doubt: self.in_doubt,
+            });
+        }
+        self.redirects += 1;
+        self.shared.endpoints.go_to(address, &leader.address);
+        self.note(address, failure);
+        self.shared.tell(|| Event::Redirected { from: address.to_string(), to: leader.address, leader: leader.name });
+        Ok(())
+    }
+
+    fn elsewhere(&mut self, address: &Address, failure: Failure) {
+        self.shared.endpoints.go_on_from(address);
+        self.shared.tell(|| Event::Retrying { address: address.to_string(), why: failure.to_string() });
+        self.note(address, failure);
+    }
+
+    fn later(&mut self, address: &Address, refused: Refused) -> Duration {
+        self.shared.tell(|| Event::Retrying { address: address.to_string(), why: refused.to_string() });
+        let delay = refused.retry_after.unwrap_or_default();
+        self.refused = Some(refused);
+        delay
+    }
+
+    /// Remembers what became of the last sending to `address`.
+    fn note(&mut self, address: &Address, failure: Failure) {
+        self.tried.retain(|(tried, _)| tried != address);
+        if self.tried.len() == TRIED_MAX {
+            self.tried.remove(0);
+        }
+        self.tried.push((address.clone(), failure));
+    }
+
+    /// Pauses before the next sending, for a time drawn by chance but at least `pause_min`; ends the call if there is no
+    /// time left after that.
+    async fn pause(&mut self, pause_min: Duration) -> Result<(), Error> {
+        let options = &self.shared.options;
+        let longest = options.pause_min.saturating_mul(1 << self.pauses.min(16)).min(options.pause_max);
+        self.pauses += 1;
+        let pause = pause_min + self.shared.draw(longest / 2, longest);
+        if Instant::now() + pause >= self.end {
+            return Err(self.too_late());
+        }
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
+
+    fn refusal(&self, refused: Refused) -> Error {
+        Error::Refused(Refused { in_doubt: self.in_doubt, ..refused })
+    }
+
+    fn too_late(&mut self) -> Error {
+        if let Some(refused) = self.refused.take() {
+            return self.refusal(refused);
+        }
+        let tried = self.tried.iter().map(|(address, failure)| (address.to_string(), failure.to_string())).collect();
+        Error::Unavailable { after: Some(self.shared.options.timeout), tried, in_doubt: self.in_doubt }
+    }
+}
+
+/// The error of a request that is sent only once.
+fn final_error(address: &Address, failure: Failure) -> Error {
+    match failure {
+        Failure::Refused(refused) if refused.advice(address) == Advice::Unknown => {
+            Error::OutcomeUnknown { why: refused.to_string() }
+        }
+        Failure::Refused(refused) => Error::Refused(refused),
+        Failure::Unreachable(why) => {
+            Error::Unavailable { after: None, tried: vec![(address.to_string(), why)], in_doubt: false }
+        }
+        Failure::Lost(_) | Failure::Silent(_) => Error::OutcomeUnknown { why: format!("{address}: {failure}") },
+    }
+}
+
+impl Shared {
+    pub(super) fn tell(&self, event: impl FnOnce() -> Event) {
+        if let Some(observer) = &self.options.observer {
+            observer(&event());
+        }
+    }
+
+    fn draw(&self, from: Duration, to: Duration) -> Duration {
+        let mut chance = self.chance.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        chance.random_range(from..=to)
+    }
+}

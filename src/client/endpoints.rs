@@ -1,0 +1,249 @@
+//! The addresses of a cluster's nodes, and which of them is thought to lead.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tonic::transport::{Channel, Endpoint};
+
+use super::Error;
+use crate::proto::v1;
+use crate::proto::v1::cluster_client::ClusterClient;
+use crate::proto::v1::quorate_client::QuorateClient;
+
+/// `HOST:PORT`.
+pub(super) type Address = Arc<str>;
+
+/// How many addresses are learnt from nodes at most. The one learnt first goes when another comes.
+const LEARNT_MAX: usize = 64;
+
+/// The port of clients, where an endpoint names none.
+const DEFAULT_PORT: u16 = 7400;
+
+/// The largest answer: 100 bodies of 1 MiB, which a peek may ask for, and room for what is around them.
+const ANSWER_BYTES_MAX: usize = 104 << 20;
+
+/// A connection on which a request is under way is probed this often, so that a node that froze or whose machine died is
+/// noticed before the deadline of the request.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// A probed connection that stays silent for this long is given up. Above the round trip of the slowest line.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The addresses that were given and those that nodes told, with a channel for each that was used.
+/// One of them is current: all calls use it until one of them finds that it does not lead.
+pub(super) struct Endpoints {
+    given: Vec<Address>,
+    state: Mutex<State>,
+}
+
+struct State {
+    learnt: Vec<Address>,
+    current: Address,
+    /// The current address was chosen since members were last learnt.
+    moved: bool,
+    channels: HashMap<Address, Channel>,
+}
+
+/// The services of one node.
+#[derive(Clone)]
+pub(super) struct Node {
+    pub(super) quorate: QuorateClient<Channel>,
+    pub(super) cluster: ClusterClient<Channel>,
+}
+
+impl Endpoints {
+    /// The addresses `given`; the first of them is current.
+    pub(super) fn new(given: &[String]) -> Result<Self, Error> {
+        let mut addresses: Vec<Address> = Vec::new();
+        for endpoint in given {
+            let address = parse(endpoint)?;
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        let Some(current) = addresses.first().cloned() else {
+            return Err(Error::InvalidEndpoint { endpoint: String::new(), why: "at least one is needed".to_owned() });
+        };
+        let state = State { learnt: Vec::new(), current, moved: true, channels: HashMap::new() };
+        Ok(Self { given: addresses, state: Mutex::new(state) })
+    }
+
+    /// The address thought to lead.
+    pub(super) fn current(&self) -> Address {
+        self.lock().current.clone()
+    }
+
+    /// The services of the node at `address`. Connects when they are first used, and again after the connection broke;
+    /// the name is looked up anew each time. Err says why `address` is none.
+    pub(super) fn node(&self, address: &Address) -> Result<Node, String> {
+        let mut state = self.lock();
+        if !state.channels.contains_key(address) {
+            state.channels.insert(address.clone(), channel(address)?);
+        }
+        let channel = &state.channels[address];
+        Ok(Node {
+            quorate: QuorateClient::new(channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX),
+            cluster: ClusterClient::new(channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX),
+        })
+    }
+
+    /// The node at `from` says that the one at `to` leads. Ignored when another call has gone elsewhere in the meantime.
+    pub(super) fn go_to(&self, from: &Address, to: &str) {
+        let to = self.learn(to);
+        let mut state = self.lock();
+        if state.current == *from {
+            state.current = to;
+            state.moved = true;
+        }
+    }
+
+    /// The node at `from` is of no use now: the next address is current. Ignored when another call has gone elsewhere.
+    pub(super) fn go_on_from(&self, from: &Address) {
+        let mut state = self.lock();
+        if state.current != *from {
+            return;
+        }
+        let all: Vec<_> = self.given.iter().chain(&state.learnt).cloned().collect();
+        let next = all.iter().position(|address| address == from).map_or(0, |place| (place + 1) % all.len());
+        state.current = all[next].clone();
+        state.moved = true;
+    }
+
+    /// Whether the current address was chosen since this was last asked: then the members may have changed as well.
+    pub(super) fn take_moved(&self) -> bool {
+        std::mem::take(&mut self.lock().moved)
+    }
+
+    /// Takes the members' client addresses for the ones that are learnt.
+    pub(super) fn learn_members(&self, members: &[v1::Member]) {
+        if members.is_empty() {
+            return;
+        }
+        self.lock().learnt.clear();
+        for member in members.iter().filter(|member| !member.client_address.is_empty()) {
+            self.learn(&member.client_address);
+        }
+        self.forget_channels();
+    }
+
+    /// How many addresses are known.
+    #[cfg(test)]
+    pub(super) fn known(&self) -> usize {
+        self.given.len() + self.lock().learnt.len()
+    }
+
+    fn learn(&self, address: &str) -> Address {
+        let mut state = self.lock();
+        if let Some(known) = self.given.iter().chain(&state.learnt).find(|known| ***known == *address) {
+            return known.clone();
+        }
+        if state.learnt.len() == LEARNT_MAX {
+            state.learnt.remove(0);
+        }
+        let address = Address::from(address);
+        state.learnt.push(address.clone());
+        address
+    }
+
+    /// Drops the channels to addresses that are not known any more. Requests under way keep theirs.
+    fn forget_channels(&self) {
+        let mut state = self.lock();
+        let State { learnt, current, channels, .. } = &mut *state;
+        channels.retain(|address, _| address == current || self.given.contains(address) || learnt.contains(address));
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing in here panics half-way through a change.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn channel(address: &str) -> Result<Channel, String> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|_| "this is no address".to_owned())?;
+    Ok(endpoint
+        .user_agent(concat!("quorate-client/", env!("CARGO_PKG_VERSION")))
+        .map_err(|error| error.to_string())?
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .connect_lazy())
+}
+
+/// Reads `HOST:PORT` or `HOST`, with or without `http://`.
+fn parse(endpoint: &str) -> Result<Address, Error> {
+    let invalid = |why: &str| Error::InvalidEndpoint { endpoint: endpoint.to_owned(), why: why.to_owned() };
+    let text = endpoint.trim();
+    if text.starts_with("https://") {
+        return Err(invalid("TLS is not supported; leave out 'https://'"));
+    }
+    let text = text.strip_prefix("http://").unwrap_or(text).trim_end_matches('/');
+    // The colons within the brackets of `[::1]` do not count.
+    let colon = text.rfind(':').filter(|colon| !text[*colon..].contains(']'));
+    let (host, port) = match colon {
+        Some(colon) => (&text[..colon], text[colon + 1..].parse().ok().filter(|port| *port != 0)),
+        None => (text, Some(DEFAULT_PORT)),
+    };
+    let port: u16 = port.ok_or_else(|| invalid("the port is not a number from 1 to 65535"))?;
+    let is_address = !host.is_empty() && !host.contains(['/', '?', '#', '@']);
+    if !is_address || Endpoint::from_shared(format!("http://{host}:{port}")).is_err() {
+        return Err(invalid("expected HOST:PORT, such as 127.0.0.1:7400"));
+    }
+    Ok(Address::from(format!("{host}:{port}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoints(given: &[&str]) -> Endpoints {
+        Endpoints::new(&given.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>()).expect("they are addresses")
+    }
+
+    #[test]
+    fn addresses_are_read_as_people_write_them() {
+        assert_eq!(&*parse("node-1").unwrap(), "node-1:7400");
+        assert_eq!(&*parse(" http://node-1:9000/ ").unwrap(), "node-1:9000");
+        assert_eq!(&*parse("[::1]:7400").unwrap(), "[::1]:7400");
+        assert_eq!(&*parse("[::1]").unwrap(), "[::1]:7400");
+        for wrong in ["", ":7400", "a b:1", "node:port", "node:", "node:99999", "https://node:7400", "node/path"] {
+            assert!(parse(wrong).is_err(), "{wrong:?} is no endpoint");
+        }
+        assert!(Endpoints::new(&[]).is_err());
+    }
+
+    #[test]
+    fn every_address_has_its_turn_and_the_first_comes_again() {
+        let endpoints = endpoints(&["a:1", "b:1"]);
+        endpoints.go_to(&endpoints.current(), "c:1");
+        endpoints.go_on_from(&"c:1".into());
+        assert_eq!(&*endpoints.current(), "a:1");
+        endpoints.go_on_from(&"a:1".into());
+        assert_eq!(&*endpoints.current(), "b:1");
+        endpoints.go_on_from(&"b:1".into());
+        assert_eq!(&*endpoints.current(), "c:1");
+    }
+
+    #[test]
+    fn a_late_failure_at_an_address_left_behind_changes_nothing() {
+        let endpoints = endpoints(&["a:1", "b:1", "c:1"]);
+        endpoints.go_on_from(&"a:1".into());
+        endpoints.go_on_from(&"a:1".into());
+        endpoints.go_to(&"a:1".into(), "c:1");
+        assert_eq!(&*endpoints.current(), "b:1");
+    }
+
+    #[test]
+    fn what_is_learnt_is_bounded_and_what_was_given_stays() {
+        let endpoints = endpoints(&["a:1"]);
+        for number in 0..3 * LEARNT_MAX {
+            endpoints.learn(&format!("n{number}:1"));
+        }
+        assert_eq!(endpoints.lock().learnt.len(), LEARNT_MAX);
+        endpoints.learn_members(&[v1::Member { client_address: "b:1".to_owned(), ..Default::default() }]);
+        endpoints.go_on_from(&"a:1".into());
+        assert_eq!(&*endpoints.current(), "b:1");
+        endpoints.go_on_from(&"b:1".into());
+        assert_eq!(&*endpoints.current(), "a:1");
+    }
+}

@@ -1,0 +1,46 @@
+//! What a client tells its observer.
+
+use std::fmt;
+
+/// Something that happened during a call and that its caller need not know, but may want to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The node asked does not lead, and said who does.
+    Redirected {
+        /// The address asked.
+        from: String,
+        /// The leader's address.
+        to: String,
+        /// The leader's name, or its node id if the node asked did not know the name; empty: neither.
+        leader: String,
+    },
+    /// The request is sent again, perhaps to another address.
+    Retrying {
+        /// The address that did not answer, or answered "not now".
+        address: String,
+        /// Why the request is sent again.
+        why: String,
+    },
+    /// A session was opened.
+    SessionOpened {
+        /// Its id.
+        session: u64,
+    },
+    /// The session had expired before the request was first sent: it is sent under another.
+    SessionReplaced {
+        /// The id of the one that expired.
+        session: u64,
+    },
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Redirected { to, leader, .. } if leader.is_empty() => write!(f, "redirected to {to}, which leads"),
+            Event::Redirected { to, leader, .. } => write!(f, "redirected to {to} (node {leader} leads)"),
+            Event::Retrying { address, why } => write!(f, "trying again: {address}: {why}"),
+            Event::SessionOpened { session } => write!(f, "opened session {session}"),
+            Event::SessionReplaced { session } => write!(f, "session {session} had expired: opening another"),
+        }
+    }
+}

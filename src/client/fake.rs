@@ -1,0 +1,370 @@
+//! A cluster for tests: nodes on sockets of this process that share one small state machine and answer as a script says.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Code, Request, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+use crate::proto::v1;
+use crate::proto::v1::cluster_server::{Cluster, ClusterServer};
+use crate::proto::v1::operation::Operation as Verb;
+use crate::proto::v1::outcome::Outcome;
+use crate::proto::v1::quorate_server::{Quorate, QuorateServer};
+use crate::reasons;
+
+/// What a node does with the next request.
+#[derive(Clone)]
+pub(crate) enum Step {
+    /// Serves it.
+    Serve,
+    /// Refuses it: the leader is there. An empty address: it knows none.
+    NotLeader(String),
+    /// Refuses it with this code and reason.
+    Refuse(Code, &'static str),
+    /// Refuses it so, and names a time after which to ask again.
+    RefuseFor(Code, &'static str, Duration),
+    /// Executes it; the answer is lost with the connection.
+    LoseAnswer,
+    /// Executes it and answers nothing.
+    Hang,
+    /// Answers nothing, and does nothing.
+    Ignore,
+    /// Ends the session of the request, then executes as always.
+    ExpireSession,
+    /// Ends the session of the request, and loses the answer.
+    ExpireSessionAndLoseAnswer,
+}
+
+/// What all nodes share: as if replication were instantaneous.
+#[derive(Default)]
+pub(crate) struct World {
+    index: u64,
+    sessions: BTreeSet<u64>,
+    /// A kept outcome: what was decided under a sequence.
+    outcomes: BTreeMap<(u64, u64), v1::ExecuteResponse>,
+    /// The bodies of each queue, oldest first.
+    pub(crate) queues: BTreeMap<String, VecDeque<v1::StoredMessage>>,
+    /// All requests that any node got, with the number of that node.
+    pub(crate) requests: Vec<(usize, v1::ExecuteRequest)>,
+    pub(crate) members: Vec<v1::Member>,
+    pub(crate) log: Vec<v1::LogEntry>,
+    /// What Status answers.
+    pub(crate) statuses: Vec<v1::NodeStatus>,
+}
+
+/// A node that listens; it stops, at once, when it is dropped.
+pub(crate) struct FakeNode {
+    pub(crate) address: String,
+    pub(crate) script: Arc<Mutex<VecDeque<Step>>>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for FakeNode {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl FakeNode {
+    /// The next requests to this node go like this; all after them are served.
+    pub(crate) fn then(&self, steps: impl IntoIterator<Item = Step>) {
+        self.script.lock().unwrap().extend(steps);
+    }
+}
+
+/// Nodes that share a world; the log of each is the world's.
+pub(crate) async fn cluster(nodes: usize) -> (Vec<FakeNode>, Arc<Mutex<World>>) {
+    let world = Arc::new(Mutex::new(World::default()));
+    let mut all = Vec::new();
+    for number in 0..nodes {
+        all.push(start(number, world.clone()).await);
+    }
+    let members = all.iter().enumerate().map(|(number, node)| member(number, &node.address)).collect();
+    world.lock().unwrap().members = members;
+    (all, world)
+}
+
+async fn start(number: usize, world: Arc<Mutex<World>>) -> FakeNode {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let script = Arc::new(Mutex::new(VecDeque::new()));
+    let service = Service { number, world, script: script.clone() };
+    let server = tonic::transport::Server::builder()
+        .add_service(QuorateServer::new(service.clone()))
+        .add_service(ClusterServer::new(service))
+        .serve_with_incoming(TcpListenerStream::new(listener));
+    let task = tokio::spawn(async move { server.await.unwrap() });
+    FakeNode { address, script, task }
+}
+
+fn member(number: usize, address: &str) -> v1::Member {
+    v1::Member {
+        node_id: node_id(number),
+        name: name(number),
+        client_address: address.to_owned(),
+        peer_address: format!("127.0.0.1:{}", 9000 + number),
+        address_version: 1,
+        membership: v1::Membership::Voter.into(),
+    }
+}
+
+fn node_id(number: usize) -> String {
+    format!("{:016x}", number + 1)
+}
+
+fn name(number: usize) -> String {
+    char::from(b'a' + number as u8).to_string()
+}
+
+#[derive(Clone)]
+struct Service {
+    number: usize,
+    world: Arc<Mutex<World>>,
+    script: Arc<Mutex<VecDeque<Step>>>,
+}
+
+impl Service {
+    /// Goes through the next step of the script around `serve`.
+    async fn step<T>(
+        &self,
+        session: Option<u64>,
+        serve: impl FnOnce(&mut World) -> Result<T, Status>,
+    ) -> Result<Response<T>, Status> {
+        let step = self.script.lock().unwrap().pop_front().unwrap_or(Step::Serve);
+        let run = || serve(&mut self.world.lock().unwrap());
+        match step {
+            Step::Serve => run().map(Response::new),
+            Step::NotLeader(address) => Err(self.not_leader(&address)),
+            Step::Refuse(code, reason) => Err(self.refusal(code, reason, None)),
+            Step::RefuseFor(code, reason, delay) => Err(self.refusal(code, reason, Some(delay))),
+            Step::LoseAnswer => run().and(Err(Status::unavailable("connection reset"))),
+            Step::Hang => run().and(std::future::pending().await),
+            Step::Ignore => std::future::pending().await,
+            Step::ExpireSession => {
+                self.world.lock().unwrap().expire(session);
+                run().map(Response::new)
+            }
+            Step::ExpireSessionAndLoseAnswer => {
+                self.world.lock().unwrap().expire(session);
+                Err(Status::unavailable("connection reset"))
+            }
+        }
+    }
+
+    fn not_leader(&self, address: &str) -> Status {
+        let leader = self.world.lock().unwrap().members.iter().find(|member| member.client_address == address).cloned();
+        let leader = leader.unwrap_or_default();
+        let mut metadata = self.metadata();
+        metadata.push((reasons::LEADER_ID.into(), leader.node_id));
+        metadata.push((reasons::LEADER_NAME.into(), leader.name));
+        metadata.push((reasons::LEADER_ADDRESS.into(), address.into()));
+        let details = ErrorDetails::with_error_info(
+            reasons::NOT_LEADER,
+            reasons::DOMAIN,
+            metadata.into_iter().collect::<std::collections::HashMap<_, _>>(),
+        );
+        Status::with_error_details(Code::Unavailable, "this node does not lead", details)
+    }
+
+    fn refusal(&self, code: Code, reason: &str, delay: Option<Duration>) -> Status {
+        let metadata = self.metadata().into_iter().collect::<std::collections::HashMap<_, _>>();
+        let mut details = ErrorDetails::with_error_info(reason, reasons::DOMAIN, metadata);
+        if delay.is_some() {
+            details.set_retry_info(delay);
+        }
+        Status::with_error_details(code, format!("refused: {reason}"), details)
+    }
+
+    fn metadata(&self) -> Vec<(String, String)> {
+        vec![(reasons::NODE_ID.into(), node_id(self.number)), (reasons::TERM.into(), "1".into())]
+    }
+
+    fn header(&self, index: u64) -> Option<v1::ResponseHeader> {
+        Some(v1::ResponseHeader {
+            cluster_id: format!("{:032x}", 7),
+            node_id: node_id(self.number),
+            shard: 0,
+            term: 1,
+            index,
+        })
+    }
+
+    fn execute(&self, world: &mut World, request: &v1::ExecuteRequest) -> Result<v1::ExecuteResponse, Status> {
+        if let Some(session) = &request.session {
+            if !world.sessions.contains(&session.id) {
+                return Err(self.refusal(Code::FailedPrecondition, reasons::SESSION_EXPIRED, None));
+            }
+            if let Some(first) = world.outcomes.get(&(session.id, session.sequence)) {
+                return Ok(v1::ExecuteResponse { replayed: true, ..first.clone() });
+            }
+        }
+        world.index += 1;
+        let index = world.index;
+        let place = |item| v1::MessageId { shard: 0, index, item };
+        let each = request.operations.iter().zip(0..);
+        let outcomes = each.map(|(operation, item)| world.apply(place(item), operation, &request.session)).collect();
+        let response = v1::ExecuteResponse { header: self.header(index), outcomes, replayed: false };
+        if let Some(session) = &request.session {
+            world.outcomes.insert((session.id, session.sequence), response.clone());
+        }
+        Ok(response)
+    }
+}
+
+impl World {
+    /// The requests that carry a session, in the order in which nodes got them.
+    pub(crate) fn session_requests(&self) -> Vec<(usize, v1::SessionRequest)> {
+        self.requests.iter().filter_map(|(node, request)| Some((*node, request.session?))).collect()
+    }
+
+    pub(crate) fn open_sessions(&self) -> usize {
+        self.sessions.len()
+    }
+
+    fn expire(&mut self, session: Option<u64>) {
+        session.map(|session| self.sessions.remove(&session));
+    }
+
+    fn apply(
+        &mut self,
+        id: v1::MessageId,
+        operation: &v1::Operation,
+        session: &Option<v1::SessionRequest>,
+    ) -> v1::Outcome {
+        let outcome = match operation.operation.clone().unwrap() {
+            Verb::OpenSession(_) => {
+                self.sessions.insert(id.index);
+                Outcome::SessionOpened(v1::SessionOpened { id: id.index, time_to_live: None })
+            }
+            Verb::CloseSession(_) => {
+                self.expire(session.map(|session| session.id));
+                Outcome::SessionClosed(v1::SessionClosed {})
+            }
+            Verb::Enqueue(v1::Enqueue { queue, message }) => {
+                let stored = v1::StoredMessage { id: Some(id), message };
+                self.queues.entry(queue).or_default().push_back(stored);
+                Outcome::Enqueued(v1::Enqueued { id: Some(id) })
+            }
+            Verb::Dequeue(v1::Dequeue { queue, .. }) => {
+                let message = self.queues.entry(queue).or_default().pop_front();
+                Outcome::Dequeued(v1::Dequeued { message })
+            }
+            Verb::Peek(v1::Peek { queue, limit }) => {
+                let messages = self.queues.entry(queue).or_default().iter().take(limit.max(1) as usize).cloned();
+                Outcome::Peeked(v1::Peeked { messages: messages.collect() })
+            }
+            Verb::ListQueues(v1::ListQueues { after, .. }) => {
+                // Pages of two, so that lists of three need another.
+                let rest: Vec<_> = self.queues.iter().filter(|(name, _)| **name > after).collect();
+                let info = |(name, messages): &(&String, &VecDeque<_>)| v1::QueueInfo {
+                    name: (*name).clone(),
+                    messages: messages.len() as u64,
+                    bytes: 10,
+                };
+                Outcome::Queues(v1::Queues { queues: rest.iter().take(2).map(info).collect(), more: rest.len() > 2 })
+            }
+        };
+        v1::Outcome { outcome: Some(outcome) }
+    }
+}
+
+#[tonic::async_trait]
+impl Quorate for Service {
+    type RequestLogStream = tokio_stream::Iter<std::vec::IntoIter<Result<v1::RequestLogResponse, Status>>>;
+
+    async fn execute(&self, request: Request<v1::ExecuteRequest>) -> Result<Response<v1::ExecuteResponse>, Status> {
+        let request = request.into_inner();
+        self.world.lock().unwrap().requests.push((self.number, request.clone()));
+        let session = request.session.map(|session| session.id);
+        self.step(session, |world| self.execute(world, &request)).await
+    }
+
+    /// Pages of two entries. A step that loses the answer breaks the stream after the first page.
+    async fn request_log(
+        &self,
+        request: Request<v1::RequestLogRequest>,
+    ) -> Result<Response<Self::RequestLogStream>, Status> {
+        let request = request.into_inner();
+        let breaks = matches!(self.script.lock().unwrap().front(), Some(Step::LoseAnswer));
+        if breaks {
+            self.script.lock().unwrap()[0] = Step::Serve;
+        }
+        let limit = if request.limit == 0 { usize::MAX } else { request.limit as usize };
+        self.step(None, |world| {
+            let entries = world.log.iter().filter(|entry| entry.index >= request.from_index).take(limit);
+            let entries: Vec<_> = entries.cloned().collect();
+            let page =
+                |entries: &[v1::LogEntry]| v1::RequestLogResponse { header: self.header(9), entries: entries.to_vec() };
+            let mut pages: Vec<_> = entries.chunks(2).map(|entries| Ok(page(entries))).collect();
+            if breaks {
+                pages.truncate(1);
+                pages.push(Err(Status::unavailable("connection reset")));
+            }
+            Ok(tokio_stream::iter(pages))
+        })
+        .await
+    }
+}
+
+#[tonic::async_trait]
+impl Cluster for Service {
+    async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
+        self.step(None, |world| Ok(v1::StatusResponse { header: self.header(9), nodes: world.statuses.clone() })).await
+    }
+
+    /// Not scripted: the client asks in the background, and that must not use up a step.
+    async fn list_members(
+        &self,
+        _: Request<v1::ListMembersRequest>,
+    ) -> Result<Response<v1::ListMembersResponse>, Status> {
+        let members = self.world.lock().unwrap().members.clone();
+        Ok(Response::new(v1::ListMembersResponse { header: self.header(9), members }))
+    }
+
+    async fn add_member(
+        &self,
+        request: Request<v1::AddMemberRequest>,
+    ) -> Result<Response<v1::AddMemberResponse>, Status> {
+        let member = request.into_inner().member.unwrap();
+        self.step(None, |world| {
+            world.members.push(v1::Member { membership: v1::Membership::Learner.into(), ..member });
+            Ok(v1::AddMemberResponse { header: self.header(9), members: world.members.clone() })
+        })
+        .await
+    }
+
+    async fn remove_member(
+        &self,
+        request: Request<v1::RemoveMemberRequest>,
+    ) -> Result<Response<v1::RemoveMemberResponse>, Status> {
+        let name = request.into_inner().member;
+        self.step(None, |world| {
+            let before = world.members.len();
+            world.members.retain(|member| member.name != name && member.node_id != name);
+            if world.members.len() == before {
+                return Err(self.refusal(Code::NotFound, reasons::MEMBER_NOT_FOUND, None));
+            }
+            Ok(v1::RemoveMemberResponse { header: self.header(9), members: world.members.clone() })
+        })
+        .await
+    }
+
+    async fn promote_member(
+        &self,
+        request: Request<v1::PromoteMemberRequest>,
+    ) -> Result<Response<v1::PromoteMemberResponse>, Status> {
+        let name = request.into_inner().member;
+        self.step(None, |world| {
+            for member in world.members.iter_mut().filter(|member| member.name == name) {
+                member.membership = v1::Membership::Voter.into();
+            }
+            Ok(v1::PromoteMemberResponse { header: self.header(9), members: world.members.clone() })
+        })
+        .await
+    }
+}

@@ -1,0 +1,93 @@
+//! The leader's log, page by page.
+
+use tonic::{Response, Streaming};
+
+use super::call::Repeat;
+use super::{Client, Error};
+use crate::proto::v1;
+
+/// How often in a row the log is asked for again without getting an entry.
+const FRUITLESS_MAX: u32 = 5;
+
+/// A walk through the leader's log. When the connection breaks or the leader changes, it goes on after the last entry
+/// that it returned; committed entries are the same in every leader's log.
+pub struct LogPages {
+    client: Client,
+    /// The next index to return; 0: the first there is.
+    next: u64,
+    /// How many entries remain to be returned; none: all.
+    left: Option<u64>,
+    stream: Option<Streaming<v1::RequestLogResponse>>,
+    done: bool,
+}
+
+impl LogPages {
+    pub(super) fn new(client: Client, from: u64, limit: u64) -> Self {
+        Self { client, next: from, left: (limit > 0).then_some(limit), stream: None, done: false }
+    }
+
+    /// The next page; none after the last entry that the leader had when it was asked.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with COMPACTED when the log does not reach back that far; otherwise as [`Client::execute`].
+    /// The walk ends with an error.
+    pub async fn next(&mut self) -> Result<Option<v1::RequestLogResponse>, Error> {
+        for _ in 0..FRUITLESS_MAX {
+            if self.done || self.left == Some(0) {
+                return Ok(None);
+            }
+            match self.receive().await? {
+                Received::Page(page) => {
+                    self.count(&page);
+                    return Ok(Some(page));
+                }
+                Received::End => self.done = true,
+                Received::Broken => self.stream = None,
+            }
+        }
+        self.done = true;
+        Err(Error::Malformed { what: "the log was cut off again and again".to_owned() })
+    }
+
+    async fn receive(&mut self) -> Result<Received, Error> {
+        let Some(stream) = &mut self.stream else {
+            let (stream, page) = self.ask().await.inspect_err(|_| self.done = true)?;
+            self.stream = Some(stream);
+            return Ok(page.map_or(Received::End, Received::Page));
+        };
+        let limit = self.client.shared.options.attempt_timeout();
+        Ok(match tokio::time::timeout(limit, stream.message()).await {
+            Ok(Ok(Some(page))) => Received::Page(page),
+            Ok(Ok(None)) => Received::End,
+            // Asking again tells whether this is a refusal.
+            Ok(Err(_)) | Err(_) => Received::Broken,
+        })
+    }
+
+    /// Asks the leader for the rest of the log, and waits for the first page: some refusals come only with that.
+    async fn ask(&mut self) -> Result<(Streaming<v1::RequestLogResponse>, Option<v1::RequestLogResponse>), Error> {
+        let request = v1::RequestLogRequest { shard: 0, from_index: self.next, limit: self.left.unwrap_or(0) };
+        let call = self.client.call(Repeat::Freely, std::time::Duration::ZERO);
+        call.run(request, |mut node, request| async move {
+            let mut stream = node.quorate.request_log(request).await?.into_inner();
+            let first = stream.message().await?;
+            Ok(Response::new((stream, first)))
+        })
+        .await
+    }
+
+    fn count(&mut self, page: &v1::RequestLogResponse) {
+        if let Some(last) = page.entries.last() {
+            self.next = last.index + 1;
+        }
+        if let Some(left) = &mut self.left {
+            *left = left.saturating_sub(page.entries.len() as u64);
+        }
+    }
+}
+
+enum Received {
+    Page(v1::RequestLogResponse),
+    End,
+    Broken,
+}

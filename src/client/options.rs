@@ -1,0 +1,61 @@
+//! What a client can be told.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Event;
+
+/// Is told what happens during calls. Called from within them, so it must not block.
+pub type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
+
+/// How a client behaves. The defaults fit a cluster on a LAN as well as one behind a slow line.
+#[derive(Clone)]
+pub struct Options {
+    /// How long a call may take, all repetitions included. A third of it is given to each single sending, so that
+    /// a node that is silent does not use up the whole. The time that a dequeue may wait comes on top.
+    pub timeout: Duration,
+    /// How often in a row a call follows "the leader is there" before it gives up: nodes that point at each other.
+    pub redirects_max: u32,
+    /// The first pause before a request is sent again; each further one is twice as long. The actual pause is drawn
+    /// between half of it and the whole, so that clients do not come back all at once.
+    pub pause_min: Duration,
+    /// The longest of these pauses. Much shorter than an election, because it adds to the time a failover takes.
+    pub pause_max: Duration,
+    /// Seeds the jitter of the pauses; none: by chance.
+    pub seed: Option<u64>,
+    /// Is told of redirects, repetitions and sessions.
+    pub observer: Option<Observer>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(10),
+            redirects_max: 5,
+            pause_min: Duration::from_millis(10),
+            pause_max: Duration::from_millis(200),
+            seed: None,
+            observer: None,
+        }
+    }
+}
+
+impl Options {
+    /// How long one sending of a request may take.
+    pub(super) fn attempt_timeout(&self) -> Duration {
+        self.timeout / 3
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options")
+            .field("timeout", &self.timeout)
+            .field("redirects_max", &self.redirects_max)
+            .field("pause_min", &self.pause_min)
+            .field("pause_max", &self.pause_max)
+            .field("seed", &self.seed)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,229 @@
+//! The sessions of a client, and the place of each request in one of them.
+//!
+//! Requests that are answered at once share one session. A request that waits for a message has a session to itself while
+//! it waits: in a shared one it would hold back `lowest_pending`, so that the cluster had to keep the outcomes of all
+//! requests after it. Such a session serves one waiting request after another.
+//!
+//! A session that has expired is marked and not used again.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::Error;
+use crate::proto::v1::SessionRequest;
+
+/// How many requests of each purpose are under way at once; further ones wait for their turn until their deadline.
+/// Also bounds how many sessions one client has open.
+const REQUESTS_MAX: usize = 256;
+
+/// What a request needs a session for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// It is answered at once.
+    Short,
+    /// It may wait for a message.
+    Waiting,
+}
+
+/// All sessions of one client.
+pub(super) struct Sessions {
+    shared: Mutex<Option<Arc<Session>>>,
+    /// Held while the shared session is being opened, so that only one is.
+    opening: tokio::sync::Mutex<()>,
+    /// Sessions for waiting requests that are not in use. Never more than there were waiting requests at once.
+    idle: Mutex<Vec<Arc<Session>>>,
+    short_permits: Semaphore,
+    waiting_permits: Semaphore,
+}
+
+/// One session, open as far as is known.
+pub(super) struct Session {
+    /// As the cluster named it.
+    pub(super) id: u64,
+    expired: AtomicBool,
+    numbers: Mutex<Numbers>,
+}
+
+struct Numbers {
+    next: u64,
+    pending: BTreeSet<u64>,
+}
+
+/// The place of one request in a session. Dropping it says that nobody waits for the request's outcome any more.
+pub(super) struct Slot<'a> {
+    home: &'a Sessions,
+    purpose: Purpose,
+    session: Arc<Session>,
+    sequence: u64,
+    _permit: SemaphorePermit<'a>,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self {
+            shared: Mutex::default(),
+            opening: tokio::sync::Mutex::default(),
+            idle: Mutex::default(),
+            short_permits: Semaphore::new(REQUESTS_MAX),
+            waiting_permits: Semaphore::new(REQUESTS_MAX),
+        }
+    }
+}
+
+impl Sessions {
+    /// A place for a request. Opens a session with `open` if there is none to use.
+    pub(super) async fn slot(
+        &self,
+        purpose: Purpose,
+        open: impl Future<Output = Result<u64, Error>>,
+    ) -> Result<Slot<'_>, Error> {
+        let permits = match purpose {
+            Purpose::Short => &self.short_permits,
+            Purpose::Waiting => &self.waiting_permits,
+        };
+        let permit = permits.acquire().await.expect("the semaphores are never closed");
+        let session = match purpose {
+            Purpose::Short => self.shared_session(open).await?,
+            Purpose::Waiting => match self.idle_session() {
+                Some(session) => session,
+                None => Arc::new(Session::new(open.await?)),
+            },
+        };
+        let sequence = session.take_sequence();
+        Ok(Slot { home: self, purpose, session, sequence, _permit: permit })
+    }
+
+    /// Takes all sessions that nobody uses alone; the next request opens another.
+    pub(super) fn take_all(&self) -> Vec<Arc<Session>> {
+        let mut sessions = std::mem::take(&mut *lock(&self.idle));
+        sessions.extend(lock(&self.shared).take());
+        sessions.retain(|session| !session.has_expired());
+        sessions
+    }
+
+    async fn shared_session(&self, open: impl Future<Output = Result<u64, Error>>) -> Result<Arc<Session>, Error> {
+        if let Some(session) = self.usable_shared_session() {
+            return Ok(session);
+        }
+        let _opening = self.opening.lock().await;
+        if let Some(session) = self.usable_shared_session() {
+            return Ok(session);
+        }
+        let session = Arc::new(Session::new(open.await?));
+        *lock(&self.shared) = Some(session.clone());
+        Ok(session)
+    }
+
+    fn usable_shared_session(&self) -> Option<Arc<Session>> {
+        lock(&self.shared).clone().filter(|session| !session.has_expired())
+    }
+
+    fn idle_session(&self) -> Option<Arc<Session>> {
+        let mut idle = lock(&self.idle);
+        std::iter::from_fn(|| idle.pop()).find(|session| !session.has_expired())
+    }
+}
+
+impl Session {
+    fn new(id: u64) -> Self {
+        let numbers = Numbers { next: 1, pending: BTreeSet::new() };
+        Self { id, expired: AtomicBool::new(false), numbers: Mutex::new(numbers) }
+    }
+
+    /// The request with which the session is closed: it waits for no earlier one.
+    pub(super) fn last_request(&self) -> SessionRequest {
+        let sequence = self.take_sequence();
+        SessionRequest { id: self.id, sequence, lowest_pending: sequence }
+    }
+
+    fn take_sequence(&self) -> u64 {
+        let mut numbers = lock(&self.numbers);
+        let sequence = numbers.next;
+        numbers.next += 1;
+        numbers.pending.insert(sequence);
+        sequence
+    }
+
+    fn has_expired(&self) -> bool {
+        self.expired.load(Ordering::Relaxed)
+    }
+}
+
+impl Slot<'_> {
+    /// What the request carries. `lowest_pending` may have grown since the request was last sent.
+    pub(super) fn request(&self) -> SessionRequest {
+        let lowest = lock(&self.session.numbers).pending.first().copied();
+        SessionRequest { id: self.session.id, sequence: self.sequence, lowest_pending: lowest.unwrap_or(self.sequence) }
+    }
+
+    /// The id of the session.
+    pub(super) fn session_id(&self) -> u64 {
+        self.session.id
+    }
+
+    /// The cluster does not know the session any more.
+    pub(super) fn session_expired(&self) {
+        self.session.expired.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        lock(&self.session.numbers).pending.remove(&self.sequence);
+        // Also when the call was given up while its request waits at a node: the next request of the session says that
+        // nobody waits for this one any more, and the cluster then refuses it.
+        if self.purpose == Purpose::Waiting && !self.session.has_expired() {
+            lock(&self.home.idle).push(self.session.clone());
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing in here panics half-way through a change.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn slot(sessions: &Sessions, purpose: Purpose, id: u64) -> Slot<'_> {
+        sessions.slot(purpose, async { Ok(id) }).await.expect("opening cannot fail here")
+    }
+
+    #[tokio::test]
+    async fn the_lowest_pending_is_the_oldest_request_that_still_waits() {
+        let sessions = Sessions::default();
+        let first = slot(&sessions, Purpose::Short, 7).await;
+        let second = slot(&sessions, Purpose::Short, 8).await;
+        let third = slot(&sessions, Purpose::Short, 9).await;
+        assert_eq!(third.request(), SessionRequest { id: 7, sequence: 3, lowest_pending: 1 });
+        drop(second);
+        assert_eq!(third.request().lowest_pending, 1);
+        drop(first);
+        assert_eq!(third.request().lowest_pending, 3);
+    }
+
+    #[tokio::test]
+    async fn a_waiting_request_has_a_session_to_itself_and_hands_it_on() {
+        let sessions = Sessions::default();
+        let waiting = slot(&sessions, Purpose::Waiting, 7).await;
+        assert_eq!(slot(&sessions, Purpose::Waiting, 8).await.request().id, 8);
+        assert_eq!(slot(&sessions, Purpose::Short, 9).await.request().id, 9);
+        drop(waiting);
+        let next = slot(&sessions, Purpose::Waiting, 10).await.request();
+        assert_eq!(next, SessionRequest { id: 7, sequence: 2, lowest_pending: 2 });
+    }
+
+    #[tokio::test]
+    async fn an_expired_session_is_not_used_again() {
+        let sessions = Sessions::default();
+        for purpose in [Purpose::Short, Purpose::Waiting] {
+            slot(&sessions, purpose, 7).await.session_expired();
+            assert_eq!(slot(&sessions, purpose, 8).await.request().id, 8);
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! The client against nodes that redirect, refuse, lose answers and die.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tonic::Code;
+
+use super::fake::{FakeNode, Step, World, cluster};
+use super::*;
+
+/// A client of the first `given` nodes, and what its observer was told.
+fn client_of(nodes: &[FakeNode], options: Options) -> (Client, Arc<Mutex<Vec<Event>>>) {
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let told = events.clone();
+    let observer: Observer = Arc::new(move |event: &Event| told.lock().unwrap().push(event.clone()));
+    let endpoints = nodes.iter().map(|node| node.address.clone()).collect();
+    let client = Client::new(endpoints, Options { observer: Some(observer), seed: Some(1), ..options });
+    (client.expect("the addresses are good"), events)
+}
+
+/// Fast enough for tests: an attempt takes 300 ms at most.
+fn fast() -> Options {
+    Options { timeout: Duration::from_millis(900), ..Options::default() }
+}
+
+fn text(text: &str) -> Body {
+    Body::Text(text.to_owned())
+}
+
+fn body_of(message: Option<v1::StoredMessage>) -> Option<Body> {
+    message.and_then(|message| message.message).and_then(|message| message.body)
+}
+
+fn queue_length(world: &Mutex<World>, queue: &str) -> usize {
+    world.lock().unwrap().queues.get(queue).map_or(0, |queue| queue.len())
+}
+
+#[tokio::test]
+async fn what_is_enqueued_comes_out_in_order() {
+    let (nodes, _) = cluster(1).await;
+    let (client, _) = client_of(&nodes, fast());
+    let ids = client.enqueue("jobs", vec![text("one"), Body::Data(vec![0, 255].into())]).await.unwrap();
+    assert_eq!(ids.iter().map(|id| id.item).collect::<Vec<_>>(), [0, 1]);
+    assert_eq!(client.peek("jobs", 10).await.unwrap().len(), 2);
+    assert_eq!(body_of(client.dequeue("jobs", Duration::ZERO).await.unwrap()), Some(text("one")));
+    let second = client.dequeue("jobs", Duration::ZERO).await.unwrap();
+    assert_eq!(body_of(second), Some(Body::Data(vec![0, 255].into())));
+    assert_eq!(client.dequeue("jobs", Duration::ZERO).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_redirect_is_followed_and_told() {
+    let (nodes, world) = cluster(2).await;
+    nodes[0].then([Step::NotLeader(nodes[1].address.clone())]);
+    let (client, events) = client_of(&nodes[..1], fast());
+    client.enqueue("jobs", vec![text("one")]).await.unwrap();
+    let redirected =
+        Event::Redirected { from: nodes[0].address.clone(), to: nodes[1].address.clone(), leader: "b".to_owned() };
+    assert!(events.lock().unwrap().contains(&redirected), "{events:?}");
+    // The client stays with the leader.
+    client.enqueue("jobs", vec![text("two")]).await.unwrap();
+    let asked: Vec<_> = world.lock().unwrap().requests.iter().map(|(node, _)| *node).collect();
+    assert_eq!(asked, [0, 1, 1, 1]);
+}
+
+#[tokio::test]
+async fn nodes_that_point_at_each_other_are_left_after_five_redirects() {
+    let (nodes, world) = cluster(2).await;
+    for _ in 0..10 {
+        nodes[0].then([Step::NotLeader(nodes[1].address.clone())]);
+        nodes[1].then([Step::NotLeader(nodes[0].address.clone())]);
+    }
+    let (client, _) = client_of(&nodes, Options::default());
+    let error = client.peek("jobs", 1).await.unwrap_err();
+    assert!(matches!(error, Error::TooManyRedirects { redirects: 5, in_doubt: false, .. }), "{error:?}");
+    assert_eq!(world.lock().unwrap().requests.len(), 6);
+}
+
+#[tokio::test]
+async fn a_node_that_names_itself_or_nobody_knows_no_leader() {
+    let (nodes, world) = cluster(2).await;
+    nodes[0].then([Step::NotLeader(nodes[0].address.clone()), Step::NotLeader(String::new())]);
+    nodes[1].then([Step::Refuse(Code::Unavailable, reasons::NO_LEADER)]);
+    let (client, events) = client_of(&nodes, fast());
+    client.peek("jobs", 1).await.unwrap();
+    let asked: Vec<_> = world.lock().unwrap().requests.iter().map(|(node, _)| *node).collect();
+    assert_eq!(asked, [0, 1, 0, 1]);
+    assert!(events.lock().unwrap().iter().all(|event| matches!(event, Event::Retrying { .. })));
+}
+
+#[tokio::test]
+async fn a_cluster_without_a_leader_is_asked_until_the_deadline() {
+    let (nodes, _) = cluster(1).await;
+    nodes[0].then(vec![Step::Refuse(Code::Unavailable, reasons::NO_LEADER); 1000]);
+    let (client, _) = client_of(&nodes, Options { timeout: Duration::from_millis(300), ..Options::default() });
+    let begin = Instant::now();
+    let error = client.enqueue("jobs", vec![text("one")]).await.unwrap_err();
+    assert!(begin.elapsed() < Duration::from_secs(2));
+    let Error::Unavailable { tried, in_doubt: false, after: Some(_) } = &error else { panic!("{error:?}") };
+    assert_eq!(tried[0], (nodes[0].address.clone(), "refused: NO_LEADER".to_owned()));
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_asked_for_again_under_the_same_sequence() {
+    for lose in [Step::LoseAnswer, Step::Hang] {
+        let (nodes, world) = cluster(2).await;
+        let (client, _) = client_of(&nodes, fast());
+        client.enqueue("jobs", vec![text("one")]).await.unwrap();
+        nodes[0].then([lose.clone()]);
+        client.enqueue("jobs", vec![text("two")]).await.unwrap();
+        assert_eq!(queue_length(&world, "jobs"), 2, "the retried enqueue took effect once");
+
+        // The client went on to the second node.
+        nodes[1].then([lose]);
+        assert_eq!(body_of(client.dequeue("jobs", Duration::ZERO).await.unwrap()), Some(text("one")));
+        assert_eq!(queue_length(&world, "jobs"), 1, "the retried dequeue took effect once");
+        let sequences: Vec<_> =
+            world.lock().unwrap().session_requests().iter().map(|(node, place)| (*node, place.sequence)).collect();
+        assert_eq!(sequences, [(0, 1), (0, 2), (1, 2), (1, 3), (0, 3)]);
+    }
+}
+
+#[tokio::test]
+async fn a_silent_node_does_not_use_up_the_deadline() {
+    let (nodes, _) = cluster(2).await;
+    nodes[0].then(vec![Step::Ignore; 10]);
+    let (client, events) = client_of(&nodes, fast());
+    client.enqueue("jobs", vec![text("one")]).await.unwrap();
+    let why = "no answer in 0.3 s".to_owned();
+    assert_eq!(events.lock().unwrap()[0], Event::Retrying { address: nodes[0].address.clone(), why });
+}
+
+#[tokio::test]
+async fn leadership_lost_after_proposing_is_no_reason_to_give_up_with_a_session() {
+    let (nodes, world) = cluster(1).await;
+    let (client, _) = client_of(&nodes, fast());
+    client.enqueue("jobs", vec![text("one")]).await.unwrap();
+    nodes[0].then([Step::Refuse(Code::Unavailable, reasons::OUTCOME_UNKNOWN)]);
+    client.enqueue("jobs", vec![text("two")]).await.unwrap();
+    assert_eq!(queue_length(&world, "jobs"), 2);
+}
+
+#[tokio::test]
+async fn an_aborted_request_is_never_repeated_unless_it_does_no_harm() {
+    let (nodes, world) = cluster(1).await;
+    let (client, _) = client_of(&nodes, fast());
+    let aborted = Step::Refuse(Code::Aborted, reasons::OUTCOME_UNKNOWN);
+    nodes[0].then([aborted.clone()]);
+    let error = client.execute_once(vec![outcome::enqueue("jobs", text("one"))]).await.unwrap_err();
+    assert!(matches!(error, Error::OutcomeUnknown { .. }), "{error:?}");
+    assert_eq!(world.lock().unwrap().requests.len(), 1);
+
+    // Opening a session: the one that nobody knows of expires.
+    nodes[0].then([aborted.clone()]);
+    client.enqueue("jobs", vec![text("one")]).await.unwrap();
+
+    // Not what a node answers to a request with a session; if one does, it has a reason.
+    nodes[0].then([aborted]);
+    let error = client.enqueue("jobs", vec![text("two")]).await.unwrap_err();
+    assert!(matches!(error, Error::OutcomeUnknown { .. }), "{error:?}");
+    assert_eq!(queue_length(&world, "jobs"), 1);
+}
+
+#[tokio::test]
+async fn a_request_sent_once_is_not_sent_elsewhere() {
+    let (nodes, world) = cluster(2).await;
+    nodes[0].then([Step::NotLeader(nodes[1].address.clone())]);
+    let (client, _) = client_of(&nodes, fast());
+    let error = client.execute_once(vec![outcome::enqueue("jobs", text("one"))]).await.unwrap_err();
+    let Error::Refused(refused) = error else { panic!("{error:?}") };
+    assert_eq!(refused.reason, reasons::NOT_LEADER);
+    assert_eq!(refused.metadata[reasons::LEADER_ADDRESS], nodes[1].address);
+    assert_eq!(world.lock().unwrap().requests.len(), 1);
+}
+
+#[tokio::test]
+async fn a_session_that_expired_before_the_request_was_sent_is_replaced() {
+    let (nodes, world) = cluster(1).await;
+    let (client, events) = client_of(&nodes, fast());
+    client.enqueue("jobs", vec![text("one")]).await.unwrap();
+    nodes[0].then([Step::ExpireSession]);
+    client.enqueue("jobs", vec![text("two")]).await.unwrap();
+    assert_eq!(queue_length(&world, "jobs"), 2);
+    assert!(events.lock().unwrap().contains(&Event::SessionReplaced { session: 1 }), "{events:?}");
+}
+
+#[tokio::test]
+async fn a_session_that_expired_while_a_request_was_in_doubt_is_an_error() {
+    let (nodes, world) = cluster(1).await;
+    let (client, _) = client_of(&nodes, fast());
+    client.enqueue("jobs", vec![text("one")]).await.unwrap();
+    nodes[0].then([Step::ExpireSessionAndLoseAnswer]);
+    let error = client.enqueue("jobs", vec![text("two")]).await.unwrap_err();
+    assert!(matches!(error, Error::SessionExpired { session: 1 }), "{error:?}");
+    assert_eq!(queue_length(&world, "jobs"), 1);
+    client.enqueue("jobs", vec![text("three")]).await.expect("the next call opens another session");
+}
+
+#[tokio::test]
+async fn sessions_that_never_last_end_the_call() {
+    let (nodes, _) = cluster(1).await;
+    for _ in 0..3 {
+        nodes[0].then([Step::Serve, Step::ExpireSession]);
+    }
+    let (client, _) = client_of(&nodes, fast());
+    let error = client.enqueue("jobs", vec![text("one")]).await.unwrap_err();
+    assert!(matches!(error, Error::Malformed { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_node_that_is_overloaded_is_asked_again_after_the_time_it_names() {
+    let (nodes, world) = cluster(2).await;
+    let (client, _) = client_of(&nodes, fast());
+    client.enqueue("jobs", vec![text("one")]).await.unwrap();
+    nodes[0].then([Step::RefuseFor(Code::ResourceExhausted, reasons::OVERLOADED, Duration::from_millis(100))]);
+    let begin = Instant::now();
+    client.enqueue("jobs", vec![text("two")]).await.unwrap();
+    assert!(begin.elapsed() >= Duration::from_millis(100));
+    let places = world.lock().unwrap().session_requests();
+    assert_eq!(
+        places.iter().map(|(node, place)| (*node, place.sequence)).collect::<Vec<_>>(),
+        [(0, 1), (0, 2), (0, 2)]
+    );
+}
+
+#[tokio::test]
+async fn a_no_is_final() {
+    let (nodes, world) = cluster(2).await;
+    let (client, _) = client_of(&nodes, fast());
+    client.enqueue("jobs", vec![text("one")]).await.unwrap();
+    nodes[0].then([Step::Refuse(Code::ResourceExhausted, reasons::QUEUE_FULL)]);
+    let error = client.enqueue("jobs", vec![text("two")]).await.unwrap_err();
+    assert!(matches!(&error, Error::Refused(refused) if refused.reason == reasons::QUEUE_FULL), "{error:?}");
+    assert_eq!(world.lock().unwrap().session_requests().len(), 2);
+}
+
+#[tokio::test]
+async fn the_client_survives_the_death_of_every_node_it_was_given() {
+    let (mut nodes, world) = cluster(3).await;
+    let (client, _) = client_of(&nodes[..1], fast());
+    client.enqueue("jobs", vec![text("one")]).await.unwrap();
+    until(|| client.shared.endpoints.known() == 3).await;
+    nodes.remove(0);
+    client.enqueue("jobs", vec![text("two")]).await.unwrap();
+    assert_eq!(queue_length(&world, "jobs"), 2);
+}
+
+#[tokio::test]
+async fn dead_endpoints_are_named_with_the_reason() {
+    let (mut nodes, _) = cluster(2).await;
+    let (client, _) = client_of(&nodes, fast());
+    nodes.clear();
+    let Err(Error::Unavailable { tried, in_doubt: false, .. }) = client.enqueue("jobs", vec![text("one")]).await else {
+        panic!("nobody is there")
+    };
+    assert_eq!(tried.len(), 2);
+    assert!(tried.iter().all(|(_, why)| why == "connection refused"), "{tried:?}");
+}
+
+#[tokio::test]
+async fn a_waiting_dequeue_is_sent_again_with_the_time_that_is_left() {
+    let (nodes, world) = cluster(2).await;
+    let (client, _) = client_of(&nodes, fast());
+    client.dequeue("jobs", Duration::from_millis(1)).await.unwrap();
+    nodes[0].then([Step::RefuseFor(Code::ResourceExhausted, reasons::OVERLOADED, Duration::from_millis(200))]);
+    client.dequeue("jobs", Duration::from_secs(5)).await.unwrap();
+    let waits: Vec<_> =
+        world.lock().unwrap().requests.iter().map(|(_, request)| outcome::wait_of(&request.operations)).collect();
+    let [.., first, second] = waits[..] else { panic!("{waits:?}") };
+    assert!(first > Duration::from_millis(4900) && first <= Duration::from_secs(5), "{first:?}");
+    assert!(second > Duration::ZERO && second <= first - Duration::from_millis(200), "{second:?}");
+}
+
+#[tokio::test]
+async fn a_call_given_up_frees_its_place() {
+    let (nodes, world) = cluster(1).await;
+    let (client, _) = client_of(&nodes, fast());
+    client.enqueue("jobs", vec![text("one")]).await.unwrap();
+    nodes[0].then([Step::Ignore]);
+    let given_up = tokio::time::timeout(Duration::from_millis(100), client.enqueue("jobs", vec![text("two")])).await;
+    assert!(given_up.is_err());
+    client.enqueue("jobs", vec![text("three")]).await.unwrap();
+    let (_, last) = *world.lock().unwrap().session_requests().last().unwrap();
+    assert_eq!(last, v1::SessionRequest { id: 1, sequence: 3, lowest_pending: 3 });
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_tasks_share_one_client() {
+    let (nodes, world) = cluster(2).await;
+    for _ in 0..20 {
+        nodes[0].then([Step::Serve, Step::LoseAnswer, Step::Refuse(Code::Unavailable, reasons::NO_LEADER)]);
+        nodes[1].then([Step::LoseAnswer, Step::Serve]);
+    }
+    let (client, _) = client_of(&nodes, Options::default());
+    let tasks = (0..50).map(|number| {
+        let client = client.clone();
+        tokio::spawn(async move { client.enqueue("jobs", vec![text(&number.to_string())]).await })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.unwrap().unwrap();
+    }
+    assert_eq!(queue_length(&world, "jobs"), 50);
+    let mut sequences: Vec<_> =
+        world.lock().unwrap().session_requests().iter().map(|(_, place)| place.sequence).collect();
+    sequences.sort_unstable();
+    sequences.dedup();
+    assert_eq!(sequences, (1..=50).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn queues_are_listed_over_pages() {
+    let (nodes, _) = cluster(1).await;
+    let (client, _) = client_of(&nodes, fast());
+    for queue in ["c", "a", "b"] {
+        client.enqueue(queue, vec![text("one")]).await.unwrap();
+    }
+    let names: Vec<_> = client.queues().await.unwrap().into_iter().map(|queue| queue.name).collect();
+    assert_eq!(names, ["a", "b", "c"]);
+}
+
+#[tokio::test]
+async fn the_log_goes_on_after_a_broken_page() {
+    let (nodes, world) = cluster(2).await;
+    world.lock().unwrap().log = (1..=7).map(|index| v1::LogEntry { index, ..Default::default() }).collect();
+    nodes[0].then([Step::NotLeader(nodes[1].address.clone())]);
+    nodes[1].then([Step::LoseAnswer]);
+    let (client, _) = client_of(&nodes, fast());
+    let mut pages = client.request_log(2, 5);
+    let mut indexes = Vec::new();
+    while let Some(page) = pages.next().await.unwrap() {
+        indexes.extend(page.entries.iter().map(|entry| entry.index));
+    }
+    assert_eq!(indexes, [2, 3, 4, 5, 6]);
+}
+
+#[tokio::test]
+async fn membership_changes_wait_for_the_one_in_progress_and_may_be_repeated() {
+    let (nodes, _) = cluster(3).await;
+    let (client, _) = client_of(&nodes[..1], fast());
+    nodes[0].then([Step::NotLeader(nodes[1].address.clone())]);
+    nodes[1].then([
+        Step::RefuseFor(Code::FailedPrecondition, reasons::CHANGE_IN_PROGRESS, Duration::from_millis(20)),
+        Step::LoseAnswer,
+    ]);
+    let removed = client.remove_member("c").await.expect("removed by the sending whose answer was lost");
+    assert_eq!(removed.members.len(), 2);
+    let error = client.remove_member("c").await.unwrap_err();
+    assert!(matches!(&error, Error::Refused(refused) if refused.reason == reasons::MEMBER_NOT_FOUND), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_change_that_stays_impossible_is_refused_at_the_deadline() {
+    let (nodes, _) = cluster(1).await;
+    let (client, _) = client_of(&nodes, fast());
+    let step = Step::RefuseFor(Code::FailedPrecondition, reasons::CHANGE_IN_PROGRESS, Duration::from_millis(100));
+    nodes[0].then(vec![step; 100]);
+    let error = client.promote_member("a").await.unwrap_err();
+    assert!(matches!(&error, Error::Refused(refused) if refused.reason == reasons::CHANGE_IN_PROGRESS), "{error:?}");
+}
+
+#[tokio::test]
+async fn closing_closes_every_session() {
+    let (nodes, world) = cluster(1).await;
+    let (client, _) = client_of(&nodes, fast());
+    client.enqueue("jobs", vec![text("one")]).await.unwrap();
+    client.dequeue("jobs", Duration::from_secs(1)).await.unwrap();
+    assert_eq!(world.lock().unwrap().open_sessions(), 2);
+    client.close().await;
+    assert_eq!(world.lock().unwrap().open_sessions(), 0);
+    client.enqueue("jobs", vec![text("two")]).await.expect("a later call opens another");
+}
+
+async fn until(condition: impl Fn() -> bool) {
+    for _ in 0..500 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("the condition never came true");
+}

@@ -1,0 +1,60 @@
+//! A member that starts again: the others must find it, and it must find them, whatever addresses have changed meanwhile.
+//!
+//! Its own addresses go into the address book under a higher version when they changed, and from there to the peers. Whoever
+//! has moved is found through the addresses to join: each node that is reached there knows at least its own new ones, so that
+//! also a cluster finds itself again whose nodes have all moved.
+
+use std::time::Duration;
+
+use super::join::{contacts, jittered};
+use crate::client::{self, Client};
+use crate::ids::ClusterId;
+use crate::transport::AddressBook;
+
+/// How long one address may take to answer.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Between two rounds of asking.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Asks the nodes at `addresses` for everybody's addresses: once, and again for as long as this node knows no leader.
+/// Runs until it is dropped.
+pub async fn learn_addresses(
+    addresses: Vec<String>,
+    cluster: ClusterId,
+    book: AddressBook,
+    knows_leader: impl Fn() -> bool + Send,
+) {
+    let mut told = vec![String::new(); addresses.len()];
+    let mut first = true;
+    loop {
+        if first || !knows_leader() {
+            for (address, told) in addresses.iter().zip(&mut told) {
+                let outcome = ask(address, cluster, &book).await.err().unwrap_or_default();
+                if outcome != *told && !outcome.is_empty() {
+                    tracing::warn!(
+                        "cannot learn addresses from {address}: {outcome}; asks again while it knows no leader"
+                    );
+                }
+                *told = outcome;
+            }
+        }
+        first = false;
+        tokio::time::sleep(jittered(PAUSE)).await;
+    }
+}
+
+/// Asks one node; in words what went wrong.
+async fn ask(address: &str, cluster: ClusterId, book: &AddressBook) -> Result<(), String> {
+    let options = client::Options { timeout: PATIENCE, ..Default::default() };
+    let client = Client::new(vec![address.to_owned()], options).map_err(|error| error.to_string())?;
+    let members = client.members().await.map_err(|error| error.to_string())?;
+    let theirs = members.header.map(|header| header.cluster_id).unwrap_or_default();
+    if theirs != cluster.to_string() {
+        return Err(match theirs.is_empty() {
+            true => "it belongs to no cluster yet".to_owned(),
+            false => format!("it belongs to cluster {theirs}, and this node to {cluster}"),
+        });
+    }
+    let merged = book.merge_in_background(contacts(&members.members)).await;
+    merged.map(|_| ()).map_err(|error| error.to_string())
+}

@@ -1,0 +1,313 @@
+//! The one struct of settings, and where its values come from.
+//!
+//! ```text
+//!    defaults  ->  files (--config, in order)  ->  QUORATE__SECTION__KEY  ->  flags         later ones win
+//!        each value is tried alone (load.rs), then the whole is checked for what must fit together (rules.rs)
+//! ```
+//!
+//! A file is one YAML document that begins with `apiVersion: quorate.dev/v1` and `kind: NodeConfig`. Its keys are those of
+//! [`NodeConfig`]. A key without a value counts as not given.
+//!
+//! Invariants: a [`NodeConfig`] that [`NodeConfig::load`] returns obeys every rule, and an [`Error`] lists everything that is
+//! wrong, not only the first thing. A setting's default, its name and its meaning are written once, in this file.
+//!
+//! Not here: what a cluster decides together (its members, its commit quorum after the start) lives in the log; limits that
+//! must be equal on all nodes (message size, queue length) are constants of the state machine.
+
+mod load;
+mod problem;
+mod rules;
+mod values;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+pub use load::{Flag, Sources};
+pub use problem::{Error, Origin, Problem};
+pub use values::{Address, InvalidAddress};
+
+use crate::raft::CommitQuorum;
+use values::CommitQuorumName;
+
+/// What a file must say under `apiVersion`.
+pub const API_VERSION: &str = "quorate.dev/v1";
+/// What a file must say under `kind`.
+pub const KIND: &str = "NodeConfig";
+
+/// The settings of one node. Durations are written like `150ms`, sizes like `64MiB`, addresses like `127.0.0.1:7400`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeConfig {
+    /// Who the node is.
+    pub node: Node,
+    /// The port for clients.
+    pub client: Client,
+    /// The port for the other nodes.
+    pub peer: Peer,
+    /// The cluster to belong to.
+    pub cluster: Cluster,
+    /// The protocol.
+    pub raft: Raft,
+    /// The log on disk.
+    pub storage: Storage,
+    /// How much at once.
+    pub limits: Limits,
+    /// What the node tells, and how.
+    pub log: Log,
+    /// How long a stopping node may take to answer what it has begun. After that it exits all the same; what was
+    /// acknowledged is durable either way.
+    #[serde(with = "values::duration")]
+    pub drain_deadline: Duration,
+}
+
+/// Who the node is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// What people call the node: 1 to 253 letters, digits, `.`, `-` and `_`, different from that of every other member: a
+    /// node that joins under the name of a member takes its place. Default: the host name, which in a StatefulSet is the
+    /// name of the pod.
+    pub name: String,
+    /// The directory that holds everything the node must remember. Made when it does not exist; locked while the node runs.
+    pub data_dir: PathBuf,
+}
+
+/// The port for clients.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Client {
+    /// Where to listen. Port 0: any free port. Default: only this machine can connect.
+    pub listen: Address,
+    /// What to tell clients, which must reach the node under it. Default: `listen` with the port that was bound; where that
+    /// is every address of the machine (`0.0.0.0`, `[::]`), the host name.
+    pub advertise: Option<Address>,
+}
+
+/// The port for the other nodes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Peer {
+    /// Where to listen. Default: the port after that of `client.listen`, on the same host; 0 when that is 0.
+    pub listen: Option<Address>,
+    /// What to tell the other nodes, which must reach the node under it. Default: the host of `client.advertise` if that is
+    /// given, otherwise as there, with the port that was bound.
+    pub advertise: Option<Address>,
+}
+
+/// The cluster to belong to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    /// Client addresses of members. A node with an empty data directory applies for membership through whichever of them it
+    /// reaches; with none given it starts a cluster of its own. A node that is a member already asks them when it finds none
+    /// of the addresses that it remembers.
+    #[serde(with = "values::addresses")]
+    pub join: Vec<Address>,
+    /// How many voters must have an entry on disk before it is committed: `majority` or `half_plus_one`. Only the node that
+    /// starts the cluster is asked.
+    #[serde(with = "CommitQuorumName")]
+    pub commit_quorum: CommitQuorum,
+}
+
+/// The protocol. The same on all nodes, or a little slower ones will stand for election too early.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Raft {
+    /// A follower that hears no leader for a time drawn between this and the next stands for election.
+    #[serde(with = "values::duration")]
+    pub election_timeout_min: Duration,
+    /// The upper end of that draw.
+    #[serde(with = "values::duration")]
+    pub election_timeout_max: Duration,
+    /// How often a leader says that it still leads. Less than half of `election_timeout_min`, so that one lost heartbeat
+    /// ends no leadership.
+    #[serde(with = "values::duration")]
+    pub heartbeat_interval: Duration,
+    /// About how many bytes of entries one AppendEntries carries. An entry that is larger goes alone.
+    #[serde(with = "values::bytes")]
+    pub append_bytes_max: u64,
+    /// AppendEntries that one follower has not answered yet. At the limit the leader waits for an answer.
+    pub in_flight_appends_max: usize,
+    /// The bytes in those. At the limit the leader waits for an answer.
+    #[serde(with = "values::bytes")]
+    pub in_flight_bytes_max: u64,
+    /// Bytes of the newest entries that stay in memory. Older ones are read from disk when a follower or an answer needs
+    /// them.
+    #[serde(with = "values::bytes")]
+    pub cache_bytes: u64,
+}
+
+/// The log on disk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Storage {
+    /// The size of one file of the log. Taken from the disk ahead, so that writing to it does not make the file longer.
+    #[serde(with = "values::bytes")]
+    pub segment_bytes: u64,
+}
+
+/// How much at once. Beyond it a client is told to come again, and nothing was proposed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Requests of clients that are being worked on, including those that wait for a message.
+    pub requests_in_flight_max: usize,
+    /// Open connections on the client port. Further ones are closed at once.
+    pub connections_max: usize,
+}
+
+/// What the node tells, and how.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// `off`, `error`, `warn`, `info`, `debug` or `trace`. It is the level of Quorate itself; of the libraries only warnings
+    /// are shown. Then, after commas, `target=level` for parts, such as `info,quorate::entries=off` or `info,h2=debug`.
+    pub level: String,
+    /// Lines for people or for programs.
+    pub format: LogFormat,
+    /// Colours in lines for people.
+    pub color: Color,
+    /// Show every heartbeat sent and answered.
+    pub heartbeats: bool,
+}
+
+/// How lines of the log look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// One sentence a line.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// When to colour lines for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Color {
+    /// On a terminal, unless `NO_COLOR` is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+const MIB: u64 = 1 << 20;
+
+impl Default for NodeConfig {
+    fn default() -> Self {
+        Self {
+            node: Node { name: host_name(), data_dir: PathBuf::from("quorate-data") },
+            client: Client { listen: Address { host: "127.0.0.1".into(), port: 7400 }, advertise: None },
+            peer: Peer { listen: None, advertise: None },
+            cluster: Cluster { join: Vec::new(), commit_quorum: CommitQuorum::Majority },
+            raft: Raft {
+                election_timeout_min: Duration::from_millis(400),
+                election_timeout_max: Duration::from_millis(800),
+                heartbeat_interval: Duration::from_millis(100),
+                append_bytes_max: MIB,
+                in_flight_appends_max: 64,
+                in_flight_bytes_max: 16 * MIB,
+                cache_bytes: 64 * MIB,
+            },
+            storage: Storage { segment_bytes: 64 * MIB },
+            limits: Limits { requests_in_flight_max: 4096, connections_max: 1024 },
+            log: Log { level: "info".into(), format: LogFormat::Text, color: Color::Auto, heartbeats: false },
+            drain_deadline: Duration::from_secs(5),
+        }
+    }
+}
+
+impl NodeConfig {
+    /// Joins the defaults and all sources, and checks the result.
+    ///
+    /// # Errors
+    /// Everything that is wrong with any of the sources.
+    pub fn load(sources: &Sources) -> Result<NodeConfig, Error> {
+        load::load(sources)
+    }
+
+    /// Where to listen for peers.
+    pub fn peer_listen(&self) -> Address {
+        let following = || Address { host: self.client.listen.host.clone(), port: port_after(self.client.listen.port) };
+        self.peer.listen.clone().unwrap_or_else(following)
+    }
+
+    /// What to tell clients when the client port is bound to `bound`.
+    pub fn client_advertise(&self, bound: SocketAddr) -> Address {
+        self.client.advertise.clone().unwrap_or_else(|| reachable(&self.client.listen.host, bound))
+    }
+
+    /// What to tell the other nodes when the peer port is bound to `bound`.
+    pub fn peer_advertise(&self, bound: SocketAddr) -> Address {
+        let like_clients = || match &self.client.advertise {
+            Some(client) => Address { host: client.host.clone(), port: bound.port() },
+            None => reachable(&self.peer_listen().host, bound),
+        };
+        self.peer.advertise.clone().unwrap_or_else(like_clients)
+    }
+
+    /// The settings in force, as a file that gives exactly these.
+    pub fn to_yaml(&self) -> String {
+        let shown = NodeConfig { peer: Peer { listen: Some(self.peer_listen()), ..self.peer.clone() }, ..self.clone() };
+        let settings =
+            serde_yaml::to_string(&shown).expect("settings are strings, numbers and lists, which YAML can write");
+        format!("apiVersion: {API_VERSION}\nkind: {KIND}\n{settings}")
+    }
+}
+
+/// The port that follows; 0, any free port, stays 0. The rules see to it that there is one.
+fn port_after(port: u16) -> u16 {
+    if port == 0 { 0 } else { port.saturating_add(1) }
+}
+
+/// The address under which others reach `host`, once its port is bound.
+fn reachable(host: &str, bound: SocketAddr) -> Address {
+    let everywhere = bound.ip().is_unspecified();
+    Address { host: if everywhere { host_name() } else { host.to_owned() }, port: bound.port() }
+}
+
+/// The name of this machine, or of this container.
+fn host_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(text: &str) -> Address {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn peers_get_the_port_after_that_of_the_clients() {
+        let mut config = NodeConfig::default();
+        for (client, peer) in [("[::1]:7400", "[::1]:7401"), ("localhost:0", "localhost:0")] {
+            config.client.listen = address(client);
+            assert_eq!(config.peer_listen(), address(peer));
+        }
+        config.peer.listen = Some(address("10.0.0.1:9"));
+        assert_eq!(config.peer_listen(), address("10.0.0.1:9"));
+    }
+
+    #[test]
+    fn what_is_advertised_can_be_reached() {
+        let mut config = NodeConfig::default();
+        config.client.listen = address("127.0.0.1:0");
+        let bound = |text: &str| text.parse::<SocketAddr>().unwrap();
+        assert_eq!(config.client_advertise(bound("127.0.0.1:41")), address("127.0.0.1:41"));
+        assert_eq!(config.peer_advertise(bound("127.0.0.1:42")), address("127.0.0.1:42"));
+
+        config.client.listen = address("0.0.0.0:7400");
+        assert_eq!(config.client_advertise(bound("0.0.0.0:7400")), Address { host: host_name(), port: 7400 });
+
+        config.client.advertise = Some(address("a.example:80"));
+        assert_eq!(config.client_advertise(bound("0.0.0.0:7400")), address("a.example:80"));
+        assert_eq!(config.peer_advertise(bound("0.0.0.0:7401")), address("a.example:7401"));
+    }
+}

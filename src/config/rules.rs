@@ -1,0 +1,140 @@
+//! What no type says: ranges, and values that must fit together.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::values::bytes;
+use super::{NodeConfig, Origin, Problem};
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// Every rule that `config` breaks, except those about a setting that is `faulty` already.
+pub(super) fn broken(
+    config: &NodeConfig,
+    origins: &BTreeMap<String, Origin>,
+    faulty: &BTreeSet<String>,
+) -> Vec<Problem> {
+    let mut rules = Rules { origins, faulty, problems: Vec::new() };
+    rules.node(config);
+    rules.ports(config);
+    rules.raft(config);
+    rules.sizes(config);
+    rules.log(config);
+    rules.problems
+}
+
+struct Rules<'a> {
+    origins: &'a BTreeMap<String, Origin>,
+    faulty: &'a BTreeSet<String>,
+    problems: Vec<Problem>,
+}
+
+impl Rules<'_> {
+    /// Notes a problem unless `holds`. It is placed at the first of `keys` that somebody has set.
+    fn demand(&mut self, holds: bool, keys: &[&str], why: impl FnOnce() -> String) {
+        if holds || keys.iter().any(|key| self.faulty.contains(*key)) {
+            return;
+        }
+        let set = keys.iter().find_map(|key| Some((*key, self.origins.get(*key)?)));
+        let (key, origin) = set.unwrap_or((keys[0], &Origin::Default));
+        self.problems.push(Problem::Rule { place: origin.place(key), why: why() });
+    }
+
+    fn node(&mut self, config: &NodeConfig) {
+        let name = &config.node.name;
+        let in_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+        let valid = (1..=253).contains(&name.len()) && name.bytes().all(in_name);
+        self.demand(valid, &["node.name"], || {
+            format!("expected 1 to 253 letters, digits, '.', '-' and '_', found {name:?}")
+        });
+        let somewhere = !config.node.data_dir.as_os_str().is_empty();
+        self.demand(somewhere, &["node.data_dir"], || "expected a directory, found \"\"".to_owned());
+    }
+
+    fn ports(&mut self, config: &NodeConfig) {
+        let (client, peer) = (&config.client.listen, config.peer_listen());
+        let follows = config.peer.listen.is_some() || client.port != u16::MAX;
+        self.demand(follows, &["client.listen"], || {
+            "no port follows 65535, so that peer.listen must be given as well".to_owned()
+        });
+        let apart = *client != peer || client.port == 0 || !follows;
+        self.demand(apart, &["peer.listen", "client.listen"], || {
+            format!("clients and peers need different ports, and both listen on {peer}")
+        });
+        let advertised = [("client.advertise", &config.client.advertise), ("peer.advertise", &config.peer.advertise)];
+        for (key, address) in advertised {
+            let has_port = address.as_ref().is_none_or(|address| address.port != 0);
+            self.demand(has_port, &[key], || "nobody can connect to port 0".to_owned());
+        }
+        let joinable = config.cluster.join.iter().all(|address| address.port != 0);
+        self.demand(joinable, &["cluster.join"], || "nobody can connect to port 0".to_owned());
+    }
+
+    fn raft(&mut self, config: &NodeConfig) {
+        const MIN: &str = "raft.election_timeout_min";
+        const MAX: &str = "raft.election_timeout_max";
+        const HEARTBEAT: &str = "raft.heartbeat_interval";
+        let raft = &config.raft;
+        let (min, max, heartbeat) = (raft.election_timeout_min, raft.election_timeout_max, raft.heartbeat_interval);
+        let written = humantime::format_duration;
+        self.demand(min < max, &[MIN, MAX], || {
+            format!("{MIN} ({}) must be less than {MAX} ({}), or elections collide", written(min), written(max))
+        });
+        self.demand(heartbeat * 2 < min, &[HEARTBEAT, MIN], || {
+            let (heartbeat, min) = (written(heartbeat), written(min));
+            format!(
+                "{HEARTBEAT} ({heartbeat}) must be less than half of {MIN} ({min}), or one lost heartbeat ends a term"
+            )
+        });
+        let millisecond = Duration::from_millis(1);
+        self.demand(heartbeat >= millisecond, &[HEARTBEAT], || "must be at least 1ms".to_owned());
+        let minute = Duration::from_secs(60);
+        self.demand(max <= minute, &[MAX], || format!("must be at most {}", written(minute)));
+    }
+
+    fn sizes(&mut self, config: &NodeConfig) {
+        let (raft, limits) = (&config.raft, &config.limits);
+        self.size("raft.append_bytes_max", raft.append_bytes_max, KIB, 16 * MIB);
+        self.size("raft.in_flight_bytes_max", raft.in_flight_bytes_max, KIB, GIB);
+        self.size("raft.cache_bytes", raft.cache_bytes, MIB, 1024 * GIB);
+        self.size("storage.segment_bytes", config.storage.segment_bytes, 8 * MIB, 4 * GIB);
+        let fits = raft.append_bytes_max <= raft.in_flight_bytes_max;
+        self.demand(fits, &["raft.in_flight_bytes_max", "raft.append_bytes_max"], || {
+            "raft.in_flight_bytes_max must be at least raft.append_bytes_max, or not one append could be sent"
+                .to_owned()
+        });
+        for (key, count) in [
+            ("raft.in_flight_appends_max", raft.in_flight_appends_max),
+            ("limits.requests_in_flight_max", limits.requests_in_flight_max),
+            ("limits.connections_max", limits.connections_max),
+        ] {
+            self.demand((1..=1_000_000).contains(&count), &[key], || format!("expected 1 to 1000000, found {count}"));
+        }
+    }
+
+    fn size(&mut self, key: &str, size: u64, min: u64, max: u64) {
+        self.demand((min..=max).contains(&size), &[key], || {
+            format!("expected {} to {}, found {}", bytes::write(min), bytes::write(max), bytes::write(size))
+        });
+    }
+
+    fn log(&mut self, config: &NodeConfig) {
+        let level = &config.log.level;
+        self.demand(is_level(level), &["log.level"], || {
+            format!("expected a level such as info, or a list such as info,quorate::entries=off, found {level:?}")
+        });
+    }
+}
+
+/// A level, or a list of levels and `target=level`. The filter alone would take a misspelt level for the name of a target.
+fn is_level(text: &str) -> bool {
+    text.split(',').all(|part| match part.split_once('=') {
+        Some(_) => EnvFilter::builder().parse(part).is_ok(),
+        None => part.parse::<LevelFilter>().is_ok() && !part.is_empty(),
+    })
+}

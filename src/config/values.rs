@@ -1,0 +1,204 @@
+//! How values are written: addresses, durations, sizes, and words.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::de::{self, Deserializer, Unexpected, Visitor};
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::raft::CommitQuorum;
+
+/// `HOST:PORT`, where the host is a name, an IPv4 address, or an IPv6 address in brackets.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address {
+    /// Without brackets.
+    pub host: String,
+    /// The port; 0 means any free one, where one listens.
+    pub port: u16,
+}
+
+/// The text is not `HOST:PORT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected {}", Address::EXPECTED)]
+pub struct InvalidAddress;
+
+impl Address {
+    const EXPECTED: &str = "HOST:PORT such as 127.0.0.1:7400";
+    const HOST_BYTES_MAX: usize = 253;
+}
+
+impl FromStr for Address {
+    type Err = InvalidAddress;
+
+    fn from_str(text: &str) -> Result<Self, InvalidAddress> {
+        let (host, port) = text.rsplit_once(':').ok_or(InvalidAddress)?;
+        let port_digits = port.bytes().all(|byte| byte.is_ascii_digit());
+        let port = port.parse().ok().filter(|_| port_digits).ok_or(InvalidAddress)?;
+        let host = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            Some(inner) => inner.parse::<std::net::Ipv6Addr>().map_err(|_| InvalidAddress)?.to_string(),
+            None => host.to_owned(),
+        };
+        let named = |byte: u8| byte.is_ascii_alphanumeric() || b".-_:".contains(&byte);
+        let bare_ipv6 = text.matches(':').count() > 1 && !text.starts_with('[');
+        let valid = (1..=Self::HOST_BYTES_MAX).contains(&host.len()) && host.bytes().all(named) && !bare_ipv6;
+        if valid { Ok(Self { host, port }) } else { Err(InvalidAddress) }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl Serialize for Address {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Text { expected: Self::EXPECTED, parse: |text: &str| text.parse().ok() })
+    }
+}
+
+/// Reads a value that is written as text. `expected` completes "expected ..." in an error.
+struct Text<F> {
+    expected: &'static str,
+    parse: F,
+}
+
+impl<T, F: Fn(&str) -> Option<T>> Visitor<'_> for Text<F> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.expected)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+        (self.parse)(text).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+    }
+}
+
+/// A `Duration` as `1s 500ms`. A bare number is no duration: it does not say of what.
+pub(super) mod duration {
+    use std::time::Duration;
+
+    use super::{Deserializer, Serializer, Text};
+
+    pub(in crate::config) fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_duration(*value))
+    }
+
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        let parse = |text: &str| humantime::parse_duration(text).ok();
+        deserializer.deserialize_any(Text { expected: "a duration such as 150ms", parse })
+    }
+}
+
+/// A number of bytes as `64MiB`. A bare number is no size either.
+pub(super) mod bytes {
+    use bytesize::ByteSize;
+
+    use super::{Deserializer, Serializer, Text};
+
+    const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+
+    /// In the largest unit of which it is a whole number, so that it reads back as the same.
+    pub(in crate::config) fn write(bytes: u64) -> String {
+        match UNITS.iter().find(|(size, _)| bytes > 0 && bytes.is_multiple_of(*size)) {
+            Some((size, unit)) => format!("{}{unit}", bytes / size),
+            None => format!("{bytes}B"),
+        }
+    }
+
+    fn parse(text: &str) -> Option<u64> {
+        let has_unit = text.ends_with(|last: char| last.is_ascii_alphabetic());
+        text.parse::<ByteSize>().ok().filter(|_| has_unit).map(|size| size.as_u64())
+    }
+
+    pub(in crate::config) fn serialize<S: Serializer>(value: &u64, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&write(*value))
+    }
+
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+        deserializer.deserialize_any(Text { expected: "a size such as 64MiB", parse })
+    }
+}
+
+/// Addresses as a list, or as one text with commas, as variables and flags have them.
+pub(super) mod addresses {
+    use super::*;
+
+    pub(in crate::config) fn serialize<S: Serializer>(value: &[Address], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(value)
+    }
+
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Address>, D::Error> {
+        deserializer.deserialize_any(Addresses)
+    }
+
+    struct Addresses;
+
+    impl<'de> Visitor<'de> for Addresses {
+        type Value = Vec<Address>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of HOST:PORT such as 127.0.0.1:7400,127.0.0.1:7402")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+            let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+            let parsed: Result<_, _> = parts.map(str::parse).collect();
+            parsed.map_err(|_| E::invalid_value(Unexpected::Str(text), &self))
+        }
+
+        fn visit_seq<A: de::SeqAccess<'de>>(self, mut sequence: A) -> Result<Self::Value, A::Error> {
+            let mut addresses = Vec::new();
+            while let Some(address) = sequence.next_element()? {
+                addresses.push(address);
+            }
+            Ok(addresses)
+        }
+    }
+}
+
+/// How [`CommitQuorum`] is written; Raft itself does not know about files.
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "CommitQuorum", rename_all = "snake_case")]
+pub(super) enum CommitQuorumName {
+    Majority,
+    HalfPlusOne,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_read_back_as_written() {
+        for text in ["127.0.0.1:7400", "[::1]:7400", "q-0.q.default.svc:0", "my_host:65535"] {
+            assert_eq!(text.parse::<Address>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused() {
+        for text in ["", "7400", ":7400", "a:", "a:+1", "a:65536", "::1:7400", "[::1]", "[a]:1", "a b:1", "http://a:1"]
+        {
+            assert_eq!(text.parse::<Address>(), Err(InvalidAddress), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_written_exactly() {
+        for (size, text) in [(64 << 20, "64MiB"), (1536, "1536B"), (3 << 30, "3GiB"), (0, "0B")] {
+            assert_eq!(bytes::write(size), text);
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Why a node cannot start, or cannot go on.
+
+use crate::{cluster, storage, transport};
+
+/// Why a node cannot start, or cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The data directory cannot be used, or the disk failed while the node ran.
+    #[error("storage: {0}")]
+    Storage(#[from] storage::Error),
+    /// A port cannot be listened on.
+    #[error("no port for {whom}: {why}; stop what uses it, or give another address in {setting}")]
+    Listen {
+        /// Who would connect there.
+        whom: &'static str,
+        /// The address, and what the system said.
+        why: String,
+        /// The setting that says the address.
+        setting: &'static str,
+    },
+    /// The node cannot become a member of a cluster.
+    #[error("{0}")]
+    Cluster(#[from] cluster::Error),
+    /// The own addresses could not be written down, or are no addresses.
+    #[error("address book: {0}")]
+    AddressBook(#[from] transport::Error),
+    /// A server cannot go on.
+    #[error("the server for {whom} ended: {source}")]
+    Server {
+        /// Whom it served.
+        whom: &'static str,
+        /// Why.
+        source: tonic::transport::Error,
+    },
+}

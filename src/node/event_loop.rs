@@ -1,0 +1,322 @@
+//! The one loop that owns this node's replicas: wait, drain all that waits, turn, carry out the effects in order.
+//!
+//! ```text
+//!    clients (Inbox) ----\                            /--> Persist      storage::Writer ... Durable
+//!    peers (Inbound) -----+--> events --> Replica::turn +--> Send         Transport
+//!    disk (Completion) ---+               (pure)        +--> ReadEntries  a blocking task ... Read
+//!    deadline ------------/                            +--> Answer       the waiting client
+//!                                                      \--> Introduce, Tell
+//! ```
+//!
+//! Batching comes from draining: what came in together is proposed, written and sent together.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+
+use super::clock::Clock;
+use super::handle::{AnswerSlot, Asked, Inbox, Input, Published};
+use super::{Error, Phase};
+use crate::ids::{ClusterId, NodeId, ShardId, Term, Ticket, Time};
+use crate::raft::{Body, Entry, Message};
+use crate::replica::{Effect, Event, Membership, ReadId, Replica, RequestId};
+use crate::storage::{self, DataDirectory, Reader, Writer};
+use crate::telemetry;
+use crate::transport::{AddressBook, Contacts, Inbound, Transport};
+
+/// The loop turns at least this often, so that whoever counts its turns sees that it lives.
+pub const IDLE_MAX: Duration = Duration::from_millis(500);
+
+/// From each source at most this much is taken in one turn, so that no source keeps the others waiting.
+const DRAINED_MAX: usize = 512;
+
+/// What the disk has finished. The channel is unbounded by type; it is bounded by the writes that the writer's queue takes
+/// and the reads that replicas ask for, one for each follower and each answer.
+#[derive(Debug)]
+pub enum Completion {
+    /// Writes up to these tickets are durable.
+    Durable(Vec<(ShardId, Ticket)>),
+    /// Entries of the log were read.
+    Read(ShardId, ReadId, Vec<Entry>),
+    /// The disk cannot be trusted any more: this node stops.
+    Failed(storage::Error),
+}
+
+/// Where completions go.
+pub type Completions = mpsc::UnboundedSender<Completion>;
+
+/// The loop, and everything that it owns.
+pub struct EventLoop {
+    /// This node.
+    pub node: NodeId,
+    /// Its cluster.
+    pub cluster: ClusterId,
+    /// The time.
+    pub clock: Clock,
+    /// This node's member of each shard.
+    pub replicas: BTreeMap<ShardId, Replica>,
+    /// What clients ask.
+    pub inbox: Inbox,
+    /// What peers say. When it is full the transport waits with reading, and so the peer with sending.
+    pub inbound: mpsc::Receiver<Inbound>,
+    /// What the disk has done.
+    pub completed: mpsc::UnboundedReceiver<Completion>,
+    /// The other end of `completed`, for reads.
+    pub completions: Completions,
+    /// Takes writes.
+    pub writer: Writer,
+    /// Reads the log.
+    pub reader: Reader,
+    /// Takes messages for peers.
+    pub transport: Transport,
+    /// Everybody's addresses.
+    pub book: AddressBook,
+    /// Tells when the book changes.
+    pub contacts: watch::Receiver<Arc<Contacts>>,
+    /// Who waits for an answer: as many as the replicas have requests in hand, and they refuse what is too much.
+    pub waiting: BTreeMap<RequestId, (ShardId, AnswerSlot)>,
+    /// What has happened to each replica since its last turn.
+    pub events: BTreeMap<ShardId, Vec<Event>>,
+    /// The lock on it lasts as long as the loop, which has the log written.
+    pub directory: Arc<DataDirectory>,
+}
+
+/// One thing that has come in.
+enum Arrival {
+    Input(Input),
+    Forgotten(RequestId),
+    Inbound(Inbound),
+    Completion(Completion),
+    AddressesChanged,
+    Deadline,
+    Stop,
+}
+
+impl EventLoop {
+    /// Turns until the node is told to stop. What was submitted for writing is durable on return.
+    ///
+    /// # Errors
+    /// The disk failed, or returned what was not written to it.
+    pub async fn run(mut self, mut phase: watch::Receiver<Phase>) -> Result<(), Error> {
+        self.publish();
+        loop {
+            match self.wait(&mut phase).await {
+                Arrival::Stop => break,
+                arrival => self.take(arrival)?,
+            }
+            self.drain()?;
+            self.turn();
+            self.publish();
+        }
+        self.stop().await
+    }
+
+    /// Waits for the first thing to come in.
+    async fn wait(&mut self, phase: &mut watch::Receiver<Phase>) -> Arrival {
+        let now = self.clock.now();
+        let deadlines = self.replicas.values().map(Replica::next_deadline);
+        let deadline = deadlines.min().unwrap_or(Time(u64::MAX)).min(now + IDLE_MAX);
+        let deadline = tokio::time::sleep_until(self.clock.instant(deadline));
+        tokio::select! {
+            biased;
+            _ = phase.wait_for(|phase| *phase == Phase::Stopped) => Arrival::Stop,
+            Some(completion) = self.completed.recv() => Arrival::Completion(completion),
+            Some(inbound) = self.inbound.recv() => Arrival::Inbound(inbound),
+            Some(input) = self.inbox.inputs.recv() => Arrival::Input(input),
+            Some(request) = self.inbox.forgotten.recv() => Arrival::Forgotten(request),
+            Ok(()) = self.contacts.changed() => Arrival::AddressesChanged,
+            () = deadline => Arrival::Deadline,
+        }
+    }
+
+    /// Takes all that waits, up to a limit.
+    fn drain(&mut self) -> Result<(), Error> {
+        for _ in 0..DRAINED_MAX {
+            let Ok(completion) = self.completed.try_recv() else { break };
+            self.take(Arrival::Completion(completion))?;
+        }
+        for _ in 0..DRAINED_MAX {
+            let Ok(inbound) = self.inbound.try_recv() else { break };
+            self.take(Arrival::Inbound(inbound))?;
+        }
+        for _ in 0..DRAINED_MAX {
+            let Ok(input) = self.inbox.inputs.try_recv() else { break };
+            self.take(Arrival::Input(input))?;
+        }
+        for _ in 0..DRAINED_MAX {
+            let Ok(request) = self.inbox.forgotten.try_recv() else { break };
+            self.take(Arrival::Forgotten(request))?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, arrival: Arrival) -> Result<(), Error> {
+        match arrival {
+            Arrival::Input(input) => self.on_input(input),
+            Arrival::Forgotten(request) => self.on_forgotten(request),
+            Arrival::Inbound(inbound) => self.on_inbound(inbound),
+            Arrival::Completion(completion) => self.on_completion(completion)?,
+            Arrival::AddressesChanged => self.keep_connections(),
+            Arrival::Deadline | Arrival::Stop => {}
+        }
+        Ok(())
+    }
+
+    fn on_input(&mut self, Input { shard, request, what, answer }: Input) {
+        if answer.is_closed() {
+            return;
+        }
+        self.waiting.insert(request, (shard, answer));
+        let event = match what {
+            Asked::Execute(execute) => Event::Execute { request, execute },
+            Asked::ChangeMembership(change) => Event::ChangeMembership { request, change },
+        };
+        self.on_event(shard, event);
+    }
+
+    fn on_forgotten(&mut self, request: RequestId) {
+        if let Some((shard, _)) = self.waiting.remove(&request) {
+            self.on_event(shard, Event::Forget(request));
+        }
+    }
+
+    fn on_inbound(&mut self, inbound: Inbound) {
+        match inbound {
+            Inbound::Message { from, shard, message } => self.on_event(shard, Event::Message { from, message }),
+            Inbound::Connected { peer } => tracing::info!("is connected to {}", self.name_of(peer)),
+            Inbound::Disconnected { peer, why } => {
+                tracing::warn!("has no connection to {}: {why}", self.name_of(peer));
+                for shard in self.shards() {
+                    self.on_event(shard, Event::Unreachable(peer));
+                }
+            }
+            Inbound::Refused { peer, why } => tracing::warn!("is not let in by {}: {why}", self.name_of(peer)),
+            Inbound::RemovedBy { peer, index } => {
+                let removed = || Message { term: Term(0), body: Body::Removed { index } };
+                for shard in self.shards() {
+                    self.on_event(shard, Event::Message { from: peer, message: removed() });
+                }
+            }
+        }
+    }
+
+    fn shards(&self) -> Vec<ShardId> {
+        self.replicas.keys().copied().collect()
+    }
+
+    fn on_completion(&mut self, completion: Completion) -> Result<(), Error> {
+        match completion {
+            Completion::Durable(written) => {
+                for (shard, ticket) in written {
+                    self.on_event(shard, Event::Persisted(ticket));
+                }
+            }
+            Completion::Read(shard, read, entries) => self.on_event(shard, Event::EntriesRead { read, entries }),
+            Completion::Failed(error) => return Err(error.into()),
+        }
+        Ok(())
+    }
+
+    /// Keeps an event for the replica's next turn. A shard that this node has no replica of can only be a peer's mistake.
+    fn on_event(&mut self, shard: ShardId, event: Event) {
+        if self.replicas.contains_key(&shard) {
+            self.events.entry(shard).or_default().push(event);
+        } else {
+            tracing::debug!(%shard, "something came for a shard that is not on this node");
+        }
+    }
+
+    /// Lets every replica deal with what has happened to it, the passing of time included.
+    fn turn(&mut self) {
+        let (now, wall) = (self.clock.now(), self.clock.wall());
+        let mut effects = Vec::new();
+        for (shard, replica) in &mut self.replicas {
+            let events = self.events.remove(shard).unwrap_or_default();
+            effects.extend(replica.turn(now, wall, events).into_iter().map(|effect| (*shard, effect)));
+        }
+        for (shard, effect) in effects {
+            self.carry_out(shard, effect);
+        }
+        self.inbox.turns.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn carry_out(&mut self, shard: ShardId, effect: Effect) {
+        match effect {
+            Effect::Persist(write) => self.writer.submit(shard, write),
+            Effect::Send { to, message } => self.transport.send(to, shard, message),
+            Effect::ReadEntries { read, from, to, bytes_max } => {
+                let (reader, completions) = (self.reader.clone(), self.completions.clone());
+                tokio::task::spawn_blocking(move || {
+                    let completion = match reader.read(shard, from, to, bytes_max) {
+                        Ok(entries) => Completion::Read(shard, read, entries),
+                        // Cut from the log meanwhile: whoever asked has lost its leadership, and waits no more.
+                        Err(storage::Error::NotInLog { .. }) => return,
+                        Err(error) => Completion::Failed(error),
+                    };
+                    // A loop that has ended needs no completion.
+                    let _ = completions.send(completion);
+                });
+            }
+            Effect::Answer { request, answer } => {
+                if let Some((_, slot)) = self.waiting.remove(&request) {
+                    // A client that has just gone away gets no answer; its Forget finds nothing to forget.
+                    let _ = slot.send(answer);
+                }
+            }
+            Effect::Introduce(contact) => {
+                let book = self.book.clone();
+                tokio::spawn(async move {
+                    if let Err(error) = book.merge_in_background(vec![contact]).await {
+                        tracing::warn!("the address book was not written: {error}");
+                    }
+                });
+            }
+            Effect::Tell(told) => telemetry::tell(&told, |node| self.name_of(node)),
+        }
+    }
+
+    fn name_of(&self, node: NodeId) -> String {
+        self.book.get(node).map_or_else(|| node.to_string(), |contact| contact.name)
+    }
+
+    /// Lets the others see what has changed.
+    fn publish(&mut self) {
+        let replicas = self.replicas.iter().map(|(shard, replica)| (*shard, replica.status())).collect();
+        let published = Published { replicas, cluster: Some(self.cluster) };
+        let mut members_changed = false;
+        self.inbox.published.send_if_modified(|before| {
+            members_changed = !memberships(before).eq(memberships(&published));
+            let changed = *before != published;
+            *before = published;
+            changed
+        });
+        // After the others can see it: the transport asks at once who is still admitted.
+        if members_changed {
+            self.keep_connections();
+        }
+    }
+
+    /// Keeps connections to the members whose addresses are known; those of a newcomer are about to be written down.
+    fn keep_connections(&self) {
+        let published = self.inbox.published.borrow();
+        let members = memberships(&published).flat_map(|membership| membership.configuration.members());
+        let peers = members.filter(|node| self.book.get(*node).is_some()).collect();
+        self.transport.set_peers(peers);
+    }
+
+    /// Ends: whoever still waits learns that nobody knows, and the writer finishes what it was given.
+    async fn stop(self) -> Result<(), Error> {
+        drop(self.waiting);
+        let stopped = tokio::task::spawn_blocking(move || self.writer.stop()).await;
+        stopped.expect("the writer ends without a panic");
+        drop(self.directory);
+        Ok(())
+    }
+}
+
+fn memberships(published: &Published) -> impl Iterator<Item = &Arc<Membership>> {
+    published.replicas.values().map(|status| &status.membership)
+}

@@ -1,0 +1,195 @@
+//! What the other rooms hold of the node: a way to ask its loop, and a view of what the loop published.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::ids::{ClusterId, Index, NodeId, ShardId, Term};
+use crate::raft::{Entry, MembershipChange};
+use crate::replica::{Answer, Execute, Executed, Refusal, RequestId, Status};
+use crate::storage;
+
+/// Where an answer goes. Closed: nobody waits any more.
+pub type AnswerSlot = oneshot::Sender<Result<Answer, Refusal>>;
+
+/// What comes into the loop from this node's own clients.
+#[derive(Debug)]
+pub struct Input {
+    /// The shard that it is for.
+    pub shard: ShardId,
+    /// Its name, unique on this node while the process lives.
+    pub request: RequestId,
+    /// What is asked for.
+    pub what: Asked,
+    /// Where the answer goes.
+    pub answer: AnswerSlot,
+}
+
+/// What a client can ask of a replica.
+#[derive(Debug)]
+pub enum Asked {
+    /// To execute operations.
+    Execute(Execute),
+    /// To change the membership.
+    ChangeMembership(MembershipChange),
+}
+
+/// What the loop lets the others see, replaced as a whole whenever it changed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Published {
+    /// The condition of each replica.
+    pub replicas: BTreeMap<ShardId, Status>,
+    /// The cluster; none while this node still applies for membership.
+    pub cluster: Option<ClusterId>,
+}
+
+/// A way to ask the node's loop. Cheap to clone; works from before the node belongs to a cluster until it has stopped.
+#[derive(Clone)]
+pub struct Handle {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    node: NodeId,
+    inbox: mpsc::Sender<Input>,
+    forgotten: mpsc::UnboundedSender<RequestId>,
+    requests: AtomicU64,
+    turns: Arc<AtomicU64>,
+    published: watch::Receiver<Published>,
+    reader: storage::Reader,
+}
+
+/// The loop's ends of what a [`Handle`] holds.
+#[derive(Debug)]
+pub struct Inbox {
+    /// What clients ask for. When it is full the handle refuses at once.
+    pub inputs: mpsc::Receiver<Input>,
+    /// Requests whose client went away. Unbounded by type; bounded by the inputs, each of which is forgotten at most once.
+    pub forgotten: mpsc::UnboundedReceiver<RequestId>,
+    /// Where the loop tells what it knows.
+    pub published: watch::Sender<Published>,
+    /// Counts the turns of the loop: it stands still only when the loop does.
+    pub turns: Arc<AtomicU64>,
+}
+
+impl Handle {
+    /// A handle for `node`, and the loop's ends of it. At most `inputs_max` requests wait for the loop.
+    pub fn new(node: NodeId, reader: storage::Reader, inputs_max: usize) -> (Self, Inbox) {
+        let (inbox, inputs) = mpsc::channel(inputs_max);
+        let (forget, forgotten) = mpsc::unbounded_channel();
+        let (publish, published) = watch::channel(Published::default());
+        let turns = Arc::new(AtomicU64::new(0));
+        let requests = AtomicU64::new(1);
+        let shared = Shared { node, inbox, forgotten: forget, requests, turns: turns.clone(), published, reader };
+        (Self { shared: Arc::new(shared) }, Inbox { inputs, forgotten, published: publish, turns })
+    }
+
+    /// Executes a client's operations on this node's replica of `shard`. Dropping the future forgets the request.
+    ///
+    /// # Errors
+    /// Whatever the replica refuses with; [`Refusal::Overloaded`] at once when the loop has too much to do.
+    pub async fn execute(&self, shard: ShardId, execute: Execute) -> Result<Executed, Refusal> {
+        let retry_is_exact = execute.session.is_some();
+        match self.ask(shard, Asked::Execute(execute), retry_is_exact).await? {
+            Answer::Executed(executed) => Ok(executed),
+            Answer::MembershipChanged { index } => unreachable!("operations were answered as a change at {index}"),
+        }
+    }
+
+    /// Changes the membership of `shard`; returns the index of the entry that ended the change, which is committed.
+    ///
+    /// # Errors
+    /// Whatever the replica refuses with; [`Refusal::Overloaded`] at once when the loop has too much to do.
+    pub async fn change_membership(&self, shard: ShardId, change: MembershipChange) -> Result<Index, Refusal> {
+        match self.ask(shard, Asked::ChangeMembership(change), true).await? {
+            Answer::MembershipChanged { index } => Ok(index),
+            Answer::Executed(executed) => unreachable!("a membership change was answered as operations: {executed:?}"),
+        }
+    }
+
+    /// Reads entries of the log from disk, at least one and no more than about `bytes_max` bytes of them.
+    /// Which of them are committed, the caller must know.
+    ///
+    /// # Errors
+    /// The log does not hold `from`, or what the disk returns is damaged.
+    pub async fn read_log(
+        &self,
+        shard: ShardId,
+        from: Index,
+        to: Index,
+        bytes_max: u64,
+    ) -> Result<Vec<Entry>, storage::Error> {
+        let reader = self.shared.reader.clone();
+        tokio::task::spawn_blocking(move || reader.read(shard, from, to, bytes_max))
+            .await
+            .expect("reading the log does not panic")
+    }
+
+    /// The condition of this node's replica of `shard`; none when it has none (yet).
+    pub fn status(&self, shard: ShardId) -> Option<Status> {
+        self.shared.published.borrow().replicas.get(&shard).cloned()
+    }
+
+    /// This node.
+    pub fn node(&self) -> NodeId {
+        self.shared.node
+    }
+
+    /// Its cluster; none while it still applies for membership.
+    pub fn cluster(&self) -> Option<ClusterId> {
+        self.shared.published.borrow().cluster
+    }
+
+    /// How often the loop has turned. It turns at least once in [`super::event_loop::IDLE_MAX`].
+    pub fn turns(&self) -> u64 {
+        self.shared.turns.load(Ordering::Relaxed)
+    }
+
+    /// Everything that the loop publishes, to wait for changes of it.
+    pub fn published(&self) -> watch::Receiver<Published> {
+        self.shared.published.clone()
+    }
+
+    async fn ask(&self, shard: ShardId, what: Asked, retry_is_exact: bool) -> Result<Answer, Refusal> {
+        let request = RequestId(self.shared.requests.fetch_add(1, Ordering::Relaxed));
+        let (answer, answered) = oneshot::channel();
+        match self.shared.inbox.try_send(Input { shard, request, what, answer }) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => return Err(Refusal::Overloaded),
+            Err(mpsc::error::TrySendError::Closed(_)) => return Err(self.stopped()),
+        }
+        let mut waiting = Waiting { request, forgotten: Some(&self.shared.forgotten) };
+        let answer = answered.await;
+        waiting.forgotten = None;
+        // The loop ended while it had the request: nobody on this node knows what will become of it.
+        answer.unwrap_or(Err(Refusal::OutcomeUnknown { at: Default::default(), retry_is_exact }))
+    }
+
+    fn stopped(&self) -> Refusal {
+        Refusal::NotLeader { leader: None, term: Term::default() }
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("node", &self.shared.node).finish_non_exhaustive()
+    }
+}
+
+/// Someone who waits for an answer. Dropped before it came, it tells the loop, so that nothing waits for nobody.
+struct Waiting<'a> {
+    request: RequestId,
+    forgotten: Option<&'a mpsc::UnboundedSender<RequestId>>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(forgotten) = self.forgotten {
+            // A loop that has ended has forgotten everything already.
+            let _ = forgotten.send(self.request);
+        }
+    }
+}

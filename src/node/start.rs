@@ -1,0 +1,345 @@
+//! From settings to a running node, and from there to its end: steps that can be read aloud.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Weak};
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::event_loop::{Completion, Completions, EventLoop};
+use super::handle::Inbox;
+use super::host::Host;
+use super::running::{Phase, Running, advance};
+use super::{Clock, Error, Handle, Peers};
+use crate::api;
+use crate::cluster::{self, announce, bootstrap, join};
+use crate::config::{Address, NodeConfig};
+use crate::ids::{ClusterId, Contact, SHARD_0, ShardId, Ticket};
+use crate::raft::{self, Recovered, Window};
+use crate::replica::{self, Replica};
+use crate::state_machine;
+use crate::storage::{self, DataDirectory, FileDisk, Log, Writer};
+use crate::transport::{self, AddressBook, Listener, Transport};
+
+/// Messages of peers that may wait for the loop. When they are that many, the transport stops reading from its peers.
+const INBOUND_MAX: usize = 1024;
+
+/// A write that takes longer than this is a hung disk.
+const DISK_STALL_MAX: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Starts a node in the background. It serves at once; an empty directory may still have to apply for membership.
+///
+/// # Errors
+/// A port cannot be bound, or the data directory cannot be used. What happens later is told by [`Running::wait`].
+pub async fn start(config: NodeConfig) -> Result<Running, Error> {
+    let ports = Ports::bind(&config).await?;
+    let directory = open_directory(&config).await?;
+    let (log, recovered) = recover_log(&config, &directory).await?;
+    let book = open_address_book(&directory)?;
+    let contact = announce_addresses(&config, &ports, &book)?;
+    tell_start(&contact, &directory, &log);
+
+    let (handle, inbox) = Handle::new(contact.node, log.reader(), config.limits.requests_in_flight_max);
+    let (phase, _) = watch::channel(Phase::Joining);
+    let peers = Peers::default();
+    let context = api::Context { handle: handle.clone(), book: book.clone(), peers, phase: phase.subscribe() };
+    let (client_address, peer_address) = (ports.client_address, ports.peer_address);
+    let node = Node { config, directory, log, recovered, book, contact, inbox, context, phase: phase.clone() };
+    let task = tokio::spawn(node.run(ports));
+    Ok(Running { handle, client_address, peer_address, phase, task })
+}
+
+/// Everything that a node is made of before its loop turns.
+struct Node {
+    config: NodeConfig,
+    /// The only lasting reference: when it goes, so does the lock on the directory.
+    directory: Arc<DataDirectory>,
+    log: Log<FileDisk>,
+    recovered: BTreeMap<ShardId, Recovered>,
+    book: AddressBook,
+    contact: Contact,
+    inbox: Inbox,
+    context: api::Context,
+    phase: watch::Sender<Phase>,
+}
+
+impl Node {
+    /// The whole life of the node, from its ports being bound to its loop having ended.
+    async fn run(mut self, ports: Ports) -> Result<(), Error> {
+        let mut tasks = JoinSet::new();
+        let stop_accepting = reached(&self.phase, Phase::Draining);
+        let mut clients = tokio::spawn(api::serve(self.context.clone(), ports.client, stop_accepting));
+        let stopped = reached(&self.phase, Phase::Draining);
+        let cluster = tokio::select! {
+            cluster = self.find_cluster() => cluster,
+            () = stopped => return Ok(()),
+        };
+        let cluster = cluster.inspect_err(|_| clients.abort())?;
+
+        let (deliver, inbound) = mpsc::channel(INBOUND_MAX);
+        let transport = self.connect_transport(cluster, deliver);
+        tasks.spawn(self.serve_peers(&transport, ports.peer));
+        tasks.spawn(self.learn_addresses(cluster));
+        let (phase, drain_deadline) = (self.phase.clone(), self.config.drain_deadline);
+        let event_loop = self.event_loop(cluster, transport.clone(), inbound);
+        let mut turning = tokio::spawn(event_loop.run(phase.subscribe()));
+        advance(&phase, Phase::Serving);
+
+        let served = tokio::select! {
+            ended = &mut turning => return ended.expect(NO_PANIC),
+            served = &mut clients => served.expect(NO_PANIC),
+            () = reached(&phase, Phase::Draining) => Ok(()),
+        };
+        advance(&phase, Phase::Draining);
+        if !clients.is_finished() && tokio::time::timeout(drain_deadline, &mut clients).await.is_err() {
+            tracing::warn!(
+                "stops without having answered all clients: the drain deadline of {drain_deadline:?} is over"
+            );
+        }
+        advance(&phase, Phase::Stopped);
+        turning.await.expect(NO_PANIC)?;
+        transport.stop().await;
+        served.map_err(|source| Error::Server { whom: "clients", source })
+    }
+
+    /// The cluster that this node belongs to: from its directory, of its own making, or the one that takes it in.
+    async fn find_cluster(&mut self) -> Result<ClusterId, Error> {
+        if let Some(cluster) = self.directory.identity().cluster {
+            return Ok(cluster);
+        }
+        let cluster = match self.config.cluster.join.is_empty() {
+            true => self.bootstrap()?,
+            false => self.join().await?,
+        };
+        // A short write at the very start, before anything waits for this thread.
+        self.directory.set_cluster(cluster)?;
+        Ok(cluster)
+    }
+
+    fn bootstrap(&mut self) -> Result<ClusterId, Error> {
+        let recovered = self.recovered.remove(&SHARD_0).unwrap_or_default();
+        let commit_quorum = self.config.cluster.commit_quorum;
+        let (cluster, recovered) = bootstrap::bootstrap(&mut self.log, recovered, self.contact.clone(), commit_quorum)?;
+        self.recovered.insert(SHARD_0, recovered);
+        tracing::info!("starts cluster {cluster} and is its only voter");
+        Ok(cluster)
+    }
+
+    async fn join(&mut self) -> Result<ClusterId, Error> {
+        match self.recovered.get(&SHARD_0) {
+            None => {}
+            Some(recovered) if bootstrap::is_bootstrap_of(self.contact.node, recovered) => {
+                return Err(cluster::Error::HalfBootstrapped.into());
+            }
+            Some(_) => return Err(cluster::Error::IdentityLost.into()),
+        }
+        let join::Accepted { cluster, contacts } = join::join(&texts(&self.config.cluster.join), &self.contact).await?;
+        self.book.merge_in_background(contacts).await?;
+        tracing::info!("was accepted by cluster {cluster} and catches up as a learner");
+        Ok(cluster)
+    }
+
+    fn connect_transport(&self, cluster: ClusterId, deliver: mpsc::Sender<transport::Inbound>) -> Transport {
+        let identity = transport::Identity { cluster, node: self.contact.node };
+        let transport = Transport::new(identity, self.book.clone(), deliver, transport::Options::default());
+        self.context.peers.connect(transport.clone());
+        transport
+    }
+
+    /// Serves peers as long as the node runs, also while clients are drained: their answers may need a commit.
+    fn serve_peers(&self, transport: &Transport, listener: Listener) -> impl Future<Output = ()> + Send + 'static {
+        let service = transport.service(Host { context: self.context.clone() });
+        let server = listener.limits().server().add_service(service);
+        async move {
+            if let Err(error) = server.serve_with_incoming(listener.incoming()).await {
+                tracing::error!("the peer port is not served any more: {error}");
+            }
+        }
+    }
+
+    /// Runs as long as the node does.
+    fn learn_addresses(&self, cluster: ClusterId) -> impl Future<Output = ()> + Send + 'static {
+        let handle = self.context.handle.clone();
+        let knows_leader = move || handle.status(SHARD_0).is_some_and(|status| status.leader.is_some());
+        announce::learn_addresses(texts(&self.config.cluster.join), cluster, self.book.clone(), knows_leader)
+    }
+
+    fn event_loop(
+        self,
+        cluster: ClusterId,
+        transport: Transport,
+        inbound: mpsc::Receiver<transport::Inbound>,
+    ) -> EventLoop {
+        let clock = Clock::start();
+        let node = self.contact.node;
+        let recovered = self.recovered.get(&SHARD_0).cloned().unwrap_or_default();
+        let replica = Replica::new(node, replica_options(&self.config), &recovered, rand::random(), clock.now());
+        let (completions, completed) = mpsc::unbounded_channel();
+        let reader = self.log.reader();
+        let writer = Writer::start(self.log, tell_completions(completions.clone()));
+        EventLoop {
+            node,
+            cluster,
+            clock,
+            replicas: BTreeMap::from([(SHARD_0, replica)]),
+            events: BTreeMap::new(),
+            inbox: self.inbox,
+            inbound,
+            completed,
+            completions,
+            writer,
+            reader,
+            transport,
+            contacts: self.book.watch(),
+            book: self.book,
+            waiting: BTreeMap::new(),
+            directory: self.directory,
+        }
+    }
+}
+
+/// A task of this room ends with a result; a panic in it is a defect, and the release build aborts on it.
+const NO_PANIC: &str = "the tasks of a node do not panic, and nobody aborts them";
+
+/// Both ports, bound.
+struct Ports {
+    client: Listener,
+    peer: Listener,
+    client_address: SocketAddr,
+    peer_address: SocketAddr,
+}
+
+impl Ports {
+    /// Binds both ports before anything is written, so that a port in use leaves no traces.
+    async fn bind(config: &NodeConfig) -> Result<Self, Error> {
+        let connections_max = config.limits.connections_max;
+        let limits = transport::Limits { connections_max, ..transport::Limits::for_clients() };
+        let (client, client_address) = bind("clients", "client.listen", &config.client.listen, limits).await?;
+        let limits = transport::Limits::for_peers();
+        let (peer, peer_address) = bind("peers", "peer.listen", &config.peer_listen(), limits).await?;
+        Ok(Self { client, peer, client_address, peer_address })
+    }
+}
+
+async fn bind(
+    whom: &'static str,
+    setting: &'static str,
+    address: &Address,
+    limits: transport::Limits,
+) -> Result<(Listener, SocketAddr), Error> {
+    let refused = |why: String| Error::Listen { whom, why, setting };
+    let listener = Listener::bind(&address.to_string(), limits).await.map_err(|error| refused(error.to_string()))?;
+    let bound = listener.local_address().map_err(|error| refused(error.to_string()))?;
+    Ok((listener, bound))
+}
+
+async fn open_directory(config: &NodeConfig) -> Result<Arc<DataDirectory>, Error> {
+    let path = config.node.data_dir.clone();
+    Ok(Arc::new(blocking(move || DataDirectory::open(&path)).await?))
+}
+
+/// Reads the whole log, which can take a while.
+async fn recover_log(
+    config: &NodeConfig,
+    directory: &DataDirectory,
+) -> Result<(Log<FileDisk>, BTreeMap<ShardId, Recovered>), Error> {
+    let disk = directory.disk();
+    let options = storage::Options { segment_bytes: config.storage.segment_bytes, ..Default::default() };
+    Ok(blocking(move || Log::open(disk, options)).await?)
+}
+
+/// Does what takes long on a thread that nothing else waits for.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.expect("storage does not panic")
+}
+
+/// The book writes itself into the directory, for as long as the node runs.
+fn open_address_book(directory: &Arc<DataDirectory>) -> Result<AddressBook, Error> {
+    let node = directory.identity().node;
+    let contacts = directory.contacts()?;
+    let directory: Weak<DataDirectory> = Arc::downgrade(directory);
+    let store = move |contacts: &[Contact]| match directory.upgrade() {
+        Some(directory) => directory.save_contacts(contacts).map_err(io::Error::other),
+        None => Err(io::Error::other("the node has stopped")),
+    };
+    Ok(AddressBook::new(node, contacts, store))
+}
+
+/// Writes down where this node can be reached from here on, under a higher version if that has changed.
+fn announce_addresses(config: &NodeConfig, ports: &Ports, book: &AddressBook) -> Result<Contact, Error> {
+    let client = config.client_advertise(ports.client_address).to_string();
+    let peer = config.peer_advertise(ports.peer_address).to_string();
+    Ok(book.announce(&config.node.name, &client, &peer)?)
+}
+
+fn tell_start(contact: &Contact, directory: &DataDirectory, log: &Log<FileDisk>) {
+    let Contact { node, name, client_address, peer_address, .. } = contact;
+    let recovery = log.recovery();
+    tracing::info!("node {name} ({node}) serves clients on {client_address} and peers on {peer_address}");
+    match directory.identity().cluster {
+        Some(cluster) => tracing::info!(
+            entries = recovery.entries,
+            bytes = recovery.bytes,
+            segments = recovery.segments,
+            "resumes as a member of cluster {cluster}: recovered {} entries from {} segments",
+            recovery.entries,
+            recovery.segments
+        ),
+        None => tracing::info!("has an empty data directory"),
+    }
+    if let Some(torn) = &recovery.torn_tail {
+        tracing::warn!(
+            "the last write before the stop was not finished and is cut: {} bytes at offset {} of {} ({})",
+            torn.bytes,
+            torn.offset,
+            torn.file,
+            torn.why
+        );
+    }
+}
+
+fn replica_options(config: &NodeConfig) -> replica::Options {
+    let raft = &config.raft;
+    replica::Options {
+        raft: raft::Options {
+            election_timeout_min: raft.election_timeout_min,
+            election_timeout_max: raft.election_timeout_max,
+            heartbeat_interval: raft.heartbeat_interval,
+            disk_stall_max: DISK_STALL_MAX,
+            append_bytes_max: raft.append_bytes_max,
+            window: Window { appends_max: raft.in_flight_appends_max, bytes_max: raft.in_flight_bytes_max },
+            cache_bytes_max: raft.cache_bytes,
+        },
+        limits: state_machine::Limits::default(),
+        requests_max: config.limits.requests_in_flight_max,
+    }
+}
+
+fn tell_completions(
+    completions: Completions,
+) -> impl FnMut(Result<Vec<(ShardId, Ticket)>, storage::Error>) + Send + 'static {
+    move |written| {
+        let completion = match written {
+            Ok(tickets) => Completion::Durable(tickets),
+            Err(error) => Completion::Failed(error),
+        };
+        // A loop that has ended has no use for it.
+        let _ = completions.send(completion);
+    }
+}
+
+/// Is ready when the node has come to `phase`, or past it.
+fn reached(phase: &watch::Sender<Phase>, wanted: Phase) -> impl Future<Output = ()> + Send + 'static {
+    let mut phase = phase.subscribe();
+    async move {
+        // Without a sender there is no node any more.
+        let _ = phase.wait_for(|phase| *phase >= wanted).await;
+    }
+}
+
+fn texts(addresses: &[Address]) -> Vec<String> {
+    addresses.iter().map(Address::to_string).collect()
+}

@@ -1,0 +1,432 @@
+//! What every role shares: term and vote, the log, durability, and the dispatch of what comes in.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::candidate::Votes;
+use super::follower::Follower;
+use super::leader::Leader;
+use super::log::Log;
+use super::progress::Window;
+use super::{Body, Configuration, Effect, Entry, Event, HardState, Message, Recovered, RoleName, Write};
+use crate::ids::{EntryId, Index, NodeId, Term, Ticket, Time};
+
+/// How a replica behaves. Safety depends on none of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// A follower that hears no leader for this long, or for a random time up to the maximum, asks for votes.
+    pub election_timeout_min: Duration,
+    /// See `election_timeout_min`.
+    pub election_timeout_max: Duration,
+    /// A leader sends a heartbeat this often.
+    pub heartbeat_interval: Duration,
+    /// A write that takes longer than this is a hung disk: a leader gives up leadership, a voter does not campaign.
+    pub disk_stall_max: Duration,
+    /// The entries of one AppendEntries together, in bytes; a single entry may be larger.
+    pub append_bytes_max: u64,
+    /// What may be unanswered by one member.
+    pub window: Window,
+    /// Entries kept in memory, in bytes, besides those that are not yet durable.
+    pub cache_bytes_max: u64,
+}
+
+/// One member of a Raft group.
+#[derive(Debug)]
+pub struct Raft {
+    pub(super) id: NodeId,
+    pub(super) options: Options,
+    pub(super) hard_state: HardState,
+    pub(super) log: Log,
+    pub(super) commit: Index,
+    pub(super) role: Role,
+    pub(super) effects: Vec<Effect>,
+    /// When to ask for votes, unless a leader is heard before.
+    pub(super) election_at: Time,
+    /// The configuration that left this node out.
+    pub(super) removed: Option<Index>,
+    /// In the order of their indexes. The last one is in force; those before come back when entries are cut.
+    configurations: Vec<(Index, Configuration)>,
+    /// The log is durable up to here.
+    durable: Index,
+    unfinished: VecDeque<Unfinished>,
+    last_ticket: Ticket,
+    /// The write that holds the term and vote of now.
+    hard_state_ticket: Ticket,
+    quarantined: Option<String>,
+    rng: ChaCha8Rng,
+}
+
+/// The part that this member plays, with what only that part knows.
+#[derive(Debug)]
+pub(super) enum Role {
+    Follower(Follower),
+    PreCandidate(Votes),
+    Candidate(Votes),
+    Leader(Leader),
+}
+
+/// A write that is not yet known to be durable.
+#[derive(Debug)]
+struct Unfinished {
+    ticket: Ticket,
+    /// Entries up to here are durable with it; lowered when entries are cut meanwhile, so that an old write never vouches for
+    /// an entry that was appended anew.
+    last: Index,
+    since: Time,
+}
+
+impl Raft {
+    /// A member that starts, as a follower, from what is on its disk.
+    pub fn new(id: NodeId, options: Options, recovered: &Recovered, seed: u64, now: Time) -> Self {
+        let mut raft = Self {
+            id,
+            options,
+            hard_state: recovered.hard_state,
+            log: Log::new(recovered),
+            commit: Index(0),
+            role: Role::Follower(Follower::default()),
+            effects: Vec::new(),
+            election_at: now,
+            removed: None,
+            configurations: recovered.configurations.clone(),
+            durable: recovered.last,
+            unfinished: VecDeque::new(),
+            last_ticket: Ticket(0),
+            hard_state_ticket: Ticket(0),
+            quarantined: None,
+            rng: ChaCha8Rng::seed_from_u64(seed),
+        };
+        let is_alone = raft.configuration().members().eq([id]);
+        if !is_alone {
+            raft.reset_election_timer(now);
+        }
+        raft
+    }
+
+    /// Time went on.
+    pub fn tick(&mut self, now: Time) {
+        if self.quarantined.is_some() {
+            return;
+        }
+        match self.role {
+            Role::Leader(_) => self.tick_leader(now),
+            _ if now < self.election_at => {}
+            _ if self.may_campaign(now) => self.become_pre_candidate(now),
+            _ => self.reset_election_timer(now),
+        }
+    }
+
+    /// When `tick` has something to do.
+    pub fn next_deadline(&self) -> Time {
+        match &self.role {
+            Role::Leader(leader) => leader.heartbeat_at,
+            _ => self.election_at,
+        }
+    }
+
+    /// A message came from another member.
+    pub fn on_message(&mut self, now: Time, from: NodeId, message: Message) {
+        if self.quarantined.is_some() {
+            return;
+        }
+        let Message { term, body } = message;
+        match body {
+            Body::PreVote { last } => self.on_pre_vote(now, from, term, last),
+            Body::RequestVote { last } => self.on_request_vote(now, from, term, last),
+            Body::PreVoteReply { refusal: None } => self.on_pre_vote_granted(now, from, term),
+            Body::Removed { index } => self.on_removed(now, index),
+            _ if term < self.term() => self.on_stale_message(from, &body),
+            _ => {
+                if term > self.term() {
+                    self.become_follower(now, term, "a later term was seen");
+                }
+                self.on_message_of_term(now, from, body);
+            }
+        }
+    }
+
+    fn on_message_of_term(&mut self, now: Time, from: NodeId, body: Body) {
+        match body {
+            Body::AppendEntries { previous, commit, entries } => {
+                self.on_append_entries(now, from, previous, commit, entries);
+            }
+            Body::Heartbeat { commit, sent_at } => self.on_heartbeat(now, from, commit, sent_at),
+            Body::RequestVoteReply { refusal } => self.on_request_vote_reply(now, from, refusal),
+            Body::PreVoteReply { refusal: Some(refusal) } => self.on_pre_vote_refused(from, refusal),
+            Body::AppendReply(reply) => self.on_append_reply(now, from, reply),
+            Body::HeartbeatReply { .. } => self.on_heartbeat_reply(now, from),
+            Body::PreVote { .. }
+            | Body::RequestVote { .. }
+            | Body::PreVoteReply { refusal: None }
+            | Body::Removed { .. } => unreachable!("on_message has dealt with {body:?}"),
+        }
+    }
+
+    /// A leader that was overtaken learns the term from the answer: with pre-vote nothing else would tell it.
+    fn on_stale_message(&mut self, from: NodeId, body: &Body) {
+        match body {
+            Body::AppendEntries { .. } | Body::Heartbeat { .. } => {
+                self.send(from, Body::HeartbeatReply { sent_at: Time(0) });
+            }
+            _ => self.tell(Event::Ignored { from, why: "it is of an earlier term" }),
+        }
+    }
+
+    /// Every write up to `ticket` is durable.
+    pub fn on_persisted(&mut self, now: Time, ticket: Ticket) {
+        let durable_before = self.durable;
+        while self.unfinished.front().is_some_and(|write| write.ticket <= ticket) {
+            let write = self.unfinished.pop_front().expect("the loop has just seen it");
+            self.durable = self.durable.max(write.last);
+        }
+        if self.quarantined.is_some() {
+            return;
+        }
+        if self.durable > durable_before {
+            self.tell(Event::Appended { last: self.id_at(self.durable) });
+        }
+        match &self.role {
+            Role::Candidate(votes) if votes.ticket <= ticket => self.on_own_vote_durable(now),
+            Role::Leader(_) => self.advance(now),
+            _ => {}
+        }
+        self.evict();
+    }
+
+    /// The connection to a member broke.
+    pub fn on_unreachable(&mut self, peer: NodeId) {
+        if let Role::Leader(leader) = &mut self.role
+            && let Some(progress) = leader.progress.get_mut(&peer)
+        {
+            progress.on_disconnected();
+        }
+    }
+
+    /// What is to be done, in order.
+    pub fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// The current term.
+    pub fn term(&self) -> Term {
+        self.hard_state.term
+    }
+
+    /// The commit index.
+    pub fn commit(&self) -> Index {
+        self.commit
+    }
+
+    /// The last entry of the log.
+    pub fn last(&self) -> EntryId {
+        self.log.last()
+    }
+
+    /// The log is durable on this node up to here.
+    pub fn durable(&self) -> Index {
+        self.durable
+    }
+
+    /// How many writes are not yet known to be durable.
+    pub fn unfinished_writes(&self) -> usize {
+        self.unfinished.len()
+    }
+
+    /// The term of the entry at `index`, if the log reaches that far.
+    pub fn term_at(&self, index: Index) -> Option<Term> {
+        self.log.term_at(index)
+    }
+
+    /// Entries that are still in memory: `from..=to`, limited like an append; none when `from` is not in memory.
+    pub fn entries_in_memory(&self, from: Index, to: Index, bytes_max: u64) -> Option<Vec<Entry>> {
+        self.log.entries(from, to, bytes_max)
+    }
+
+    /// The part that this member plays.
+    pub fn role(&self) -> RoleName {
+        match self.role {
+            Role::Follower(_) => RoleName::Follower,
+            Role::PreCandidate(_) => RoleName::PreCandidate,
+            Role::Candidate(_) => RoleName::Candidate,
+            Role::Leader(_) => RoleName::Leader,
+        }
+    }
+
+    /// True when this member leads its term.
+    pub fn is_leader(&self) -> bool {
+        matches!(self.role, Role::Leader(_))
+    }
+
+    /// The leader of the term, if known.
+    pub fn leader(&self) -> Option<NodeId> {
+        match &self.role {
+            Role::Leader(_) => Some(self.id),
+            Role::Follower(follower) => follower.leader.map(|(leader, _)| leader),
+            Role::PreCandidate(_) | Role::Candidate(_) => None,
+        }
+    }
+
+    /// The configuration in force: the last one in the log, committed or not.
+    pub fn configuration(&self) -> &Configuration {
+        static EMPTY: Configuration = Configuration::EMPTY;
+        self.configurations.last().map_or(&EMPTY, |(_, configuration)| configuration)
+    }
+
+    /// Where the configuration in force stands in the log; 0: there is none.
+    pub fn configuration_index(&self) -> Index {
+        self.configurations.last().map_or(Index(0), |(index, _)| *index)
+    }
+
+    /// The index of the configuration that left this node out, if it knows of one.
+    pub fn removed(&self) -> Option<Index> {
+        self.removed
+    }
+
+    /// Why this member stands still, if it does.
+    pub fn quarantined(&self) -> Option<&str> {
+        self.quarantined.as_deref()
+    }
+
+    /// Forgets entries that are committed and durable, beyond the size of the cache.
+    fn evict(&mut self) {
+        let needed = self.commit.min(self.durable);
+        self.log.evict(needed, self.options.cache_bytes_max);
+    }
+
+    pub(super) fn id_at(&self, index: Index) -> EntryId {
+        let term = self.log.term_at(index).expect("only asked for indexes within the log");
+        EntryId::new(term, index)
+    }
+
+    /// Follows no leader yet, in `term`.
+    pub(super) fn become_follower(&mut self, now: Time, term: Term, cause: &'static str) {
+        self.raise_term(now, term, None);
+        let was_follower = matches!(self.role, Role::Follower(_));
+        self.role = Role::Follower(Follower::default());
+        if !was_follower {
+            self.reset_election_timer(now);
+        }
+        self.tell(Event::RoleChanged { role: RoleName::Follower, term, cause });
+    }
+
+    /// Writes a new term or vote. Whatever is sent from here on waits for that write.
+    pub(super) fn raise_term(&mut self, now: Time, term: Term, vote: Option<NodeId>) {
+        assert!(term >= self.term(), "the term would fall from {} to {term}", self.term());
+        if term == self.term() && (vote.is_none() || vote == self.hard_state.vote) {
+            return;
+        }
+        assert!(term > self.term() || self.hard_state.vote.is_none(), "a vote of term {term} would change");
+        self.hard_state = HardState { term, vote };
+        self.hard_state_ticket = self.persist(now, Some(self.hard_state), Vec::new());
+    }
+
+    /// Adds entries to the log and has them written.
+    pub(super) fn append(&mut self, now: Time, entries: Vec<Entry>) {
+        for entry in &entries {
+            if let super::Payload::Configuration { configuration, .. } = &entry.payload {
+                self.configurations.push((entry.id.index, configuration.clone()));
+                self.tell_configuration();
+            }
+        }
+        self.log.append(entries.iter().cloned());
+        self.persist(now, None, entries);
+    }
+
+    /// Cuts the log from `from` on, in memory; on disk the next append at `from` does it.
+    pub(super) fn truncate(&mut self, from: Index) {
+        assert!(from > self.commit, "the log would be cut at {from}, below the commit index {}", self.commit);
+        let kept = from.previous();
+        self.log.truncate(from);
+        self.durable = self.durable.min(kept);
+        for write in &mut self.unfinished {
+            write.last = write.last.min(kept);
+        }
+        self.tell(Event::Truncated { from });
+        let configurations_before = self.configurations.len();
+        self.configurations.retain(|(index, _)| *index < from);
+        if self.configurations.len() < configurations_before {
+            self.tell_configuration();
+        }
+    }
+
+    fn tell_configuration(&mut self) {
+        let configuration = self.configuration().clone();
+        self.tell(Event::ConfigurationChanged { index: self.configuration_index(), configuration });
+    }
+
+    fn persist(&mut self, now: Time, hard_state: Option<HardState>, entries: Vec<Entry>) -> Ticket {
+        self.last_ticket = self.last_ticket.next();
+        let ticket = self.last_ticket;
+        let last = entries.last().map_or(Index(0), |entry| entry.id.index);
+        self.unfinished.push_back(Unfinished { ticket, last, since: now });
+        self.effects.push(Effect::Persist(Write { ticket, hard_state, entries }));
+        ticket
+    }
+
+    /// Raises the commit index to `index`, which the caller has found on a commit quorum, or heard from the leader.
+    pub(super) fn commit_to(&mut self, index: Index) {
+        if index <= self.commit {
+            return;
+        }
+        assert!(index <= self.last().index, "commit index {index} is past the log's end {}", self.last());
+        self.commit = index;
+        // Older configurations can come back only if a later one is cut, and a committed one never is.
+        let superseded = self.configurations.iter().filter(|(at, _)| *at <= index).count().saturating_sub(1);
+        self.configurations.drain(..superseded);
+        self.tell(Event::Committed { index });
+    }
+
+    /// Sends a message of the current term that promises nothing about the log.
+    pub(super) fn send(&mut self, to: NodeId, body: Body) {
+        self.send_in(self.term(), to, body);
+    }
+
+    pub(super) fn send_in(&mut self, term: Term, to: NodeId, body: Body) {
+        let after = self.hard_state_ticket;
+        self.effects.push(Effect::Send { to, message: Message { term, body }, after });
+    }
+
+    /// Sends a message that relies on everything written so far.
+    pub(super) fn send_when_durable(&mut self, to: NodeId, body: Body) {
+        let after = self.last_ticket;
+        self.effects.push(Effect::Send { to, message: Message { term: self.term(), body }, after });
+    }
+
+    /// The write that holds the current term and vote.
+    pub(super) fn hard_state_ticket(&self) -> Ticket {
+        self.hard_state_ticket
+    }
+
+    pub(super) fn tell(&mut self, event: Event) {
+        self.effects.push(Effect::Tell(event));
+    }
+
+    /// All other members.
+    pub(super) fn peers(&self) -> Vec<NodeId> {
+        self.configuration().members().filter(|member| *member != self.id).collect()
+    }
+
+    pub(super) fn reset_election_timer(&mut self, now: Time) {
+        let micros =
+            self.options.election_timeout_min.as_micros() as u64..=self.options.election_timeout_max.as_micros() as u64;
+        self.election_at = now + Duration::from_micros(self.rng.random_range(micros));
+    }
+
+    fn may_campaign(&self, now: Time) -> bool {
+        self.configuration().is_voter(self.id) && self.removed.is_none() && !self.disk_is_stalled(now)
+    }
+
+    pub(super) fn disk_is_stalled(&self, now: Time) -> bool {
+        self.unfinished.front().is_some_and(|oldest| now - oldest.since > self.options.disk_stall_max)
+    }
+
+    /// Safety is in doubt because of something that came from outside: stand still, loudly.
+    pub fn quarantine(&mut self, why: String) {
+        self.tell(Event::Quarantined { why: why.clone() });
+        self.role = Role::Follower(Follower::default());
+        self.quarantined = Some(why);
+    }
+}

@@ -1,0 +1,108 @@
+//! The follower: appends what the leader sends, and answers (paper, section 5.3).
+
+use super::core::{Raft, Role};
+use super::{AppendReply, Body, Entry, Event, RoleName};
+use crate::ids::{EntryId, Index, NodeId, Time};
+
+/// What only a follower knows.
+#[derive(Debug, Default)]
+pub(super) struct Follower {
+    /// The leader of the term, and when it was last heard.
+    pub(super) leader: Option<(NodeId, Time)>,
+}
+
+impl Raft {
+    pub(super) fn on_append_entries(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        previous: EntryId,
+        leader_commit: Index,
+        entries: Vec<Entry>,
+    ) {
+        if !self.follow(now, from) {
+            return;
+        }
+        if !self.log.has(previous) {
+            self.reject_append(from, previous);
+            return;
+        }
+        let last = entries.last().map_or(previous, |entry| entry.id);
+        let known = entries.iter().take_while(|entry| self.log.has(entry.id)).count();
+        let unknown: Vec<Entry> = entries.into_iter().skip(known).collect();
+        if let Some(first) = unknown.first() {
+            let first = first.id;
+            if first.index <= self.commit {
+                self.quarantine(format!("leader {from} sends entry {first}, where another one is committed"));
+                return;
+            }
+            if first.index <= self.last().index {
+                self.truncate(first.index);
+            }
+            self.append(now, unknown);
+        }
+        self.send_when_durable(from, Body::AppendReply(AppendReply::Accepted(last)));
+        self.commit_to(leader_commit.min(last.index));
+    }
+
+    fn reject_append(&mut self, from: NodeId, previous: EntryId) {
+        if previous.index <= self.commit {
+            self.quarantine(format!("leader {from} has entry {previous}, where another one is committed"));
+            return;
+        }
+        let hint = self.log.last_not_after(EntryId::new(previous.term, previous.index.previous()));
+        self.send_when_durable(from, Body::AppendReply(AppendReply::Rejected { previous, hint }));
+    }
+
+    pub(super) fn on_heartbeat(&mut self, now: Time, from: NodeId, commit: Index, sent_at: Time) {
+        if !self.follow(now, from) {
+            return;
+        }
+        self.tell(Event::HeartbeatAnswered { leader: from });
+        // The leader names no more than what it knows this log to share with its own.
+        self.commit_to(commit.min(self.last().index));
+        self.send(from, Body::HeartbeatReply { sent_at });
+    }
+
+    /// Takes `from` for the leader of the term. False when that cannot be.
+    fn follow(&mut self, now: Time, from: NodeId) -> bool {
+        let term = self.term();
+        match &mut self.role {
+            Role::Follower(follower) => match follower.leader {
+                Some((leader, _)) if leader != from => {
+                    self.quarantine(format!("term {term} has two leaders: {leader} and {from}"));
+                    return false;
+                }
+                Some(_) => follower.leader = Some((from, now)),
+                None => {
+                    follower.leader = Some((from, now));
+                    self.tell(Event::FollowsLeader { leader: from, term });
+                }
+            },
+            Role::PreCandidate(_) | Role::Candidate(_) => {
+                self.role = Role::Follower(Follower { leader: Some((from, now)) });
+                let cause = "another node leads the term";
+                self.tell(Event::RoleChanged { role: RoleName::Follower, term, cause });
+                self.tell(Event::FollowsLeader { leader: from, term });
+            }
+            Role::Leader(_) => {
+                self.quarantine(format!("term {term} has two leaders: {} and {from}", self.id));
+                return false;
+            }
+        }
+        self.reset_election_timer(now);
+        true
+    }
+
+    /// Somebody who knows says that this node is no member any more. Only committed configurations are told, and no id ever
+    /// comes back, so it stays true; a node that knows a later configuration has heard of something else.
+    pub(super) fn on_removed(&mut self, now: Time, index: Index) {
+        if self.removed.is_some() || index < self.configuration_index() {
+            return;
+        }
+        self.removed = Some(index);
+        self.tell(Event::WasRemoved { index });
+        let term = self.term();
+        self.become_follower(now, term, "this node is no member any more");
+    }
+}

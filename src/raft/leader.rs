@@ -1,0 +1,272 @@
+//! The leader: proposes, replicates, commits, and steps down when it must (paper, sections 5.3, 5.4 and 8).
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::core::{Raft, Role};
+use super::progress::Progress;
+use super::{AppendReply, Body, Effect, Entry, Event, Payload, RoleName};
+use crate::ids::{EntryId, Index, NodeId, Time};
+
+/// What only a leader knows.
+#[derive(Debug)]
+pub(super) struct Leader {
+    /// Every other member.
+    pub(super) progress: BTreeMap<NodeId, Progress>,
+    /// When the next heartbeat is due.
+    pub(super) heartbeat_at: Time,
+    /// The entry with which the term began.
+    pub(super) noop: Index,
+    /// Members that the last joint phase took out. They are told once that is committed.
+    pub(super) left: Vec<NodeId>,
+    since: Time,
+}
+
+/// This node is not the leader: nothing was proposed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotLeader;
+
+impl Raft {
+    /// Gives commands their place in the log. Returns the first entry; the others follow it.
+    ///
+    /// # Errors
+    /// This member is not the leader.
+    pub fn propose(&mut self, now: Time, commands: Vec<Bytes>) -> Result<EntryId, NotLeader> {
+        if !matches!(self.role, Role::Leader(_)) || self.quarantined().is_some() {
+            return Err(NotLeader);
+        }
+        Ok(self.propose_payloads(now, commands.into_iter().map(Payload::Command)))
+    }
+
+    pub(super) fn propose_payloads(&mut self, now: Time, payloads: impl IntoIterator<Item = Payload>) -> EntryId {
+        let first = EntryId::new(self.term(), self.last().index.next());
+        let indexes = std::iter::successors(Some(first.index), |index| Some(index.next()));
+        let entries: Vec<Entry> = payloads
+            .into_iter()
+            .zip(indexes)
+            .map(|(payload, index)| Entry { id: EntryId::new(first.term, index), payload })
+            .collect();
+        let last = entries.last().map_or(first, |entry| entry.id);
+        self.tell(Event::Proposed { first, last });
+        self.append(now, entries);
+        self.replicate(now);
+        first
+    }
+
+    pub(super) fn become_leader(&mut self, now: Time) {
+        let last = self.last().index;
+        let progress = self.peers().into_iter().map(|peer| (peer, Progress::new(last, now))).collect();
+        self.role =
+            Role::Leader(Leader { progress, heartbeat_at: now, noop: last.next(), left: Vec::new(), since: now });
+        let term = self.term();
+        self.tell(Event::RoleChanged { role: RoleName::Leader, term, cause: "a majority voted for it" });
+        self.propose_payloads(now, [Payload::Noop]);
+        self.tick_leader(now);
+    }
+
+    fn step_down(&mut self, now: Time, cause: &'static str) {
+        let term = self.term();
+        self.become_follower(now, term, cause);
+    }
+
+    pub(super) fn tick_leader(&mut self, now: Time) {
+        if self.disk_is_stalled(now) {
+            return self.step_down(now, "its disk does not finish writing");
+        }
+        if !self.is_heard_by_majority(now) {
+            return self.step_down(now, "a majority was not heard in time");
+        }
+        let patience = self.options.election_timeout_max;
+        let Role::Leader(leader) = &mut self.role else { return };
+        if now < leader.heartbeat_at {
+            return;
+        }
+        leader.heartbeat_at = now + self.options.heartbeat_interval;
+        for progress in leader.progress.values_mut() {
+            progress.give_up_waiting(now, patience);
+        }
+        self.send_heartbeats(now);
+        self.replicate(now);
+        self.promote_caught_up(now);
+    }
+
+    /// Check-quorum (dissertation, section 6.2): a leader that a majority cannot answer must not go on.
+    fn is_heard_by_majority(&self, now: Time) -> bool {
+        let window = self.options.election_timeout_max;
+        let Role::Leader(leader) = &self.role else { return false };
+        let is_heard = |node: NodeId| {
+            node == self.id || leader.progress.get(&node).is_some_and(|progress| progress.was_heard(now, window))
+        };
+        now - leader.since <= window || self.configuration().has_majority(is_heard)
+    }
+
+    fn send_heartbeats(&mut self, now: Time) {
+        let commit = self.commit;
+        let Role::Leader(leader) = &self.role else { return };
+        let known: Vec<(NodeId, Index)> = leader.progress.iter().map(|(peer, to)| (*peer, to.matched)).collect();
+        if !known.is_empty() {
+            self.tell(Event::HeartbeatSent { commit });
+        }
+        for (peer, matched) in known {
+            self.send(peer, Body::Heartbeat { commit: commit.min(matched), sent_at: now });
+        }
+    }
+
+    /// Sends every member what it lacks and may be sent.
+    pub(super) fn replicate(&mut self, now: Time) {
+        for peer in self.peers() {
+            self.replicate_to(now, peer);
+        }
+    }
+
+    fn replicate_to(&mut self, now: Time, peer: NodeId) {
+        let last = self.last().index;
+        let bytes_max = self.options.append_bytes_max;
+        loop {
+            let Role::Leader(leader) = &mut self.role else { return };
+            let Some(progress) = leader.progress.get_mut(&peer) else { return };
+            if progress.next > last || !progress.may_send(self.options.window) {
+                return;
+            }
+            let from = progress.next;
+            match self.log.entries(from, last, bytes_max) {
+                Some(entries) => self.send_entries(now, peer, entries),
+                None => {
+                    progress.reading = true;
+                    // What is not durable is in memory, and what the disk has there is not to be read.
+                    let to = last.min(self.durable());
+                    self.effects.push(Effect::ReadEntries { peer, from, to, bytes_max });
+                }
+            }
+        }
+    }
+
+    fn send_entries(&mut self, now: Time, peer: NodeId, entries: Vec<Entry>) {
+        let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return };
+        let previous = self.id_at(first.id.index.previous());
+        let last = last.id.index;
+        let bytes = entries.iter().map(Entry::size).sum();
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(progress) = leader.progress.get_mut(&peer) else { return };
+        progress.on_sent(last, bytes, now);
+        let commit = self.commit;
+        self.send(peer, Body::AppendEntries { previous, commit, entries });
+    }
+
+    /// Entries that `ReadEntries` asked for, for `peer`.
+    pub fn on_entries_read(&mut self, now: Time, peer: NodeId, entries: Vec<Entry>) {
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(progress) = leader.progress.get_mut(&peer) else { return };
+        progress.reading = false;
+        // Meanwhile the leader can have lost its term, had its log cut and been elected again.
+        let starts_right = entries.first().is_some_and(|entry| entry.id.index == progress.next);
+        let is_still_wanted = starts_right && progress.may_send(self.options.window);
+        if is_still_wanted && entries.iter().all(|entry| self.log.has(entry.id)) {
+            self.send_entries(now, peer, entries);
+        }
+        self.replicate_to(now, peer);
+    }
+
+    pub(super) fn on_heartbeat_reply(&mut self, now: Time, from: NodeId) {
+        if self.hear(now, from) {
+            self.tell(Event::HeartbeatHeard { from });
+            self.replicate_to(now, from);
+        }
+    }
+
+    pub(super) fn on_append_reply(&mut self, now: Time, from: NodeId, reply: AppendReply) {
+        if !self.hear(now, from) {
+            return;
+        }
+        match reply {
+            AppendReply::Accepted(id) => self.on_append_accepted(now, from, id),
+            AppendReply::Rejected { previous, hint } => self.on_append_rejected(from, previous, hint),
+        }
+        self.replicate_to(now, from);
+    }
+
+    fn hear(&mut self, now: Time, from: NodeId) -> bool {
+        let progress = match &mut self.role {
+            Role::Leader(leader) => leader.progress.get_mut(&from),
+            _ => None,
+        };
+        match progress {
+            Some(progress) => progress.on_heard(now),
+            None => self.tell(Event::Ignored { from, why: "it answers something that is no longer asked" }),
+        }
+        self.progress(from).is_some()
+    }
+
+    pub(super) fn progress(&self, peer: NodeId) -> Option<&Progress> {
+        match &self.role {
+            Role::Leader(leader) => leader.progress.get(&peer),
+            _ => None,
+        }
+    }
+
+    fn on_append_accepted(&mut self, now: Time, from: NodeId, id: EntryId) {
+        if !self.log.has(id) {
+            return self.tell(Event::Ignored { from, why: "it acknowledges an entry that the leader does not have" });
+        }
+        let short = self.options.election_timeout_min;
+        let last = self.last().index;
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(progress) = leader.progress.get_mut(&from) else { return };
+        let is_news = progress.on_accepted(id.index);
+        let has_caught_up = progress.end_round(last, now, short);
+        let matched = progress.matched;
+        if has_caught_up && self.configuration().learners.contains_key(&from) {
+            self.tell(Event::CaughtUp { learner: from });
+        }
+        if is_news {
+            self.tell(Event::Replicated { to: from, matched });
+            self.advance(now);
+        }
+    }
+
+    fn on_append_rejected(&mut self, from: NodeId, previous: EntryId, hint: EntryId) {
+        let next = self.log.last_not_after(hint).index.next();
+        let Role::Leader(leader) = &mut self.role else { return };
+        let Some(progress) = leader.progress.get_mut(&from) else { return };
+        if progress.on_rejected(previous.index.next(), next) {
+            let next = progress.next;
+            self.tell(Event::Mismatched { peer: from, next });
+        }
+    }
+
+    /// Something became durable somewhere: commit what can be, and go on with a membership change.
+    pub(super) fn advance(&mut self, now: Time) {
+        self.leave_joint(now);
+        let index = self.configuration().commit_index(|node| self.matched(node));
+        // Entries of earlier terms are never committed by counting (paper, section 5.4.2).
+        if index > self.commit && self.log.term_at(index) == Some(self.term()) {
+            self.commit_to(index);
+            self.after_commit(now);
+        }
+    }
+
+    /// What `node` is known to have on disk. The leader's own disk counts like any other.
+    pub(super) fn matched(&self, node: NodeId) -> Index {
+        if node == self.id { self.durable() } else { self.progress(node).map_or(Index(0), |to| to.matched) }
+    }
+
+    /// Once a configuration is committed, those that it leaves out are told; a leader among them has done its last duty.
+    fn after_commit(&mut self, now: Time) {
+        if !self.membership_is_settled() {
+            return;
+        }
+        let Role::Leader(leader) = &mut self.role else { return };
+        let left = std::mem::take(&mut leader.left);
+        let index = self.configuration_index();
+        for node in left {
+            if node != self.id {
+                self.send(node, Body::Removed { index });
+            }
+        }
+        if !self.configuration().is_member(self.id) {
+            self.send_heartbeats(now);
+            self.on_removed(now, index);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! The leader changes the membership (paper, section 6; dissertation, chapter 4).
+//!
+//! One change at a time. A change may begin once an entry of the leader's own term is on a majority; a joint phase ends when
+//! its entry is on a majority of each half. Both ask for a majority and not for the commit quorum: otherwise three voters
+//! under `half_plus_one` could never replace a dead one.
+
+use std::collections::BTreeSet;
+
+use super::core::{Raft, Role};
+use super::progress::Progress;
+use super::{Body, ChangeRefused, Configuration, Learner, MembershipChange, Payload};
+use crate::ids::{Contact, EntryId, Index, NodeId, Time};
+
+impl Raft {
+    /// Begins a membership change. It has ended when the configuration without an outgoing half is committed.
+    ///
+    /// # Errors
+    /// The change is refused; nothing was changed.
+    pub fn change_membership(&mut self, now: Time, change: MembershipChange) -> Result<EntryId, ChangeRefused> {
+        let Role::Leader(leader) = &self.role else { return Err(ChangeRefused::NotLeader) };
+        let on_majority = self.configuration().majority_index(|node| self.matched(node));
+        if on_majority < leader.noop || on_majority < self.configuration_index() {
+            return Err(ChangeRefused::InProgress);
+        }
+        let next = self.configuration().changed(&change)?;
+        if next.voters != self.configuration().voters {
+            self.check_quorum_after(now, &next)?;
+        }
+        let introduction = match change {
+            MembershipChange::AddLearner { contact, .. } => Some(contact),
+            MembershipChange::Promote(learner) => {
+                self.check_caught_up(learner)?;
+                None
+            }
+            MembershipChange::Remove(_) => None,
+        };
+        Ok(self.propose_configuration(now, next, introduction))
+    }
+
+    /// True when nothing of a change is left to be done.
+    pub fn membership_is_settled(&self) -> bool {
+        !self.configuration().is_joint() && self.configuration_index() <= self.commit
+    }
+
+    fn check_quorum_after(&self, now: Time, next: &Configuration) -> Result<(), ChangeRefused> {
+        let window = self.options.election_timeout_max;
+        let is_reachable = |voter: &&NodeId| {
+            **voter == self.id || self.progress(**voter).is_some_and(|progress| progress.is_well(now, window))
+        };
+        let voters = next.voters.len();
+        let reachable = next.voters.iter().filter(is_reachable).count();
+        let needed = next.commit_quorum.size(voters);
+        if reachable < needed { Err(ChangeRefused::WouldLoseQuorum { voters, reachable, needed }) } else { Ok(()) }
+    }
+
+    fn check_caught_up(&self, learner: NodeId) -> Result<(), ChangeRefused> {
+        match self.progress(learner) {
+            Some(progress) if progress.caught_up => Ok(()),
+            progress => {
+                let matched = progress.map_or(Index(0), |progress| progress.matched);
+                Err(ChangeRefused::LearnerNotReady { learner, matched, last: self.last().index })
+            }
+        }
+    }
+
+    fn propose_configuration(
+        &mut self,
+        now: Time,
+        configuration: Configuration,
+        introduction: Option<Contact>,
+    ) -> EntryId {
+        let last = self.last().index;
+        let peers: BTreeSet<NodeId> = configuration.members().filter(|member| *member != self.id).collect();
+        if let Role::Leader(leader) = &mut self.role {
+            leader.progress.retain(|peer, _| peers.contains(peer));
+            for peer in peers {
+                leader.progress.entry(peer).or_insert_with(|| Progress::new(last, now));
+            }
+        }
+        self.propose_payloads(now, [Payload::Configuration { configuration, introduction }])
+    }
+
+    /// Ends a joint phase by itself, also one that an earlier leader began.
+    pub(super) fn leave_joint(&mut self, now: Time) {
+        let Role::Leader(leader) = &self.role else { return };
+        let joint = self.configuration();
+        let needed = self.configuration_index().max(leader.noop);
+        if !joint.is_joint() || joint.majority_index(|node| self.matched(node)) < needed {
+            return;
+        }
+        let settled = joint.without_outgoing();
+        let left: Vec<NodeId> = joint.members().filter(|node| !settled.is_member(*node)).collect();
+        self.propose_configuration(now, settled, None);
+        if let Role::Leader(leader) = &mut self.role {
+            leader.left = left;
+        }
+    }
+
+    /// Makes voters of the learners that have caught up and are meant to be. A refusal is no harm: the next tick tries again.
+    pub(super) fn promote_caught_up(&mut self, now: Time) {
+        let window = self.options.election_timeout_max;
+        let is_ready = |(node, learner): &(&NodeId, &Learner)| {
+            let is_well = |progress: &Progress| progress.caught_up && progress.is_well(now, window);
+            !learner.stay && self.progress(**node).is_some_and(is_well)
+        };
+        let ready = self.configuration().learners.iter().find(is_ready).map(|(node, _)| *node);
+        if let Some(learner) = ready {
+            let _ = self.change_membership(now, MembershipChange::Promote(learner));
+        }
+    }
+
+    /// Answers a candidate that is no member any more. Only a leader whose configuration is committed can know.
+    pub(super) fn tell_if_removed(&mut self, from: NodeId) -> bool {
+        let knows = matches!(self.role, Role::Leader(_)) && self.membership_is_settled();
+        let is_removed = knows && !self.configuration().is_member(from);
+        if is_removed {
+            let index = self.configuration_index();
+            self.send(from, Body::Removed { index });
+        }
+        is_removed
+    }
+}

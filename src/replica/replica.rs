@@ -1,0 +1,537 @@
+//! One node's member of one shard: Raft, the state machine, and who waits for what.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::outbox::Outbox;
+use super::pending::{Pending, Proposal};
+use super::waiting::{Parked, Waiting};
+use super::{Answer, Effect, Event, Execute, Executed, Membership, ReadId, Refusal, RequestId, Status, Told};
+use crate::ids::{EntryId, Index, NodeId, Term, Time, Timestamp};
+use crate::raft::{self, ChangeRefused, Configuration, Entry, MembershipChange, Payload, Raft};
+use crate::state_machine::{Applied, Command, Decision, Limits, Operation, Outcome, QueueName, StateMachine};
+
+/// How a replica behaves.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The protocol.
+    pub raft: raft::Options,
+    /// The limits of the state machine: equal on all nodes.
+    pub limits: Limits,
+    /// Requests that are being worked on, waiting dequeues included. Further ones are refused as `Overloaded`.
+    pub requests_max: usize,
+}
+
+/// Bytes of entries that are applied in one go, and that one read for applying asks for.
+const APPLY_BYTES_MAX: u64 = 1 << 20;
+
+/// Writes that the disk has not finished. Beyond this, requests are refused as `Overloaded`: the writer's queue never fills,
+/// and a hanging disk does not stop the loop.
+const UNFINISHED_WRITES_MAX: usize = 512;
+
+/// Removed nodes that are remembered; the one removed first is forgotten first.
+const REMOVED_MAX: usize = 10_000;
+
+/// One node's member of one shard.
+#[derive(Debug)]
+pub struct Replica {
+    options: Options,
+    raft: Raft,
+    machine: StateMachine,
+    applied: Index,
+    /// The latest time that this node has proposed.
+    proposed_at: Timestamp,
+    /// Requests of this turn, to be proposed together.
+    batch: Vec<Proposal>,
+    pending: Pending,
+    waiting: Waiting,
+    /// The request for a membership change that is under way, and the entry that began it.
+    change: Option<(RequestId, EntryId)>,
+    /// The leader's own expiry entry that is under way.
+    expiry: Option<Index>,
+    outbox: Outbox,
+    reads: BTreeMap<ReadId, Purpose>,
+    last_read: ReadId,
+    applying_reads: bool,
+    /// Executed requests whose bodies are being read.
+    resolving: BTreeMap<RequestId, Resolving>,
+    membership: Arc<Membership>,
+    /// Members of the last committed configuration that was not a joint one.
+    settled: BTreeSet<NodeId>,
+    leads_term: Option<Term>,
+    effects: Vec<Effect>,
+}
+
+/// What entries are being read for.
+#[derive(Debug)]
+enum Purpose {
+    Peer(NodeId),
+    Apply,
+    Body(RequestId),
+}
+
+#[derive(Debug)]
+struct Resolving {
+    executed: Executed,
+    missing: usize,
+}
+
+impl Replica {
+    /// A replica that starts from what storage recovered. The state machine is rebuilt from the log as it commits.
+    pub fn new(node: NodeId, options: Options, recovered: &raft::Recovered, seed: u64, now: Time) -> Self {
+        let raft = Raft::new(node, options.raft, recovered, seed, now);
+        let membership = Arc::new(Membership {
+            configuration: raft.configuration().clone(),
+            index: raft.configuration_index(),
+            removed: BTreeMap::new(),
+        });
+        Self {
+            machine: StateMachine::new(options.limits),
+            options,
+            raft,
+            applied: Index(0),
+            proposed_at: Timestamp(0),
+            batch: Vec::new(),
+            pending: Pending::default(),
+            waiting: Waiting::default(),
+            change: None,
+            expiry: None,
+            outbox: Outbox::default(),
+            reads: BTreeMap::new(),
+            last_read: ReadId(0),
+            applying_reads: false,
+            resolving: BTreeMap::new(),
+            membership,
+            settled: BTreeSet::new(),
+            leads_term: None,
+            effects: Vec::new(),
+        }
+    }
+
+    /// One turn: everything that has happened since the last one, and the time. Returns what is to be done, in order.
+    /// What came together is proposed together.
+    pub fn turn(&mut self, now: Time, wall: Timestamp, events: impl IntoIterator<Item = Event>) -> Vec<Effect> {
+        for event in events {
+            self.on_event(now, event);
+        }
+        self.raft.tick(now);
+        self.wake_due(now);
+        self.expire_sessions(now, wall);
+        loop {
+            self.mind_leadership();
+            self.propose(now, wall);
+            self.take_raft_effects();
+            self.apply(now);
+            if self.batch.is_empty() {
+                return std::mem::take(&mut self.effects);
+            }
+        }
+    }
+
+    /// The next turn must come no later than this, also when nothing happens.
+    pub fn next_deadline(&self) -> Time {
+        let waiting = self.waiting.next_deadline();
+        waiting.map_or(self.raft.next_deadline(), |at| at.min(self.raft.next_deadline()))
+    }
+
+    /// The condition of the replica.
+    pub fn status(&self) -> Status {
+        Status {
+            role: self.raft.role(),
+            term: self.raft.term(),
+            leader: self.raft.leader(),
+            commit: self.raft.commit(),
+            applied: self.applied,
+            last: self.raft.last(),
+            durable: self.raft.durable(),
+            membership: Arc::clone(&self.membership),
+            removed: self.raft.removed(),
+            quarantined: self.raft.quarantined().map(str::to_owned),
+        }
+    }
+
+    /// The state machine, to be looked at.
+    pub fn machine(&self) -> &StateMachine {
+        &self.machine
+    }
+
+    fn on_event(&mut self, now: Time, event: Event) {
+        match event {
+            Event::Message { from, message } => self.raft.on_message(now, from, message),
+            Event::Persisted(ticket) => {
+                for (to, message) in self.outbox.release(ticket) {
+                    self.effects.push(Effect::Send { to, message });
+                }
+                self.raft.on_persisted(now, ticket);
+            }
+            Event::EntriesRead { read, entries } => self.on_entries_read(now, read, entries),
+            Event::Unreachable(peer) => self.raft.on_unreachable(peer),
+            Event::Execute { request, execute } => self.receive(now, request, execute),
+            Event::ChangeMembership { request, change } => self.change_membership(now, request, change),
+            Event::Forget(request) => {
+                self.waiting.remove(request);
+                self.resolving.remove(&request);
+            }
+        }
+    }
+
+    /// Takes a request: to be proposed in this turn, or to wait.
+    fn receive(&mut self, now: Time, request: RequestId, execute: Execute) {
+        if let Some(refusal) = self.refusal() {
+            return self.answer(request, Err(refusal));
+        }
+        if self.is_overloaded() {
+            return self.answer(request, Err(Refusal::Overloaded));
+        }
+        let deadline = now + execute.wait;
+        match awaited_queue(&execute) {
+            Some(queue) if self.machine.messages_in(queue) == 0 => {
+                let queue = queue.clone();
+                self.waiting.park(queue, Parked { request, execute, deadline }, false);
+            }
+            _ => self.batch.push(Proposal { request, execute, deadline }),
+        }
+    }
+
+    fn is_overloaded(&self) -> bool {
+        let requests = self.pending.len() + self.batch.len() + self.waiting.len();
+        requests >= self.options.requests_max || self.raft.unfinished_writes() >= UNFINISHED_WRITES_MAX
+    }
+
+    /// Why this replica executes nothing, if it does not.
+    fn refusal(&self) -> Option<Refusal> {
+        if self.raft.quarantined().is_some() {
+            return Some(Refusal::Quarantined);
+        }
+        (!self.raft.is_leader()).then(|| self.not_leader())
+    }
+
+    fn not_leader(&self) -> Refusal {
+        Refusal::NotLeader { leader: self.raft.leader(), term: self.raft.term() }
+    }
+
+    fn change_membership(&mut self, now: Time, request: RequestId, change: MembershipChange) {
+        if let Some(refusal) = self.refusal() {
+            return self.answer(request, Err(refusal));
+        }
+        let returning = match &change {
+            MembershipChange::AddLearner { contact, .. } => Some(contact.node),
+            _ => None,
+        };
+        let begun = match returning.filter(|node| self.membership.removed.contains_key(node)) {
+            Some(removed) => Err(ChangeRefused::WasRemoved(removed)),
+            None => self.raft.change_membership(now, change),
+        };
+        match begun {
+            Ok(entry) => self.change = Some((request, entry)),
+            Err(refused) => self.answer(request, Err(Refusal::Change(refused))),
+        }
+    }
+
+    /// Gives what came together its place in the log.
+    fn propose(&mut self, now: Time, wall: Timestamp) {
+        if self.batch.is_empty() {
+            return;
+        }
+        let batch = std::mem::take(&mut self.batch);
+        let timestamp = self.timestamp(wall);
+        let commands = batch.iter().map(|proposal| proposal.command(timestamp).encode()).collect();
+        match self.raft.propose(now, commands) {
+            Ok(first) => self.pending.insert(first, batch),
+            Err(raft::NotLeader) => {
+                let refusal = self.not_leader();
+                for proposal in batch {
+                    self.answer(proposal.request, Err(refusal.clone()));
+                }
+            }
+        }
+    }
+
+    /// The leader's clock, which never runs backwards in the log.
+    fn timestamp(&mut self, wall: Timestamp) -> Timestamp {
+        self.proposed_at = self.proposed_at.max(wall).max(self.machine.timestamp());
+        self.proposed_at
+    }
+
+    /// The leader ends sessions whose time has passed with an entry of its own, one at a time.
+    fn expire_sessions(&mut self, now: Time, wall: Timestamp) {
+        let is_due = self.machine.next_expiry().is_some_and(|due| due <= wall);
+        if !is_due || self.expiry.is_some() || self.refusal().is_some() {
+            return;
+        }
+        let timestamp = self.timestamp(wall);
+        let command = Command { session: None, timestamp, operations: Vec::new(), expiry: true };
+        if let Ok(entry) = self.raft.propose(now, vec![command.encode()]) {
+            self.expiry = Some(entry.index);
+        }
+    }
+
+    /// A dequeue whose time is over is decided by the log as well, empty or not.
+    fn wake_due(&mut self, now: Time) {
+        for parked in self.waiting.due(now) {
+            let execute = Execute { wait: Duration::ZERO, ..parked.execute };
+            self.batch.push(Proposal { request: parked.request, execute, deadline: parked.deadline });
+        }
+    }
+
+    fn take_raft_effects(&mut self) {
+        for effect in self.raft.take_effects() {
+            match effect {
+                raft::Effect::Persist(write) => {
+                    self.introduce(&write.entries);
+                    self.effects.push(Effect::Persist(write));
+                }
+                raft::Effect::Send { to, message, after } => {
+                    let ready = self.outbox.submit(to, message, after);
+                    self.effects.extend(ready.map(|(to, message)| Effect::Send { to, message }));
+                }
+                raft::Effect::ReadEntries { peer, from, to, bytes_max } => {
+                    self.read(Purpose::Peer(peer), from, to, bytes_max);
+                }
+                raft::Effect::Tell(event) => {
+                    if matches!(event, raft::Event::ConfigurationChanged { .. }) {
+                        self.publish_membership();
+                    }
+                    self.effects.push(Effect::Tell(Told::Raft(event)));
+                }
+            }
+        }
+    }
+
+    /// Addresses are needed as soon as the configuration is, that is at the append.
+    fn introduce(&mut self, entries: &[Entry]) {
+        let contacts = entries.iter().filter_map(|entry| match &entry.payload {
+            Payload::Configuration { introduction, .. } => introduction.clone(),
+            _ => None,
+        });
+        self.effects.extend(contacts.map(Effect::Introduce));
+    }
+
+    fn publish_membership(&mut self) {
+        let membership = Arc::make_mut(&mut self.membership);
+        membership.configuration = self.raft.configuration().clone();
+        membership.index = self.raft.configuration_index();
+    }
+
+    /// Whoever waits for a leader that leads no more is told so.
+    fn mind_leadership(&mut self) {
+        let leads_term = self.raft.is_leader().then(|| self.raft.term());
+        if self.leads_term == leads_term {
+            return;
+        }
+        let has_lost = self.leads_term.is_some();
+        self.leads_term = leads_term;
+        if !has_lost {
+            return;
+        }
+        self.expiry = None;
+        for (at, proposal) in self.pending.drain() {
+            let retry_is_exact = proposal.execute.session.is_some();
+            self.answer(proposal.request, Err(Refusal::OutcomeUnknown { at, retry_is_exact }));
+        }
+        if let Some((request, at)) = self.change.take() {
+            self.answer(request, Err(Refusal::OutcomeUnknown { at, retry_is_exact: true }));
+        }
+        let refusal = self.not_leader();
+        for parked in self.waiting.drain() {
+            self.answer(parked.request, Err(refusal.clone()));
+        }
+    }
+
+    /// Applies what is committed, in order.
+    fn apply(&mut self, now: Time) {
+        let first = self.applied.next();
+        while self.applied < self.raft.commit() && !self.applying_reads && self.raft.quarantined().is_none() {
+            let (from, to) = (self.applied.next(), self.raft.commit());
+            match self.raft.entries_in_memory(from, to, APPLY_BYTES_MAX) {
+                Some(entries) => self.apply_entries(now, entries),
+                None => {
+                    self.applying_reads = true;
+                    // Above the durable index the disk can still hold entries that the log no longer has.
+                    self.read(Purpose::Apply, from, to.min(self.raft.durable()), APPLY_BYTES_MAX);
+                }
+            }
+        }
+        if self.applied >= first {
+            self.effects.push(Effect::Tell(Told::Applied { first, last: self.applied }));
+        }
+    }
+
+    fn apply_entries(&mut self, now: Time, entries: Vec<Entry>) {
+        for Entry { id, payload } in entries {
+            assert!(id.index == self.applied.next(), "entry {id} would be applied after index {}", self.applied);
+            self.applied = id.index;
+            match payload {
+                Payload::Noop => {}
+                Payload::Command(bytes) => self.apply_command(now, id, &bytes),
+                Payload::Configuration { configuration, .. } => self.apply_configuration(id, &configuration),
+            }
+        }
+    }
+
+    fn apply_command(&mut self, now: Time, id: EntryId, bytes: &Bytes) {
+        if self.expiry == Some(id.index) {
+            self.expiry = None;
+        }
+        let proposal = self.pending.take(id);
+        let command = match Command::decode(bytes) {
+            Ok(command) => command,
+            // To skip it here and not on other nodes would make the replicas differ.
+            Err(malformed) => return self.raft.quarantine(format!("committed entry {id} is no command: {malformed}")),
+        };
+        let Applied { decision, filled } = self.machine.apply(id.index, &command);
+        if let Some(proposal) = proposal {
+            self.decide(now, proposal, decision);
+        }
+        if self.leads_term.is_some() {
+            for queue in filled {
+                self.wake(&queue);
+            }
+        }
+    }
+
+    fn decide(&mut self, now: Time, proposal: Proposal, decision: Decision) {
+        match decision {
+            Decision::Executed { index, replayed, outcomes } => {
+                let operations = outcomes.len();
+                let executed = Executed { index, replayed, outcomes, bodies: Vec::new() };
+                self.effects.push(Effect::Tell(Told::Answered { index, operations, replayed }));
+                self.resolve_bodies(proposal.request, executed);
+            }
+            Decision::Refused(refusal) => self.answer(proposal.request, Err(Refusal::Refused(refusal))),
+            Decision::Waiting => self.park_again(now, proposal),
+        }
+    }
+
+    /// Another dequeue was faster: wait on, before those that came later.
+    fn park_again(&mut self, now: Time, proposal: Proposal) {
+        let Proposal { request, execute, deadline } = proposal;
+        match awaited_queue(&execute).cloned() {
+            Some(queue) if deadline > now => {
+                self.waiting.park(queue, Parked { request, execute, deadline }, true);
+            }
+            _ => self.batch.push(Proposal { request, execute: Execute { wait: Duration::ZERO, ..execute }, deadline }),
+        }
+    }
+
+    fn wake(&mut self, queue: &QueueName) {
+        let messages = self.machine.messages_in(queue);
+        for Parked { request, execute, deadline } in self.waiting.wake(queue, messages) {
+            self.batch.push(Proposal { request, execute, deadline });
+        }
+    }
+
+    /// Finds the bodies that the outcomes name, in memory or on disk, and answers.
+    fn resolve_bodies(&mut self, request: RequestId, mut executed: Executed) {
+        let mut missing = 0;
+        for index in body_indexes(&executed.outcomes) {
+            match self.raft.entries_in_memory(index, index, 0) {
+                Some(entries) => executed.bodies.extend(command_payload(entries)),
+                None => {
+                    missing += 1;
+                    self.read(Purpose::Body(request), index, index, 0);
+                }
+            }
+        }
+        if missing == 0 {
+            self.answer(request, Ok(Answer::Executed(executed)));
+        } else {
+            self.resolving.insert(request, Resolving { executed, missing });
+        }
+    }
+
+    fn read(&mut self, purpose: Purpose, from: Index, to: Index, bytes_max: u64) {
+        self.last_read = ReadId(self.last_read.0 + 1);
+        self.reads.insert(self.last_read, purpose);
+        self.effects.push(Effect::ReadEntries { read: self.last_read, from, to, bytes_max });
+    }
+
+    fn on_entries_read(&mut self, now: Time, read: ReadId, entries: Vec<Entry>) {
+        match self.reads.remove(&read) {
+            Some(Purpose::Peer(peer)) => self.raft.on_entries_read(now, peer, entries),
+            Some(Purpose::Apply) => {
+                self.applying_reads = false;
+                self.apply_entries(now, entries);
+            }
+            Some(Purpose::Body(request)) => self.on_body_read(request, entries),
+            None => {}
+        }
+    }
+
+    fn on_body_read(&mut self, request: RequestId, entries: Vec<Entry>) {
+        let Some(resolving) = self.resolving.get_mut(&request) else { return };
+        resolving.executed.bodies.extend(command_payload(entries));
+        resolving.missing -= 1;
+        if resolving.missing == 0
+            && let Some(Resolving { mut executed, .. }) = self.resolving.remove(&request)
+        {
+            executed.bodies.sort_by_key(|(index, _)| *index);
+            self.answer(request, Ok(Answer::Executed(executed)));
+        }
+    }
+
+    fn apply_configuration(&mut self, id: EntryId, configuration: &Configuration) {
+        if configuration.is_joint() {
+            return;
+        }
+        let members: BTreeSet<NodeId> = configuration.members().collect();
+        let left: Vec<NodeId> = self.settled.difference(&members).copied().collect();
+        self.settled = members;
+        if !left.is_empty() {
+            let removed = &mut Arc::make_mut(&mut self.membership).removed;
+            removed.extend(left.into_iter().map(|node| (node, id.index)));
+            forget_oldest(removed);
+        }
+        if let Some((request, begun)) = self.change
+            && begun.index <= id.index
+        {
+            self.change = None;
+            self.answer(request, Ok(Answer::MembershipChanged { index: id.index }));
+        }
+    }
+
+    fn answer(&mut self, request: RequestId, answer: Result<Answer, Refusal>) {
+        if let Err(Refusal::NotLeader { leader, .. }) = &answer {
+            self.effects.push(Effect::Tell(Told::Redirected { leader: *leader }));
+        }
+        self.effects.push(Effect::Answer { request, answer });
+    }
+}
+
+/// The queue that a lone dequeue waits for, if it waits.
+fn awaited_queue(execute: &Execute) -> Option<&QueueName> {
+    match execute.operations.as_slice() {
+        [Operation::Dequeue { queue, .. }] if !execute.wait.is_zero() => Some(queue),
+        _ => None,
+    }
+}
+
+/// The entries that hold the bodies of these outcomes, each once.
+fn body_indexes(outcomes: &[Outcome]) -> BTreeSet<Index> {
+    let mut indexes = BTreeSet::new();
+    for outcome in outcomes {
+        match outcome {
+            Outcome::Dequeued(message) => indexes.extend(message.iter().map(|message| message.index)),
+            Outcome::Peeked(messages) => indexes.extend(messages.iter().map(|message| message.index)),
+            _ => {}
+        }
+    }
+    indexes
+}
+
+fn command_payload(entries: Vec<Entry>) -> Option<(Index, Bytes)> {
+    match entries.into_iter().next() {
+        Some(Entry { id, payload: Payload::Command(bytes) }) => Some((id.index, bytes)),
+        _ => None,
+    }
+}
+
+fn forget_oldest(removed: &mut BTreeMap<NodeId, Index>) {
+    while removed.len() > REMOVED_MAX {
+        let oldest = removed.iter().min_by_key(|(_, index)| **index).map(|(node, _)| *node);
+        oldest.and_then(|node| removed.remove(&node));
+    }
+}

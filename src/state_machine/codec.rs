@@ -1,0 +1,244 @@
+//! Commands and outcomes as protobuf: `quorate.internal.Command` in the log, `quorate.v1` towards clients.
+//!
+//! Decoding checks only what the types demand (a verb, a valid name, a body). Limits are checked in `request`, before a command is
+//! proposed: an entry that was once accepted stays readable when a limit changes.
+
+use bytes::{Buf, Bytes};
+use prost::Message;
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
+
+use super::{Body, Command, InvalidQueueName, MessageId, Operation, Outcome, QueueInfo, QueueName, SessionRequest};
+use crate::ids::{Sequence, SessionId, ShardId, Timestamp};
+use crate::proto::v1::{operation::Operation as Verb, outcome::Outcome as Kind};
+use crate::proto::{internal, v1};
+
+impl Command {
+    /// The payload of the log entry that carries the command.
+    pub fn encode(&self) -> Bytes {
+        let session = self.session.unwrap_or(NO_SESSION);
+        let command = internal::Command {
+            session: session.id.0,
+            sequence: session.sequence.0,
+            lowest_pending: session.lowest_pending.0,
+            timestamp_ms: self.timestamp.0,
+            operations: self.operations.iter().map(Operation::to_proto).collect(),
+            expiry: self.expiry,
+        };
+        command.encode_to_vec().into()
+    }
+
+    /// The command that a log entry carries. Binary bodies share the memory of the payload.
+    pub fn decode(payload: &Bytes) -> Result<Self, Malformed> {
+        let command = internal::Command::decode(payload.clone())?;
+        let request = SessionRequest {
+            id: SessionId(command.session),
+            sequence: Sequence(command.sequence),
+            lowest_pending: Sequence(command.lowest_pending),
+        };
+        let operations = (0u32..).zip(command.operations);
+        Ok(Self {
+            session: (request.id != NO_SESSION.id).then_some(request),
+            timestamp: Timestamp(command.timestamp_ms),
+            operations: operations
+                .map(|(item, operation)| {
+                    Operation::from_proto(operation).map_err(|source| Malformed::Operation { item, source })
+                })
+                .collect::<Result<_, _>>()?,
+            expiry: command.expiry,
+        })
+    }
+
+    /// The command as `RequestLog` shows it.
+    pub fn to_logged(&self) -> v1::LoggedCommand {
+        let session = self.session.unwrap_or(NO_SESSION);
+        v1::LoggedCommand {
+            session: session.id.0,
+            sequence: session.sequence.0,
+            timestamp: Some(timestamp_to_proto(self.timestamp)),
+            operations: self.operations.iter().map(Operation::to_proto).collect(),
+            expiry: self.expiry,
+        }
+    }
+}
+
+/// How the log says that a command has no session. No session has the id 0: ids are log indexes.
+const NO_SESSION: SessionRequest =
+    SessionRequest { id: SessionId(0), sequence: Sequence(0), lowest_pending: Sequence(0) };
+
+/// The bytes are no command.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// They are no protobuf message of that type.
+    #[error("not a command: {0}")]
+    Encoding(#[from] prost::DecodeError),
+    /// An operation makes no sense, or is one that this version does not know.
+    #[error("operation {item} of the command: {source}")]
+    Operation {
+        /// Which one: 0 is the first.
+        item: u32,
+        /// What is wrong with it.
+        source: InvalidOperation,
+    },
+}
+
+/// What is wrong with one operation.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidOperation {
+    /// It has no verb.
+    #[error("it is none of the operations that this version knows")]
+    NoVerb,
+    /// It names no queue, or badly.
+    #[error(transparent)]
+    QueueName(#[from] InvalidQueueName),
+    /// An `Enqueue` has nothing to append.
+    #[error("the message has no body: set text or data, which may be empty")]
+    NoBody,
+}
+
+impl Operation {
+    /// The operation, if it is well formed. A `Dequeue` waits if `wait` is present; how long is not part of an operation.
+    pub fn from_proto(operation: v1::Operation) -> Result<Self, InvalidOperation> {
+        Ok(match operation.operation.ok_or(InvalidOperation::NoVerb)? {
+            Verb::OpenSession(v1::OpenSession {}) => Self::OpenSession,
+            Verb::CloseSession(v1::CloseSession {}) => Self::CloseSession,
+            Verb::Enqueue(enqueue) => Self::Enqueue {
+                queue: enqueue.queue.parse()?,
+                body: enqueue.message.and_then(|message| message.body).ok_or(InvalidOperation::NoBody)?.into(),
+            },
+            Verb::Dequeue(dequeue) => Self::Dequeue { queue: dequeue.queue.parse()?, wait: dequeue.wait.is_some() },
+            Verb::Peek(peek) => Self::Peek { queue: peek.queue.parse()?, limit: peek.limit },
+            Verb::ListQueues(list) => {
+                let after = (!list.after.is_empty()).then(|| list.after.parse()).transpose()?;
+                Self::ListQueues { after, limit: list.limit }
+            }
+        })
+    }
+
+    /// The operation as the interface and the log spell it. The `wait` of a `Dequeue` that waits has no length: how long the client
+    /// waits is known to the leader alone.
+    pub fn to_proto(&self) -> v1::Operation {
+        let name = QueueName::to_string;
+        let verb = match self {
+            Self::OpenSession => Verb::OpenSession(v1::OpenSession {}),
+            Self::CloseSession => Verb::CloseSession(v1::CloseSession {}),
+            Self::Enqueue { queue, body } => Verb::Enqueue(v1::Enqueue {
+                queue: name(queue),
+                message: Some(v1::Message { body: Some(body.into()) }),
+            }),
+            Self::Dequeue { queue, wait } => {
+                let wait = wait.then(prost_types::Duration::default);
+                Verb::Dequeue(v1::Dequeue { queue: name(queue), wait })
+            }
+            Self::Peek { queue, limit } => Verb::Peek(v1::Peek { queue: name(queue), limit: *limit }),
+            Self::ListQueues { after, limit } => {
+                Verb::ListQueues(v1::ListQueues { after: after.as_ref().map(name).unwrap_or_default(), limit: *limit })
+            }
+        };
+        v1::Operation { operation: Some(verb) }
+    }
+}
+
+impl From<v1::message::Body> for Body {
+    fn from(body: v1::message::Body) -> Self {
+        match body {
+            v1::message::Body::Text(text) => Self::Text(text),
+            v1::message::Body::Data(data) => Self::Data(data),
+        }
+    }
+}
+
+impl From<&Body> for v1::message::Body {
+    fn from(body: &Body) -> Self {
+        match body {
+            Body::Text(text) => Self::Text(text.clone()),
+            Body::Data(data) => Self::Data(data.clone()),
+        }
+    }
+}
+
+/// An answer names a message whose body is not at hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the body of message {}/{} is not at hand", .0.index, .0.item)]
+pub struct BodyMissing(pub MessageId);
+
+impl Outcome {
+    /// The outcome as the client gets it. `body` finds the messages that it names, see `message_body`.
+    pub fn to_proto(
+        &self,
+        shard: ShardId,
+        mut body: impl FnMut(MessageId) -> Option<v1::Message>,
+    ) -> Result<v1::Outcome, BodyMissing> {
+        let mut stored = |id: &MessageId| {
+            let message = Some(body(*id).ok_or(BodyMissing(*id))?);
+            Ok(v1::StoredMessage { id: Some(id.to_proto(shard)), message })
+        };
+        let outcome = match self {
+            Self::SessionOpened { id, time_to_live } => {
+                let time_to_live = prost_types::Duration::try_from(*time_to_live).ok();
+                Kind::SessionOpened(v1::SessionOpened { id: id.0, time_to_live })
+            }
+            Self::SessionClosed => Kind::SessionClosed(v1::SessionClosed {}),
+            Self::Enqueued(id) => Kind::Enqueued(v1::Enqueued { id: Some(id.to_proto(shard)) }),
+            Self::Dequeued(id) => Kind::Dequeued(v1::Dequeued { message: id.as_ref().map(&mut stored).transpose()? }),
+            Self::Peeked(ids) => {
+                Kind::Peeked(v1::Peeked { messages: ids.iter().map(stored).collect::<Result<_, _>>()? })
+            }
+            Self::Queues { queues, more } => {
+                Kind::Queues(v1::Queues { queues: queues.iter().map(QueueInfo::to_proto).collect(), more: *more })
+            }
+        };
+        Ok(v1::Outcome { outcome: Some(outcome) })
+    }
+}
+
+impl MessageId {
+    fn to_proto(self, shard: ShardId) -> v1::MessageId {
+        v1::MessageId { shard: shard.0, index: self.index.0, item: self.item }
+    }
+}
+
+impl QueueInfo {
+    fn to_proto(&self) -> v1::QueueInfo {
+        v1::QueueInfo { name: self.name.to_string(), messages: self.messages, bytes: self.bytes }
+    }
+}
+
+/// The message that operation number `item` of a command enqueues; none if that operation is another one, or if the payload is
+/// no command. Steps over the other operations instead of decoding them: a batch of 1,000 may be asked for 1,000 times.
+pub fn message_body(payload: &Bytes, item: u32) -> Option<v1::Message> {
+    match v1::Operation::decode(operation_bytes(payload.clone(), item)?).ok()?.operation? {
+        Verb::Enqueue(enqueue) => enqueue.message.filter(|message| message.body.is_some()),
+        _ => None,
+    }
+}
+
+/// The encoded operation number `item` of an encoded command.
+fn operation_bytes(mut payload: Bytes, item: u32) -> Option<Bytes> {
+    /// The number of `internal.Command.operations`.
+    const OPERATIONS: u32 = 5;
+    let mut before = 0;
+    while payload.has_remaining() {
+        let (field, wire_type) = decode_key(&mut payload).ok()?;
+        if (field, wire_type) != (OPERATIONS, WireType::LengthDelimited) {
+            skip_field(wire_type, field, &mut payload, DecodeContext::default()).ok()?;
+            continue;
+        }
+        let length = usize::try_from(decode_varint(&mut payload).ok()?).ok()?;
+        if length > payload.remaining() {
+            return None;
+        }
+        let operation = payload.split_to(length);
+        if before == item {
+            return Some(operation);
+        }
+        before += 1;
+    }
+    None
+}
+
+fn timestamp_to_proto(timestamp: Timestamp) -> prost_types::Timestamp {
+    let Timestamp(milliseconds) = timestamp;
+    let nanos = i32::try_from(milliseconds % 1_000).expect("less than 1,000") * 1_000_000;
+    let seconds = i64::try_from(milliseconds / 1_000).expect("a thousandth of a u64 fits");
+    prost_types::Timestamp { seconds, nanos }
+}

@@ -1,0 +1,245 @@
+//! The state machine itself: one committed command after the other.
+
+use std::hash::{Hash, Hasher};
+use std::time::Duration;
+
+use super::queue::Queues;
+use super::session::{Admission, Kept, SessionLimits, Sessions};
+use super::transaction::{Context, Transaction};
+use super::{Command, Operation, Outcome, QueueName, Refusal, SessionRequest};
+use crate::ids::{Index, Timestamp};
+
+/// What the state machine may hold. Part of what makes it deterministic: identical on all nodes of a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Messages that may wait in one queue; one more is refused with `QueueFull`. Each takes 16 bytes of memory.
+    pub queue_messages_max: u64,
+    /// Queues, empty ones included; one more is refused with `TooManyQueues`.
+    pub queues_max: u64,
+    /// Open sessions; one more is refused with `TooManySessions`.
+    pub sessions_max: u64,
+    /// Outcomes that one session keeps; one more is refused with `TooManyOutcomes`, unless it is that of the lowest request
+    /// that is pending.
+    pub session_outcomes_max: u64,
+    /// A session ends when it has not been used for this long.
+    pub session_time_to_live: Duration,
+    /// Bytes of messages and names that one answer carries; more is refused with `AnswerTooLarge`. At least the longest message.
+    pub answer_bytes_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            queue_messages_max: 10_000_000,
+            queues_max: 100_000,
+            sessions_max: 100_000,
+            session_outcomes_max: 1_000,
+            session_time_to_live: Duration::from_secs(60 * 60),
+            answer_bytes_max: 3 * 1024 * 1024,
+        }
+    }
+}
+
+/// The queues and sessions of a shard.
+#[derive(Clone, Debug)]
+pub struct StateMachine {
+    timestamp: Timestamp,
+    queues: Queues,
+    sessions: Sessions,
+    answer_bytes_max: u64,
+}
+
+/// What came of a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// What was decided.
+    pub decision: Decision,
+    /// Queues that got messages and still hold some, each once: whoever waits for them may ask again.
+    pub filled: Vec<QueueName>,
+}
+
+/// What was decided about a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// All its operations took effect.
+    Executed {
+        /// The entry that brought the effect: that of the first execution.
+        index: Index,
+        /// It took effect earlier, and these are the outcomes of that time.
+        replayed: bool,
+        /// One for each operation.
+        outcomes: Vec<Outcome>,
+    },
+    /// None of them did.
+    Refused(Refusal),
+    /// It is a lone `Dequeue` that waits, and its queue is empty: no outcome is kept and its sequence is not used.
+    Waiting,
+}
+
+impl StateMachine {
+    /// An empty state machine.
+    pub fn new(limits: Limits) -> Self {
+        let sessions = SessionLimits {
+            sessions_max: limits.sessions_max,
+            outcomes_max: limits.session_outcomes_max,
+            time_to_live: limits.session_time_to_live,
+        };
+        Self {
+            timestamp: Timestamp(0),
+            queues: Queues::new(limits.queues_max, limits.queue_messages_max),
+            sessions: Sessions::new(sessions),
+            answer_bytes_max: limits.answer_bytes_max,
+        }
+    }
+
+    /// Carries out the command of a committed entry. Entries come in the order of the log, each once.
+    pub fn apply(&mut self, index: Index, command: &Command) -> Applied {
+        self.timestamp = self.timestamp.max(command.timestamp);
+        if command.expiry {
+            self.sessions.expire(self.timestamp);
+            return Decision::Executed { index, replayed: false, outcomes: Vec::new() }.into();
+        }
+        match command.session {
+            Some(request) => self.apply_in_session(index, request, command),
+            None => self.execute(index, command),
+        }
+    }
+
+    /// How many messages wait in a queue; none in one that does not exist.
+    pub fn messages_in(&self, queue: &QueueName) -> u64 {
+        self.queues.messages_in(queue)
+    }
+
+    /// When the next session is due: the leader then proposes an expiry command with that time or a later one. Exact, O(log n).
+    pub fn next_expiry(&self) -> Option<Timestamp> {
+        self.sessions.next_expiry()
+    }
+
+    /// The time of the log: the highest timestamp of a command so far.
+    pub fn timestamp(&self) -> Timestamp {
+        self.timestamp
+    }
+
+    /// Equal on equal states; on different ones it differs but for a chance of 2^-64. Takes time in proportion to the state.
+    pub fn digest(&self) -> u64 {
+        let mut hasher = Fnv::new();
+        (self.timestamp, &self.queues, &self.sessions).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    fn apply_in_session(&mut self, index: Index, request: SessionRequest, command: &Command) -> Applied {
+        match self.sessions.admit(request, self.timestamp) {
+            Admission::Refused(refusal) => Decision::Refused(refusal).into(),
+            Admission::Decided(kept) => Decision::from(kept).into(),
+            Admission::Undecided => {
+                let applied = self.execute(index, command);
+                if let Some(kept) = Kept::of(&applied.decision) {
+                    self.sessions.keep(request, kept);
+                }
+                applied
+            }
+        }
+    }
+
+    fn execute(&mut self, index: Index, command: &Command) -> Applied {
+        if self.must_wait(command) {
+            return Decision::Waiting.into();
+        }
+        let session = command.session.map(|request| request.id);
+        let context = Context { index, now: self.timestamp, session, answer_bytes_max: self.answer_bytes_max };
+        match Transaction::new(&mut self.queues, &mut self.sessions, context).run(&command.operations) {
+            Ok(outcomes) => Applied {
+                decision: Decision::Executed { index, replayed: false, outcomes },
+                filled: self.filled_by(&command.operations),
+            },
+            Err(refusal) => Decision::Refused(refusal).into(),
+        }
+    }
+
+    fn must_wait(&self, command: &Command) -> bool {
+        match command.operations.as_slice() {
+            [Operation::Dequeue { queue, wait: true }] => self.queues.messages_in(queue) == 0,
+            _ => false,
+        }
+    }
+
+    fn filled_by(&self, operations: &[Operation]) -> Vec<QueueName> {
+        let mut filled: Vec<QueueName> = operations.iter().filter_map(enqueued_to).cloned().collect();
+        filled.sort_unstable();
+        filled.dedup();
+        filled.retain(|queue| self.queues.messages_in(queue) > 0);
+        filled
+    }
+}
+
+impl From<Decision> for Applied {
+    fn from(decision: Decision) -> Self {
+        Self { decision, filled: Vec::new() }
+    }
+}
+
+impl Kept {
+    fn of(decision: &Decision) -> Option<Self> {
+        match decision {
+            Decision::Executed { index, outcomes, .. } => {
+                Some(Self::Executed { index: *index, outcomes: outcomes.clone() })
+            }
+            Decision::Refused(refusal) => Some(Self::Refused(refusal.clone())),
+            Decision::Waiting => None,
+        }
+    }
+}
+
+impl From<Kept> for Decision {
+    fn from(kept: Kept) -> Self {
+        match kept {
+            Kept::Executed { index, outcomes } => Self::Executed { index, replayed: true, outcomes },
+            Kept::Refused(refusal) => Self::Refused(refusal),
+        }
+    }
+}
+
+fn enqueued_to(operation: &Operation) -> Option<&QueueName> {
+    match operation {
+        Operation::Enqueue { queue, .. } => Some(queue),
+        _ => None,
+    }
+}
+
+/// FNV-1a with 64 bits. The standard library's hashers are free to change and differ between machines; here every number goes
+/// in as 8 little-endian bytes, whatever the machine.
+struct Fnv(u64);
+
+impl Fnv {
+    const fn new() -> Self {
+        Self(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Hasher for Fnv {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(u64::from(number));
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.write(&number.to_le_bytes());
+    }
+
+    fn write_usize(&mut self, number: usize) {
+        self.write_u64(number as u64);
+    }
+
+    fn write_isize(&mut self, number: isize) {
+        self.write_u64(number as u64);
+    }
+}

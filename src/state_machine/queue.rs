@@ -1,0 +1,189 @@
+//! The queues: what waits in them, in the order of its arrival.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::{Hash, Hasher};
+use std::ops::Bound;
+
+use super::{MessageId, QueueInfo, QueueName, Refusal};
+use crate::ids::Index;
+
+/// A message that waits: its name, and its length so that answers can be limited without reading it.
+/// Flat instead of a `MessageId` and a length: 16 bytes instead of 24, and there may be millions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Waiting {
+    index: Index,
+    item: u32,
+    length: u32,
+}
+
+impl Waiting {
+    /// The message `id`, whose body has `length` bytes. No log entry holds 4 GiB, so that the cap is never reached.
+    pub(super) fn new(id: MessageId, length: usize) -> Self {
+        Self { index: id.index, item: id.item, length: u32::try_from(length).unwrap_or(u32::MAX) }
+    }
+
+    pub(super) fn id(self) -> MessageId {
+        MessageId { index: self.index, item: self.item }
+    }
+
+    pub(super) fn bytes(self) -> u64 {
+        u64::from(self.length)
+    }
+}
+
+/// All queues by name. A queue is made by its first message and then stays, also while it is empty: the number of queues
+/// ever made is what `queues_max` limits.
+#[derive(Clone, Debug)]
+pub(super) struct Queues {
+    by_name: BTreeMap<QueueName, Queue>,
+    queues_max: u64,
+    queue_messages_max: u64,
+}
+
+/// One queue. `bytes` is the sum of the lengths of what waits.
+#[derive(Clone, Debug, Default, Hash)]
+struct Queue {
+    waiting: VecDeque<Waiting>,
+    bytes: u64,
+}
+
+/// What taking a `push` back needs to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Pushed {
+    ToExisting,
+    ToCreated,
+}
+
+impl Queues {
+    pub(super) fn new(queues_max: u64, queue_messages_max: u64) -> Self {
+        Self { by_name: BTreeMap::new(), queues_max, queue_messages_max }
+    }
+
+    pub(super) fn messages_in(&self, name: &QueueName) -> u64 {
+        self.by_name.get(name).map_or(0, Queue::messages)
+    }
+
+    /// Appends a message, unless that would exceed a limit. Makes the queue if it does not exist.
+    pub(super) fn push(&mut self, name: &QueueName, message: Waiting) -> Result<Pushed, Refusal> {
+        let count = self.by_name.len() as u64;
+        let messages_max = self.queue_messages_max;
+        let (queue, pushed) = match self.by_name.entry(name.clone()) {
+            Entry::Vacant(_) if count >= self.queues_max => {
+                return Err(Refusal::TooManyQueues { queues_max: self.queues_max });
+            }
+            Entry::Vacant(vacant) => (vacant.insert(Queue::default()), Pushed::ToCreated),
+            Entry::Occupied(occupied) => (occupied.into_mut(), Pushed::ToExisting),
+        };
+        let messages = queue.messages();
+        if messages >= messages_max {
+            return Err(Refusal::QueueFull { queue: name.clone(), messages, messages_max });
+        }
+        queue.push_back(message);
+        Ok(pushed)
+    }
+
+    /// Takes the oldest message.
+    pub(super) fn pop(&mut self, name: &QueueName) -> Option<Waiting> {
+        self.by_name.get_mut(name)?.pop_front()
+    }
+
+    /// The oldest message, which stays.
+    pub(super) fn first(&self, name: &QueueName) -> Option<Waiting> {
+        self.iter(name).next()
+    }
+
+    /// The messages of a queue, oldest first.
+    pub(super) fn iter(&self, name: &QueueName) -> impl Iterator<Item = Waiting> {
+        self.by_name.get(name).into_iter().flat_map(|queue| queue.waiting.iter().copied())
+    }
+
+    /// Takes the last `push` to this queue back.
+    pub(super) fn undo_push(&mut self, name: &QueueName, pushed: Pushed) {
+        match pushed {
+            Pushed::ToCreated => drop(self.by_name.remove(name)),
+            Pushed::ToExisting => self.queue_mut(name).pop_back(),
+        }
+    }
+
+    /// Takes the last `pop` from this queue back.
+    pub(super) fn undo_pop(&mut self, name: &QueueName, message: Waiting) {
+        self.queue_mut(name).push_front(message);
+    }
+
+    /// The queues after this name, in the order of their names.
+    pub(super) fn after(&self, name: Option<&QueueName>) -> impl Iterator<Item = QueueInfo> {
+        let lower = name.map_or(Bound::Unbounded, Bound::Excluded);
+        self.by_name.range::<QueueName, _>((lower, Bound::Unbounded)).map(|(name, queue)| QueueInfo {
+            name: name.clone(),
+            messages: queue.messages(),
+            bytes: queue.bytes,
+        })
+    }
+
+    fn queue_mut(&mut self, name: &QueueName) -> &mut Queue {
+        self.by_name.get_mut(name).expect("only what was just done to this queue is taken back, and queues stay")
+    }
+}
+
+/// The limits add nothing to the state.
+impl Hash for Queues {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.by_name.hash(hasher);
+    }
+}
+
+impl Queue {
+    fn messages(&self) -> u64 {
+        self.waiting.len() as u64
+    }
+
+    fn push_back(&mut self, message: Waiting) {
+        self.bytes += message.bytes();
+        self.waiting.push_back(message);
+    }
+
+    fn push_front(&mut self, message: Waiting) {
+        self.bytes += message.bytes();
+        self.waiting.push_front(message);
+    }
+
+    fn pop_back(&mut self) {
+        if let Some(message) = self.waiting.pop_back() {
+            self.bytes -= message.bytes();
+        }
+    }
+
+    fn pop_front(&mut self) -> Option<Waiting> {
+        let message = self.waiting.pop_front()?;
+        self.bytes -= message.bytes();
+        self.give_memory_back();
+        Some(message)
+    }
+
+    /// A backlog that was worked off must not hold its memory for ever. Halving at a quarter keeps the cost per message constant.
+    fn give_memory_back(&mut self) {
+        const WORTH_KEEPING: usize = 64;
+        let capacity = self.waiting.capacity();
+        if capacity > WORTH_KEEPING && self.waiting.len() < capacity / 4 {
+            self.waiting.shrink_to(capacity / 2);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_waiting_message_costs_16_bytes_and_a_worked_off_backlog_none() {
+        assert_eq!(size_of::<Waiting>(), 16);
+        let mut queue = Queue::default();
+        for index in 0..10_000 {
+            queue.push_back(Waiting::new(MessageId { index: Index(index), item: 0 }, 5));
+        }
+        while queue.pop_front().is_some() {}
+        assert_eq!(queue.bytes, 0);
+        assert!(queue.waiting.capacity() <= 128, "still holds room for {} messages", queue.waiting.capacity());
+    }
+}

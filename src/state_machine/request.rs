@@ -1,0 +1,250 @@
+//! A client's request, checked: everything that can be known to be wrong is refused here, before anything is proposed.
+
+use std::time::Duration;
+
+use super::{Body, InvalidOperation, Operation, SessionRequest};
+use crate::ids::{Sequence, SessionId};
+use crate::proto::v1::{self, operation::Operation as Verb};
+
+/// What a client asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Its place in the client's session, if it has one.
+    pub session: Option<SessionRequest>,
+    /// What to do: 1 to 1,000 operations.
+    pub operations: Vec<Operation>,
+    /// How long a lone `Dequeue` may wait for a message; zero for everything else, and for one that does not wait.
+    pub wait: Duration,
+}
+
+impl Request {
+    /// The most operations in one request.
+    pub const OPERATIONS_MAX: usize = 1_000;
+    /// The longest message body, in bytes.
+    pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+    /// The bodies of one request together, in bytes. With names and framing that stays below the 4 MiB of a gRPC message.
+    pub const BYTES_MAX: usize = 3 * 1024 * 1024;
+    /// The longest wait for a message.
+    pub const WAIT_MAX: Duration = Duration::from_secs(60);
+    /// The most messages that one `Peek` shows.
+    pub const PEEK_MAX: u32 = 100;
+    /// The most queues that one `ListQueues` names.
+    pub const LIST_MAX: u32 = 1_000;
+
+    /// The request, if it keeps all rules. Limits of 0 become their defaults. The shard is the caller's matter.
+    pub fn from_proto(request: v1::ExecuteRequest) -> Result<Self, InvalidRequest> {
+        check_count(request.operations.len())?;
+        let session = request.session.map(session_from_proto).transpose()?;
+        let wait = wait_of(&request.operations)?;
+        let operations = (0..).zip(request.operations).map(|(number, operation)| checked(number, operation, wait));
+        let operations = operations.collect::<Result<Vec<_>, _>>()?;
+        check_alone(&operations)?;
+        check_session_verbs(session, &operations)?;
+        check_bytes(&operations)?;
+        Ok(Self { session, operations, wait })
+    }
+}
+
+/// Why a request cannot be executed, whatever the state. Operations are numbered from 0, as they stand in the request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidRequest {
+    /// There is nothing to do.
+    #[error("operations: the request has none; give 1 to {}", Request::OPERATIONS_MAX)]
+    NoOperations,
+    /// There is too much to do at once.
+    #[error(
+        "operations: the request has {count}, more than the {} that one may have; split it",
+        Request::OPERATIONS_MAX
+    )]
+    TooManyOperations {
+        /// How many.
+        count: usize,
+    },
+    /// An operation makes no sense.
+    #[error("operations[{number}]: {source}")]
+    Operation {
+        /// Which one.
+        number: usize,
+        /// What is wrong with it.
+        source: InvalidOperation,
+    },
+    /// A message is too long.
+    #[error(
+        "operations[{number}].enqueue.message: the body has {bytes} bytes, more than the {} that a message may have",
+        Request::MESSAGE_BYTES_MAX
+    )]
+    MessageTooLarge {
+        /// Which operation.
+        number: usize,
+        /// The length of the body.
+        bytes: usize,
+    },
+    /// The messages together are too long.
+    #[error(
+        "operations: their bodies have {bytes} bytes together, more than the {} of one request; split it",
+        Request::BYTES_MAX
+    )]
+    RequestTooLarge {
+        /// The bodies together.
+        bytes: usize,
+    },
+    /// A limit is too high.
+    #[error("operations[{number}].limit: {limit} is more than {limit_max}")]
+    LimitTooHigh {
+        /// Which operation.
+        number: usize,
+        /// What was asked for.
+        limit: u32,
+        /// What may be asked for.
+        limit_max: u32,
+    },
+    /// A wait is negative or too long.
+    #[error("operations[{number}].dequeue.wait: must be from 0 s to {} s", Request::WAIT_MAX.as_secs())]
+    WaitOutOfRange {
+        /// Which operation.
+        number: usize,
+    },
+    /// An operation has company that it must not have.
+    #[error("operations[{number}]: {verb} must be the only operation of its request")]
+    NotAlone {
+        /// Which operation.
+        number: usize,
+        /// What it does.
+        verb: &'static str,
+    },
+    /// `OpenSession` within a session.
+    #[error("session: a request that opens a session has none")]
+    SessionNotAllowed,
+    /// `CloseSession` without a session.
+    #[error("session: a request that closes a session names it")]
+    SessionRequired,
+    /// The place in the session makes no sense.
+    #[error("session.{field}: {problem}")]
+    InvalidSession {
+        /// The field.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+}
+
+impl InvalidRequest {
+    /// The cause as a stable word for programs.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::NoOperations => "NO_OPERATIONS",
+            Self::TooManyOperations { .. } => "TOO_MANY_OPERATIONS",
+            Self::Operation { source: InvalidOperation::QueueName(_), .. } => "INVALID_QUEUE_NAME",
+            Self::Operation { source: InvalidOperation::NoVerb, .. } => "UNKNOWN_OPERATION",
+            Self::MessageTooLarge { .. } => "MESSAGE_TOO_LARGE",
+            Self::RequestTooLarge { .. } => "REQUEST_TOO_LARGE",
+            Self::NotAlone { .. } => "OPERATION_NOT_ALONE",
+            Self::SessionNotAllowed | Self::SessionRequired | Self::InvalidSession { .. } => "INVALID_SESSION",
+            Self::Operation { source: InvalidOperation::NoBody, .. }
+            | Self::LimitTooHigh { .. }
+            | Self::WaitOutOfRange { .. } => "INVALID_FIELD",
+        }
+    }
+}
+
+fn check_count(count: usize) -> Result<(), InvalidRequest> {
+    match count {
+        0 => Err(InvalidRequest::NoOperations),
+        1..=Request::OPERATIONS_MAX => Ok(()),
+        _ => Err(InvalidRequest::TooManyOperations { count }),
+    }
+}
+
+/// The longest wait of a `Dequeue`; that a waiting one is alone is checked with the other lone verbs.
+fn wait_of(operations: &[v1::Operation]) -> Result<Duration, InvalidRequest> {
+    let mut longest = Duration::ZERO;
+    for (number, operation) in operations.iter().enumerate() {
+        let Some(Verb::Dequeue(v1::Dequeue { wait: Some(wait), .. })) = &operation.operation else { continue };
+        longest = longest.max(duration_of(*wait).ok_or(InvalidRequest::WaitOutOfRange { number })?);
+    }
+    Ok(longest)
+}
+
+/// By hand, because the conversion that prost brings overflows on hostile values.
+fn duration_of(wait: prost_types::Duration) -> Option<Duration> {
+    let seconds = u64::try_from(wait.seconds).ok()?;
+    let nanos = u32::try_from(wait.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
+    let wait = Duration::new(seconds, nanos);
+    (wait <= Request::WAIT_MAX).then_some(wait)
+}
+
+fn checked(number: usize, operation: v1::Operation, wait: Duration) -> Result<Operation, InvalidRequest> {
+    let mut operation =
+        Operation::from_proto(operation).map_err(|source| InvalidRequest::Operation { number, source })?;
+    let capped = |limit: u32, default: u32, limit_max: u32| match limit {
+        0 => Ok(default),
+        limit if limit <= limit_max => Ok(limit),
+        limit => Err(InvalidRequest::LimitTooHigh { number, limit, limit_max }),
+    };
+    match &mut operation {
+        Operation::Peek { limit, .. } => *limit = capped(*limit, 1, Request::PEEK_MAX)?,
+        Operation::ListQueues { limit, .. } => *limit = capped(*limit, Request::LIST_MAX, Request::LIST_MAX)?,
+        Operation::Dequeue { wait: waits, .. } => *waits &= !wait.is_zero(),
+        Operation::Enqueue { body, .. } => check_message(number, body)?,
+        Operation::OpenSession | Operation::CloseSession => {}
+    }
+    Ok(operation)
+}
+
+fn check_message(number: usize, body: &Body) -> Result<(), InvalidRequest> {
+    match body.bytes() {
+        bytes if bytes > Request::MESSAGE_BYTES_MAX => Err(InvalidRequest::MessageTooLarge { number, bytes }),
+        _ => Ok(()),
+    }
+}
+
+fn check_alone(operations: &[Operation]) -> Result<(), InvalidRequest> {
+    let lone_verb = |operation: &Operation| match operation {
+        Operation::OpenSession => Some("OpenSession"),
+        Operation::CloseSession => Some("CloseSession"),
+        Operation::Dequeue { wait: true, .. } => Some("a Dequeue that waits"),
+        _ => None,
+    };
+    let first = operations.iter().enumerate().find_map(|(number, operation)| Some((number, lone_verb(operation)?)));
+    match first {
+        Some((number, verb)) if operations.len() > 1 => Err(InvalidRequest::NotAlone { number, verb }),
+        _ => Ok(()),
+    }
+}
+
+fn check_session_verbs(session: Option<SessionRequest>, operations: &[Operation]) -> Result<(), InvalidRequest> {
+    match (operations, session) {
+        ([Operation::OpenSession], Some(_)) => Err(InvalidRequest::SessionNotAllowed),
+        ([Operation::CloseSession], None) => Err(InvalidRequest::SessionRequired),
+        _ => Ok(()),
+    }
+}
+
+fn check_bytes(operations: &[Operation]) -> Result<(), InvalidRequest> {
+    let body_bytes = |operation: &Operation| match operation {
+        Operation::Enqueue { body, .. } => body.bytes(),
+        _ => 0,
+    };
+    match operations.iter().map(body_bytes).sum() {
+        bytes if bytes > Request::BYTES_MAX => Err(InvalidRequest::RequestTooLarge { bytes }),
+        _ => Ok(()),
+    }
+}
+
+fn session_from_proto(session: v1::SessionRequest) -> Result<SessionRequest, InvalidRequest> {
+    let invalid = |field, problem| Err(InvalidRequest::InvalidSession { field, problem });
+    if session.id == 0 {
+        return invalid("id", "0 names no session; open one with OpenSession");
+    }
+    if session.sequence == 0 {
+        return invalid("sequence", "the first request of a session has the sequence 1");
+    }
+    if session.lowest_pending > session.sequence {
+        return invalid("lowest_pending", "is above the sequence of the request itself");
+    }
+    Ok(SessionRequest {
+        id: SessionId(session.id),
+        sequence: Sequence(session.sequence),
+        lowest_pending: Sequence(session.lowest_pending),
+    })
+}

@@ -1,0 +1,146 @@
+//! What a client may ask for: each rule at its edge, from both sides.
+
+use std::time::Duration;
+
+use super::*;
+use crate::ids::{Sequence, SessionId};
+use crate::proto::v1::{self, operation::Operation as Verb};
+
+fn request(verbs: Vec<Verb>) -> v1::ExecuteRequest {
+    let operations = verbs.into_iter().map(|verb| v1::Operation { operation: Some(verb) }).collect();
+    v1::ExecuteRequest { shard: 0, session: None, operations }
+}
+
+fn check(verbs: Vec<Verb>) -> Result<Request, InvalidRequest> {
+    Request::from_proto(request(verbs))
+}
+
+fn reason(verbs: Vec<Verb>) -> &'static str {
+    check(verbs).expect_err("must be refused").reason()
+}
+
+fn in_session(verbs: Vec<Verb>, id: u64, sequence: u64, lowest_pending: u64) -> Result<Request, InvalidRequest> {
+    let session = Some(v1::SessionRequest { id, sequence, lowest_pending });
+    Request::from_proto(v1::ExecuteRequest { session, ..request(verbs) })
+}
+
+fn enqueue(queue: &str, bytes: usize) -> Verb {
+    let body = Some(v1::message::Body::Data(vec![0; bytes].into()));
+    Verb::Enqueue(v1::Enqueue { queue: queue.into(), message: Some(v1::Message { body }) })
+}
+
+fn dequeue(wait: Option<prost_types::Duration>) -> Verb {
+    Verb::Dequeue(v1::Dequeue { queue: "q".into(), wait })
+}
+
+fn peek(limit: u32) -> Verb {
+    Verb::Peek(v1::Peek { queue: "q".into(), limit })
+}
+
+fn list(after: &str, limit: u32) -> Verb {
+    Verb::ListQueues(v1::ListQueues { after: after.into(), limit })
+}
+
+fn seconds(seconds: i64, nanos: i32) -> Option<prost_types::Duration> {
+    Some(prost_types::Duration { seconds, nanos })
+}
+
+#[test]
+fn one_to_a_thousand_operations() {
+    assert_eq!(reason(vec![]), "NO_OPERATIONS");
+    assert!(check(vec![enqueue("q", 1); 1_000]).is_ok());
+    assert_eq!(reason(vec![enqueue("q", 1); 1_001]), "TOO_MANY_OPERATIONS");
+}
+
+#[test]
+fn a_message_has_at_most_one_mebibyte_and_a_request_three() {
+    const MEBIBYTE: usize = 1024 * 1024;
+    assert!(check(vec![enqueue("q", MEBIBYTE)]).is_ok());
+    let error = check(vec![enqueue("q", 0), enqueue("q", MEBIBYTE + 1)]).expect_err("too large");
+    assert_eq!(error.reason(), "MESSAGE_TOO_LARGE");
+    assert_eq!(error, InvalidRequest::MessageTooLarge { number: 1, bytes: MEBIBYTE + 1 });
+    assert!(error.to_string().starts_with("operations[1].enqueue.message: "), "{error}");
+    assert!(check(vec![enqueue("q", MEBIBYTE); 3]).is_ok());
+    assert_eq!(reason([vec![enqueue("q", MEBIBYTE); 3], vec![enqueue("q", 1)]].concat()), "REQUEST_TOO_LARGE");
+}
+
+#[test]
+fn queue_names_are_checked_in_every_verb() {
+    for bad in ["", "not a name"] {
+        let dequeue = Verb::Dequeue(v1::Dequeue { queue: bad.into(), wait: None });
+        for verb in [enqueue(bad, 1), dequeue, Verb::Peek(v1::Peek { queue: bad.into(), limit: 0 })] {
+            assert_eq!(reason(vec![verb]), "INVALID_QUEUE_NAME");
+        }
+    }
+    assert_eq!(reason(vec![list("not a name", 0)]), "INVALID_QUEUE_NAME");
+    assert!(check(vec![list("", 0)]).is_ok(), "from the first queue on");
+}
+
+#[test]
+fn limits_have_defaults_and_ends() {
+    let operation = |verb| check(vec![verb]).map(|request| request.operations[0].clone());
+    let queue = || "q".parse().expect("a good name");
+    assert_eq!(operation(peek(0)), Ok(Operation::Peek { queue: queue(), limit: 1 }));
+    assert_eq!(operation(peek(100)), Ok(Operation::Peek { queue: queue(), limit: 100 }));
+    assert_eq!(reason(vec![peek(101)]), "INVALID_FIELD");
+    assert_eq!(operation(list("q", 0)), Ok(Operation::ListQueues { after: Some(queue()), limit: 1_000 }));
+    assert_eq!(reason(vec![list("", 1_001)]), "INVALID_FIELD");
+}
+
+#[test]
+fn a_wait_is_zero_to_sixty_seconds() {
+    let waits = |request: Request| matches!(request.operations[0], Operation::Dequeue { wait: true, .. });
+    let none = check(vec![dequeue(None)]).expect("does not wait");
+    let zero = check(vec![dequeue(seconds(0, 0))]).expect("does not wait either");
+    let full = check(vec![dequeue(seconds(60, 0))]).expect("the longest wait");
+    assert_eq!((none.wait, zero.wait, full.wait), (Duration::ZERO, Duration::ZERO, Duration::from_secs(60)));
+    assert_eq!((waits(none), waits(zero), waits(full)), (false, false, true));
+    for wait in [seconds(60, 1), seconds(-1, 0), seconds(i64::MAX, i32::MAX), seconds(i64::MIN, i32::MIN)] {
+        assert_eq!(reason(vec![dequeue(wait)]), "INVALID_FIELD", "{wait:?}");
+    }
+}
+
+#[test]
+fn some_verbs_are_alone() {
+    let open = || Verb::OpenSession(v1::OpenSession {});
+    let close = || Verb::CloseSession(v1::CloseSession {});
+    assert!(check(vec![open()]).is_ok());
+    assert!(in_session(vec![close()], 1, 1, 1).is_ok());
+    for verb in [open(), close(), dequeue(seconds(1, 0))] {
+        assert_eq!(reason(vec![peek(1), verb.clone()]), "OPERATION_NOT_ALONE");
+        assert_eq!(reason(vec![verb, peek(1)]), "OPERATION_NOT_ALONE");
+    }
+    assert!(check(vec![dequeue(None), dequeue(seconds(0, 0))]).is_ok(), "only a waiting dequeue must be alone");
+}
+
+#[test]
+fn a_session_is_named_where_it_must_be() {
+    assert_eq!(
+        in_session(vec![Verb::OpenSession(v1::OpenSession {})], 1, 1, 1),
+        Err(InvalidRequest::SessionNotAllowed)
+    );
+    assert_eq!(check(vec![Verb::CloseSession(v1::CloseSession {})]), Err(InvalidRequest::SessionRequired));
+    assert_eq!(InvalidRequest::SessionRequired.reason(), "INVALID_SESSION");
+}
+
+#[test]
+fn the_place_in_the_session_is_checked() {
+    let request = in_session(vec![peek(1)], 5, 7, 7).expect("a good place");
+    let expected = SessionRequest { id: SessionId(5), sequence: Sequence(7), lowest_pending: Sequence(7) };
+    assert_eq!(request.session, Some(expected));
+    for (id, sequence, lowest_pending) in [(0, 1, 1), (5, 0, 0), (5, 7, 8)] {
+        let error = in_session(vec![peek(1)], id, sequence, lowest_pending).expect_err("a bad place");
+        assert_eq!(error.reason(), "INVALID_SESSION");
+    }
+}
+
+#[test]
+fn operations_without_a_verb_or_a_body_are_refused() {
+    let no_verb = v1::ExecuteRequest { operations: vec![v1::Operation { operation: None }], ..request(vec![]) };
+    assert_eq!(Request::from_proto(no_verb).expect_err("no verb").reason(), "UNKNOWN_OPERATION");
+    for message in [None, Some(v1::Message { body: None })] {
+        let verb = Verb::Enqueue(v1::Enqueue { queue: "q".into(), message });
+        assert_eq!(reason(vec![verb]), "INVALID_FIELD");
+    }
+    assert!(check(vec![enqueue("q", 0)]).is_ok(), "an empty body is a body");
+}

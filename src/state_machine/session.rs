@@ -1,0 +1,155 @@
+//! The sessions: which requests of a client were decided, and how.
+//!
+//! ```text
+//!    forgotten        the client still waits for some of these      not used yet
+//! 1 ........... | lowest_pending ............................ | ...........
+//!                 kept: an outcome for each decided sequence
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{Hash, Hasher};
+use std::time::Duration;
+
+use super::{Outcome, Refusal, SessionRequest};
+use crate::ids::{Index, Sequence, SessionId, Timestamp};
+
+/// All sessions. A session ends when it is closed, or by an expiry command at or after its due time, which is its last use
+/// plus the time to live. Until that command comes it can still be used, and every use moves its due time.
+#[derive(Clone, Debug)]
+pub(super) struct Sessions {
+    by_id: BTreeMap<SessionId, Session>,
+    /// Each session once, by its exact due time. Follows from `by_id`; the first one is due next.
+    due: BTreeSet<(Timestamp, SessionId)>,
+    limits: SessionLimits,
+}
+
+/// How many sessions, for how long, with how many outcomes each.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SessionLimits {
+    pub(super) sessions_max: u64,
+    pub(super) outcomes_max: u64,
+    pub(super) time_to_live: Duration,
+}
+
+#[derive(Clone, Debug, Hash)]
+struct Session {
+    last_used: Timestamp,
+    /// What the client said last: outcomes below it are gone, and so are late copies of those requests.
+    lowest_pending: Sequence,
+    kept: BTreeMap<Sequence, Kept>,
+}
+
+/// What became of a request, kept for its retries.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Kept {
+    Executed { index: Index, outcomes: Vec<Outcome> },
+    Refused(Refusal),
+}
+
+/// Whether a request of a session is to be decided.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Admission {
+    /// It is: nothing is known of it.
+    Undecided,
+    /// It was decided before.
+    Decided(Kept),
+    /// It is not, because of the session's condition.
+    Refused(Refusal),
+}
+
+impl Sessions {
+    pub(super) fn new(limits: SessionLimits) -> Self {
+        Self { by_id: BTreeMap::new(), due: BTreeSet::new(), limits }
+    }
+
+    /// Opens a session. Its id is the index of the entry that does it, so that no two have the same.
+    pub(super) fn open(&mut self, index: Index, now: Timestamp) -> Result<SessionId, Refusal> {
+        let sessions_max = self.limits.sessions_max;
+        if self.by_id.len() as u64 >= sessions_max {
+            return Err(Refusal::TooManySessions { sessions_max });
+        }
+        let id = SessionId(index.0);
+        self.by_id.insert(id, Session { last_used: now, lowest_pending: Sequence(0), kept: BTreeMap::new() });
+        self.due.insert((now.after(self.limits.time_to_live), id));
+        Ok(id)
+    }
+
+    /// Ends a session and forgets its outcomes. Unknown ones are ignored.
+    pub(super) fn close(&mut self, id: SessionId) {
+        if let Some(session) = self.by_id.remove(&id) {
+            self.due.remove(&(session.last_used.after(self.limits.time_to_live), id));
+        }
+    }
+
+    /// Looks a request up. Counts as a use of the session, and forgets what its client no longer waits for.
+    pub(super) fn admit(&mut self, request: SessionRequest, now: Timestamp) -> Admission {
+        let Some(session) = self.by_id.get_mut(&request.id) else {
+            return Admission::Refused(Refusal::SessionExpired(request.id));
+        };
+        let ttl = self.limits.time_to_live;
+        if session.last_used != now {
+            self.due.remove(&(session.last_used.after(ttl), request.id));
+            self.due.insert((now.after(ttl), request.id));
+            session.last_used = now;
+        }
+        session.forget_below(request.lowest_pending);
+        session.admit(request, self.limits.outcomes_max)
+    }
+
+    /// Keeps what became of a request. If it closed its session there is nobody to keep it for.
+    pub(super) fn keep(&mut self, request: SessionRequest, kept: Kept) {
+        if let Some(session) = self.by_id.get_mut(&request.id) {
+            session.kept.insert(request.sequence, kept);
+        }
+    }
+
+    /// Ends all sessions that are due.
+    pub(super) fn expire(&mut self, now: Timestamp) {
+        while self.next_expiry().is_some_and(|due| due <= now) {
+            if let Some((_, id)) = self.due.pop_first() {
+                self.by_id.remove(&id);
+            }
+        }
+    }
+
+    /// When the next session is due: exact, in O(log n).
+    pub(super) fn next_expiry(&self) -> Option<Timestamp> {
+        self.due.first().map(|(due, _)| *due)
+    }
+
+    pub(super) fn time_to_live(&self) -> Duration {
+        self.limits.time_to_live
+    }
+}
+
+/// `due` and the limits add nothing to the state.
+impl Hash for Sessions {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        self.by_id.hash(hasher);
+    }
+}
+
+impl Session {
+    fn forget_below(&mut self, lowest_pending: Sequence) {
+        if lowest_pending > self.lowest_pending {
+            self.lowest_pending = lowest_pending;
+            self.kept = self.kept.split_off(&lowest_pending);
+        }
+    }
+
+    fn admit(&self, request: SessionRequest, outcomes_max: u64) -> Admission {
+        let SessionRequest { id: session, sequence, .. } = request;
+        if sequence < self.lowest_pending {
+            return Admission::Refused(Refusal::SequenceForgotten { session, sequence });
+        }
+        if let Some(kept) = self.kept.get(&sequence) {
+            return Admission::Decided(kept.clone());
+        }
+        // The lowest one always finds room: the others are kept because it is pending, so refusing it would be for ever.
+        let is_lowest = sequence == self.lowest_pending;
+        if self.kept.len() as u64 >= outcomes_max && !is_lowest {
+            return Admission::Refused(Refusal::TooManyOutcomes { session, outcomes_max });
+        }
+        Admission::Undecided
+    }
+}

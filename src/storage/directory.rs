@@ -1,0 +1,343 @@
+//! The data directory: whose it is, who is using it, and the address book.
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard};
+
+use serde::{Deserialize, Serialize};
+
+use super::disk::{Disk, FileDisk};
+use super::error::Error;
+use super::{segment, whole_file};
+use crate::ids::{ClusterId, Contact, NodeId};
+
+/// The layout of the directory that this release makes, and the latest that it reads.
+const FORMAT_VERSION: u32 = 1;
+
+const IDENTITY: &str = "identity";
+const ADDRESSES: &str = "addresses";
+const LOCK: &str = "lock";
+
+/// Whose a directory is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The node, for as long as the directory exists.
+    pub node: NodeId,
+    /// The cluster, once the node has founded or joined one; never changed after that.
+    pub cluster: Option<ClusterId>,
+}
+
+/// A data directory that this process has locked. The lock ends with the value, or with the process, however that ends.
+pub struct DataDirectory {
+    disk: FileDisk,
+    identity: Mutex<Identity>,
+    /// Holds the lock.
+    _lock: fs::File,
+}
+
+impl DataDirectory {
+    /// Opens a directory and locks it. One that does not exist, or holds nothing of a node, is made one: it gets a node id,
+    /// drawn at random. A directory that is made can be entered by its owner only; the mode of one that exists is left alone.
+    ///
+    /// # Errors
+    /// [`Error::Locked`], [`Error::Damaged`], [`Error::NewerFormat`] (nothing was touched), [`Error::Io`].
+    pub fn open(path: &Path) -> Result<Self, Error> {
+        make(path)?;
+        let disk = FileDisk::new(path);
+        // Before anything is touched, the lock file included: is it a directory that this release can read?
+        read_identity(&disk)?;
+        let lock = lock(path)?;
+        let identity = match read_identity(&disk)? {
+            Some(identity) => identity,
+            None => format(&disk)?,
+        };
+        Ok(Self { disk, identity: Mutex::new(identity), _lock: lock })
+    }
+
+    /// Whose the directory is.
+    pub fn identity(&self) -> Identity {
+        *self.locked_identity()
+    }
+
+    /// Says durably that the node belongs to this cluster. Saying it again changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::AnotherCluster`]: it belongs to another one. [`Error::Io`].
+    pub fn set_cluster(&self, wanted: ClusterId) -> Result<(), Error> {
+        let mut identity = self.locked_identity();
+        match identity.cluster {
+            Some(found) if found == wanted => Ok(()),
+            Some(found) => Err(Error::AnotherCluster { directory: self.disk.describe(""), found, wanted }),
+            None => {
+                let joined = Identity { cluster: Some(wanted), ..*identity };
+                write_identity(&self.disk, joined)?;
+                *identity = joined;
+                Ok(())
+            }
+        }
+    }
+
+    /// The address book as it was last saved; empty if it never was.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`], [`Error::Io`].
+    pub fn contacts(&self) -> Result<Vec<Contact>, Error> {
+        let Some(text) = whole_file::read(&self.disk, ADDRESSES)? else { return Ok(Vec::new()) };
+        let lines = text.lines().map(|line| serde_json::from_str::<ContactLine>(line).ok()?.into_contact());
+        let contacts = lines.collect::<Option<Vec<Contact>>>();
+        contacts.ok_or_else(|| whole_file::damaged(&self.disk, ADDRESSES, "a line is not a contact"))
+    }
+
+    /// Saves the address book, durably.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn save_contacts(&self, contacts: &[Contact]) -> Result<(), Error> {
+        let line =
+            |contact| serde_json::to_string(&ContactLine::new(contact)).expect("strings and numbers have a JSON form");
+        let lines: Vec<String> = contacts.iter().map(line).collect();
+        whole_file::write(&self.disk, ADDRESSES, &lines.join("\n"))
+    }
+
+    /// The disk for the log.
+    pub fn disk(&self) -> FileDisk {
+        self.disk.clone()
+    }
+
+    fn locked_identity(&self) -> MutexGuard<'_, Identity> {
+        self.identity.lock().expect("no code panics while it holds the lock")
+    }
+}
+
+/// The identity file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IdentityText {
+    format_version: u32,
+    node_id: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    cluster_id: Option<String>,
+}
+
+/// What every release can read of the identity file of any other.
+#[derive(Deserialize)]
+struct VersionText {
+    format_version: u32,
+}
+
+/// One line of the address book.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ContactLine {
+    node_id: String,
+    name: String,
+    client_address: String,
+    peer_address: String,
+    version: u64,
+}
+
+impl IdentityText {
+    fn into_identity(self) -> Option<Identity> {
+        let cluster = match self.cluster_id {
+            Some(cluster) => Some(cluster.parse().ok()?),
+            None => None,
+        };
+        Some(Identity { node: self.node_id.parse().ok()?, cluster })
+    }
+}
+
+impl ContactLine {
+    fn new(contact: &Contact) -> Self {
+        Self {
+            node_id: contact.node.to_string(),
+            name: contact.name.clone(),
+            client_address: contact.client_address.clone(),
+            peer_address: contact.peer_address.clone(),
+            version: contact.version,
+        }
+    }
+
+    fn into_contact(self) -> Option<Contact> {
+        Some(Contact {
+            node: self.node_id.parse().ok()?,
+            name: self.name,
+            client_address: self.client_address,
+            peer_address: self.peer_address,
+            version: self.version,
+        })
+    }
+}
+
+fn make(path: &Path) -> Result<(), Error> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    let named = || path.display().to_string();
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::io("make the directory", named()))?;
+    // The name of the directory itself must outlive a crash, too.
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let synced = fs::File::open(above).and_then(|above| above.sync_all());
+    synced.map_err(Error::io("sync", above.display().to_string()))
+}
+
+fn lock(path: &Path) -> Result<fs::File, Error> {
+    let file = path.join(LOCK);
+    let named = file.display().to_string();
+    let mut options = fs::OpenOptions::new();
+    let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let lock = options.open(file).map_err(Error::io("open", &named))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(fs::TryLockError::WouldBlock) => Err(Error::Locked { directory: path.display().to_string() }),
+        Err(fs::TryLockError::Error(error)) => Err(Error::io("lock", named)(error)),
+    }
+}
+
+/// Gives a directory its identity, if nothing in it needs the one that is missing.
+fn format(disk: &FileDisk) -> Result<Identity, Error> {
+    let has_log = !segment::ids(disk)?.is_empty();
+    if has_log || whole_file::read(disk, ADDRESSES)?.is_some() {
+        return Err(whole_file::damaged(disk, IDENTITY, "it is missing, and other files of a node are there"));
+    }
+    let identity = Identity { node: NodeId(rand::random_range(1..=u64::MAX)), cluster: None };
+    write_identity(disk, identity)?;
+    Ok(identity)
+}
+
+fn read_identity(disk: &FileDisk) -> Result<Option<Identity>, Error> {
+    let Some(text) = whole_file::read(disk, IDENTITY)? else { return Ok(None) };
+    let damaged = |why: &str| whole_file::damaged(disk, IDENTITY, why);
+    let version: VersionText = serde_json::from_str(&text).map_err(|_| damaged("it has no format version"))?;
+    if version.format_version > FORMAT_VERSION {
+        let file = disk.describe(IDENTITY);
+        return Err(Error::NewerFormat { file, found: version.format_version, known: FORMAT_VERSION });
+    }
+    let text: IdentityText = serde_json::from_str(&text).map_err(|error| damaged(&error.to_string()))?;
+    text.into_identity().map(Some).ok_or_else(|| damaged("an id in it is not one"))
+}
+
+fn write_identity(disk: &FileDisk, identity: Identity) -> Result<(), Error> {
+    let text = IdentityText {
+        format_version: FORMAT_VERSION,
+        node_id: identity.node.to_string(),
+        cluster_id: identity.cluster.map(|cluster| cluster.to_string()),
+    };
+    let text = serde_json::to_string_pretty(&text).expect("strings and numbers have a JSON form");
+    whole_file::write(disk, IDENTITY, &text)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn contact(node: u64, name: &str) -> Contact {
+        let (client_address, peer_address) = ("[::1]:7400".to_owned(), "host:7401".to_owned());
+        Contact { node: NodeId(node), name: name.to_owned(), client_address, peer_address, version: 3 }
+    }
+
+    /// All files with their content.
+    fn contents(path: &Path) -> Vec<(String, Vec<u8>)> {
+        let mut contents: Vec<_> = fs::read_dir(path)
+            .unwrap()
+            .map(|entry| entry.unwrap())
+            .map(|entry| (entry.file_name().into_string().unwrap(), fs::read(entry.path()).unwrap()))
+            .collect();
+        contents.sort();
+        contents
+    }
+
+    #[test]
+    fn a_directory_is_formatted_once_and_keeps_what_it_was_told() {
+        let above = tempfile::tempdir().unwrap();
+        let path = above.path().join("deep/data");
+        let directory = DataDirectory::open(&path).unwrap();
+        let identity = directory.identity();
+        assert_eq!(identity.cluster, None);
+        assert_eq!(directory.contacts().unwrap(), []);
+        directory.set_cluster(ClusterId(7)).unwrap();
+        let contacts = [contact(1, "a"), contact(2, "spaces, \"quotes\"\nand lines")];
+        directory.save_contacts(&contacts).unwrap();
+        drop(directory);
+
+        let directory = DataDirectory::open(&path).unwrap();
+        assert_eq!(directory.identity(), Identity { cluster: Some(ClusterId(7)), ..identity });
+        assert_eq!(directory.contacts().unwrap(), contacts);
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&path), 0o700);
+        for (file, _) in contents(&path) {
+            assert_eq!(mode(&path.join(&file)), 0o600, "{file}");
+        }
+    }
+
+    #[test]
+    fn two_directories_have_two_node_ids() {
+        let above = tempfile::tempdir().unwrap();
+        let open = |name| DataDirectory::open(&above.path().join(name)).unwrap().identity().node;
+        assert_ne!(open("a"), open("b"));
+    }
+
+    #[test]
+    fn a_directory_in_use_is_an_error_that_names_it() {
+        let above = tempfile::tempdir().unwrap();
+        let directory = DataDirectory::open(above.path()).unwrap();
+        let error = DataDirectory::open(above.path()).err().unwrap();
+        assert!(matches!(error, Error::Locked { .. }) && error.to_string().contains(above.path().to_str().unwrap()));
+        drop(directory);
+        DataDirectory::open(above.path()).unwrap();
+    }
+
+    #[test]
+    fn a_directory_of_another_cluster_is_an_error_that_names_both() {
+        let above = tempfile::tempdir().unwrap();
+        let directory = DataDirectory::open(above.path()).unwrap();
+        directory.set_cluster(ClusterId(1)).unwrap();
+        directory.set_cluster(ClusterId(1)).unwrap();
+        let error = directory.set_cluster(ClusterId(2)).unwrap_err();
+        assert!(matches!(error, Error::AnotherCluster { found: ClusterId(1), wanted: ClusterId(2), .. }), "{error}");
+        assert_eq!(directory.identity().cluster, Some(ClusterId(1)));
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error_and_never_taken_for_absent() {
+        let above = tempfile::tempdir().unwrap();
+        let directory = DataDirectory::open(above.path()).unwrap();
+        directory.save_contacts(&[contact(1, "a")]).unwrap();
+        let addresses = above.path().join(ADDRESSES);
+        fs::write(&addresses, "").unwrap();
+        assert!(matches!(directory.contacts(), Err(Error::Damaged { file, .. }) if file.ends_with(ADDRESSES)));
+        drop(directory);
+        let identity = above.path().join(IDENTITY);
+        for text in ["", "{}", "{\"format_version\": 1}\ncrc32c 00000000\n"] {
+            fs::write(&identity, text).unwrap();
+            let error = DataDirectory::open(above.path()).err().unwrap();
+            assert!(matches!(&error, Error::Damaged { file, .. } if file.ends_with(IDENTITY)), "{text:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_missing_identity_is_not_made_up_when_other_files_are_there() {
+        let above = tempfile::tempdir().unwrap();
+        DataDirectory::open(above.path()).unwrap().save_contacts(&[]).unwrap();
+        fs::remove_file(above.path().join(IDENTITY)).unwrap();
+        assert!(matches!(DataDirectory::open(above.path()), Err(Error::Damaged { .. })));
+        fs::remove_file(above.path().join(ADDRESSES)).unwrap();
+        fs::write(above.path().join(segment::name(1)), "").unwrap();
+        assert!(matches!(DataDirectory::open(above.path()), Err(Error::Damaged { .. })));
+        fs::remove_file(above.path().join(segment::name(1))).unwrap();
+        DataDirectory::open(above.path()).unwrap();
+    }
+
+    #[test]
+    fn a_directory_of_a_later_release_is_one_error_and_stays_untouched() {
+        let above = tempfile::tempdir().unwrap();
+        let text = "{\"format_version\": 2, \"what_we_do_not_know\": true}";
+        whole_file::write(&FileDisk::new(above.path()), IDENTITY, text).unwrap();
+        let before = contents(above.path());
+        let error = DataDirectory::open(above.path()).err().unwrap();
+        assert!(matches!(error, Error::NewerFormat { found: 2, known: 1, .. }), "{error}");
+        assert_eq!(contents(above.path()), before);
+    }
+}

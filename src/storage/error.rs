@@ -1,0 +1,91 @@
+//! What can go wrong with what is on disk.
+
+use std::io;
+
+use crate::ids::{ClusterId, Index, ShardId};
+
+/// Why storage cannot do what was asked. Files are named as an operator would name them.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system refused. After a failed write or sync the log takes no further writes.
+    #[error("cannot {operation} {file}: {source}")]
+    Io {
+        /// What was tried, as a verb.
+        operation: &'static str,
+        /// On which file or directory.
+        file: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// An earlier write or sync failed: what is on disk is not known, so nothing more is written.
+    #[error("the log takes no writes because an earlier one failed")]
+    Failed,
+    /// Bytes of the log that were durable have changed.
+    #[error("{file} is corrupt at offset {offset}: {why}")]
+    Corrupt {
+        /// The segment.
+        file: String,
+        /// Where in it the bad frame or record begins.
+        offset: u64,
+        /// What does not hold.
+        why: String,
+    },
+    /// One of the small files cannot be trusted.
+    #[error("{file} is damaged: {why}; restore it, or let the node join anew with an empty directory")]
+    Damaged {
+        /// The file.
+        file: String,
+        /// What does not hold.
+        why: String,
+    },
+    /// A later release of Quorate wrote the directory. Nothing in it was touched.
+    #[error("{file} has format version {found} and this release reads up to {known}: start a later release of quorate")]
+    NewerFormat {
+        /// The file that tells the version.
+        file: String,
+        /// Its version.
+        found: u32,
+        /// The latest one that this release knows.
+        known: u32,
+    },
+    /// Another process has the directory.
+    #[error("{directory} is in use by another process")]
+    Locked {
+        /// The directory.
+        directory: String,
+    },
+    /// The directory belongs to a member of another cluster.
+    #[error("{directory} belongs to cluster {found}, not to {wanted}: use another directory")]
+    AnotherCluster {
+        /// The directory.
+        directory: String,
+        /// Whose it is.
+        found: ClusterId,
+        /// Whose it was taken for.
+        wanted: ClusterId,
+    },
+    /// The log does not have the entry.
+    #[error("entry {index} of shard {shard} is not in the log")]
+    NotInLog {
+        /// The shard.
+        shard: ShardId,
+        /// The index.
+        index: Index,
+    },
+    /// A payload from disk or from a peer does not say what its kind promises.
+    #[error("malformed payload: {0}")]
+    Malformed(&'static str),
+}
+
+impl Error {
+    /// Names what was tried, for `map_err`.
+    pub(super) fn io(operation: &'static str, file: impl Into<String>) -> impl FnOnce(io::Error) -> Error {
+        let file = file.into();
+        move |source| Error::Io { operation, file, source }
+    }
+
+    /// Bytes of the log that do not hold what they should.
+    pub(super) fn corrupt(file: impl Into<String>, offset: u64, why: impl Into<String>) -> Error {
+        Error::Corrupt { file: file.into(), offset, why: why.into() }
+    }
+}

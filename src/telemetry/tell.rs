@@ -1,0 +1,366 @@
+//! What a replica tells of itself, as sentences of which the node is the subject: "a | votes for b in term 5".
+//!
+//! Every sentence has a stable name for programs (field `event`) and, where it makes sense, `peer`, `term` and `index`.
+
+use crate::ids::{EntryId, Index, NodeId, Term};
+use crate::raft::{Configuration, Event, RoleName, VoteRefusal};
+use crate::replica::Told;
+
+/// The target of roles, elections, membership and trouble.
+pub(super) const RAFT: &str = "quorate::raft";
+/// The target of the way of every entry.
+pub(super) const ENTRIES: &str = "quorate::entries";
+/// The target of heartbeats.
+pub(super) const HEARTBEAT: &str = "quorate::heartbeat";
+
+/// Logs what a replica tells. `name_of` gives the names that people know the nodes by.
+pub fn tell(told: &Told, name_of: impl Fn(NodeId) -> String) {
+    macro_rules! say {
+        ($target:expr, $level:ident) => {
+            if tracing::enabled!(target: $target, tracing::Level::$level) {
+                let Sentence { event, words, peer, term, index } = sentence(told, &name_of);
+                let (term, index) = (term.map(|term| term.0), index.map(|index| index.0));
+                tracing::event!(target: $target, tracing::Level::$level, event, peer, term, index, "{words}");
+            }
+        };
+    }
+    match kind(told) {
+        Kind::Role => say!(RAFT, INFO),
+        Kind::Trouble => say!(RAFT, WARN),
+        Kind::Danger => say!(RAFT, ERROR),
+        Kind::Detail => say!(RAFT, DEBUG),
+        Kind::Entries => say!(ENTRIES, INFO),
+        Kind::Heartbeat => say!(HEARTBEAT, INFO),
+    }
+}
+
+/// Under which target and level something is told.
+#[derive(Debug, PartialEq, Eq)]
+enum Kind {
+    Role,
+    Trouble,
+    Danger,
+    Detail,
+    Entries,
+    Heartbeat,
+}
+
+fn kind(told: &Told) -> Kind {
+    let Told::Raft(event) = told else { return Kind::Entries };
+    match event {
+        Event::HeartbeatSent { .. } | Event::HeartbeatAnswered { .. } | Event::HeartbeatHeard { .. } => Kind::Heartbeat,
+        Event::Proposed { .. } | Event::Appended { .. } | Event::Replicated { .. } | Event::Committed { .. } => {
+            Kind::Entries
+        }
+        Event::WasRemoved { .. } => Kind::Trouble,
+        Event::Quarantined { .. } => Kind::Danger,
+        Event::Ignored { .. } => Kind::Detail,
+        Event::RoleChanged { .. }
+        | Event::FollowsLeader { .. }
+        | Event::VoteAsked { .. }
+        | Event::VoteReceived { .. }
+        | Event::VoteDenied { .. }
+        | Event::VoteGranted { .. }
+        | Event::VoteRefused { .. }
+        | Event::Truncated { .. }
+        | Event::Mismatched { .. }
+        | Event::ConfigurationChanged { .. }
+        | Event::CaughtUp { .. } => Kind::Role,
+    }
+}
+
+/// Something told, in words and for programs.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Sentence {
+    event: &'static str,
+    words: String,
+    peer: Option<String>,
+    term: Option<Term>,
+    index: Option<Index>,
+}
+
+impl Sentence {
+    fn new(event: &'static str, words: String) -> Self {
+        Self { event, words, ..Self::default() }
+    }
+
+    fn peer(self, name: &str) -> Self {
+        Self { peer: Some(name.to_owned()), ..self }
+    }
+
+    fn term(self, term: Term) -> Self {
+        Self { term: Some(term), ..self }
+    }
+
+    fn index(self, index: Index) -> Self {
+        Self { index: Some(index), ..self }
+    }
+
+    fn entry(self, id: EntryId) -> Self {
+        self.term(id.term).index(id.index)
+    }
+}
+
+fn sentence(told: &Told, name_of: &impl Fn(NodeId) -> String) -> Sentence {
+    match told {
+        Told::Raft(event) => raft_sentence(event, name_of),
+        Told::Applied { first, last } => {
+            Sentence::new("applied", format!("applied {}", range(*first, *last))).index(*last)
+        }
+        Told::Answered { index, operations, replayed } => {
+            let again = if *replayed { " again: the request was a retry" } else { "" };
+            let words = format!("answered the request at {index} ({}){again}", count(*operations, "operation"));
+            Sentence::new("answered", words).index(*index)
+        }
+        Told::Redirected { leader: Some(leader) } => {
+            let leader = name_of(*leader);
+            Sentence::new("redirected", format!("redirects a client to {leader}, which leads")).peer(&leader)
+        }
+        Told::Redirected { leader: None } => {
+            Sentence::new("redirected", "turns a client away: no leader is known".to_owned())
+        }
+    }
+}
+
+/// One arm for each event: long, and flat.
+fn raft_sentence(event: &Event, name_of: &impl Fn(NodeId) -> String) -> Sentence {
+    let say = Sentence::new;
+    match event {
+        Event::RoleChanged { role, term, cause } => {
+            say(role_event(*role), format!("becomes {} of term {term} because {cause}", role_name(*role))).term(*term)
+        }
+        Event::FollowsLeader { leader, term } => {
+            let leader = name_of(*leader);
+            say("follows_leader", format!("follows {leader}, the leader of term {term}")).peer(&leader).term(*term)
+        }
+        Event::VoteAsked { pre_vote, term, last } => {
+            let words = format!("asks for {} in term {term}; its last entry is {last}", votes(*pre_vote));
+            say("vote_asked", words).term(*term).index(last.index)
+        }
+        Event::VoteReceived { pre_vote, from, term } => {
+            let from = name_of(*from);
+            let words = format!("has the {} of {from} in term {term}", vote(*pre_vote));
+            say("vote_received", words).peer(&from).term(*term)
+        }
+        Event::VoteDenied { pre_vote, from, refusal } => {
+            let from = name_of(*from);
+            let words = format!("is refused the {} of {from}: {}", vote(*pre_vote), denial(*refusal));
+            say("vote_denied", words).peer(&from)
+        }
+        Event::VoteGranted { pre_vote, to, term } => {
+            let to = name_of(*to);
+            let verb = if *pre_vote { "would vote" } else { "votes" };
+            say("vote_granted", format!("{verb} for {to} in term {term}")).peer(&to).term(*term)
+        }
+        Event::VoteRefused { pre_vote, to, refusal } => {
+            let to = name_of(*to);
+            let words = format!("refuses its {} to {to}: {}", vote(*pre_vote), refusal_reason(*refusal));
+            say("vote_refused", words).peer(&to)
+        }
+        Event::HeartbeatSent { commit } => {
+            say("heartbeat_sent", format!("sends heartbeats; committed up to {commit}")).index(*commit)
+        }
+        Event::HeartbeatAnswered { leader } => {
+            let leader = name_of(*leader);
+            say("heartbeat_answered", format!("answers the heartbeat of {leader}")).peer(&leader)
+        }
+        Event::HeartbeatHeard { from } => {
+            let from = name_of(*from);
+            say("heartbeat_heard", format!("hears {from} answer a heartbeat")).peer(&from)
+        }
+        Event::Proposed { first, last } => {
+            let words = format!("proposed {} in term {}", range(first.index, last.index), last.term);
+            say("proposed", words).entry(*last)
+        }
+        Event::Appended { last } => say("appended", format!("appended up to {last}")).entry(*last),
+        Event::Truncated { from } => {
+            let words = format!("cuts its log from {from} on: the leader has other entries there");
+            say("truncated", words).index(*from)
+        }
+        Event::Replicated { to, matched } => {
+            let to = name_of(*to);
+            say("replicated", format!("replicated to {to} up to {matched}")).peer(&to).index(*matched)
+        }
+        Event::Mismatched { peer, next } => {
+            let peer = name_of(*peer);
+            let words = format!("finds that the log of {peer} does not fit, and goes back to {next}");
+            say("mismatched", words).peer(&peer).index(*next)
+        }
+        Event::Committed { index } => say("committed", format!("committed up to {index}")).index(*index),
+        Event::ConfigurationChanged { index, configuration } => {
+            say("configuration_changed", membership(*index, configuration, name_of)).index(*index)
+        }
+        Event::CaughtUp { learner } => {
+            let learner = name_of(*learner);
+            say("caught_up", format!("sees that learner {learner} has caught up")).peer(&learner)
+        }
+        Event::WasRemoved { index } => {
+            let what = format!(
+                "was removed from the cluster by the configuration at {index} and stands by; to join again, stop it, \
+                 remove its data directory, and start it with --join"
+            );
+            say("removed", what).index(*index)
+        }
+        Event::Ignored { from, why } => {
+            let from = name_of(*from);
+            say("ignored", format!("ignores a message of {from}: {why}")).peer(&from)
+        }
+        Event::Quarantined { why } => {
+            say("quarantined", format!("STANDS STILL, because going on could lose or change committed entries: {why}"))
+        }
+    }
+}
+
+fn role_name(role: RoleName) -> &'static str {
+    match role {
+        RoleName::Follower => "follower",
+        RoleName::PreCandidate => "pre-candidate",
+        RoleName::Candidate => "candidate",
+        RoleName::Leader => "leader",
+    }
+}
+
+fn role_event(role: RoleName) -> &'static str {
+    match role {
+        RoleName::Follower => "becomes_follower",
+        RoleName::PreCandidate => "becomes_pre_candidate",
+        RoleName::Candidate => "becomes_candidate",
+        RoleName::Leader => "becomes_leader",
+    }
+}
+
+fn vote(pre_vote: bool) -> &'static str {
+    if pre_vote { "pre-vote" } else { "vote" }
+}
+
+fn votes(pre_vote: bool) -> &'static str {
+    if pre_vote { "pre-votes" } else { "votes" }
+}
+
+/// Why this node refuses; "its" and "it" are the candidate.
+fn refusal_reason(refusal: VoteRefusal) -> &'static str {
+    match refusal {
+        VoteRefusal::StaleTerm => "its term is over",
+        VoteRefusal::LeaderAlive => "a leader is alive",
+        VoteRefusal::AlreadyVoted => "the vote of this term is given to another",
+        VoteRefusal::LogBehind => "its log is behind",
+    }
+}
+
+/// Why another node refused this one.
+fn denial(refusal: VoteRefusal) -> &'static str {
+    match refusal {
+        VoteRefusal::StaleTerm => "it has seen a later term",
+        VoteRefusal::LeaderAlive => "it hears from a leader",
+        VoteRefusal::AlreadyVoted => "it has voted for another in this term",
+        VoteRefusal::LogBehind => "its log is further",
+    }
+}
+
+fn membership(index: Index, configuration: &Configuration, name_of: &impl Fn(NodeId) -> String) -> String {
+    let names = |nodes: &mut dyn Iterator<Item = &NodeId>| {
+        let mut names: Vec<String> = nodes.map(|node| name_of(*node)).collect();
+        names.sort_unstable();
+        names.join(", ")
+    };
+    let joint = if configuration.is_joint() { "joint " } else { "" };
+    let voters = names(&mut configuration.voters.iter());
+    let mut words = format!("takes on the {joint}configuration at {index}: voters {voters}");
+    for (part, list) in [
+        ("outgoing", names(&mut configuration.voters_outgoing.iter())),
+        ("learners", names(&mut configuration.learners.keys())),
+    ] {
+        if !list.is_empty() {
+            words.push_str(&format!("; {part} {list}"));
+        }
+    }
+    words
+}
+
+/// `15..17`, or `15` alone.
+fn range(first: Index, last: Index) -> String {
+    if first == last { first.to_string() } else { format!("{first}..{last}") }
+}
+
+fn count(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+    use crate::raft::Learner;
+
+    const A: NodeId = NodeId(0xff);
+    const B: NodeId = NodeId(0xb);
+    const C: NodeId = NodeId(0xc);
+
+    /// The order of the names is not that of the ids.
+    fn name_of(node: NodeId) -> String {
+        if node == A { "a".to_owned() } else { format!("{:x}", node.0) }
+    }
+
+    fn words(event: Event) -> String {
+        sentence(&Told::Raft(event), &name_of).words
+    }
+
+    fn entry(index: u64, term: u64) -> EntryId {
+        EntryId::new(Term(term), Index(index))
+    }
+
+    #[test]
+    fn elections_read_as_in_the_paper() {
+        let cause = "no leader was heard";
+        let candidate = Event::RoleChanged { role: RoleName::Candidate, term: Term(5), cause };
+        assert_eq!(words(candidate), "becomes candidate of term 5 because no leader was heard");
+        let asked = Event::VoteAsked { pre_vote: true, term: Term(5), last: entry(17, 4) };
+        assert_eq!(words(asked), "asks for pre-votes in term 5; its last entry is 17@4");
+        let granted = |pre_vote| Event::VoteGranted { pre_vote, to: B, term: Term(5) };
+        assert_eq!(words(granted(false)), "votes for b in term 5");
+        assert_eq!(words(granted(true)), "would vote for b in term 5");
+        let refused = Event::VoteRefused { pre_vote: false, to: C, refusal: VoteRefusal::LogBehind };
+        assert_eq!(words(refused), "refuses its vote to c: its log is behind");
+        let denied = Event::VoteDenied { pre_vote: true, from: C, refusal: VoteRefusal::LeaderAlive };
+        assert_eq!(words(denied), "is refused the pre-vote of c: it hears from a leader");
+    }
+
+    #[test]
+    fn the_way_of_an_entry() {
+        assert_eq!(words(Event::Proposed { first: entry(15, 5), last: entry(17, 5) }), "proposed 15..17 in term 5");
+        assert_eq!(words(Event::Appended { last: entry(17, 5) }), "appended up to 17@5");
+        assert_eq!(words(Event::Replicated { to: B, matched: Index(17) }), "replicated to b up to 17");
+        assert_eq!(words(Event::Committed { index: Index(17) }), "committed up to 17");
+        let applied = Told::Applied { first: Index(15), last: Index(17) };
+        assert_eq!(sentence(&applied, &name_of).words, "applied 15..17");
+        let answered = Told::Answered { index: Index(17), operations: 1, replayed: true };
+        let words = "answered the request at 17 (1 operation) again: the request was a retry";
+        assert_eq!(sentence(&answered, &name_of).words, words);
+        for told in [applied, answered] {
+            assert_eq!(kind(&told), Kind::Entries);
+        }
+    }
+
+    #[test]
+    fn programs_get_the_numbers() {
+        let told = Told::Raft(Event::FollowsLeader { leader: B, term: Term(5) });
+        let sentence = sentence(&told, &name_of);
+        assert_eq!(
+            (sentence.event, sentence.peer.as_deref(), sentence.term),
+            ("follows_leader", Some("b"), Some(Term(5)))
+        );
+    }
+
+    #[test]
+    fn a_joint_configuration_names_both_halves() {
+        let configuration = Configuration {
+            voters: BTreeSet::from([A, B]),
+            voters_outgoing: BTreeSet::from([A, C]),
+            learners: BTreeMap::from([(NodeId(0xd), Learner::default())]),
+            ..Configuration::EMPTY
+        };
+        let words = words(Event::ConfigurationChanged { index: Index(9), configuration });
+        assert_eq!(words, "takes on the joint configuration at 9: voters a, b; outgoing a, c; learners d");
+    }
+}

@@ -1,0 +1,231 @@
+//! Nodes as processes of the built binary, on loopback, and what a user does with them.
+
+use std::fs::{self, File, OpenOptions};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Longer than anything here takes on a busy machine; a test that waits this long has failed.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The binary under test.
+pub fn quorate() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+    command.stdin(Stdio::null());
+    for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("QUORATE")) {
+        command.env_remove(key);
+    }
+    command
+}
+
+/// Waits until `condition` gives something.
+pub fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(start.elapsed() < PATIENCE, "waited in vain for: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A node's place: its name, directory and ports stay when the process goes.
+pub struct Node {
+    pub name: String,
+    pub address: SocketAddr,
+    pub data: PathBuf,
+    log: PathBuf,
+    process: Option<Child>,
+}
+
+impl Node {
+    pub fn new(directory: &Path, name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            address: free_ports(),
+            data: directory.join(name),
+            log: directory.join(format!("{name}.log")),
+            process: None,
+        }
+    }
+
+    /// Starts the process; `join`: addresses of members.
+    pub fn start(&mut self, join: &[SocketAddr]) {
+        assert!(self.process.is_none(), "node {} runs already", self.name);
+        let log = OpenOptions::new().create(true).append(true).open(&self.log).unwrap();
+        let mut command = self.command(join);
+        self.process = Some(command.stdout(log.try_clone().unwrap()).stderr(log).spawn().unwrap());
+    }
+
+    /// The command that starts the node.
+    pub fn command(&self, join: &[SocketAddr]) -> Command {
+        let mut command = quorate();
+        command.arg("server").args(["--name", &self.name]).args(["--listen", &self.address.to_string()]);
+        command.arg("--data").arg(&self.data);
+        for address in join {
+            command.args(["--join", &address.to_string()]);
+        }
+        command
+    }
+
+    /// A crash: nothing of the process gets to run any more.
+    pub fn kill(&mut self) {
+        let mut process = self.process.take().expect("the node runs");
+        process.kill().unwrap();
+        process.wait().unwrap();
+    }
+
+    /// A graceful stop.
+    pub fn terminate(&mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.wait()
+    }
+
+    pub fn signal(&self, name: &str) {
+        let pid = self.process.as_ref().expect("the node runs").id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    /// Waits until the process ends by itself.
+    pub fn wait(&mut self) -> ExitStatus {
+        let mut process = self.process.take().expect("the node runs");
+        let name = self.name.clone();
+        eventually(&format!("node {name} to end"), || process.try_wait().unwrap())
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| process.try_wait().unwrap().is_none())
+    }
+
+    /// What the node has told so far, over all its lives.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Waits until the node tells something that contains `words`.
+    pub fn eventually_tells(&self, words: &str) {
+        eventually(&format!("node {} to tell {words:?}; it told:\n{}", self.name, self.log()), || {
+            self.log().contains(words).then_some(())
+        });
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if self.process.is_some() {
+            self.kill();
+        }
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail = log.lines().rev().take(60).collect::<Vec<_>>().into_iter().rev();
+            eprintln!("---- the end of what node {} told ----\n{}", self.name, tail.collect::<Vec<_>>().join("\n"));
+        }
+    }
+}
+
+/// Two consecutive ports that are free now: the client port and the peer port after it.
+fn free_ports() -> SocketAddr {
+    eventually("two free ports in a row", || {
+        let first = TcpListener::bind("127.0.0.1:0").ok()?;
+        let address = first.local_addr().ok()?;
+        let second = SocketAddr::new(address.ip(), address.port().checked_add(1)?);
+        TcpListener::bind(second).ok().map(|_| address)
+    })
+}
+
+/// Nodes that belong together, and their directories.
+pub struct Cluster {
+    pub nodes: Vec<Node>,
+    pub directory: TempDir,
+}
+
+impl Cluster {
+    /// Starts `size` nodes, named a, b, c ..., and waits until all of them vote.
+    pub fn start(size: usize) -> Self {
+        let mut cluster = Self { nodes: Vec::new(), directory: TempDir::new().unwrap() };
+        for _ in 0..size {
+            cluster.add();
+        }
+        cluster.eventually_has_voters(size);
+        cluster
+    }
+
+    /// Starts one more node, which joins those that are there.
+    pub fn add(&mut self) -> usize {
+        let name = char::from(b'a' + self.nodes.len() as u8).to_string();
+        let mut node = Node::new(self.directory.path(), &name);
+        let join: Vec<SocketAddr> = self.nodes.iter().map(|node| node.address).collect();
+        node.start(&join);
+        self.nodes.push(node);
+        self.nodes.len() - 1
+    }
+
+    pub fn addresses(&self) -> Vec<String> {
+        self.nodes.iter().map(|node| node.address.to_string()).collect()
+    }
+
+    /// Runs a client command against all nodes.
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        run_at(&self.addresses().join(","), arguments)
+    }
+
+    /// Runs a client command that must succeed; returns what it printed.
+    pub fn ok(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments:?} failed: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// The document that a client command prints with `--output json`.
+    pub fn json(&self, arguments: &[&str]) -> Option<Value> {
+        let output = self.run(&[arguments, &["--output", "json"]].concat());
+        output.status.success().then(|| serde_json::from_slice(&output.stdout).unwrap())
+    }
+
+    /// What the status says of every node.
+    pub fn status(&self) -> Vec<Value> {
+        let status = self.json(&["status"]);
+        status.and_then(|status| status["nodes"].as_array().cloned()).unwrap_or_default()
+    }
+
+    pub fn eventually_has_voters(&self, count: usize) {
+        eventually(&format!("{count} voters; the status is {:#?}", self.status()), || {
+            let status = self.status();
+            let votes = |node: &&Value| node["member"]["membership"] == "voter" && node["reachable"] == true;
+            (status.iter().filter(votes).count() == count && status.len() == count).then_some(())
+        });
+    }
+
+    /// The place in `nodes` of the one that leads now.
+    pub fn leader(&self) -> usize {
+        eventually("a leader", || {
+            let status = self.status();
+            let leader = status.iter().find(|node| node["role"] == "leader")?;
+            self.nodes.iter().position(|node| leader["member"]["name"] == node.name.as_str())
+        })
+    }
+
+    /// The places of all running nodes that do not lead.
+    pub fn followers(&mut self) -> Vec<usize> {
+        let leader = self.leader();
+        (0..self.nodes.len()).filter(|at| *at != leader && self.nodes[*at].is_running()).collect()
+    }
+}
+
+/// Runs a client command against the given endpoints.
+pub fn run_at(endpoints: &str, arguments: &[&str]) -> Output {
+    let mut command = quorate();
+    command.args(arguments).args(["--endpoints", endpoints]).args(["--timeout", "20s"]);
+    command.output().unwrap()
+}
+
+/// Makes a file with this content.
+pub fn write(path: &Path, content: &str) {
+    use std::io::Write;
+    File::create(path).unwrap().write_all(content.as_bytes()).unwrap();
+}

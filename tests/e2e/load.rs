@@ -1,0 +1,110 @@
+//! Clients that enqueue as fast as they are answered, and what must be true afterwards.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use quorate::client::{Body, Client, Options};
+
+use crate::cluster::{PATIENCE, eventually};
+
+/// A running load: one queue, several producers, each with a session of its own.
+pub struct Load {
+    stop: Arc<AtomicBool>,
+    acknowledged: Arc<Mutex<Vec<String>>>,
+    runner: JoinHandle<()>,
+}
+
+impl Load {
+    /// Starts `producers` that enqueue bodies `PRODUCER-NUMBER` to `queue`.
+    pub fn start(endpoints: Vec<String>, queue: &'static str, producers: usize) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let acknowledged = Arc::new(Mutex::new(Vec::new()));
+        let (stop_seen, sink) = (Arc::clone(&stop), Arc::clone(&acknowledged));
+        let runner = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let all = (0..producers)
+                .map(|producer| produce(endpoints.clone(), queue, producer, Arc::clone(&stop_seen), Arc::clone(&sink)));
+            runtime.block_on(async { futures_util::future::join_all(all).await });
+        });
+        Self { stop, acknowledged, runner }
+    }
+
+    /// How many enqueues have been acknowledged.
+    pub fn count(&self) -> usize {
+        self.acknowledged.lock().unwrap().len()
+    }
+
+    /// Waits until `more` further enqueues are acknowledged.
+    pub fn eventually_acknowledges(&self, more: usize) {
+        let goal = self.count() + more;
+        eventually(&format!("{goal} acknowledged enqueues"), || (self.count() >= goal).then_some(()));
+    }
+
+    /// Stops the producers. Returns what was acknowledged. No call of theirs has failed.
+    pub fn finish(self) -> Vec<String> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.runner.join().expect("no call of a retrying client fails");
+        std::mem::take(&mut *self.acknowledged.lock().unwrap())
+    }
+}
+
+async fn produce(
+    endpoints: Vec<String>,
+    queue: &str,
+    producer: usize,
+    stop: Arc<AtomicBool>,
+    acknowledged: Arc<Mutex<Vec<String>>>,
+) {
+    let client = client(endpoints);
+    for number in 0.. {
+        if stop.load(Ordering::Relaxed) {
+            return client.close().await;
+        }
+        let body = format!("{producer}-{number}");
+        client.enqueue(queue, vec![Body::Text(body.clone())]).await.unwrap();
+        acknowledged.lock().unwrap().push(body);
+    }
+}
+
+fn client(endpoints: Vec<String>) -> Client {
+    Client::new(endpoints, Options { timeout: PATIENCE, ..Options::default() }).unwrap()
+}
+
+/// Empties a queue and checks that what was acknowledged is there, each body once, each producer's in its order, and that
+/// nothing else is there.
+pub fn check_drained(endpoints: Vec<String>, queue: &str, acknowledged: &[String]) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let drained = runtime.block_on(async {
+        let client = client(endpoints);
+        let mut drained = Vec::new();
+        while let Some(message) = client.dequeue(queue, Duration::ZERO).await.unwrap() {
+            match message.message.and_then(|message| message.body) {
+                Some(Body::Text(text)) => drained.push(text),
+                other => panic!("a message came back as {other:?}"),
+            }
+        }
+        client.close().await;
+        drained
+    });
+    let unique: BTreeSet<&String> = drained.iter().collect();
+    assert_eq!(unique.len(), drained.len(), "something came twice");
+    let expected: BTreeSet<&String> = acknowledged.iter().collect();
+    let lost: Vec<_> = expected.difference(&unique).collect();
+    assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
+    let strange: Vec<_> = unique.difference(&expected).collect();
+    assert!(strange.is_empty(), "never acknowledged as enqueued: {strange:?}");
+    check_order(&drained);
+}
+
+fn check_order(drained: &[String]) {
+    let mut next = std::collections::BTreeMap::new();
+    for body in drained {
+        let (producer, number) = body.split_once('-').unwrap();
+        let number: u64 = number.parse().unwrap();
+        let expected = next.insert(producer, number + 1).unwrap_or(0);
+        assert_eq!(number, expected, "producer {producer} is out of order");
+    }
+}

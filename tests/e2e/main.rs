@@ -1,0 +1,10 @@
+//! The built binary as its users meet it: real processes, real sockets, real disks. One file for each theme.
+
+mod bad_input;
+mod cluster;
+mod crash;
+mod dev;
+mod load;
+mod membership;
+mod redirect;
+mod restart;

@@ -1,0 +1,381 @@
+//! Raw Raft cores with a clock, a network and disks that obey their test, step by step.
+//!
+//! ```text
+//!     core -- Persist --> writes in flight -- persist --> disk       a crash keeps the disk and the first few writes in flight
+//!     core -- Send -----> waiting for a write --> in flight -- deliver, lose, repeat, in any order --> core
+//! ```
+//!
+//! Nothing happens by itself: the test says who ticks, which write ends and which message arrives.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate::ids::{EntryId, Index, NodeId, Term, Ticket, Time};
+use quorate::raft::{
+    ChangeRefused, CommitQuorum, Configuration, Effect, Entry, Event, HardState, MembershipChange, Message, NotLeader,
+    Options, Payload, Raft, Recovered, Window, Write,
+};
+
+use crate::print;
+
+/// All nodes, and the messages between them.
+pub struct Cluster {
+    pub now: Time,
+    pub options: Options,
+    pub nodes: BTreeMap<NodeId, Node>,
+    /// In the order in which they were sent.
+    pub in_flight: Vec<Envelope>,
+    /// What has been sent since somebody last looked.
+    pub sent: Vec<Envelope>,
+    /// Links, from and to, on which everything sent is lost.
+    pub cut: BTreeSet<(NodeId, NodeId)>,
+    /// What happened, if anybody wants to know.
+    pub trace: Option<Vec<Line>>,
+    /// Added to each node's own seed.
+    pub seed: u64,
+}
+
+/// One node: a core while it runs, and a disk that stays.
+pub struct Node {
+    pub raft: Option<Raft>,
+    pub disk: Disk,
+    /// The log as the core must see it: the disk with all writes in flight.
+    pub log: Vec<Entry>,
+    pub writes: VecDeque<Write>,
+    pub reads: VecDeque<Read>,
+    /// Settling leaves the writes of this node alone.
+    pub is_stalled: bool,
+    /// Messages that wait for a write.
+    waiting: Vec<(Ticket, NodeId, Message)>,
+    durable: Ticket,
+    starts: u64,
+}
+
+/// What a crash leaves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Disk {
+    pub hard_state: HardState,
+    pub log: Vec<Entry>,
+}
+
+/// A message on its way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    pub from: NodeId,
+    pub to: NodeId,
+    pub message: Message,
+}
+
+/// Entries that a leader wants read back for a peer.
+pub struct Read {
+    peer: NodeId,
+    from: Index,
+    to: Index,
+    bytes_max: u64,
+}
+
+/// A line of the trace.
+pub struct Line {
+    pub kind: LineKind,
+    pub text: String,
+}
+
+/// What a line of the trace is about.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum LineKind {
+    /// A message, or a step of the disk.
+    Detail,
+    /// Something that a node tells.
+    Told,
+    /// The answer to whoever runs the cluster.
+    Answer,
+}
+
+/// The settings that the tests start from: the defaults of a node.
+pub fn default_options() -> Options {
+    Options {
+        election_timeout_min: Duration::from_millis(400),
+        election_timeout_max: Duration::from_millis(800),
+        heartbeat_interval: Duration::from_millis(100),
+        disk_stall_max: Duration::from_millis(1000),
+        append_bytes_max: 1 << 20,
+        window: Window { appends_max: 64, bytes_max: 16 << 20 },
+        cache_bytes_max: 64 << 20,
+    }
+}
+
+/// An entry of a log that the test makes up. Its bytes tell where it came from.
+pub fn entry(term: u64, index: u64) -> Entry {
+    let id = EntryId::new(Term(term), Index(index));
+    Entry { id, payload: Payload::Command(Bytes::from(format!("{id}"))) }
+}
+
+impl Cluster {
+    pub fn new(options: Options, seed: u64, is_traced: bool) -> Self {
+        Self {
+            now: Time(0),
+            options,
+            nodes: BTreeMap::new(),
+            in_flight: Vec::new(),
+            sent: Vec::new(),
+            cut: BTreeSet::new(),
+            trace: is_traced.then(Vec::new),
+            seed,
+        }
+    }
+
+    /// Starts the members of a cluster whose log holds nothing but their configuration.
+    pub fn bootstrap(&mut self, voters: &[NodeId], learners: &[NodeId], commit_quorum: CommitQuorum) {
+        let configuration = Configuration {
+            voters: voters.iter().copied().collect(),
+            learners: learners.iter().map(|learner| (*learner, Default::default())).collect(),
+            commit_quorum,
+            ..Configuration::EMPTY
+        };
+        let payload = Payload::Configuration { configuration: configuration.clone(), introduction: None };
+        let first = Entry { id: EntryId::new(Term(1), Index(1)), payload };
+        for node in configuration.members() {
+            let hard_state = HardState { term: Term(1), vote: None };
+            self.add(node, Disk { hard_state, log: vec![first.clone()] });
+        }
+    }
+
+    /// Starts a node with this disk, instead of what it was before.
+    pub fn add(&mut self, id: NodeId, disk: Disk) {
+        self.nodes.insert(id, Node::new(disk));
+        self.start(id);
+    }
+
+    /// Starts a node that is down.
+    pub fn start(&mut self, id: NodeId) {
+        let (options, now, seed) = (self.options, self.now, self.seed);
+        let node = self.node_mut(id);
+        node.starts += 1;
+        let seed = seed.wrapping_mul(1_000).wrapping_add(id.0 * 100 + node.starts);
+        node.raft = Some(Raft::new(id, options, &node.disk.recover(), seed, now));
+        node.log = node.disk.log.clone();
+        self.carry_out(id);
+    }
+
+    /// Stops a node. The first `kept` of its writes in flight reach the disk, unnoticed.
+    pub fn crash(&mut self, id: NodeId, kept: usize) {
+        let node = self.node_mut(id);
+        for write in node.writes.drain(..).take(kept) {
+            node.disk.apply(write);
+        }
+        *node = Node { starts: node.starts, ..Node::new(std::mem::take(&mut node.disk)) };
+    }
+
+    pub fn tick(&mut self, id: NodeId) {
+        self.step(id, |raft, now| raft.tick(now));
+    }
+
+    pub fn propose(&mut self, id: NodeId, commands: Vec<Bytes>) -> Option<Result<EntryId, NotLeader>> {
+        self.step(id, |raft, now| raft.propose(now, commands))
+    }
+
+    pub fn change(&mut self, id: NodeId, change: MembershipChange) -> Option<Result<EntryId, ChangeRefused>> {
+        self.step(id, |raft, now| raft.change_membership(now, change))
+    }
+
+    pub fn unreachable(&mut self, id: NodeId, peer: NodeId) {
+        self.step(id, |raft, _| raft.on_unreachable(peer));
+    }
+
+    /// Ends the oldest `count` writes of a node, all at once.
+    pub fn persist(&mut self, id: NodeId, count: usize) {
+        let node = self.node_mut(id);
+        let count = count.min(node.writes.len());
+        let Some(ticket) = node.writes.drain(..count).map(|write| node.disk.apply(write)).last() else { return };
+        node.durable = ticket;
+        let (ready, waiting) = node.waiting.drain(..).partition(|(after, ..)| *after <= ticket);
+        node.waiting = waiting;
+        self.note(LineKind::Detail, || format!("{} #{ticket} is durable", id.0));
+        let ready: Vec<(Ticket, NodeId, Message)> = ready;
+        for (_, to, message) in ready {
+            self.send(Envelope { from: id, to, message });
+        }
+        self.step(id, |raft, now| raft.on_persisted(now, ticket));
+    }
+
+    /// Answers the oldest read of a node.
+    pub fn read(&mut self, id: NodeId) {
+        let node = self.node_mut(id);
+        let Some(Read { peer, from, to, bytes_max }) = node.reads.pop_front() else { return };
+        let mut bytes = 0;
+        let wanted = node.log.iter().filter(|entry| entry.id.index >= from && entry.id.index <= to);
+        let entries: Vec<Entry> = wanted
+            .take_while(|entry| {
+                let is_first = bytes == 0;
+                bytes += entry.size();
+                is_first || bytes <= bytes_max
+            })
+            .cloned()
+            .collect();
+        self.note(LineKind::Detail, || format!("{} has read {}", id.0, print::entries(&entries)));
+        self.step(id, |raft, now| raft.on_entries_read(now, peer, entries));
+    }
+
+    /// The message at this place in `in_flight` arrives.
+    pub fn deliver(&mut self, position: usize) {
+        let envelope = self.in_flight.remove(position);
+        self.receive(envelope);
+    }
+
+    /// A message arrives.
+    pub fn receive(&mut self, envelope: Envelope) {
+        let Envelope { from, to, message } = envelope;
+        if !self.is_up(to) {
+            self.note(LineKind::Detail, || format!("{} is down: {}", to.0, print::message(&message)));
+            return;
+        }
+        self.note(LineKind::Detail, || format!("{} <{} {}", to.0, from.0, print::message(&message)));
+        self.step(to, |raft, now| raft.on_message(now, from, message));
+    }
+
+    pub fn is_up(&self, id: NodeId) -> bool {
+        self.nodes.get(&id).is_some_and(|node| node.raft.is_some())
+    }
+
+    pub fn raft(&self, id: NodeId) -> Option<&Raft> {
+        self.nodes.get(&id)?.raft.as_ref()
+    }
+
+    pub fn node_mut(&mut self, id: NodeId) -> &mut Node {
+        self.nodes.get_mut(&id).unwrap_or_else(|| panic!("there is no node {}", id.0))
+    }
+
+    pub fn ids(&self) -> Vec<NodeId> {
+        self.nodes.keys().copied().collect()
+    }
+
+    pub fn note(&mut self, kind: LineKind, text: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(Line { kind, text: text() });
+        }
+    }
+
+    /// Lets a running core do something and carries out what it wants. None: the node is down.
+    fn step<R>(&mut self, id: NodeId, act: impl FnOnce(&mut Raft, Time) -> R) -> Option<R> {
+        let now = self.now;
+        let result = act(self.node_mut(id).raft.as_mut()?, now);
+        self.carry_out(id);
+        Some(result)
+    }
+
+    fn carry_out(&mut self, id: NodeId) {
+        let Some(raft) = &mut self.node_mut(id).raft else { return };
+        for effect in raft.take_effects() {
+            match effect {
+                Effect::Persist(write) => self.write(id, write),
+                Effect::Send { to, message, after } => self.send_after(id, to, message, after),
+                Effect::ReadEntries { peer, from, to, bytes_max } => {
+                    self.note(LineKind::Detail, || format!("{} reads {from}..={to} for {}", id.0, peer.0));
+                    self.node_mut(id).reads.push_back(Read { peer, from, to, bytes_max });
+                }
+                Effect::Tell(event) => self.tell(id, &event),
+            }
+        }
+    }
+
+    fn write(&mut self, id: NodeId, write: Write) {
+        self.note(LineKind::Detail, || format!("{} {}", id.0, print::write(&write)));
+        let node = self.node_mut(id);
+        overwrite(&mut node.log, &write.entries);
+        node.writes.push_back(write);
+    }
+
+    fn send_after(&mut self, id: NodeId, to: NodeId, message: Message, after: Ticket) {
+        if self.node_mut(id).durable >= after {
+            return self.send(Envelope { from: id, to, message });
+        }
+        self.note(LineKind::Detail, || format!("{} >{} after #{after}: {}", id.0, to.0, print::message(&message)));
+        self.node_mut(id).waiting.push((after, to, message));
+    }
+
+    fn send(&mut self, envelope: Envelope) {
+        let is_cut = self.cut.contains(&(envelope.from, envelope.to));
+        self.note(LineKind::Detail, || {
+            let Envelope { from, to, message } = &envelope;
+            format!("{} >{} {}{}", from.0, to.0, if is_cut { "(lost) " } else { "" }, print::message(message))
+        });
+        self.sent.push(envelope.clone());
+        if !is_cut {
+            self.in_flight.push(envelope);
+        }
+    }
+
+    fn tell(&mut self, id: NodeId, event: &Event) {
+        let is_routine = matches!(
+            event,
+            Event::HeartbeatSent { .. } | Event::HeartbeatAnswered { .. } | Event::HeartbeatHeard { .. }
+        );
+        if !is_routine {
+            self.note(LineKind::Told, || format!("{} {}", id.0, print::event(event)));
+        }
+    }
+}
+
+impl Node {
+    fn new(disk: Disk) -> Self {
+        Self {
+            raft: None,
+            disk,
+            log: Vec::new(),
+            writes: VecDeque::new(),
+            reads: VecDeque::new(),
+            is_stalled: false,
+            waiting: Vec::new(),
+            durable: Ticket(0),
+            starts: 0,
+        }
+    }
+}
+
+impl Disk {
+    /// A disk with a log that the test makes up, after the first entry, which holds the configuration.
+    pub fn with_terms(&self, terms: &[u64], hard_state: HardState) -> Disk {
+        let made_up = terms.iter().zip(1..).skip(1).map(|(term, index)| entry(*term, index));
+        Disk { hard_state, log: self.log.iter().take(1).cloned().chain(made_up).collect() }
+    }
+
+    fn apply(&mut self, write: Write) -> Ticket {
+        self.hard_state = write.hard_state.unwrap_or(self.hard_state);
+        overwrite(&mut self.log, &write.entries);
+        write.ticket
+    }
+
+    fn recover(&self) -> Recovered {
+        let mut terms: Vec<EntryId> = self.log.iter().map(|entry| entry.id).collect();
+        terms.dedup_by_key(|id| id.term);
+        Recovered {
+            hard_state: self.hard_state,
+            terms,
+            last: self.log.last().map_or(Index(0), |entry| entry.id.index),
+            configurations: configurations(&self.log),
+        }
+    }
+}
+
+/// The configurations in a log, with their indexes.
+pub fn configurations(log: &[Entry]) -> Vec<(Index, Configuration)> {
+    log.iter().filter_map(|entry| Some((entry.id.index, configuration_of(entry)?.clone()))).collect()
+}
+
+/// The configuration that an entry carries.
+pub fn configuration_of(entry: &Entry) -> Option<&Configuration> {
+    match &entry.payload {
+        Payload::Configuration { configuration, .. } => Some(configuration),
+        _ => None,
+    }
+}
+
+/// Puts entries into a log in the place of all from the first of them on.
+fn overwrite(log: &mut Vec<Entry>, entries: &[Entry]) {
+    let Some(first) = entries.first() else { return };
+    let kept = first.id.index.previous().0 as usize;
+    assert!(kept <= log.len(), "a write at {} leaves a gap: the log has {} entries", first.id, log.len());
+    log.truncate(kept);
+    log.extend_from_slice(entries);
+}

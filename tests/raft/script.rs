@@ -1,0 +1,457 @@
+//! Runs golden scripts: text files of commands, each block followed by what came of it.
+//!
+//! ```text
+//!     # A comment.
+//!     cluster 1 2 3          one command a line; a blank line ends the block
+//!     timeout 1
+//!     ---
+//!     1 is pre-candidate of t1: no leader is known
+//! ```
+//!
+//! Where a block has several commands, `> COMMAND` stands before what came of each.
+//!
+//! `UPDATE_GOLDEN=1 cargo test --test raft` writes the outputs anew; otherwise they must match byte for byte.
+//!
+//! ```text
+//!     options KEY=VALUE...                before `cluster`: election_timeout_min (ms), cache_bytes_max, appends_max, ...
+//!     cluster N... [learners=N,N] [commit_quorum=half_plus_one]
+//!     node N                              starts a node with an empty disk
+//!     disk N TERM... [term=T] [vote=N]    starts a node anew with a log of these terms; entry 1 stays the configuration
+//!     crash N... [kept=COUNT]             stops nodes; so many of the writes in flight reach the disk
+//!     restart N...
+//!     timeout N                           moves the clock to the node's deadline, and it ticks
+//!     wait MS                             moves the clock; nobody ticks
+//!     tick N...
+//!     run MS                              lets everything go on for so long
+//!     persist N... [count=COUNT]          ends the oldest writes in flight; all of them without a count
+//!     stall N / unstall N                 `settle` and `run` leave the disk of N alone
+//!     read N                              answers the oldest read
+//!     deliver LINK [KIND] [count=COUNT]   messages arrive, oldest first. LINK is FROM->TO, and * is every node
+//!     drop, duplicate, reorder LINK ...   loses them; puts copies at the end; turns their order round
+//!     hold LINK / release LINK            `settle` and `run` leave the messages of a link alone
+//!     cut LINK / heal                     what is sent on a link from here on is lost
+//!     settle                              ends all writes and reads and delivers all messages until nothing is left
+//!     propose N TEXT...                   TEXT*COUNT repeats the text
+//!     add N LEARNER [stay] [replaces=N]   asks N for a membership change
+//!     promote N LEARNER
+//!     remove N NODE...
+//!     unreachable N PEER                  tells N that its connection to PEER broke
+//!     forge FROM->TO KIND [KEY=VALUE...]  a message that no core has sent arrives
+//!     status [N...]
+//!     logs [N...]                         the term of each entry; `|` stands after the commit index
+//!     in_flight                           messages on their way
+//! ```
+//!
+//! `quietly COMMAND` shows nothing of what happens; `briefly COMMAND` shows what nodes tell, without messages and writes.
+
+use std::collections::BTreeSet;
+use std::str::FromStr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use quorate::ids::{Contact, EntryId, Index, NodeId, Term, Time};
+use quorate::raft::{
+    AppendReply, Body, CommitQuorum, Entry, HardState, Learner, MembershipChange, Message, Options, VoteRefusal,
+};
+
+use crate::cluster::{Cluster, Disk, Envelope, LineKind, default_options, entry};
+use crate::print;
+
+/// The same script with the output that it gives.
+///
+/// # Panics
+/// A command makes no sense; the message names it.
+pub fn run(name: &str, script: &str) -> String {
+    let mut runner = Runner { cluster: new_cluster(default_options()), held: BTreeSet::new() };
+    let blocks = script.split("\n\n").map(|block| {
+        let input: Vec<&str> = block.lines().take_while(|line| *line != "---").collect();
+        let commands: Vec<&str> =
+            input.iter().copied().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+        let mut block = input.join("\n").trim_end().to_owned();
+        if !commands.is_empty() {
+            let output: String = commands.iter().map(|line| echo(&commands, line) + &runner.run(name, line)).collect();
+            block += "\n---\n";
+            block += if output.is_empty() { "ok\n" } else { &output };
+        }
+        block.trim_end().to_owned()
+    });
+    blocks.collect::<Vec<_>>().join("\n\n") + "\n"
+}
+
+/// Tells the outputs of a block with several commands apart.
+fn echo(commands: &[&str], line: &str) -> String {
+    if commands.len() > 1 && !line.starts_with("quietly ") { format!("> {line}\n") } else { String::new() }
+}
+
+struct Runner {
+    cluster: Cluster,
+    /// Links whose messages wait for a `deliver` of their own.
+    held: BTreeSet<(NodeId, NodeId)>,
+}
+
+/// From one node, or any, to one, or any.
+#[derive(Clone, Copy)]
+struct Link {
+    from: Option<NodeId>,
+    to: Option<NodeId>,
+}
+
+/// The words of a command: those that stand alone, and those of the form KEY=VALUE.
+struct Arguments<'a> {
+    words: Vec<&'a str>,
+    values: Vec<(&'a str, &'a str)>,
+    command: String,
+}
+
+fn new_cluster(options: Options) -> Cluster {
+    Cluster::new(options, 0, true)
+}
+
+impl Runner {
+    fn run(&mut self, name: &str, line: &str) -> String {
+        let (shows, command): (fn(LineKind) -> bool, &str) = if let Some(command) = line.strip_prefix("quietly ") {
+            (|kind| kind == LineKind::Answer, command)
+        } else if let Some(command) = line.strip_prefix("briefly ") {
+            (|kind| kind != LineKind::Detail, command)
+        } else {
+            (|_| true, line)
+        };
+        self.execute(Arguments::parse(format!("{name}: `{line}`"), command), command);
+        let trace = self.cluster.trace.replace(Vec::new()).unwrap_or_default();
+        trace.into_iter().filter(|line| shows(line.kind)).map(|line| line.text + "\n").collect()
+    }
+
+    fn execute(&mut self, arguments: Arguments, command: &str) {
+        let nodes = || arguments.nodes(0);
+        let node = |place| arguments.node(place);
+        match command.split_whitespace().next().unwrap_or_default() {
+            "options" => self.options(&arguments),
+            "cluster" => self.start_cluster(&arguments),
+            "node" => self.cluster.add(node(0), Disk::default()),
+            "disk" => self.disk(&arguments),
+            "crash" => {
+                let kept = arguments.number("kept").unwrap_or(0) as usize;
+                nodes().into_iter().for_each(|node| self.cluster.crash(node, kept));
+            }
+            "restart" => nodes().into_iter().for_each(|node| self.cluster.start(node)),
+            "timeout" => self.time_out(node(0)),
+            "wait" => self.cluster.now = self.cluster.now + Duration::from_millis(arguments.parsed(0)),
+            "tick" => nodes().into_iter().for_each(|node| self.cluster.tick(node)),
+            "run" => self.go_on(Duration::from_millis(arguments.parsed(0))),
+            "persist" => {
+                let count = arguments.number("count").map_or(usize::MAX, |count| count as usize);
+                nodes().into_iter().for_each(|node| self.cluster.persist(node, count));
+            }
+            "stall" => self.cluster.node_mut(node(0)).is_stalled = true,
+            "unstall" => self.cluster.node_mut(node(0)).is_stalled = false,
+            "read" => self.cluster.read(node(0)),
+            "deliver" | "drop" | "duplicate" | "reorder" => self.handle_messages(command, &arguments),
+            "hold" => self.held.extend(self.links(&arguments)),
+            "release" => {
+                let released = self.links(&arguments);
+                self.held.retain(|link| !released.contains(link));
+            }
+            "cut" => {
+                let links = self.links(&arguments);
+                self.cluster.cut.extend(links);
+            }
+            "heal" => self.cluster.cut.clear(),
+            "settle" => self.settle(),
+            "propose" => self.propose(&arguments),
+            "add" | "promote" | "remove" => self.change(command, &arguments),
+            "unreachable" => self.cluster.unreachable(node(0), node(1)),
+            "forge" => self.forge(&arguments),
+            "status" => self.each_named(&arguments, Self::status),
+            "logs" => self.each_named(&arguments, Self::log),
+            "in_flight" => self.show_in_flight(),
+            _ => arguments.fail("there is no such command"),
+        }
+    }
+
+    fn options(&mut self, arguments: &Arguments) {
+        let mut options = default_options();
+        for (key, value) in &arguments.values {
+            let number: u64 = value.parse().unwrap_or_else(|_| arguments.fail("not a number"));
+            let duration = Duration::from_millis(number);
+            match *key {
+                "election_timeout_min" => options.election_timeout_min = duration,
+                "election_timeout_max" => options.election_timeout_max = duration,
+                "heartbeat_interval" => options.heartbeat_interval = duration,
+                "disk_stall_max" => options.disk_stall_max = duration,
+                "append_bytes_max" => options.append_bytes_max = number,
+                "appends_max" => options.window.appends_max = number as usize,
+                "in_flight_bytes_max" => options.window.bytes_max = number,
+                "cache_bytes_max" => options.cache_bytes_max = number,
+                _ => arguments.fail("there is no such option"),
+            }
+        }
+        self.cluster = new_cluster(options);
+    }
+
+    fn start_cluster(&mut self, arguments: &Arguments) {
+        self.cluster = new_cluster(self.cluster.options);
+        let learners: Vec<NodeId> = arguments.value("learners").map_or(Vec::new(), |list| arguments.list(list));
+        let commit_quorum = match arguments.value("commit_quorum") {
+            None => CommitQuorum::Majority,
+            Some("half_plus_one") => CommitQuorum::HalfPlusOne,
+            Some(_) => arguments.fail("there is no such commit quorum"),
+        };
+        self.cluster.bootstrap(&arguments.nodes(0), &learners, commit_quorum);
+    }
+
+    fn disk(&mut self, arguments: &Arguments) {
+        let id = arguments.node(0);
+        let terms: Vec<u64> = (1..arguments.words.len()).map(|place| arguments.parsed(place)).collect();
+        let term = arguments.number("term").or(terms.last().copied()).unwrap_or(0);
+        let vote = arguments.number("vote").map(NodeId);
+        let disk = self.cluster.node_mut(id).disk.with_terms(&terms, HardState { term: Term(term), vote });
+        self.cluster.add(id, disk);
+    }
+
+    fn time_out(&mut self, id: NodeId) {
+        let Some(raft) = self.cluster.raft(id) else { return };
+        self.cluster.now = self.cluster.now.max(raft.next_deadline());
+        self.cluster.tick(id);
+    }
+
+    /// Serves every deadline up to then, in the order of time.
+    fn go_on(&mut self, duration: Duration) {
+        let end = self.cluster.now + duration;
+        self.settle();
+        while let Some((deadline, id)) = self.next_deadline().filter(|(deadline, _)| *deadline <= end) {
+            self.cluster.now = self.cluster.now.max(deadline);
+            self.cluster.tick(id);
+            self.settle();
+        }
+        self.cluster.now = end;
+    }
+
+    fn next_deadline(&self) -> Option<(Time, NodeId)> {
+        let deadline = |id| Some((self.cluster.raft(id)?.next_deadline(), id));
+        self.cluster.ids().into_iter().filter_map(deadline).min()
+    }
+
+    fn settle(&mut self) {
+        const ROUNDS_MAX: usize = 1000;
+        for _ in 0..ROUNDS_MAX {
+            for id in self.cluster.ids() {
+                if !self.cluster.node_mut(id).is_stalled {
+                    self.cluster.persist(id, usize::MAX);
+                }
+                while !self.cluster.node_mut(id).reads.is_empty() {
+                    self.cluster.read(id);
+                }
+            }
+            let is_held = |envelope: &Envelope| self.held.contains(&(envelope.from, envelope.to));
+            let Some(position) = self.cluster.in_flight.iter().position(|envelope| !is_held(envelope)) else { return };
+            self.cluster.deliver(position);
+        }
+        panic!("after {ROUNDS_MAX} messages there are still more");
+    }
+
+    fn handle_messages(&mut self, verb: &str, arguments: &Arguments) {
+        let link: Link = arguments.parsed(0);
+        let count = arguments.number("count").map_or(usize::MAX, |count| count as usize);
+        let is_meant = |envelope: &Envelope| {
+            let is_of_kind = arguments.words.get(1).is_none_or(|kind| *kind == print::kind(&envelope.message.body));
+            link.covers(envelope.from, envelope.to) && is_of_kind
+        };
+        let (mut meant, others): (Vec<Envelope>, Vec<Envelope>) = self.cluster.in_flight.drain(..).partition(is_meant);
+        let rest = meant.split_off(count.min(meant.len()));
+        self.cluster.in_flight = others;
+        match verb.split_whitespace().next().unwrap_or_default() {
+            "drop" => self.cluster.in_flight.extend(rest),
+            "duplicate" => self.cluster.in_flight.extend(meant.clone().into_iter().chain(rest).chain(meant)),
+            "reorder" => self.cluster.in_flight.extend(meant.into_iter().rev().chain(rest)),
+            _ => {
+                self.cluster.in_flight.extend(rest);
+                meant.into_iter().for_each(|envelope| self.cluster.receive(envelope));
+            }
+        }
+    }
+
+    fn links(&self, arguments: &Arguments) -> Vec<(NodeId, NodeId)> {
+        let ids = self.cluster.ids();
+        let all = ids.iter().flat_map(|from| ids.iter().map(|to| (*from, *to)));
+        let named: Vec<Link> = (0..arguments.words.len()).map(|place| arguments.parsed(place)).collect();
+        all.filter(|(from, to)| named.iter().any(|link| link.covers(*from, *to))).collect()
+    }
+
+    fn propose(&mut self, arguments: &Arguments) {
+        let commands = arguments.words[1..].iter().map(|text| match text.split_once('*') {
+            Some((text, count)) => {
+                Bytes::from(text.repeat(count.parse().unwrap_or_else(|_| arguments.fail("no count"))))
+            }
+            None => Bytes::from((*text).to_owned()),
+        });
+        if self.cluster.propose(arguments.node(0), commands.collect()).is_none_or(|result| result.is_err()) {
+            self.answer("refused: not the leader".to_owned());
+        }
+    }
+
+    fn change(&mut self, verb: &str, arguments: &Arguments) {
+        let change = match verb.split_whitespace().next().unwrap_or_default() {
+            "add" => {
+                let replaces = arguments.number("replaces").map(NodeId);
+                let learner = Learner { stay: arguments.words.contains(&"stay"), replaces };
+                MembershipChange::AddLearner { contact: contact(arguments.node(1)), learner }
+            }
+            "promote" => MembershipChange::Promote(arguments.node(1)),
+            _ => MembershipChange::Remove(arguments.nodes(1).into_iter().collect()),
+        };
+        match self.cluster.change(arguments.node(0), change) {
+            Some(Ok(_)) => {}
+            Some(Err(refused)) => self.answer(format!("refused: {}", print::short_ids(&refused.to_string()))),
+            None => self.answer("refused: the node is down".to_owned()),
+        }
+    }
+
+    fn forge(&mut self, arguments: &Arguments) {
+        let Link { from: Some(from), to: Some(to) } = arguments.parsed(0) else { arguments.fail("from whom to whom?") };
+        let id = |key| arguments.value(key).map_or(EntryId::default(), |text| parse_id(text).unwrap_or_default());
+        let index = |key| Index(arguments.number(key).unwrap_or(0));
+        let last = id("last");
+        let refusal = arguments.words.contains(&"refused").then_some(VoteRefusal::LogBehind);
+        let body = match arguments.words.get(1).copied().unwrap_or_default() {
+            "PreVote" => Body::PreVote { last },
+            "PreVoteReply" => Body::PreVoteReply { refusal },
+            "RequestVote" => Body::RequestVote { last },
+            "RequestVoteReply" => Body::RequestVoteReply { refusal },
+            "AppendEntries" => {
+                Body::AppendEntries { previous: id("previous"), commit: index("commit"), entries: arguments.entries() }
+            }
+            "AppendReply" if arguments.value("accepted").is_some() => {
+                Body::AppendReply(AppendReply::Accepted(id("accepted")))
+            }
+            "AppendReply" => Body::AppendReply(AppendReply::Rejected { previous: id("rejected"), hint: id("hint") }),
+            "Heartbeat" => Body::Heartbeat { commit: index("commit"), sent_at: Time(0) },
+            "HeartbeatReply" => Body::HeartbeatReply { sent_at: Time(0) },
+            "Removed" => Body::Removed { index: index("index") },
+            _ => arguments.fail("there is no such message"),
+        };
+        let message = Message { term: Term(arguments.number("term").unwrap_or(0)), body };
+        self.cluster.receive(Envelope { from, to, message });
+    }
+
+    fn each_named(&mut self, arguments: &Arguments, show: fn(&Self, NodeId) -> String) {
+        let named = if arguments.words.is_empty() { self.cluster.ids() } else { arguments.nodes(0) };
+        for id in named {
+            self.answer(format!("{} {}", id.0, show(self, id)));
+        }
+    }
+
+    fn status(&self, id: NodeId) -> String {
+        let Some(raft) = self.cluster.raft(id) else { return "is down".to_owned() };
+        let node = &self.cluster.nodes[&id];
+        let state = node.writes.iter().rev().find_map(|write| write.hard_state).unwrap_or(node.disk.hard_state);
+        let mut text = format!("{} t{} {}", print::role(raft.role()), raft.term(), print::vote(state.vote));
+        if let Some(leader) = raft.leader().filter(|leader| *leader != id) {
+            text += &format!(" follows {}", leader.0);
+        }
+        text += &format!(" commit {} last {} durable {}", raft.commit(), raft.last(), raft.durable());
+        text += &format!(", under {} {}", raft.configuration_index(), print::configuration(raft.configuration()));
+        if let Some(index) = raft.removed() {
+            text += &format!(", removed by {index}");
+        }
+        if raft.quarantined().is_some() {
+            text += ", quarantined";
+        }
+        text
+    }
+
+    fn log(&self, id: NodeId) -> String {
+        let node = &self.cluster.nodes[&id];
+        let commit = self.cluster.raft(id).map_or(Index(0), |raft| raft.commit());
+        let log = if node.raft.is_some() { &node.log } else { &node.disk.log };
+        let mut words: Vec<String> = log.iter().map(|entry| entry.id.term.to_string()).collect();
+        words.insert(commit.0 as usize, "|".to_owned());
+        words.join(" ")
+    }
+
+    fn show_in_flight(&mut self) {
+        for Envelope { from, to, message } in self.cluster.in_flight.clone() {
+            self.answer(format!("{}->{} {}", from.0, to.0, print::message(&message)));
+        }
+    }
+
+    fn answer(&mut self, text: String) {
+        self.cluster.note(LineKind::Answer, || text);
+    }
+}
+
+impl<'a> Arguments<'a> {
+    fn parse(whole: String, command: &'a str) -> Self {
+        let (mut words, mut values) = (Vec::new(), Vec::new());
+        for word in command.split_whitespace().skip(1) {
+            match word.split_once('=') {
+                Some(value) => values.push(value),
+                None => words.push(word),
+            }
+        }
+        Self { words, values, command: whole }
+    }
+
+    fn fail(&self, why: &str) -> ! {
+        panic!("{}: {why}", self.command)
+    }
+
+    fn parsed<T: FromStr>(&self, place: usize) -> T {
+        let word = self.words.get(place).unwrap_or_else(|| self.fail("too few words"));
+        word.parse().unwrap_or_else(|_| self.fail(&format!("`{word}` makes no sense")))
+    }
+
+    fn node(&self, place: usize) -> NodeId {
+        NodeId(self.parsed(place))
+    }
+
+    fn nodes(&self, from: usize) -> Vec<NodeId> {
+        (from..self.words.len()).map(|place| self.node(place)).collect()
+    }
+
+    fn value(&self, key: &str) -> Option<&'a str> {
+        self.values.iter().find(|(name, _)| *name == key).map(|(_, value)| *value)
+    }
+
+    fn number(&self, key: &str) -> Option<u64> {
+        self.value(key).map(|text| text.parse().unwrap_or_else(|_| self.fail("not a number")))
+    }
+
+    fn list(&self, text: &str) -> Vec<NodeId> {
+        text.split(',').map(|id| NodeId(id.parse().unwrap_or_else(|_| self.fail("not a node")))).collect()
+    }
+
+    fn entries(&self) -> Vec<Entry> {
+        let parse = |text: &str| {
+            let id = parse_id(text).unwrap_or_else(|| self.fail("an entry is INDEX@TERM"));
+            entry(id.term.0, id.index.0)
+        };
+        self.value("entries").map_or(Vec::new(), |list| list.split(',').map(parse).collect())
+    }
+}
+
+impl FromStr for Link {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let side =
+            |text: &str| if text == "*" { Ok(None) } else { text.parse().map(|id| Some(NodeId(id))).map_err(|_| ()) };
+        let (from, to) = text.split_once("->").ok_or(())?;
+        Ok(Link { from: side(from)?, to: side(to)? })
+    }
+}
+
+impl Link {
+    fn covers(self, from: NodeId, to: NodeId) -> bool {
+        self.from.is_none_or(|node| node == from) && self.to.is_none_or(|node| node == to)
+    }
+}
+
+fn parse_id(text: &str) -> Option<EntryId> {
+    let (index, term) = text.split_once('@')?;
+    Some(EntryId::new(Term(term.parse().ok()?), Index(index.parse().ok()?)))
+}
+
+/// A contact with nothing in it but the node.
+pub fn contact(node: NodeId) -> Contact {
+    Contact { node, name: String::new(), client_address: String::new(), peer_address: String::new(), version: 1 }
+}

@@ -1,0 +1,320 @@
+//! The safety rules of Raft, checked after each step against the simulation's own book of every disk.
+//!
+//! The book learns of a write when a replica asks for it, of its durability when the simulated disk has synced, and of nothing
+//! else: it does not believe what replicas say of themselves.
+
+use std::collections::{BTreeMap, HashMap};
+
+use bytes::Bytes;
+use quorate::ids::{EntryId, Index, NodeId, Term};
+use quorate::raft::{self, AppendReply, Body, Configuration, Message, Payload, Recovered, RoleName, Write};
+use quorate::replica::Status;
+
+use super::image::{Change, Image, Link, payload_hash};
+use super::knobs::Micros;
+
+/// What is known of all nodes together.
+#[derive(Default)]
+pub struct Checks {
+    books: BTreeMap<NodeId, Book>,
+    leaders: BTreeMap<Term, NodeId>,
+    votes: BTreeMap<(Term, NodeId), NodeId>,
+    entries: HashMap<EntryId, Known>,
+    committed: Vec<Committed>,
+    digests: BTreeMap<Index, u64>,
+}
+
+/// What is known of one node.
+#[derive(Default)]
+struct Book {
+    memory: Image,
+    disk: Image,
+    /// Asked for and not yet durable; the first `in_frame` of them are in the frame that is being written.
+    unsynced: Vec<Change>,
+    in_frame: usize,
+    is_leader: bool,
+    is_lost: bool,
+    configuration: InForce,
+    status: Option<(Term, Index, Index)>,
+}
+
+/// The configuration that a replica acts on; at first it has none.
+struct InForce(Configuration);
+
+impl Default for InForce {
+    fn default() -> Self {
+        Self(Configuration::EMPTY)
+    }
+}
+
+struct Known {
+    chain: u64,
+    payload: u64,
+    command: Option<Bytes>,
+}
+
+/// An entry that is committed, and when that was first known.
+pub struct Committed {
+    /// The entry.
+    pub id: EntryId,
+    /// When.
+    pub at: Micros,
+    chain: u64,
+    /// The term of the leader that committed it.
+    term: Term,
+}
+
+/// How a node came back.
+pub struct Comeback {
+    /// A frame that was never synced has survived.
+    pub frame_survived: bool,
+}
+
+impl Checks {
+    /// A node exists whose disk holds these writes.
+    pub fn add_node(&mut self, node: NodeId, writes: &[Write]) {
+        self.books.insert(node, Book::default());
+        for write in writes {
+            self.on_persist(node, write);
+            self.on_appended(node, 1);
+            self.on_synced(node);
+        }
+        let book = self.book(node);
+        book.configuration.0 = book.disk.configuration().clone();
+    }
+
+    /// The disk of this node is gone for ever. Its book stays: what it has acknowledged still counts for a commit.
+    pub fn lose_disk(&mut self, node: NodeId) {
+        self.book(node).is_lost = true;
+    }
+
+    /// A replica wants something made durable.
+    pub fn on_persist(&mut self, node: NodeId, write: &Write) {
+        let book = self.books.get_mut(&node).expect("every node has a book");
+        let change = book.memory.change(write);
+        let commit = book.status.map_or(Index(0), |(_, commit, _)| commit);
+        if let Some(first) = change.first() {
+            assert!(first > commit, "{node} replaces entries from {first} on, its commit index is {commit}");
+        }
+        for ((id, link), entry) in change.entries().zip(&write.entries) {
+            let known = self.entries.entry(id).or_insert_with(|| Known {
+                chain: link.chain,
+                payload: payload_hash(&entry.payload),
+                command: match &entry.payload {
+                    Payload::Command(bytes) => Some(bytes.clone()),
+                    _ => None,
+                },
+            });
+            assert!(known.chain == link.chain, "log matching: {node} has another entry {id}, or others before it");
+        }
+        if let Some(hard_state) = write.hard_state {
+            let before = book.memory.hard_state;
+            assert!(hard_state.term >= before.term, "{node} goes back from {before:?} to {hard_state:?}");
+            let changes_vote = hard_state.term == before.term && before.vote.is_some() && hard_state != before;
+            assert!(!changes_vote, "{node} changes its vote from {before:?} to {hard_state:?}");
+        }
+        book.memory.apply(&change);
+        book.unsynced.push(change);
+    }
+
+    /// The first `count` writes that are not durable were written in one frame.
+    pub fn on_appended(&mut self, node: NodeId, count: usize) {
+        self.book(node).in_frame = count;
+    }
+
+    /// The frame is durable.
+    pub fn on_synced(&mut self, node: NodeId) {
+        let book = self.book(node);
+        let frame = std::mem::take(&mut book.in_frame);
+        for change in book.unsynced.drain(..frame) {
+            book.disk.apply(&change);
+        }
+    }
+
+    /// The process has ended.
+    pub fn on_crash(&mut self, node: NodeId) {
+        let book = self.book(node);
+        book.is_leader = false;
+        book.status = None;
+        let frame = book.in_frame;
+        book.unsynced.truncate(frame);
+    }
+
+    /// A node comes back: its log is what was durable, with or without the frame that was being written.
+    pub fn on_recovered(&mut self, node: NodeId, recovered: &Recovered) -> Comeback {
+        let book = self.book(node);
+        let frame_survived = *recovered != book.disk.recovered();
+        let frame = std::mem::take(&mut book.unsynced);
+        book.in_frame = 0;
+        if frame_survived {
+            let durable = book.disk.recovered();
+            frame.iter().for_each(|change| book.disk.apply(change));
+            let with_frame = book.disk.recovered();
+            assert!(
+                *recovered == with_frame,
+                "{node} recovered\n{recovered:?}, durable was\n{durable:?}, with the last frame\n{with_frame:?}"
+            );
+        }
+        book.memory = book.disk.clone();
+        book.configuration.0 = book.disk.configuration().clone();
+        Comeback { frame_survived }
+    }
+
+    /// Entries were read from the disk of a node.
+    pub fn on_read(&self, from: Index, entries: &[raft::Entry]) {
+        for (entry, index) in entries.iter().zip(from.0..) {
+            assert!(entry.id.index.0 == index, "entry {} was read at {index}", entry.id);
+            let known = self.entries.get(&entry.id).map(|known| known.payload);
+            assert!(known == Some(payload_hash(&entry.payload)), "entry {} is not what was written", entry.id);
+        }
+    }
+
+    /// A replica tells something. Told in the order in which it happened.
+    pub fn on_told(&mut self, now: Micros, node: NodeId, event: &raft::Event) {
+        match event {
+            raft::Event::RoleChanged { role, term, .. } => {
+                self.book(node).is_leader = *role == RoleName::Leader;
+                if *role == RoleName::Leader {
+                    self.on_elected(node, *term);
+                }
+            }
+            raft::Event::ConfigurationChanged { configuration, .. } => {
+                self.book(node).configuration.0 = configuration.clone();
+            }
+            raft::Event::Committed { index } => self.on_committed(now, node, *index),
+            raft::Event::Quarantined { why } => panic!("{node} is in quarantine: {why}"),
+            _ => {}
+        }
+    }
+
+    fn on_elected(&mut self, node: NodeId, term: Term) {
+        let other = self.leaders.insert(term, node);
+        assert!(other.is_none(), "term {term} has two leaders: {other:?} and {node}");
+        let book = &self.books[&node];
+        let hard_state = book.disk.hard_state;
+        let has_voted = |voter| match voter == node {
+            true => (hard_state.term, hard_state.vote) == (term, Some(node)),
+            false => self.votes.get(&(term, voter)) == Some(&node),
+        };
+        assert!(book.configuration.0.has_majority(has_voted), "{node} leads term {term} without a majority of votes");
+        // A leader of a later term can be ahead of this one: only what was committed before its term must be there.
+        let earlier = self.committed.partition_point(|committed| committed.term < term);
+        if let Some(last) = earlier.checked_sub(1).map(|last| &self.committed[last]) {
+            let own = book.memory.link(last.id.index).map(|link| link.chain);
+            assert!(own == Some(last.chain), "leader completeness: {node} leads term {term} without {}", last.id);
+        }
+    }
+
+    fn on_committed(&mut self, now: Micros, node: NodeId, index: Index) {
+        let book = &self.books[&node];
+        let link = book.memory.link(index);
+        let link = link.unwrap_or_else(|| panic!("{node} commits {index}, its log ends at {}", book.memory.last()));
+        if let Some(committed) = self.committed.get(index.0 as usize - 1) {
+            assert!(committed.chain == link.chain, "{node} commits another entry at {index} than {}", committed.id);
+            return;
+        }
+        assert!(book.is_leader, "{node} commits {index}, which no leader has committed");
+        self.check_durable_quorum(&book.configuration.0, index, link);
+        let term = self.book(node).memory.hard_state.term;
+        for at in self.committed.len() as u64 + 1..=index.0 {
+            let link = self.books[&node].memory.link(Index(at)).expect("it is before one that is there");
+            let id = EntryId::new(link.term, Index(at));
+            self.committed.push(Committed { id, at: now, chain: link.chain, term });
+        }
+    }
+
+    fn check_durable_quorum(&self, configuration: &Configuration, index: Index, link: Link) {
+        let is_durable = |node| self.books.get(&node).is_some_and(|book| book.disk.link(index) == Some(link));
+        let on_quorum = configuration.commit_index(|node| if is_durable(node) { index } else { Index(0) });
+        assert!(on_quorum == index, "entry {index} is committed and not on the disks of a quorum of {configuration}");
+    }
+
+    /// A message leaves a node.
+    pub fn on_send(&mut self, from: NodeId, to: NodeId, message: &Message) {
+        let Message { term, body } = message;
+        let disk = &self.books[&from].disk;
+        let is_promise = !matches!(body, Body::PreVote { .. } | Body::PreVoteReply { refusal: None });
+        assert!(
+            !is_promise || disk.hard_state.term >= *term,
+            "{from} tells term {term} before it is durable: {body:?}"
+        );
+        match body {
+            Body::RequestVoteReply { refusal: None } => {
+                let is_durable = disk.hard_state.term > *term || disk.hard_state.vote == Some(to);
+                assert!(is_durable, "the vote of {from} for {to} in term {term} is not durable");
+                let before = self.votes.insert((*term, from), to);
+                assert!(
+                    before.is_none_or(|before| before == to),
+                    "{from} votes for {before:?} and {to} in term {term}"
+                );
+            }
+            Body::AppendReply(AppendReply::Accepted(id)) => {
+                let is_durable = disk.has(*id) || disk.hard_state.term > *term;
+                assert!(is_durable, "{from} acknowledges {id} in term {term} before it is durable");
+            }
+            _ => {}
+        }
+    }
+
+    /// What a replica says of itself after a turn.
+    pub fn on_status(&mut self, node: NodeId, status: &Status) {
+        let book = self.book(node);
+        let now = (status.term, status.commit, status.applied);
+        if let Some((term, commit, applied)) = book.status.replace(now) {
+            let is_monotone = status.term >= term && status.commit >= commit && status.applied >= applied;
+            assert!(is_monotone, "{node} goes back from ({term}, {commit}, {applied}) to {now:?}");
+        }
+        assert!(status.applied <= status.commit, "{node} has applied {} of {}", status.applied, status.commit);
+        let (memory, disk) = (book.memory.link(status.durable), book.disk.link(status.durable));
+        assert!(memory == disk, "{node} takes {} for durable, and on disk is {disk:?}", status.durable);
+    }
+
+    /// A request was answered with what the entry at `index` decided.
+    pub fn on_answered(&mut self, node: NodeId, index: Index, applied: Index) {
+        assert!(index <= applied, "{node} answers entry {index} and has applied up to {applied}");
+        let committed = self.committed.len() as u64;
+        assert!(index.0 <= committed, "{node} answers entry {index}, committed is {committed}");
+    }
+
+    /// A replica has applied up to `index` and then has this digest.
+    pub fn on_digest(&mut self, node: NodeId, index: Index, digest: u64) {
+        let first = *self.digests.entry(index).or_insert(digest);
+        assert!(first == digest, "{node} has another state than other replicas after entry {index}");
+    }
+
+    /// What is committed, by index from 1.
+    pub fn committed(&self) -> &[Committed] {
+        &self.committed
+    }
+
+    /// The command that an entry carries.
+    pub fn command(&self, id: EntryId) -> Option<&Bytes> {
+        self.entries.get(&id)?.command.as_ref()
+    }
+
+    /// The configurations that could still be in force: the last one on every disk and in every memory.
+    pub fn configurations(&self) -> impl Iterator<Item = &Configuration> {
+        let kept = self.books.values().filter(|book| !book.is_lost);
+        let images = kept.flat_map(|book| [&book.memory, &book.disk]);
+        images.filter(|image| image.last() > Index(0)).map(Image::configuration)
+    }
+
+    /// The configuration in force on a node.
+    pub fn configuration(&self, node: NodeId) -> &Configuration {
+        &self.books[&node].configuration.0
+    }
+
+    /// The node leads, and its configuration is a joint one.
+    pub fn leads_joint_phase(&self, node: NodeId) -> bool {
+        self.books[&node].is_leader && self.configuration(node).is_joint()
+    }
+
+    /// Somebody has led.
+    pub fn has_had_leader(&self) -> bool {
+        !self.leaders.is_empty()
+    }
+
+    fn book(&mut self, node: NodeId) -> &mut Book {
+        self.books.get_mut(&node).expect("every node has a book")
+    }
+}

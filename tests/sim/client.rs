@@ -1,0 +1,255 @@
+//! The clients: they make requests, look for the leader, wait, try again, and remember what they were told.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use quorate::ids::{NodeId, Sequence, SessionId};
+use quorate::replica::{Answer, Execute, Executed, Refusal};
+use quorate::state_machine::{self, Body, Operation, Outcome, QueueName, SessionRequest};
+use rand::{Rng, RngExt};
+
+use super::knobs::{Micros, Workload};
+
+/// A request and what its client knows of it.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Who made it.
+    pub client: usize,
+    /// Its place in the client's session.
+    pub session: Option<(SessionId, Sequence)>,
+    /// What it asks for.
+    pub operations: Vec<Operation>,
+    /// How long its dequeue may wait.
+    pub wait: Duration,
+    /// When it was made.
+    pub called: Micros,
+    /// When the client learned how it ended, or gave up.
+    pub returned: Option<Micros>,
+    /// How it ended.
+    pub ending: Ending,
+}
+
+/// How a request ended, as its client knows.
+#[derive(Clone, Debug)]
+pub enum Ending {
+    /// It took effect.
+    Executed(Executed),
+    /// It did not, and never will.
+    Refused(state_machine::Refusal),
+    /// It may have taken effect, or may still do so.
+    Unknown,
+}
+
+/// A client.
+pub struct Client {
+    number: usize,
+    uses_session: bool,
+    session: Option<SessionId>,
+    last_sequence: Sequence,
+    /// Requests that have not ended, by their place in the history.
+    open: BTreeMap<usize, Open>,
+    /// Whom it takes for the leader.
+    pub target: Option<NodeId>,
+    bodies: u64,
+    /// The queue that it drains.
+    drains: Option<usize>,
+}
+
+/// A request that has not ended.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    sequence: Option<Sequence>,
+    /// The attempt that is under way.
+    attempt: u64,
+    attempts: u32,
+    /// An attempt may have been proposed.
+    is_uncertain: bool,
+}
+
+/// What a client does next about a request.
+#[derive(Debug)]
+pub enum Next {
+    /// It has ended.
+    End(Ending),
+    /// It tries again after a while.
+    Retry,
+}
+
+impl Client {
+    /// A client that has done nothing yet.
+    pub fn new(number: usize, uses_session: bool) -> Self {
+        Self {
+            number,
+            uses_session,
+            session: None,
+            last_sequence: Sequence(0),
+            open: BTreeMap::new(),
+            target: None,
+            bodies: 0,
+            drains: None,
+        }
+    }
+
+    /// A client that takes everything out of all queues, one message after the other.
+    pub fn drainer(number: usize) -> Self {
+        Self { drains: Some(0), ..Self::new(number, true) }
+    }
+
+    /// All its requests have ended.
+    pub fn is_idle(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// It has found all queues empty.
+    pub fn has_drained(&self, workload: &Workload) -> bool {
+        self.drains == Some(workload.queues)
+    }
+
+    /// Its next request, which takes this place in the history; none when it has to wait for an answer first.
+    pub fn call(&mut self, rng: &mut impl Rng, workload: &Workload, now: Micros, place: usize) -> Option<Call> {
+        let must_open_session = self.uses_session && self.session.is_none();
+        let open_max = if must_open_session || self.drains.is_some() { 1 } else { workload.pipeline_max };
+        if self.open.len() >= open_max || self.has_drained(workload) {
+            return None;
+        }
+        let (operations, wait) = match (must_open_session, self.drains) {
+            (true, _) => (vec![Operation::OpenSession], Duration::ZERO),
+            (_, Some(queue)) => (vec![Operation::Dequeue { queue: queue_name(queue), wait: false }], Duration::ZERO),
+            _ => self.draw_operations(rng, workload),
+        };
+        let session = self.session.map(|session| {
+            self.last_sequence = self.last_sequence.next();
+            (session, self.last_sequence)
+        });
+        let sequence = session.map(|(_, sequence)| sequence);
+        self.open.insert(place, Open { sequence, attempt: 0, attempts: 0, is_uncertain: false });
+        let (client, called) = (self.number, now);
+        Some(Call { client, session, operations, wait, called, returned: None, ending: Ending::Unknown })
+    }
+
+    /// Sends a request for the first time or again. The attempt gets a number of its own.
+    pub fn attempt(&mut self, place: usize, attempt: u64, call: &Call) -> Execute {
+        let lowest_pending = self.open.values().filter_map(|open| open.sequence).min();
+        let open = self.open.get_mut(&place).expect("a request is tried until it ends");
+        open.attempt = attempt;
+        open.attempts += 1;
+        let session = call.session.map(|(id, sequence)| {
+            let lowest_pending = lowest_pending.unwrap_or(sequence);
+            SessionRequest { id, sequence, lowest_pending }
+        });
+        Execute { session, operations: call.operations.clone(), wait: call.wait }
+    }
+
+    /// An answer has come. None: nobody waits for it any more.
+    pub fn on_answer(
+        &mut self,
+        call: &Call,
+        place: usize,
+        attempt: u64,
+        answer: Result<Answer, Refusal>,
+    ) -> Option<Next> {
+        let open = self.open.get_mut(&place).filter(|open| open.attempt == attempt)?;
+        let next = match answer {
+            Ok(Answer::Executed(executed)) => Next::End(Ending::Executed(executed)),
+            Ok(other) => panic!("a request was answered with {other:?}"),
+            Err(Refusal::NotLeader { leader, .. }) => {
+                self.target = leader;
+                Next::Retry
+            }
+            Err(Refusal::Overloaded) => Next::Retry,
+            Err(Refusal::OutcomeUnknown { .. }) => return Some(self.on_uncertainty(call, place)),
+            Err(Refusal::Refused(state_machine::Refusal::TooManyOutcomes { .. })) => Next::Retry,
+            Err(Refusal::Refused(state_machine::Refusal::SessionExpired(_))) if open.is_uncertain => {
+                Next::End(Ending::Unknown)
+            }
+            Err(Refusal::Refused(refusal)) => Next::End(Ending::Refused(refusal)),
+            Err(refusal) => panic!("a request was refused with {refusal:?}"),
+        };
+        if let Next::End(ending) = &next {
+            self.on_end(call, ending);
+            self.open.remove(&place);
+        }
+        Some(next)
+    }
+
+    /// No answer has come in time. None: nobody waits for it any more.
+    pub fn on_timeout(&mut self, rng: &mut impl Rng, call: &Call, place: usize, attempt: u64) -> Option<Next> {
+        let open = self.open.get(&place).filter(|open| open.attempt == attempt)?;
+        let gives_up = open.attempts > 3 && rng.random_bool(0.2);
+        let next = self.on_uncertainty(call, place);
+        if gives_up {
+            self.open.remove(&place);
+            return Some(Next::End(Ending::Unknown));
+        }
+        Some(next)
+    }
+
+    /// An attempt may or may not take effect. With a session it is tried again; without one that could do it twice.
+    fn on_uncertainty(&mut self, call: &Call, place: usize) -> Next {
+        self.target = None;
+        if call.session.is_none() {
+            self.open.remove(&place);
+            return Next::End(Ending::Unknown);
+        }
+        if let Some(open) = self.open.get_mut(&place) {
+            open.is_uncertain = true;
+        }
+        Next::Retry
+    }
+
+    fn on_end(&mut self, call: &Call, ending: &Ending) {
+        match ending {
+            Ending::Executed(executed) => match executed.outcomes.first() {
+                Some(Outcome::SessionOpened { id, .. }) => {
+                    self.session = Some(*id);
+                    self.last_sequence = Sequence(0);
+                }
+                Some(Outcome::Dequeued(None)) => self.drains = self.drains.map(|queue| queue + 1),
+                _ => {}
+            },
+            Ending::Refused(state_machine::Refusal::TooManySessions { .. }) => self.uses_session = false,
+            Ending::Refused(refusal @ state_machine::Refusal::SequenceForgotten { .. }) => {
+                panic!("a client that still waits is told: {refusal}, {call:?}")
+            }
+            _ => {}
+        }
+        let has_expired = match ending {
+            Ending::Refused(state_machine::Refusal::SessionExpired(_)) => true,
+            Ending::Unknown => call.session.is_some(),
+            _ => false,
+        };
+        if has_expired && self.session == call.session.map(|(session, _)| session) {
+            self.session = None;
+        }
+    }
+
+    fn draw_operations(&mut self, rng: &mut impl Rng, workload: &Workload) -> (Vec<Operation>, Duration) {
+        if rng.random_bool(workload.several) {
+            let count = rng.random_range(2..=4);
+            return ((0..count).map(|_| self.draw_operation(rng, workload)).collect(), Duration::ZERO);
+        }
+        let operation = self.draw_operation(rng, workload);
+        let waits = matches!(operation, Operation::Dequeue { .. }) && rng.random_bool(workload.waiting);
+        let micros = if waits { workload.think_max * rng.random_range(1..=10) } else { 0 };
+        (vec![operation], Duration::from_micros(micros))
+    }
+
+    fn draw_operation(&mut self, rng: &mut impl Rng, workload: &Workload) -> Operation {
+        let queue = queue_name(rng.random_range(0..workload.queues));
+        match rng.random_range(0..10) {
+            0..5 => {
+                self.bodies += 1;
+                let padding = rng.random_range(0..=workload.body_bytes_max);
+                let text = format!("{}-{} {}", self.number, self.bodies, ".".repeat(padding));
+                Operation::Enqueue { queue, body: Body::Text(text) }
+            }
+            5..9 => Operation::Dequeue { queue, wait: false },
+            _ => Operation::Peek { queue, limit: rng.random_range(1..4) },
+        }
+    }
+}
+
+/// The name of a queue.
+pub fn queue_name(number: usize) -> QueueName {
+    format!("q{number}").parse().expect("letters and digits name a queue")
+}

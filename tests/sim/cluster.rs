@@ -1,0 +1,357 @@
+//! The simulation: one loop, one heap of events in the order of time, and the phases of a run.
+//!
+//! ```text
+//!    faults          everything goes wrong that the knobs allow; clients work
+//!    healing         nothing goes wrong; clients end what they began; the replicas become equal
+//!    draining        one client takes everything out
+//!    over            the history is judged
+//! ```
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use quorate::ids::{Index, NodeId, Ticket};
+use quorate::raft::{Message, RoleName};
+use quorate::replica::{Answer, Execute, ReadId, Refusal};
+use rand::RngExt;
+
+use super::checks::Checks;
+use super::client::{Call, Client};
+use super::coverage::Coverage;
+use super::knobs::{Knobs, Micros, SECOND};
+use super::network::Network;
+use super::node::{Caller, Node};
+use super::operator::Operator;
+use super::random::Random;
+use super::trace::{Detail, Trace};
+
+/// More events in one simulated second are a storm. Where messages overtake each other, entries are sent several times.
+const EVENTS_PER_SECOND_MAX: u64 = 20_000;
+const EVENTS_PER_SECOND_MAX_UNORDERED: u64 = 80_000;
+
+/// After the faults everything must be well within so many of the longest election time-outs.
+const HEALING_TIMEOUTS_MAX: u64 = 60;
+
+/// A cluster, its clients, and the world around them.
+pub struct Cluster {
+    /// The time.
+    pub now: Micros,
+    /// What was drawn for the seed.
+    pub knobs: Knobs,
+    /// The generators.
+    pub random: Random,
+    /// All machines there ever were.
+    pub nodes: BTreeMap<NodeId, Node>,
+    /// What connects them.
+    pub network: Network,
+    /// The clients.
+    pub clients: Vec<Client>,
+    /// All requests of all clients.
+    pub history: Vec<Call>,
+    /// Who changes the membership.
+    pub operator: Operator,
+    /// The safety rules.
+    pub checks: Checks,
+    /// What has happened.
+    pub coverage: Coverage,
+    /// The same, in order.
+    pub trace: Trace,
+    /// Where the run is.
+    pub phase: Phase,
+    /// Counts attempts of all clients.
+    pub last_attempt: u64,
+    /// The attempts that clients wait for, each with the place of its request in the history.
+    pub attempts: BTreeMap<u64, usize>,
+    heap: BinaryHeap<Reverse<Scheduled>>,
+    last_scheduled: u64,
+    events_of_second: (u64, u64),
+    events: u64,
+}
+
+/// Where a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Things go wrong.
+    Faults,
+    /// Nothing does, since then.
+    Healing(Micros),
+    /// One client takes everything out, since then.
+    Draining(Micros),
+    /// It has ended.
+    Over,
+}
+
+/// A process: a node and which of its lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessId {
+    /// The node.
+    pub node: NodeId,
+    /// Which process of it.
+    pub incarnation: u64,
+}
+
+/// Something that is to happen.
+#[derive(Debug)]
+pub enum Event {
+    /// A message arrives.
+    Deliver { from: NodeId, to: NodeId, message: Message },
+    /// A node hears that a connection broke.
+    Unreachable { node: NodeId, peer: NodeId },
+    /// A node takes a turn.
+    Turn(ProcessId),
+    /// A node's deadline has come, or a later one was set.
+    Wake(ProcessId),
+    /// A disk writes what waits.
+    Append(ProcessId),
+    /// A disk syncs what was written.
+    Sync(ProcessId),
+    /// A node hears that a write is durable.
+    Persisted(ProcessId, Ticket),
+    /// A disk reads entries.
+    Read { process: ProcessId, read: ReadId, from: Index, to: Index, bytes_max: u64 },
+    /// A node starts.
+    Start(NodeId),
+    /// A request arrives at a node.
+    Request { node: NodeId, caller: Caller, attempt: u64, asked: Asked },
+    /// The client of this attempt hangs up.
+    HangUp { node: NodeId, attempt: u64 },
+    /// An answer arrives.
+    Response { caller: Caller, attempt: u64, answer: Result<Answer, Refusal> },
+    /// A client may make a request.
+    Think(usize),
+    /// A client tries again.
+    Retry { client: usize, place: usize },
+    /// A client has waited long enough.
+    TimeOut { client: usize, place: usize, attempt: u64, node: NodeId },
+    /// Something goes wrong.
+    Fault,
+    /// All links work again.
+    Mend,
+    /// The membership may be changed.
+    Change,
+    /// Look whether the phase has ended.
+    Look,
+}
+
+/// What a request asks for.
+#[derive(Debug)]
+pub enum Asked {
+    /// Operations.
+    Execute(Execute),
+    /// Another membership.
+    Change(quorate::raft::MembershipChange),
+}
+
+struct Scheduled {
+    at: Micros,
+    order: u64,
+    event: Event,
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        (self.at, self.order) == (other.at, other.order)
+    }
+}
+
+impl Eq for Scheduled {}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at, self.order).cmp(&(other.at, other.order))
+    }
+}
+
+/// What came of a run.
+pub struct Report {
+    /// What has happened in it.
+    pub coverage: Coverage,
+    /// The hash of its trace.
+    pub hash: u64,
+    /// How many events there were.
+    pub events: u64,
+    /// How many requests were made.
+    pub calls: usize,
+    /// The time that it simulated.
+    pub simulated: Micros,
+}
+
+impl Cluster {
+    /// The cluster of a seed, before anything happens.
+    pub fn new(seed: u64, detail: Detail) -> Self {
+        let mut random = Random::new(seed);
+        let knobs = Knobs::draw(&mut random.knobs);
+        let mut cluster = Self {
+            now: 0,
+            network: Network::new(knobs.network.clone()),
+            knobs,
+            random,
+            nodes: BTreeMap::new(),
+            clients: Vec::new(),
+            history: Vec::new(),
+            operator: Operator::default(),
+            checks: Checks::default(),
+            coverage: Coverage::default(),
+            trace: Trace::new(detail),
+            phase: Phase::Faults,
+            last_attempt: 0,
+            attempts: BTreeMap::new(),
+            heap: BinaryHeap::new(),
+            last_scheduled: 0,
+            events_of_second: (0, 0),
+            events: 0,
+        };
+        let words = format!("{:#?}", cluster.knobs);
+        cluster.trace.tell(0, || words);
+        cluster.begin();
+        cluster
+    }
+
+    /// Lives through all phases.
+    ///
+    /// # Panics
+    /// A rule is broken.
+    pub fn run(mut self) -> Report {
+        while self.phase != Phase::Over {
+            let Reverse(Scheduled { at, event, order }) = self.heap.pop().expect("somebody always looks");
+            self.now = at;
+            self.trace.number((at, order));
+            self.mind_budget();
+            self.handle(event);
+        }
+        super::verdict::judge(&self);
+        Report {
+            hash: self.trace.hash(),
+            events: self.events,
+            calls: self.history.len(),
+            simulated: self.now,
+            coverage: self.coverage,
+        }
+    }
+
+    /// Something will happen.
+    pub fn schedule(&mut self, at: Micros, event: Event) {
+        self.last_scheduled += 1;
+        self.heap.push(Reverse(Scheduled { at, order: self.last_scheduled, event }));
+    }
+
+    fn begin(&mut self) {
+        self.found();
+        let workload = self.knobs.workload.clone();
+        for number in 0..workload.clients {
+            let uses_session = !self.random.workload.random_bool(workload.without_session);
+            self.clients.push(Client::new(number, uses_session));
+            self.schedule(0, Event::Think(number));
+        }
+        self.schedule(0, Event::Change);
+        let at = self.next_fault_at();
+        self.schedule(at, Event::Fault);
+        self.schedule(self.knobs.duration, Event::Look);
+    }
+
+    fn mind_budget(&mut self) {
+        self.events += 1;
+        let second = self.now / SECOND;
+        let (of, count) = &mut self.events_of_second;
+        if *of != second {
+            (*of, *count) = (second, 0);
+        }
+        *count += 1;
+        let most = if self.knobs.network.is_ordered { EVENTS_PER_SECOND_MAX } else { EVENTS_PER_SECOND_MAX_UNORDERED };
+        assert!(*count <= most, "a storm: more than {most} events in a second");
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Deliver { from, to, message } => self.deliver(from, to, message),
+            Event::Unreachable { node, peer } => self.tell_unreachable(node, peer),
+            Event::Turn(process) => self.turn(process),
+            Event::Wake(process) => self.wake(process),
+            Event::Append(process) => self.append(process),
+            Event::Sync(process) => self.sync(process),
+            Event::Persisted(process, ticket) => self.persisted(process, ticket),
+            Event::Read { process, read, from, to, bytes_max } => self.read(process, read, from, to, bytes_max),
+            Event::Start(node) => self.start(node),
+            Event::Request { node, caller, attempt, asked } => self.receive(node, caller, attempt, asked),
+            Event::HangUp { node, attempt } => self.hang_up(node, attempt),
+            Event::Response { caller: Caller::Client(client), attempt, answer } => {
+                self.client_answered(client, attempt, answer);
+            }
+            Event::Response { caller: Caller::Operator, attempt, answer } => self.operator_answered(attempt, answer),
+            Event::Think(client) => self.think(client),
+            Event::Retry { client, place } => self.attempt(client, place),
+            Event::TimeOut { client, place, attempt, node } => self.time_out(client, place, attempt, node),
+            Event::Fault => self.fault(),
+            Event::Mend => self.network.mend(),
+            Event::Change => self.change(),
+            Event::Look => self.look(),
+        }
+    }
+
+    /// Goes on to the next phase when all is well, and insists that it becomes so.
+    fn look(&mut self) {
+        let trouble = self.trouble();
+        let (since, name) = match self.phase {
+            Phase::Faults => {
+                self.heal();
+                self.phase = Phase::Healing(self.now);
+                (self.now, "healing")
+            }
+            Phase::Healing(_) if trouble.is_none() => {
+                self.clients.push(Client::drainer(self.clients.len()));
+                self.schedule(self.now, Event::Think(self.clients.len() - 1));
+                self.phase = Phase::Draining(self.now);
+                (self.now, "draining")
+            }
+            Phase::Draining(_) if trouble.is_none() => {
+                self.phase = Phase::Over;
+                return;
+            }
+            Phase::Healing(since) => (since, "healing"),
+            Phase::Draining(since) => (since, "draining"),
+            Phase::Over => return,
+        };
+        let longest = self.knobs.raft.election_timeout_max.as_micros() as u64;
+        let passed = self.now - since;
+        let messages = self.history.len() as u64;
+        let bound = HEALING_TIMEOUTS_MAX * longest + messages * longest / 10;
+        assert!(passed < bound, "{name} takes too long: {}", trouble.unwrap_or_default());
+        self.schedule(self.now + longest / 4, Event::Look);
+    }
+
+    /// What is still not well, if anything.
+    fn trouble(&mut self) -> Option<String> {
+        if let Some(client) = self.clients.iter().position(|client| !client.is_idle()) {
+            return Some(format!("a request of client {client} has not ended"));
+        }
+        let is_draining = matches!(self.phase, Phase::Draining(_));
+        if is_draining && !self.clients.last().is_some_and(|client| client.has_drained(&self.knobs.workload)) {
+            return Some("the queues are not empty".to_owned());
+        }
+        let live = |(id, node): (&NodeId, &Node)| Some((*id, node.process.as_ref()?.replica.status()));
+        let statuses: BTreeMap<NodeId, _> = self.nodes.iter().filter_map(live).collect();
+        let leaders: Vec<NodeId> =
+            statuses.iter().filter(|(_, status)| status.role == RoleName::Leader).map(|(id, _)| *id).collect();
+        let [leader] = leaders[..] else { return Some(format!("the leaders are {leaders:?}")) };
+        let status = &statuses[&leader];
+        let configuration = &status.membership.configuration;
+        if configuration.is_joint() || status.commit != status.last.index {
+            return Some(format!("the leader {leader} has not ended a change: {status:?}"));
+        }
+        for (id, node) in &self.nodes {
+            let Some(process) = node.process.as_ref().filter(|_| configuration.is_member(*id)) else { continue };
+            let applied = statuses[id].applied;
+            if applied != status.applied {
+                return Some(format!("{id} has applied {applied} of {}", status.applied));
+            }
+            self.checks.on_digest(*id, applied, process.replica.machine().digest());
+        }
+        None
+    }
+}

@@ -1,0 +1,72 @@
+//! Which of the interesting things have happened. Over the default seeds each must happen at least once: a simulation that
+//! never cuts a log says nothing about cutting logs.
+
+use std::collections::BTreeMap;
+
+/// What must happen sometimes.
+pub const SOMETIMES: &[&str] = &[
+    "a leader was replaced",
+    "a follower's log was cut",
+    "a pre-vote was refused",
+    "a vote was refused because a leader is heard",
+    "a leader stepped down because its disk hung",
+    "a leader stepped down because nobody heard it",
+    "a joint phase was interrupted by a crash",
+    "a learner was promoted",
+    "a member was removed",
+    "a lost node was replaced or removed",
+    "a removed node was told so",
+    "a membership change was refused",
+    "a torn frame was cut",
+    "an unsynced frame survived a crash",
+    "the power failed while the disk was written",
+    "the power failed while the log was opened",
+    "a sync failed",
+    "entries were read back for a follower",
+    "entries were read back to be applied",
+    "bodies were read back for an answer",
+    "an old message was replayed",
+    "a damaged message was rejected",
+    "a retry returned the first outcome",
+    "a waiting dequeue was woken",
+    "a waiting dequeue was told of a lost leader",
+    "several operations took effect together",
+    "a session expired",
+    "a queue was full",
+    "a session kept too many outcomes",
+    "a request was refused as too much",
+    "an outcome was unknown",
+    "a client was redirected",
+    "the world was healed with a dead node",
+];
+
+/// Counts what has happened.
+#[derive(Debug, Default)]
+pub struct Coverage {
+    counts: BTreeMap<&'static str, u64>,
+}
+
+impl Coverage {
+    /// This has happened.
+    pub fn sometimes(&mut self, what: &'static str) {
+        debug_assert!(SOMETIMES.contains(&what), "'{what}' is not in the list");
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    /// Adds what happened elsewhere.
+    pub fn merge(&mut self, other: &Coverage) {
+        for (what, count) in &other.counts {
+            *self.counts.entry(what).or_default() += count;
+        }
+    }
+
+    /// What has never happened.
+    pub fn missing(&self) -> Vec<&'static str> {
+        SOMETIMES.iter().copied().filter(|what| !self.counts.contains_key(what)).collect()
+    }
+
+    /// How often each thing has happened.
+    pub fn report(&self) -> String {
+        SOMETIMES.iter().map(|what| format!("{:>9}  {what}\n", self.counts.get(what).unwrap_or(&0))).collect()
+    }
+}

@@ -1,0 +1,103 @@
+//! Counts the interesting things.
+
+use quorate::ids::NodeId;
+use quorate::raft::{Event, RoleName, VoteRefusal};
+use quorate::replica::{Answer, Refusal};
+use quorate::state_machine::{self, Outcome};
+
+use super::client::Ending;
+use super::cluster::Cluster;
+use super::node::Waiter;
+
+impl Cluster {
+    /// Before the checks learn of it.
+    pub fn cover_event(&mut self, id: NodeId, event: &Event) {
+        match event {
+            Event::RoleChanged { role: RoleName::Leader, .. } if self.checks.has_had_leader() => {
+                self.coverage.sometimes("a leader was replaced");
+            }
+            Event::RoleChanged { cause: "its disk does not finish writing", .. } => {
+                self.coverage.sometimes("a leader stepped down because its disk hung");
+            }
+            Event::RoleChanged { cause: "a majority was not heard in time", .. } => {
+                self.coverage.sometimes("a leader stepped down because nobody heard it");
+            }
+            Event::Truncated { .. } => self.coverage.sometimes("a follower's log was cut"),
+            Event::VoteRefused { pre_vote, refusal, .. } => {
+                if *pre_vote {
+                    self.coverage.sometimes("a pre-vote was refused");
+                }
+                if *refusal == VoteRefusal::LeaderAlive {
+                    self.coverage.sometimes("a vote was refused because a leader is heard");
+                }
+            }
+            Event::WasRemoved { .. } => self.coverage.sometimes("a removed node was told so"),
+            Event::ConfigurationChanged { configuration, .. } => {
+                let before = self.checks.configuration(id);
+                let is_promotion = before.learners.keys().any(|learner| configuration.is_voter(*learner));
+                let lost: Vec<NodeId> = before.members().filter(|node| !configuration.is_member(*node)).collect();
+                if is_promotion {
+                    self.coverage.sometimes("a learner was promoted");
+                }
+                if !lost.is_empty() {
+                    self.coverage.sometimes("a member was removed");
+                }
+                if lost.iter().any(|node| self.nodes[node].is_dead) {
+                    self.coverage.sometimes("a lost node was replaced or removed");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A replica wants entries read. What for, the limit tells.
+    pub fn cover_read(&mut self, bytes_max: u64) {
+        let what = match bytes_max {
+            0 => "bodies were read back for an answer",
+            _ if bytes_max == self.knobs.raft.append_bytes_max => "entries were read back for a follower",
+            _ => "entries were read back to be applied",
+        };
+        self.coverage.sometimes(what);
+    }
+
+    /// A node answers.
+    pub fn cover_answer(&mut self, waiter: &Waiter, turns: u64, answer: &Result<Answer, Refusal>) {
+        let was_parked = waiter.waits && turns > waiter.turn + 1;
+        match answer {
+            Ok(Answer::Executed(executed)) => {
+                if executed.replayed {
+                    self.coverage.sometimes("a retry returned the first outcome");
+                }
+                if executed.outcomes.len() > 1 {
+                    self.coverage.sometimes("several operations took effect together");
+                }
+                if let [Outcome::Dequeued(Some(message))] = executed.outcomes[..]
+                    && was_parked
+                    && message.index > waiter.commit
+                {
+                    self.coverage.sometimes("a waiting dequeue was woken");
+                }
+            }
+            Err(Refusal::NotLeader { .. }) if was_parked => {
+                self.coverage.sometimes("a waiting dequeue was told of a lost leader");
+            }
+            Err(Refusal::NotLeader { leader: Some(_), .. }) => self.coverage.sometimes("a client was redirected"),
+            Err(Refusal::OutcomeUnknown { .. }) => self.coverage.sometimes("an outcome was unknown"),
+            Err(Refusal::Overloaded) => self.coverage.sometimes("a request was refused as too much"),
+            Err(Refusal::Refused(state_machine::Refusal::TooManyOutcomes { .. })) => {
+                self.coverage.sometimes("a session kept too many outcomes");
+            }
+            Err(Refusal::Refused(state_machine::Refusal::SessionExpired(_))) => {
+                self.coverage.sometimes("a session expired");
+            }
+            _ => {}
+        }
+    }
+
+    /// A request ends.
+    pub fn cover_ending(&mut self, ending: &Ending) {
+        if let Ending::Refused(state_machine::Refusal::QueueFull { .. }) = ending {
+            self.coverage.sometimes("a queue was full");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What goes wrong, and how it ends.
+
+use quorate::ids::NodeId;
+use rand::RngExt;
+use rand::seq::SliceRandom;
+
+use super::cluster::{Cluster, Event, Phase};
+use super::knobs::{Fault, Micros};
+
+impl Cluster {
+    /// When the next fault comes.
+    pub fn next_fault_at(&mut self) -> Micros {
+        self.now + self.random.faults.random_range(1..=2 * self.knobs.fault_interval)
+    }
+
+    /// Something goes wrong.
+    pub fn fault(&mut self) {
+        if self.phase != Phase::Faults || self.knobs.faults.is_empty() {
+            return;
+        }
+        let at = self.next_fault_at();
+        self.schedule(at, Event::Fault);
+        let fault = self.knobs.faults[self.random.faults.random_range(0..self.knobs.faults.len())];
+        let id = self.victim();
+        self.trace.tell(self.now, || format!("fault: {fault:?} {id}"));
+        let longest = self.knobs.raft.election_timeout_max.as_micros() as Micros;
+        let until = self.now + self.random.faults.random_range(0..=3 * longest);
+        let operations = self.random.faults.random_range(0..12);
+        let node = self.nodes.get_mut(&id).expect("the victim is one of them");
+        match fault {
+            Fault::Crash => self.crash_if_running(id),
+            Fault::CrashAll => {
+                self.nodes.keys().copied().collect::<Vec<_>>().into_iter().for_each(|id| self.crash_if_running(id))
+            }
+            Fault::CutPower if node.process.is_some() => {
+                node.disk.cut_power_after(operations);
+                node.is_armed = true;
+            }
+            Fault::CrashInEffects => {
+                if let Some(process) = &mut node.process {
+                    process.effects_left = Some(operations as usize);
+                }
+            }
+            Fault::FailSync if node.process.is_some() => {
+                node.disk.fail_syncs(true);
+                node.is_armed = true;
+            }
+            Fault::StallDisk => node.stalled_until = until,
+            Fault::Pause => node.paused_until = until,
+            Fault::JumpClock => node.clock.ahead += self.random.faults.random_range(-60_000..=60_000),
+            Fault::Partition => self.partition(until),
+            Fault::LoseDisk => self.lose_disk(id),
+            Fault::CutPower | Fault::FailSync => {}
+        }
+    }
+
+    /// Any node, the leader more often than others.
+    fn victim(&mut self) -> NodeId {
+        let leader = self.nodes.iter().find(|(_, node)| node.leads()).map(|(id, _)| *id);
+        let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+        let any = ids[self.random.faults.random_range(0..ids.len())];
+        leader.filter(|_| self.random.faults.random_bool(0.4)).unwrap_or(any)
+    }
+
+    fn crash_if_running(&mut self, id: NodeId) {
+        if self.nodes[&id].process.is_some() {
+            self.crash(id);
+        }
+    }
+
+    /// Cuts some links until then: all between two sides, or one direction only, or all but one node's.
+    fn partition(&mut self, until: Micros) {
+        let mut ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+        ids.shuffle(&mut self.random.faults);
+        let (left, right) = ids.split_at(self.random.faults.random_range(0..=ids.len()));
+        let kind = self.random.faults.random_range(0..4);
+        let pairs = left.iter().flat_map(|a| right.iter().map(|b| (*a, *b)));
+        let links: Vec<(NodeId, NodeId)> = match kind {
+            0 => pairs.collect(),
+            1 => pairs.filter(|(a, b)| *a != ids[0] && *b != ids[0]).flat_map(|(a, b)| [(a, b), (b, a)]).collect(),
+            _ => pairs.flat_map(|(a, b)| [(a, b), (b, a)]).collect(),
+        };
+        self.trace.tell(self.now, || format!("cut until {until}: {links:?}"));
+        self.network.cut(links);
+        self.schedule(until, Event::Mend);
+    }
+
+    /// A node is lost with its disk, where the others can do without: otherwise nothing could ever be well again.
+    fn lose_disk(&mut self, id: NodeId) {
+        if self.knobs.change_interval.is_none() || !self.operator.is_idle() || !self.can_do_without(id) {
+            return;
+        }
+        self.crash_if_running(id);
+        let node = self.nodes.get_mut(&id).expect("the victim is one of them");
+        node.is_dead = true;
+        node.disk = Default::default();
+        self.checks.lose_disk(id);
+        let longest = self.knobs.raft.election_timeout_max.as_micros() as Micros;
+        // A leader goes on to count on this node until it has not heard it for a while.
+        self.operator.keep_quiet(self.now + 3 * longest);
+    }
+
+    /// True when every configuration that could still be in force has a quorum without `id` and all that are dead.
+    fn can_do_without(&self, id: NodeId) -> bool {
+        let is_alive = |node: NodeId| node != id && self.nodes.get(&node).is_some_and(|node| !node.is_dead);
+        let mut configurations = self.checks.configurations();
+        configurations.all(|configuration| {
+            let is_settled = !configuration.is_joint() && configuration.learners.is_empty();
+            let alive = configuration.voters.iter().filter(|voter| is_alive(**voter)).count();
+            is_settled && alive >= configuration.commit_quorum.size(configuration.voters.len())
+        })
+    }
+
+    /// Nothing goes wrong any more. Some nodes stay dead, where the others can do without.
+    pub fn heal(&mut self) {
+        self.trace.tell(self.now, || "the world is healed".to_owned());
+        self.phase = Phase::Healing(self.now);
+        self.network.heal();
+        let mut ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+        ids.shuffle(&mut self.random.faults);
+        for id in &ids {
+            if self.random.faults.random_bool(0.2) && !self.nodes[id].is_dead && self.can_do_without(*id) {
+                self.crash_if_running(*id);
+                self.nodes.get_mut(id).expect("it is one of them").is_dead = true;
+                self.coverage.sometimes("the world was healed with a dead node");
+            }
+        }
+        for id in ids {
+            let node = self.nodes.get_mut(&id).expect("it is one of them");
+            node.paused_until = self.now;
+            node.stalled_until = self.now;
+            if let Some(process) = &mut node.process {
+                process.effects_left = None;
+            }
+            if std::mem::take(&mut node.is_armed) {
+                self.crash_if_running(id);
+            }
+            self.schedule(self.now, Event::Start(id));
+        }
+    }
+}

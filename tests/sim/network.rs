@@ -1,0 +1,121 @@
+//! The network: delays with a tail, loss, duplication, reordering, old messages that come again, and links that are cut.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use prost::Message as _;
+use quorate::ids::{NodeId, SHARD_0};
+use quorate::proto::internal;
+use quorate::raft::{Body, Message};
+use quorate::transport::codec;
+use rand::{Rng, RngExt};
+
+use super::knobs::{self, Micros};
+
+/// The links between the nodes.
+pub struct Network {
+    knobs: knobs::Network,
+    /// What the first sends does not reach the second.
+    cut: BTreeSet<(NodeId, NodeId)>,
+    /// When the last message of each lane arrives, where messages keep their order.
+    lanes: BTreeMap<(NodeId, NodeId, bool), Micros>,
+}
+
+/// What becomes of a message.
+pub struct Carried {
+    /// When it arrives: once, twice or never.
+    pub arrivals: Vec<Micros>,
+    /// One of them is an old message that comes again.
+    pub is_replayed: bool,
+    /// The sender is told that the connection broke.
+    pub is_noticed: bool,
+}
+
+impl Network {
+    /// A network of this quality.
+    pub fn new(knobs: knobs::Network) -> Self {
+        Self { knobs, cut: BTreeSet::new(), lanes: BTreeMap::new() }
+    }
+
+    /// Sends a message at `now`.
+    pub fn carry(&mut self, rng: &mut impl Rng, now: Micros, from: NodeId, to: NodeId, message: &Message) -> Carried {
+        if self.cut.contains(&(from, to)) || rng.random_bool(self.knobs.loss) {
+            let is_noticed = rng.random_bool(self.knobs.notice);
+            return Carried { arrivals: Vec::new(), is_replayed: false, is_noticed };
+        }
+        let mut at = now + self.delay(rng);
+        if self.knobs.is_ordered {
+            let last = self.lanes.entry((from, to, is_bulk(message))).or_default();
+            at = at.max(*last);
+            *last = at;
+        }
+        let mut arrivals = vec![at];
+        if rng.random_bool(self.knobs.duplication) {
+            arrivals.push(now + self.delay(rng));
+        }
+        let is_replayed = rng.random_bool(self.knobs.replay);
+        if is_replayed {
+            arrivals.push(now + rng.random_range(0..=self.knobs.replay_after_max));
+        }
+        Carried { arrivals, is_replayed, is_noticed: false }
+    }
+
+    /// Sends a request or an answer at `now`; none: it is lost.
+    pub fn carry_request(&self, rng: &mut impl Rng, now: Micros) -> Option<Micros> {
+        let is_lost = rng.random_bool(self.knobs.loss / 4.0);
+        (!is_lost).then(|| now + self.delay(rng))
+    }
+
+    /// How long a message takes.
+    fn delay(&self, rng: &mut impl Rng) -> Micros {
+        let is_late = rng.random_bool(self.knobs.tail);
+        let longest = if is_late { self.knobs.tail_max } else { self.knobs.delay_max };
+        rng.random_range(self.knobs.delay_min..=longest)
+    }
+
+    /// What comes out at the other end; nothing when the message was damaged on the way.
+    ///
+    /// # Panics
+    /// The codec does not give back what it was given.
+    pub fn transmit(&self, rng: &mut impl Rng, message: &Message) -> Option<Message> {
+        if !self.knobs.is_encoded {
+            return Some(message.clone());
+        }
+        let mut bytes = codec::encode(SHARD_0, message).encode_to_vec();
+        let is_damaged = rng.random_bool(self.knobs.flips) && !bytes.is_empty();
+        if is_damaged {
+            let at = rng.random_range(0..bytes.len());
+            bytes[at] ^= 1 << rng.random_range(0..8);
+        }
+        let decoded = internal::RaftMessage::decode(bytes.as_slice()).map(codec::decode);
+        if is_damaged {
+            // The checksums of TCP let hardly any through; here it is enough that decoding one ends with a word of refusal or
+            // with some other message, and never with a panic.
+            return None;
+        }
+        let (shard, decoded) = decoded.expect("it was not damaged").expect("it was not damaged");
+        assert!(shard == SHARD_0 && decoded == *message, "{message:?} comes out of the codec as {decoded:?}");
+        Some(decoded)
+    }
+
+    /// Cuts links.
+    pub fn cut(&mut self, links: impl IntoIterator<Item = (NodeId, NodeId)>) {
+        self.cut.extend(links);
+    }
+
+    /// Mends all links.
+    pub fn mend(&mut self) {
+        self.cut.clear();
+    }
+
+    /// From here on it loses, repeats and delays nothing.
+    pub fn heal(&mut self) {
+        self.mend();
+        self.knobs =
+            knobs::Network { tail: 0.0, loss: 0.0, duplication: 0.0, replay: 0.0, flips: 0.0, ..self.knobs.clone() };
+    }
+}
+
+/// Entries and their answers have a connection of their own.
+fn is_bulk(message: &Message) -> bool {
+    matches!(message.body, Body::AppendEntries { .. } | Body::AppendReply(_))
+}

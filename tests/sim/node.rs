@@ -1,0 +1,145 @@
+//! A node: a disk that stays, and a process that comes and goes. Its loop is that of production: drain what has arrived, one
+//! turn, carry out the effects.
+
+use std::collections::BTreeMap;
+
+use quorate::ids::{Index, Time, Timestamp};
+use quorate::raft::RoleName;
+use quorate::replica::{self, Replica, RequestId};
+use quorate::storage::MemoryDisk;
+
+use super::knobs::Micros;
+use super::store::Store;
+
+/// The wall clock at the start, in milliseconds.
+const EPOCH: u64 = 1_800_000_000_000;
+
+/// A machine.
+pub struct Node {
+    /// Its disk.
+    pub disk: MemoryDisk,
+    /// What runs on it.
+    pub process: Option<Process>,
+    /// Counts its processes: what was meant for an earlier one is lost.
+    pub incarnation: u64,
+    /// It never comes back.
+    pub is_dead: bool,
+    /// Its process stands still until then.
+    pub paused_until: Micros,
+    /// Its disk hangs until then.
+    pub stalled_until: Micros,
+    /// A fault of its disk waits to happen.
+    pub is_armed: bool,
+    /// Its clocks.
+    pub clock: Clock,
+}
+
+/// A running process.
+pub struct Process {
+    /// The production replica.
+    pub replica: Replica,
+    /// The production log.
+    pub store: Store,
+    /// What has arrived and waits for the next turn.
+    pub inbox: Vec<replica::Event>,
+    /// Counts turns.
+    pub turns: u64,
+    /// A turn is about to come.
+    pub turn_is_due: bool,
+    /// A wake is scheduled for then.
+    pub wake_at: Option<Micros>,
+    /// Who waits for an answer.
+    pub requests: BTreeMap<RequestId, Waiter>,
+    /// Counts requests.
+    pub last_request: RequestId,
+    /// The process ends when it has carried out so many more effects.
+    pub effects_left: Option<usize>,
+}
+
+impl Process {
+    /// A process that starts.
+    pub fn new(replica: Replica, store: Store) -> Self {
+        Self {
+            replica,
+            store,
+            inbox: Vec::new(),
+            turns: 0,
+            turn_is_due: false,
+            wake_at: None,
+            requests: BTreeMap::new(),
+            last_request: RequestId(0),
+            effects_left: None,
+        }
+    }
+}
+
+/// Somebody who sent a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// A client.
+    Client(usize),
+    /// Who changes the membership.
+    Operator,
+}
+
+/// A request that a node works on.
+#[derive(Clone, Copy, Debug)]
+pub struct Waiter {
+    /// Whose it is.
+    pub caller: Caller,
+    /// Which attempt.
+    pub attempt: u64,
+    /// It is a dequeue that waits.
+    pub waits: bool,
+    /// The commit index of the node when the request came.
+    pub commit: Index,
+    /// The turns that the node had taken.
+    pub turn: u64,
+}
+
+/// The clocks of a node. They run at their own rate; the wall clock jumps.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// Millionths of the true rate.
+    pub rate: u64,
+    /// Milliseconds that the wall clock is ahead.
+    pub ahead: i64,
+}
+
+impl Clock {
+    /// The monotonic clock.
+    pub fn time(self, now: Micros) -> Time {
+        Time(now * self.rate / 1_000_000)
+    }
+
+    /// When the monotonic clock will have come to `time`.
+    pub fn when(self, time: Time) -> Micros {
+        (time.0 * 1_000_000).div_ceil(self.rate)
+    }
+
+    /// The wall clock.
+    pub fn wall(self, now: Micros) -> Timestamp {
+        Timestamp((EPOCH + now / 1_000).saturating_add_signed(self.ahead))
+    }
+}
+
+impl Node {
+    /// A machine with an empty disk that nothing runs on.
+    pub fn new(clock: Clock) -> Self {
+        Self {
+            disk: MemoryDisk::default(),
+            process: None,
+            incarnation: 0,
+            is_dead: false,
+            paused_until: 0,
+            stalled_until: 0,
+            is_armed: false,
+            clock,
+        }
+    }
+
+    /// It takes itself for the leader.
+    pub fn leads(&self) -> bool {
+        self.process.as_ref().is_some_and(|process| process.replica.status().role == RoleName::Leader)
+    }
+}

@@ -1,0 +1,387 @@
+//! What happens to a node: it starts, takes turns, writes, reads and crashes.
+
+use quorate::ids::{Contact, EntryId, Index, NodeId, Term, Ticket};
+use quorate::raft::{CommitQuorum, Configuration, Entry, HardState, Message, Payload, Write};
+use quorate::replica::{self, Effect, Options, ReadId, Replica, RequestId, Told};
+use quorate::storage;
+use rand::RngExt;
+
+use super::cluster::{Asked, Cluster, Event, Phase, ProcessId};
+use super::knobs::{Fault, Micros};
+use super::node::{Caller, Clock, Node, Process, Waiter};
+use super::store::Store;
+
+impl Cluster {
+    /// Makes the first nodes.
+    pub fn found(&mut self) {
+        let ids: Vec<NodeId> = (1..=self.knobs.nodes as u64).map(NodeId).collect();
+        let voters = if self.knobs.is_grown { vec![ids[0]] } else { ids.clone() };
+        let write = first_write(voters.clone(), self.knobs.commit_quorum);
+        for id in ids {
+            let is_voter = voters.contains(&id);
+            self.add_node(id, is_voter.then_some(&write));
+            if !is_voter {
+                self.operator.will_join(id);
+            }
+        }
+    }
+
+    /// A machine comes in; its disk holds this write.
+    pub fn add_node(&mut self, id: NodeId, write: Option<&Write>) {
+        let drift = self.knobs.clock_drift_max;
+        let rate = 1_000_000 - drift + self.random.process.random_range(0..=2 * drift);
+        let node = Node::new(Clock { rate, ahead: self.random.process.random_range(-1_000..=1_000) });
+        if let Some(write) = write {
+            let opened = Store::open(&node.disk, self.knobs.segment_bytes, id.0 as u32);
+            let mut store = opened.expect("an empty disk has no faults").store;
+            store.submit(write.clone());
+            store.append().and_then(|_| store.sync()).expect("an empty disk has no faults");
+        }
+        self.nodes.insert(id, node);
+        self.checks.add_node(id, write.map_or(&[], std::slice::from_ref));
+        self.schedule(self.now, Event::Start(id));
+    }
+
+    /// A process starts on a machine that has none.
+    pub fn start(&mut self, id: NodeId) {
+        let node = self.nodes.get_mut(&id).expect("machines stay in the list");
+        if node.is_dead || node.process.is_some() {
+            return;
+        }
+        let is_faulty = self.phase == Phase::Faults && self.knobs.faults.contains(&Fault::CutPower);
+        if is_faulty && self.random.faults.random_bool(0.2) {
+            node.disk.cut_power_after(self.random.faults.random_range(0..3));
+            node.is_armed = true;
+        }
+        let opened = match Store::open(&node.disk, self.knobs.segment_bytes, id.0 as u32) {
+            Ok(opened) => opened,
+            Err(error) => {
+                self.coverage.sometimes("the power failed while the log was opened");
+                return self.on_disk_error(id, &error);
+            }
+        };
+        let comeback = self.checks.on_recovered(id, &opened.recovered);
+        if opened.cut_torn_frame {
+            self.coverage.sometimes("a torn frame was cut");
+        }
+        if comeback.frame_survived {
+            self.coverage.sometimes("an unsynced frame survived a crash");
+        }
+        self.trace.tell(self.now, || format!("{id} starts: {:?}", opened.recovered));
+        let options =
+            Options { raft: self.knobs.raft, limits: self.knobs.limits, requests_max: self.knobs.requests_max };
+        let seed = self.random.process.random();
+        let replica = Replica::new(id, options, &opened.recovered, seed, node.clock.time(self.now));
+        node.process = Some(Process::new(replica, opened.store));
+        self.turn_is_due(id);
+    }
+
+    /// The power of a machine fails; it comes back unless it is dead.
+    pub fn crash(&mut self, id: NodeId) {
+        let is_leading_joint = self.checks.leads_joint_phase(id);
+        let node = self.nodes.get_mut(&id).expect("machines stay in the list");
+        if node.process.take().is_some() && is_leading_joint {
+            self.coverage.sometimes("a joint phase was interrupted by a crash");
+        }
+        self.trace.tell(self.now, || format!("{id} crashes"));
+        node.incarnation += 1;
+        node.is_armed = false;
+        node.disk.crash(&mut self.random.disk);
+        self.checks.on_crash(id);
+        let longest = self.knobs.raft.election_timeout_max.as_micros() as Micros;
+        let at = match self.phase {
+            Phase::Faults => self.now + self.random.faults.random_range(0..=2 * longest),
+            _ => self.now,
+        };
+        self.schedule(at, Event::Start(id));
+        let peers: Vec<NodeId> = self.nodes.keys().copied().collect();
+        for peer in peers {
+            if self.random.network.random_bool(self.knobs.network.notice) {
+                self.schedule(self.now, Event::Unreachable { node: peer, peer: id });
+            }
+        }
+    }
+
+    fn on_disk_error(&mut self, id: NodeId, error: &storage::Error) {
+        let is_expected = matches!(error, storage::Error::Io { .. }) && self.phase == Phase::Faults;
+        assert!(is_expected, "{id}: {error}");
+        self.trace.tell(self.now, || format!("{id}: {error}"));
+        self.crash(id);
+    }
+
+    /// The process of a node that runs, if it is this one.
+    fn process(&mut self, process: ProcessId) -> Option<&mut Process> {
+        let node = self.nodes.get_mut(&process.node)?;
+        node.process.as_mut().filter(|_| node.incarnation == process.incarnation)
+    }
+
+    fn running(&self, id: NodeId) -> ProcessId {
+        ProcessId { node: id, incarnation: self.nodes[&id].incarnation }
+    }
+
+    /// A message arrives.
+    pub fn deliver(&mut self, from: NodeId, to: NodeId, message: Message) {
+        self.trace.tell(self.now, || format!("{from} -> {to}: {message:?}"));
+        self.put(to, replica::Event::Message { from, message });
+    }
+
+    /// A node hears that a connection broke.
+    pub fn tell_unreachable(&mut self, id: NodeId, peer: NodeId) {
+        self.put(id, replica::Event::Unreachable(peer));
+    }
+
+    /// A write is durable, and the node hears of it.
+    pub fn persisted(&mut self, process: ProcessId, ticket: Ticket) {
+        if self.process(process).is_some() {
+            self.put(process.node, replica::Event::Persisted(ticket));
+        }
+    }
+
+    /// A request arrives; where nothing runs, it is refused like by one that does not lead.
+    pub fn receive(&mut self, id: NodeId, caller: Caller, attempt: u64, asked: Asked) {
+        let Some(process) = self.nodes.get_mut(&id).and_then(|node| node.process.as_mut()) else {
+            let answer = Err(replica::Refusal::NotLeader { leader: None, term: Term(0) });
+            return self.respond(caller, attempt, answer);
+        };
+        process.last_request = RequestId(process.last_request.0 + 1);
+        let request = process.last_request;
+        let waits = matches!(&asked, Asked::Execute(execute) if !execute.wait.is_zero());
+        let (commit, turn) = (process.replica.status().commit, process.turns);
+        process.requests.insert(request, Waiter { caller, attempt, waits, commit, turn });
+        let event = match asked {
+            Asked::Execute(execute) => replica::Event::Execute { request, execute },
+            Asked::Change(change) => replica::Event::ChangeMembership { request, change },
+        };
+        self.put(id, event);
+    }
+
+    /// A client does not wait for this attempt any more.
+    pub fn hang_up(&mut self, id: NodeId, attempt: u64) {
+        let Some(process) = self.nodes.get_mut(&id).and_then(|node| node.process.as_mut()) else { return };
+        let request = process.requests.iter().find(|(_, waiter)| waiter.attempt == attempt).map(|(id, _)| *id);
+        if let Some(request) = request {
+            process.requests.remove(&request);
+            self.put(id, replica::Event::Forget(request));
+        }
+    }
+
+    fn put(&mut self, id: NodeId, event: replica::Event) {
+        if let Some(process) = self.nodes.get_mut(&id).and_then(|node| node.process.as_mut()) {
+            process.inbox.push(event);
+            self.turn_is_due(id);
+        }
+    }
+
+    fn turn_is_due(&mut self, id: NodeId) {
+        let delay = self.random.process.random_range(0..=self.knobs.turn_delay_max);
+        let running = self.running(id);
+        let Some(node) = self.nodes.get_mut(&id) else { return };
+        let at = (self.now + delay).max(node.paused_until);
+        if let Some(process) = &mut node.process
+            && !std::mem::replace(&mut process.turn_is_due, true)
+        {
+            self.schedule(at, Event::Turn(running));
+        }
+    }
+
+    /// A node's deadline may have come.
+    pub fn wake(&mut self, running: ProcessId) {
+        let Some(node) = self.nodes.get_mut(&running.node) else { return };
+        let clock = node.clock;
+        let Some(process) = node.process.as_mut().filter(|_| node.incarnation == running.incarnation) else { return };
+        if process.wake_at == Some(self.now) {
+            process.wake_at = None;
+        }
+        if process.replica.next_deadline() <= clock.time(self.now) {
+            self.turn_is_due(running.node);
+        } else {
+            self.schedule_wake(running);
+        }
+    }
+
+    fn schedule_wake(&mut self, running: ProcessId) {
+        let node = self.nodes.get_mut(&running.node).expect("machines stay in the list");
+        let Some(process) = &mut node.process else { return };
+        let at = node.clock.when(process.replica.next_deadline()).max(self.now);
+        if process.wake_at.is_none_or(|wake_at| at < wake_at) {
+            process.wake_at = Some(at);
+            self.schedule(at, Event::Wake(running));
+        }
+    }
+
+    /// One turn of a node's loop.
+    pub fn turn(&mut self, running: ProcessId) {
+        let now = self.now;
+        let Some(node) = self.nodes.get_mut(&running.node) else { return };
+        let (clock, paused_until) = (node.clock, node.paused_until);
+        let Some(process) = node.process.as_mut().filter(|_| node.incarnation == running.incarnation) else { return };
+        if paused_until > now {
+            return self.schedule(paused_until, Event::Turn(running));
+        }
+        process.turn_is_due = false;
+        process.turns += 1;
+        let events = std::mem::take(&mut process.inbox);
+        let effects = process.replica.turn(clock.time(now), clock.wall(now), events);
+        for effect in effects {
+            self.carry_out(running, effect);
+            if self.process(running).is_none() {
+                return;
+            }
+        }
+        self.after_turn(running);
+    }
+
+    fn after_turn(&mut self, running: ProcessId) {
+        let id = running.node;
+        let Some(process) = self.process(running) else { return };
+        let status = process.replica.status();
+        let digest = (status.applied.0 % 8 == 0).then(|| process.replica.machine().digest());
+        self.trace.number((id, status.term, status.commit, status.applied, status.last));
+        if let Some(digest) = digest {
+            self.checks.on_digest(id, status.applied, digest);
+        }
+        self.checks.on_status(id, &status);
+        self.schedule_wake(running);
+    }
+
+    fn carry_out(&mut self, running: ProcessId, effect: Effect) {
+        let id = running.node;
+        let Some(process) = self.process(running) else { return };
+        match &mut process.effects_left {
+            Some(0) => return self.crash(id),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        match effect {
+            Effect::Persist(write) => {
+                self.trace.tell(self.now, || format!("{id} writes {write:?}"));
+                self.checks.on_persist(id, &write);
+                if let Some(process) = self.process(running) {
+                    process.store.submit(write);
+                }
+                self.kick_disk(running);
+            }
+            Effect::Send { to, message } => self.send(id, to, message),
+            Effect::ReadEntries { read, from, to, bytes_max } => {
+                self.cover_read(bytes_max);
+                let at = self.disk_step_at(id);
+                self.schedule(at, Event::Read { process: running, read, from, to, bytes_max });
+            }
+            Effect::Answer { request, answer } => self.answer(running, request, answer),
+            Effect::Introduce(Contact { .. }) => {}
+            Effect::Tell(told) => self.told(id, &told),
+        }
+    }
+
+    fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
+        self.checks.on_send(from, to, &message);
+        let carried = self.network.carry(&mut self.random.network, self.now, from, to, &message);
+        if carried.is_replayed {
+            self.coverage.sometimes("an old message was replayed");
+        }
+        if carried.is_noticed {
+            self.schedule(self.now, Event::Unreachable { node: from, peer: to });
+        }
+        for at in carried.arrivals {
+            match self.network.transmit(&mut self.random.network, &message) {
+                Some(message) => self.schedule(at, Event::Deliver { from, to, message }),
+                None => self.coverage.sometimes("a damaged message was rejected"),
+            }
+        }
+    }
+
+    fn answer(&mut self, running: ProcessId, request: RequestId, answer: Result<replica::Answer, replica::Refusal>) {
+        let id = running.node;
+        let Some(process) = self.process(running) else { return };
+        let (applied, turns) = (process.replica.status().applied, process.turns);
+        let Some(waiter) = process.requests.remove(&request) else { return };
+        self.trace.tell(self.now, || format!("{id} answers {:?}: {answer:?}", waiter.caller));
+        match &answer {
+            Ok(replica::Answer::Executed(executed)) => self.checks.on_answered(id, executed.index, applied),
+            Ok(replica::Answer::MembershipChanged { index }) => self.checks.on_answered(id, *index, applied),
+            Err(_) => {}
+        }
+        self.cover_answer(&waiter, turns, &answer);
+        self.respond(waiter.caller, waiter.attempt, answer);
+    }
+
+    fn told(&mut self, id: NodeId, told: &Told) {
+        self.trace.tell(self.now, || format!("{id} tells {told:?}"));
+        if let Told::Raft(event) = told {
+            self.cover_event(id, event);
+            self.checks.on_told(self.now, id, event);
+        }
+    }
+
+    fn kick_disk(&mut self, running: ProcessId) {
+        let at = self.disk_step_at(running.node);
+        let Some(process) = self.process(running) else { return };
+        if process.store.waiting() > 0 && !std::mem::replace(&mut process.store.is_busy, true) {
+            self.schedule(at, Event::Append(running));
+        }
+    }
+
+    /// When a disk will have done its next step.
+    fn disk_step_at(&mut self, id: NodeId) -> Micros {
+        let is_slow = self.phase == Phase::Faults && self.random.disk.random_bool(self.knobs.disk.tail);
+        let longest = if is_slow { self.knobs.disk.tail_max } else { self.knobs.disk.delay_max };
+        let at = self.now + self.random.disk.random_range(0..=longest);
+        at.max(self.nodes[&id].stalled_until)
+    }
+
+    /// A disk writes what waits.
+    pub fn append(&mut self, running: ProcessId) {
+        let Some(process) = self.process(running) else { return };
+        let waiting = process.store.waiting();
+        let appended = process.store.append();
+        self.checks.on_appended(running.node, waiting);
+        match appended {
+            Ok(()) => {
+                let at = self.disk_step_at(running.node);
+                self.schedule(at, Event::Sync(running));
+            }
+            Err(error) => {
+                self.coverage.sometimes("the power failed while the disk was written");
+                self.on_disk_error(running.node, &error);
+            }
+        }
+    }
+
+    /// A disk syncs what was written.
+    pub fn sync(&mut self, running: ProcessId) {
+        let Some(process) = self.process(running) else { return };
+        match process.store.sync() {
+            Ok(ticket) => {
+                process.store.is_busy = false;
+                self.checks.on_synced(running.node);
+                let at = self.disk_step_at(running.node);
+                self.schedule(at, Event::Persisted(running, ticket));
+                self.kick_disk(running);
+            }
+            Err(error) => {
+                self.coverage.sometimes("a sync failed");
+                self.on_disk_error(running.node, &error);
+            }
+        }
+    }
+
+    /// A disk reads entries.
+    pub fn read(&mut self, running: ProcessId, read: ReadId, from: Index, to: Index, bytes_max: u64) {
+        let Some(process) = self.process(running) else { return };
+        match process.store.read(from, to, bytes_max) {
+            Ok(entries) => {
+                self.checks.on_read(from, &entries);
+                self.put(running.node, replica::Event::EntriesRead { read, entries });
+            }
+            Err(error) => self.on_disk_error(running.node, &error),
+        }
+    }
+}
+
+/// What a cluster begins with: its first membership.
+fn first_write(voters: Vec<NodeId>, commit_quorum: CommitQuorum) -> Write {
+    let configuration = Configuration { voters: voters.into_iter().collect(), commit_quorum, ..Configuration::EMPTY };
+    let payload = Payload::Configuration { configuration, introduction: None };
+    let entry = Entry { id: EntryId::new(Term(1), Index(1)), payload };
+    Write { ticket: Ticket(0), hard_state: Some(HardState { term: Term(1), vote: None }), entries: vec![entry] }
+}
