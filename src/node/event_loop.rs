@@ -11,6 +11,7 @@
 //! Batching comes from draining: what came in together is proposed, written and sent together.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -21,8 +22,8 @@ use super::clock::Clock;
 use super::handle::{AnswerSlot, Asked, Inbox, Input, Published};
 use super::{Error, Phase};
 use crate::ids::{ClusterId, NodeId, ShardId, Term, Ticket, Time};
-use crate::raft::{Body, Entry, Message};
-use crate::replica::{Effect, Event, Membership, ReadId, Replica, RequestId};
+use crate::raft::{self, Body, Entry, Message};
+use crate::replica::{Effect, Event, Membership, ReadId, Replica, RequestId, Told};
 use crate::storage::{self, DataDirectory, Reader, Writer};
 use crate::telemetry;
 use crate::transport::{AddressBook, Contacts, Inbound, Transport};
@@ -80,6 +81,8 @@ pub struct EventLoop {
     pub waiting: BTreeMap<RequestId, (ShardId, AnswerSlot)>,
     /// What has happened to each replica since its last turn.
     pub events: BTreeMap<ShardId, Vec<Event>>,
+    /// Where the data directory is, for people.
+    pub data_dir: PathBuf,
     /// The lock on it lasts as long as the loop, which has the log written.
     pub directory: Arc<DataDirectory>,
 }
@@ -274,7 +277,18 @@ impl EventLoop {
                     }
                 });
             }
-            Effect::Tell(told) => telemetry::tell(&told, |node| self.name_of(node)),
+            Effect::Tell(told) => self.tell(&told),
+        }
+    }
+
+    fn tell(&self, told: &Told) {
+        telemetry::tell(told, |node| self.name_of(node));
+        if let Told::Raft(raft::Event::WasRemoved { index }) = told {
+            tracing::error!(
+                "this node was removed from the cluster at index {index} and stands idle: stop it; to bring it back, empty {} \
+                 and let it join again",
+                self.data_dir.display()
+            );
         }
     }
 

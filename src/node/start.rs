@@ -196,6 +196,7 @@ impl Node {
             contacts: self.book.watch(),
             book: self.book,
             waiting: BTreeMap::new(),
+            data_dir: self.config.node.data_dir,
             directory: self.directory,
         }
     }
