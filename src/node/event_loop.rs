@@ -11,7 +11,6 @@
 //! Batching comes from draining: what came in together is proposed, written and sent together.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -22,8 +21,8 @@ use super::clock::Clock;
 use super::handle::{AnswerSlot, Asked, Inbox, Input, Published};
 use super::{Error, Phase};
 use crate::ids::{ClusterId, NodeId, ShardId, Term, Ticket, Time};
-use crate::raft::{self, Body, Entry, Message};
-use crate::replica::{Effect, Event, Membership, ReadId, Replica, RequestId, Told};
+use crate::raft::{Body, Entry, Message};
+use crate::replica::{Effect, Event, Membership, ReadId, Replica, RequestId};
 use crate::storage::{self, DataDirectory, Reader, Writer};
 use crate::telemetry;
 use crate::transport::{AddressBook, Contacts, Inbound, Transport};
@@ -81,8 +80,8 @@ pub struct EventLoop {
     pub waiting: BTreeMap<RequestId, (ShardId, AnswerSlot)>,
     /// What has happened to each replica since its last turn.
     pub events: BTreeMap<ShardId, Vec<Event>>,
-    /// Where the data directory is, for people.
-    pub data_dir: PathBuf,
+    /// Names of nodes that are about to come into the book.
+    pub newcomers: BTreeMap<NodeId, String>,
     /// The lock on it lasts as long as the loop, which has the log written.
     pub directory: Arc<DataDirectory>,
 }
@@ -162,7 +161,10 @@ impl EventLoop {
             Arrival::Forgotten(request) => self.on_forgotten(request),
             Arrival::Inbound(inbound) => self.on_inbound(inbound),
             Arrival::Completion(completion) => self.on_completion(completion)?,
-            Arrival::AddressesChanged => self.keep_connections(),
+            Arrival::AddressesChanged => {
+                self.newcomers.clear();
+                self.keep_connections();
+            }
             Arrival::Deadline | Arrival::Stop => {}
         }
         Ok(())
@@ -240,6 +242,11 @@ impl EventLoop {
             let events = self.events.remove(shard).unwrap_or_default();
             effects.extend(replica.turn(now, wall, events).into_iter().map(|effect| (*shard, effect)));
         }
+        for (_, effect) in &effects {
+            if let Effect::Introduce(contact) = effect {
+                self.newcomers.insert(contact.node, contact.name.clone());
+            }
+        }
         for (shard, effect) in effects {
             self.carry_out(shard, effect);
         }
@@ -256,7 +263,9 @@ impl EventLoop {
                     let completion = match reader.read(shard, from, to, bytes_max) {
                         Ok(entries) => Completion::Read(shard, read, entries),
                         // Cut from the log meanwhile: whoever asked has lost its leadership, and waits no more.
-                        Err(storage::Error::NotInLog { .. }) => return,
+                        Err(error @ storage::Error::NotInLog { .. }) => {
+                            return tracing::warn!("nothing to read: {error}");
+                        }
                         Err(error) => Completion::Failed(error),
                     };
                     // A loop that has ended needs no completion.
@@ -277,23 +286,13 @@ impl EventLoop {
                     }
                 });
             }
-            Effect::Tell(told) => self.tell(&told),
-        }
-    }
-
-    fn tell(&self, told: &Told) {
-        telemetry::tell(told, |node| self.name_of(node));
-        if let Told::Raft(raft::Event::WasRemoved { index }) = told {
-            tracing::error!(
-                "this node was removed from the cluster at index {index} and stands idle: stop it; to bring it back, empty {} \
-                 and let it join again",
-                self.data_dir.display()
-            );
+            Effect::Tell(told) => telemetry::tell(&told, |node| self.name_of(node)),
         }
     }
 
     fn name_of(&self, node: NodeId) -> String {
-        self.book.get(node).map_or_else(|| node.to_string(), |contact| contact.name)
+        let known = self.book.get(node).map(|contact| contact.name);
+        known.or_else(|| self.newcomers.get(&node).cloned()).unwrap_or_else(|| node.to_string())
     }
 
     /// Lets the others see what has changed.
