@@ -373,6 +373,8 @@ impl Cluster {
                 self.checks.on_read(from, &entries);
                 self.put(running.node, replica::Event::EntriesRead { read, entries });
             }
+            // They were cut meanwhile, so that nobody wants them any more.
+            Err(storage::Error::NotInLog { .. }) => {}
             Err(error) => self.on_disk_error(running.node, &error),
         }
     }
