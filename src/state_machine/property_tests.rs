@@ -80,7 +80,7 @@ impl Twin {
                 Some(Decision::Executed { index, replayed: true, outcomes })
             }
             Some(refused) => Some(refused),
-            None if session.decided.len() as u64 == LIMITS.session_outcomes_max => {
+            None if session.decided.len() as u64 >= LIMITS.session_outcomes_max && sequence != lowest => {
                 let outcomes_max = LIMITS.session_outcomes_max;
                 Some(Decision::Refused(Refusal::TooManyOutcomes { session: session_id, outcomes_max }))
             }
