@@ -42,7 +42,8 @@ impl ClusterService {
 
     async fn add_member(&self, request: v1::AddMemberRequest) -> Result<v1::AddMemberResponse, Rejection> {
         let (_, leader) = route_to_leader(&self.context, SHARD_0.0)?;
-        let applicant = members::applicant(request.member.unwrap_or_default()).map_err(|why| errors::unacceptable(&why))?;
+        let applicant =
+            members::applicant(request.member.unwrap_or_default()).map_err(|why| errors::unacceptable(&why))?;
         let learner = self.admit(&applicant, &leader).await.map_err(|why| errors::unacceptable(&why))?;
         match learner {
             None => self.welcome_again(applicant, &leader).await?,
@@ -101,7 +102,8 @@ impl ClusterService {
 
     fn find(&self, member: &str) -> Result<NodeId, Rejection> {
         let (_, leader) = route_to_leader(&self.context, SHARD_0.0)?;
-        members::find(member, &leader.membership.configuration, &self.context.book).map_err(|why| errors::unacceptable(&why))
+        members::find(member, &leader.membership.configuration, &self.context.book)
+            .map_err(|why| errors::unacceptable(&why))
     }
 
     /// Has the change made and waits until it is committed.
@@ -109,7 +111,9 @@ impl ClusterService {
         let changed = self.context.handle.change_membership(SHARD_0, change);
         match tokio::time::timeout(CHANGE_PATIENCE, changed).await {
             // To promote a voter, or to bring in who is in already, is to have it as it was asked for.
-            Ok(Ok(_) | Err(Refusal::Change(ChangeRefused::AlreadyVoter(_) | ChangeRefused::AlreadyMember(_)))) => Ok(()),
+            Ok(Ok(_) | Err(Refusal::Change(ChangeRefused::AlreadyVoter(_) | ChangeRefused::AlreadyMember(_)))) => {
+                Ok(())
+            }
             Ok(Err(refusal)) => Err(errors::refusal(refusal, &self.context)),
             // Asking again is safe: a change that has happened meanwhile changes nothing a second time.
             Err(_) => Err(errors::too_late(CHANGE_PATIENCE, true)),

@@ -135,7 +135,9 @@ pub fn invalid(why: &InvalidRequest) -> Rejection {
     let field = message.split(':').next().unwrap_or_default().to_owned();
     let invalid = |reason| Rejection::new(Code::InvalidArgument, reason, message.clone()).with(reasons::FIELD, &field);
     match why {
-        InvalidRequest::Operation { source: InvalidOperation::QueueName(_), .. } => invalid(reasons::INVALID_QUEUE_NAME),
+        InvalidRequest::Operation { source: InvalidOperation::QueueName(_), .. } => {
+            invalid(reasons::INVALID_QUEUE_NAME)
+        }
         InvalidRequest::MessageTooLarge { .. } => {
             invalid(reasons::MESSAGE_TOO_LARGE).with(reasons::LIMIT, Request::MESSAGE_BYTES_MAX)
         }
@@ -188,7 +190,8 @@ fn change_refused(refusal: &ChangeRefused, context: &Context) -> Rejection {
             Rejection::new(Code::NotFound, reasons::MEMBER_NOT_FOUND, refusal.to_string()).with(reasons::MEMBER, node)
         }
         ChangeRefused::AlreadyMember(node) | ChangeRefused::AlreadyVoter(node) => {
-            Rejection::new(Code::AlreadyExists, reasons::INVALID_REQUEST, refusal.to_string()).with(reasons::MEMBER, node)
+            Rejection::new(Code::AlreadyExists, reasons::INVALID_REQUEST, refusal.to_string())
+                .with(reasons::MEMBER, node)
         }
     }
 }

@@ -74,7 +74,10 @@ impl Context {
     }
 
     fn configuration(&self) -> Configuration {
-        self.handle.status(SHARD_0).map(|status| status.membership.configuration.clone()).unwrap_or(Configuration::EMPTY)
+        self.handle
+            .status(SHARD_0)
+            .map(|status| status.membership.configuration.clone())
+            .unwrap_or(Configuration::EMPTY)
     }
 
     fn term(&self) -> Term {

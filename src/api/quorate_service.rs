@@ -10,8 +10,8 @@ use super::errors::{self, Rejection};
 use super::receive::{client_deadline, receive};
 use super::route::{route, route_to_leader};
 use super::{Context, request_log};
-use crate::proto::v1;
 use crate::ids::ShardId;
+use crate::proto::v1;
 use crate::replica::{Execute, Executed};
 
 /// A request that has no answer this long after its own wait is over is given up, whatever its client says.

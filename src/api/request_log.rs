@@ -100,7 +100,9 @@ fn log_entry(Entry { id, payload }: Entry, commit: Index) -> v1::LogEntry {
         Payload::Noop => Some(Content::Noop(v1::Noop {})),
         // One that cannot be decoded is shown without content: the others must not be lost with it.
         Payload::Command(bytes) => Command::decode(&bytes).ok().map(|command| Content::Command(command.to_logged())),
-        Payload::Configuration { configuration, .. } => Some(Content::Configuration(logged_configuration(&configuration))),
+        Payload::Configuration { configuration, .. } => {
+            Some(Content::Configuration(logged_configuration(&configuration)))
+        }
     };
     v1::LogEntry { index: id.index.0, term: id.term.0, committed: id.index <= commit, content }
 }

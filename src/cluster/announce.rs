@@ -31,7 +31,9 @@ pub async fn learn_addresses(
             for (address, told) in addresses.iter().zip(&mut told) {
                 let outcome = ask(address, cluster, &book).await.err().unwrap_or_default();
                 if outcome != *told && !outcome.is_empty() {
-                    tracing::warn!("cannot learn addresses from {address}: {outcome}; asks again while it knows no leader");
+                    tracing::warn!(
+                        "cannot learn addresses from {address}: {outcome}; asks again while it knows no leader"
+                    );
                 }
                 *told = outcome;
             }

@@ -33,8 +33,7 @@ pub struct Accepted {
 /// A leader said no, and asking again cannot change that; or an address is none.
 pub async fn join(addresses: &[String], contact: &Contact) -> Result<Accepted, Error> {
     let options = client::Options { timeout: ROUND, ..Default::default() };
-    let client =
-        Client::new(addresses.to_vec(), options).map_err(|error| Error::InvalidAddress(error.to_string()))?;
+    let client = Client::new(addresses.to_vec(), options).map_err(|error| Error::InvalidAddress(error.to_string()))?;
     tracing::info!("applies for membership through {}", addresses.join(", "));
     let mut pause = PAUSE_MIN;
     let mut told = String::new();

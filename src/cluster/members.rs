@@ -28,7 +28,9 @@ pub enum Unacceptable {
         message: String,
     },
     /// Another member with this name lives.
-    #[error("the name '{name}' belongs to node {by}, which is alive; give the node another name, or remove that member")]
+    #[error(
+        "the name '{name}' belongs to node {by}, which is alive; give the node another name, or remove that member"
+    )]
     NameTaken {
         /// The name.
         name: String,
@@ -183,7 +185,13 @@ mod tests {
 
     fn contact(node: u64, name: &str) -> Contact {
         let address = format!("10.0.0.{node}:7400");
-        Contact { node: NodeId(node), name: name.into(), client_address: address.clone(), peer_address: address, version: 1 }
+        Contact {
+            node: NodeId(node),
+            name: name.into(),
+            client_address: address.clone(),
+            peer_address: address,
+            version: 1,
+        }
     }
 
     fn book(contacts: &[(u64, &str)]) -> BTreeMap<NodeId, Contact> {

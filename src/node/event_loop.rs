@@ -279,7 +279,8 @@ impl EventLoop {
 
     /// Lets the others see what has changed, and keeps connections to exactly the other members.
     fn publish(&mut self) {
-        let replicas: BTreeMap<_, _> = self.replicas.iter().map(|(shard, replica)| (*shard, replica.status())).collect();
+        let replicas: BTreeMap<_, _> =
+            self.replicas.iter().map(|(shard, replica)| (*shard, replica.status())).collect();
         let published = Published { replicas, cluster: Some(self.cluster) };
         let members = |published: &Published| -> BTreeSet<NodeId> {
             published.replicas.values().flat_map(|status| status.membership.configuration.members()).collect()

@@ -42,8 +42,7 @@ pub async fn start(config: NodeConfig) -> Result<Running, Error> {
     let contact = announce_addresses(&config, &ports, &book)?;
     tell_start(&contact, &directory, &log);
 
-    let (handle, inbox) =
-        Handle::new(contact.node, log.reader(), config.limits.requests_in_flight_max);
+    let (handle, inbox) = Handle::new(contact.node, log.reader(), config.limits.requests_in_flight_max);
     let (phase, _) = watch::channel(Phase::Joining);
     let peers = Peers::default();
     let context = api::Context { handle: handle.clone(), book: book.clone(), peers, phase: phase.subscribe() };
@@ -96,7 +95,9 @@ impl Node {
         };
         advance(&phase, Phase::Draining);
         if !clients.is_finished() && tokio::time::timeout(drain_deadline, &mut clients).await.is_err() {
-            tracing::warn!("stops without having answered all clients: the drain deadline of {drain_deadline:?} is over");
+            tracing::warn!(
+                "stops without having answered all clients: the drain deadline of {drain_deadline:?} is over"
+            );
         }
         advance(&phase, Phase::Stopped);
         turning.await.expect(NO_PANIC)?;
@@ -170,7 +171,12 @@ impl Node {
         announce::learn_addresses(texts(&self.config.cluster.join), cluster, self.book.clone(), knows_leader)
     }
 
-    fn event_loop(self, cluster: ClusterId, transport: Transport, inbound: mpsc::Receiver<transport::Inbound>) -> EventLoop {
+    fn event_loop(
+        self,
+        cluster: ClusterId,
+        transport: Transport,
+        inbound: mpsc::Receiver<transport::Inbound>,
+    ) -> EventLoop {
         let clock = Clock::start();
         let node = self.contact.node;
         let recovered = self.recovered.get(&SHARD_0).cloned().unwrap_or_default();

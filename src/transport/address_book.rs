@@ -366,7 +366,9 @@ mod tests {
             assert!(is_address(good), "{good}");
             assert!(tonic::transport::Endpoint::from_shared(format!("http://{good}")).is_ok(), "{good} can be dialed");
         }
-        for bad in ["", ":1", "a", "a:", "a:0", "a:65536", "a:+1", "::1:7401", "[::1:7401", "a b:1", "http://a:1", "a/b:1"] {
+        for bad in
+            ["", ":1", "a", "a:", "a:0", "a:65536", "a:+1", "::1:7401", "[::1:7401", "a b:1", "http://a:1", "a/b:1"]
+        {
             assert!(!is_address(bad), "{bad}");
         }
     }

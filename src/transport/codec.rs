@@ -248,8 +248,8 @@ fn decode_append_reply(reply: internal::AppendReply) -> Result<AppendReply, Malf
 /// What is sent comes back equal, and whatever bytes arrive, decoding them ends in a message or a reason.
 #[cfg(test)]
 mod tests {
-    use prost::Message as _;
     use proptest::prelude::*;
+    use prost::Message as _;
 
     use super::*;
     use crate::ids::NodeId;
@@ -384,7 +384,10 @@ mod tests {
         assert!(reason(append((3, 7), &[2])).contains("does not fit"), "terms go down");
         assert!(reason(append((3, 7), &[10])).contains("does not fit"), "above the leader's term");
         assert!(reason(append((0, 0), &[0])).contains("does not fit"), "term 0");
-        assert_eq!(reason(append((0, 0), &vec![1; ENTRIES_MAX + 1])), Malformed::TooManyEntries(ENTRIES_MAX + 1).to_string());
+        assert_eq!(
+            reason(append((0, 0), &vec![1; ENTRIES_MAX + 1])),
+            Malformed::TooManyEntries(ENTRIES_MAX + 1).to_string()
+        );
     }
 
     #[test]

@@ -143,7 +143,8 @@ mod tests {
         use Lane::{Append, Control};
         assert_eq!(told(&[(Control, None)]).await, "");
         assert_eq!(told(&[(Control, None), (Append, None)]).await, "connected");
-        let flapping = [(Control, None), (Append, None), (Append, Some(lost())), (Control, Some(lost())), (Append, None)];
+        let flapping =
+            [(Control, None), (Append, None), (Append, Some(lost())), (Control, Some(lost())), (Append, None)];
         assert_eq!(told(&flapping).await, "connected disconnected");
         let back = [(Control, None), (Append, None), (Append, Some(lost())), (Append, None)];
         assert_eq!(told(&back).await, "connected disconnected connected");
@@ -152,7 +153,10 @@ mod tests {
     #[tokio::test]
     async fn an_unreachable_peer_is_told_once() {
         use Lane::{Append, Control};
-        assert_eq!(told(&[(Control, Some(lost())), (Append, Some(lost())), (Control, Some(lost()))]).await, "disconnected");
+        assert_eq!(
+            told(&[(Control, Some(lost())), (Append, Some(lost())), (Control, Some(lost()))]).await,
+            "disconnected"
+        );
     }
 
     #[tokio::test]

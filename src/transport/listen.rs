@@ -90,9 +90,8 @@ impl Listener {
     /// # Errors
     /// The address is in use, or none of this machine.
     pub async fn bind(address: &str, limits: Limits) -> Result<Self, Error> {
-        let listener = TcpListener::bind(address)
-            .await
-            .map_err(|source| Error::Listen { address: address.to_owned(), source })?;
+        let listener =
+            TcpListener::bind(address).await.map_err(|source| Error::Listen { address: address.to_owned(), source })?;
         let free = Arc::new(Semaphore::new(limits.connections_max));
         Ok(Self { listener, limits, free, complaints: Throttle::new(Duration::from_secs(1)) })
     }

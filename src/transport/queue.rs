@@ -161,9 +161,8 @@ impl State {
     }
 
     fn drop_oldest(&mut self) {
-        let is_heartbeat = |waiting: &Waiting| {
-            matches!(waiting.message.body, Body::Heartbeat { .. } | Body::HeartbeatReply { .. })
-        };
+        let is_heartbeat =
+            |waiting: &Waiting| matches!(waiting.message.body, Body::Heartbeat { .. } | Body::HeartbeatReply { .. });
         let oldest = self.waiting.iter().position(is_heartbeat).unwrap_or(0);
         if let Some(waiting) = self.waiting.remove(oldest) {
             self.bytes -= waiting.bytes;

@@ -76,7 +76,8 @@ impl Node {
 
     /// With what the address book holds from before.
     async fn start_with(identity: Identity, options: Options, inbox: usize, contacts: Vec<Contact>) -> Node {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
         let bound = runtime.spawn(Listener::bind("127.0.0.1:0", Limits::for_peers())).await.expect("no panic");
         let listener = bound.expect("a free port");
         let address = listener.local_address().expect("bound").to_string();
@@ -202,7 +203,9 @@ async fn messages_arrive_in_order_on_each_lane() {
     let (mut heartbeats, mut appends) = (Vec::new(), Vec::new());
     while heartbeats.len() + appends.len() < 1000 {
         match b.next().await {
-            Inbound::Message { from: A, message, .. } if message.body == heartbeat(heartbeats.len() as u64 + 1).body => {
+            Inbound::Message { from: A, message, .. }
+                if message.body == heartbeat(heartbeats.len() as u64 + 1).body =>
+            {
                 heartbeats.push(message);
             }
             Inbound::Message { from: A, message, .. } => appends.push(message),
@@ -227,8 +230,7 @@ async fn a_dead_peer_is_noticed_once_and_found_at_its_later_address() {
     a.disconnected(B).await;
     c.disconnected(B).await;
 
-    let mut restarted =
-        Node::start_with(Identity { cluster: CLUSTER, node: B }, options(), 100, b.book.all()).await;
+    let mut restarted = Node::start_with(Identity { cluster: CLUSTER, node: B }, options(), 100, b.book.all()).await;
     assert_ne!(restarted.address, b.address);
     restarted.transport.set_peers([A].into());
     assert_eq!(a.next().await, Inbound::Connected { peer: B }, "and nothing else in between");
@@ -330,10 +332,7 @@ async fn sending_never_waits_and_drops_for_a_peer_that_does_not_answer() {
     }
     assert!(started.elapsed() < Duration::from_secs(5), "20,000 messages took {:?}", started.elapsed());
     let limits = options();
-    assert_eq!(
-        a.transport.dropped(),
-        20_000 - limits.control.messages_max as u64 - limits.append.messages_max as u64
-    );
+    assert_eq!(a.transport.dropped(), 20_000 - limits.control.messages_max as u64 - limits.append.messages_max as u64);
     let status = a.transport.status_of(B, Duration::from_millis(50)).await;
     assert!(matches!(status, Err(Error::NoAnswer { peer: B, .. })), "{status:?}");
 }

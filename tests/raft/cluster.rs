@@ -13,8 +13,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate::ids::{EntryId, Index, NodeId, Term, Ticket, Time};
 use quorate::raft::{
-    ChangeRefused, CommitQuorum, Configuration, Effect, Entry, Event, HardState, MembershipChange, Message, NotLeader,
-    Options, Payload, Raft, Recovered, Window, Write,
+    ChangeRefused, CommitQuorum, Configuration, Effect, Entry, Event, HardState, Learner, MembershipChange, Message,
+    NotLeader, Options, Payload, Raft, Recovered, Window, Write,
 };
 
 use crate::print;
@@ -129,7 +129,7 @@ impl Cluster {
     pub fn bootstrap(&mut self, voters: &[NodeId], learners: &[NodeId], commit_quorum: CommitQuorum) {
         let configuration = Configuration {
             voters: voters.iter().copied().collect(),
-            learners: learners.iter().map(|learner| (*learner, Default::default())).collect(),
+            learners: learners.iter().map(|learner| (*learner, Learner { stay: true, replaces: None })).collect(),
             commit_quorum,
             ..Configuration::EMPTY
         };
@@ -204,7 +204,7 @@ impl Cluster {
         let node = self.node_mut(id);
         let Some(Read { peer, from, to, bytes_max }) = node.reads.pop_front() else { return };
         let mut bytes = 0;
-        let wanted = node.log.iter().filter(|entry| entry.id.index >= from && entry.id.index <= to);
+        let wanted = node.disk.log.iter().filter(|entry| entry.id.index >= from && entry.id.index <= to);
         let entries: Vec<Entry> = wanted
             .take_while(|entry| {
                 let is_first = bytes == 0;

@@ -14,7 +14,7 @@
 //!
 //! ```text
 //!     options KEY=VALUE...                before `cluster`: election_timeout_min (ms), cache_bytes_max, appends_max, ...
-//!     cluster N... [learners=N,N] [commit_quorum=half_plus_one]
+//!     cluster N... [learners=N,N] [commit_quorum=half_plus_one]     learners stay what they are
 //!     node N                              starts a node with an empty disk
 //!     disk N TERM... [term=T] [vote=N]    starts a node anew with a log of these terms; entry 1 stays the configuration
 //!     crash N... [kept=COUNT]             stops nodes; so many of the writes in flight reach the disk
@@ -216,9 +216,12 @@ impl Runner {
 
     /// Serves every deadline up to then, in the order of time.
     fn go_on(&mut self, duration: Duration) {
+        const TICKS_MAX: usize = 1000;
         let end = self.cluster.now + duration;
         self.settle();
-        while let Some((deadline, id)) = self.next_deadline().filter(|(deadline, _)| *deadline <= end) {
+        for ticks in 0.. {
+            let Some((deadline, id)) = self.next_deadline().filter(|(deadline, _)| *deadline <= end) else { break };
+            assert!(ticks < TICKS_MAX, "node {} asks to be ticked again and again", id.0);
             self.cluster.now = self.cluster.now.max(deadline);
             self.cluster.tick(id);
             self.settle();
