@@ -226,6 +226,9 @@ impl Raft {
     }
 
     fn on_append_rejected(&mut self, from: NodeId, previous: EntryId, hint: EntryId) {
+        if !self.log.has(previous) {
+            return self.tell(Event::Ignored { from, why: "it rejects an entry that the leader does not have" });
+        }
         let next = self.log.last_not_after(hint).index.next();
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.progress.get_mut(&from) else { return };
