@@ -122,6 +122,8 @@ impl Raft {
     /// When `tick` has something to do.
     pub fn next_deadline(&self) -> Time {
         match &self.role {
+            // It stands still. A deadline in the past would keep whoever drives it busy.
+            _ if self.quarantined.is_some() => Time(u64::MAX),
             Role::Leader(leader) => leader.heartbeat_at,
             _ => self.election_at,
         }
