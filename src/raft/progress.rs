@@ -122,9 +122,13 @@ impl Progress {
         true
     }
 
-    /// Messages may have been lost: go back to what is known.
+    /// Messages may have been lost: go back to what is known. A probe assumes nothing and is only sent again; before the first
+    /// answer nothing is known, and going back to that would send the whole log.
     pub fn on_lost(&mut self) {
-        self.probe_from(self.matched.next());
+        match &mut self.mode {
+            Mode::Probe { sent_at } => *sent_at = None,
+            Mode::Replicate { .. } => self.probe_from(self.matched.next()),
+        }
     }
 
     /// Goes back if the oldest unanswered message was sent more than `patience` ago.
@@ -133,10 +137,8 @@ impl Progress {
             Mode::Probe { sent_at } => *sent_at,
             Mode::Replicate { in_flight, .. } => in_flight.front().map(|append| append.sent_at),
         };
-        match (&mut self.mode, oldest) {
-            (Mode::Probe { sent_at }, Some(since)) if now - since > patience => *sent_at = None,
-            (Mode::Replicate { .. }, Some(since)) if now - since > patience => self.on_lost(),
-            _ => {}
+        if oldest.is_some_and(|since| now - since > patience) {
+            self.on_lost();
         }
     }
 
