@@ -149,7 +149,8 @@ impl Progress {
             return false;
         }
         let was_caught_up = self.caught_up;
-        self.caught_up |= now - self.round.started_at < short;
+        // With everything there is, the next round would take no time; and when nothing is proposed, no acknowledgement would end it.
+        self.caught_up |= now - self.round.started_at < short || self.matched >= last;
         self.round = Round { target: last, started_at: now };
         self.caught_up && !was_caught_up
     }
