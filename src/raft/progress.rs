@@ -118,7 +118,12 @@ impl Progress {
         if is_stale {
             return false;
         }
-        self.probe_from(next.min(rejected_next.previous()).max(self.matched.next()));
+        let next = next.min(rejected_next.previous());
+        if matches!(self.mode, Mode::Probe { .. }) {
+            // It can be before `matched`: the member's disk has lost what it had acknowledged. Insisting would never end.
+            self.matched = self.matched.min(next.previous());
+        }
+        self.probe_from(next.max(self.matched.next()));
         true
     }
 
