@@ -418,7 +418,10 @@ impl Raft {
     }
 
     fn may_campaign(&self, now: Time) -> bool {
-        self.configuration().is_voter(self.id) && self.removed.is_none() && !self.disk_is_stalled(now)
+        // One that the latest configuration leaves out may still be needed until that is committed (dissertation, section 4.2.2).
+        // Its own vote does not count then.
+        let is_voter = self.configurations.iter().any(|(_, configuration)| configuration.is_voter(self.id));
+        is_voter && self.removed.is_none() && !self.disk_is_stalled(now)
     }
 
     pub(super) fn disk_is_stalled(&self, now: Time) -> bool {
