@@ -1,8 +1,11 @@
 //! The Raft core from outside, through its public API: golden scripts, and random schedules that check the claims of the paper.
 
+mod claims;
 mod cluster;
 mod print;
+mod schedule;
 mod script;
+mod witness;
 
 use std::path::PathBuf;
 
