@@ -415,8 +415,12 @@ impl Raft {
         self.election_at = now + Duration::from_micros(self.rng.random_range(micros));
     }
 
+    /// A node that its own latest configuration leaves out may have to lead once more: the entry that does so may be on its
+    /// disk only, and then nobody else's log is as up to date (dissertation, section 4.2.2). Once that is committed, a leader
+    /// tells it that it is removed.
     fn may_campaign(&self, now: Time) -> bool {
-        self.configuration().is_voter(self.id) && self.removed.is_none() && !self.disk_is_stalled(now)
+        let is_voter = self.configurations.iter().any(|(_, configuration)| configuration.is_voter(self.id));
+        is_voter && self.removed.is_none() && !self.disk_is_stalled(now)
     }
 
     pub(super) fn disk_is_stalled(&self, now: Time) -> bool {

@@ -18,8 +18,8 @@ pub struct Limits {
     pub queues_max: u64,
     /// Open sessions; one more is refused with `TooManySessions`.
     pub sessions_max: u64,
-    /// Outcomes that one session keeps; one more is refused with `TooManyOutcomes`, unless it is that of the lowest request
-    /// that is pending.
+    /// Outcomes that one session keeps; one more is refused with `TooManyOutcomes`, unless it is that of the lowest pending
+    /// request.
     pub session_outcomes_max: u64,
     /// A session ends when it has not been used for this long.
     pub session_time_to_live: Duration,

@@ -275,6 +275,18 @@ fn a_session_keeps_a_limited_number_of_outcomes_and_a_refusal_for_that_uses_no_s
     assert_eq!(m.in_session(request(session, 3, 2), dequeue("q")), executed(6, vec![Outcome::Dequeued(None)]));
 }
 
+/// The others are kept because it is pending: refusing it would be for ever.
+#[test]
+fn the_lowest_pending_request_always_finds_room() {
+    let mut m = machine();
+    let session = m.open();
+    m.in_session(request(session, 2, 1), dequeue("q"));
+    m.in_session(request(session, 3, 1), dequeue("q"));
+    assert_eq!(m.in_session(request(session, 1, 1), dequeue("q")), executed(4, vec![Outcome::Dequeued(None)]));
+    let refused = Decision::Refused(Refusal::TooManyOutcomes { session, outcomes_max: 2 });
+    assert_eq!(m.in_session(request(session, 4, 1), dequeue("q")), refused);
+}
+
 #[test]
 fn a_lone_waiting_dequeue_of_an_empty_queue_uses_no_sequence() {
     let mut m = machine();

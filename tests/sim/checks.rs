@@ -22,6 +22,7 @@ pub struct Checks {
     entries: HashMap<EntryId, Known>,
     committed: Vec<Committed>,
     digests: BTreeMap<Index, u64>,
+    entries_written: u64,
 }
 
 /// What is known of one node.
@@ -113,6 +114,7 @@ impl Checks {
             let changes_vote = hard_state.term == before.term && before.vote.is_some() && hard_state != before;
             assert!(!changes_vote, "{node} changes its vote from {before:?} to {hard_state:?}");
         }
+        self.entries_written += write.entries.len() as u64;
         book.memory.apply(&change);
         book.unsynced.push(change);
     }
@@ -280,6 +282,11 @@ impl Checks {
     pub fn on_digest(&mut self, node: NodeId, index: Index, digest: u64) {
         let first = *self.digests.entry(index).or_insert(digest);
         assert!(first == digest, "{node} has another state than other replicas after entry {index}");
+    }
+
+    /// How many entries all nodes together have written.
+    pub fn entries_written(&self) -> u64 {
+        self.entries_written
     }
 
     /// What is committed, by index from 1.

@@ -16,6 +16,7 @@ mod cluster;
 mod coverage;
 mod covering;
 mod faults;
+mod history;
 mod image;
 mod knobs;
 mod network;

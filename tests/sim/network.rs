@@ -72,13 +72,16 @@ impl Network {
         rng.random_range(self.knobs.delay_min..=longest)
     }
 
-    /// What comes out at the other end; nothing when the message was damaged on the way.
+    /// What comes out at the other end.
+    ///
+    /// # Errors
+    /// The message was damaged on the way.
     ///
     /// # Panics
     /// The codec does not give back what it was given.
-    pub fn transmit(&self, rng: &mut impl Rng, message: &Message) -> Option<Message> {
+    pub fn transmit(&self, rng: &mut impl Rng, message: &Message) -> Result<Message, Damage> {
         if !self.knobs.is_encoded {
-            return Some(message.clone());
+            return Ok(message.clone());
         }
         let mut bytes = codec::encode(SHARD_0, message).encode_to_vec();
         let is_damaged = rng.random_bool(self.knobs.flips) && !bytes.is_empty();
@@ -88,13 +91,13 @@ impl Network {
         }
         let decoded = internal::RaftMessage::decode(bytes.as_slice()).map(codec::decode);
         if is_damaged {
-            // The checksums of TCP let hardly any through; here it is enough that decoding one ends with a word of refusal or
-            // with some other message, and never with a panic.
-            return None;
+            // TCP lets hardly any of these through. Here it is enough that decoding does not panic: what comes out as another
+            // message is dropped, because no protocol can do without checksums below it.
+            return Err(if matches!(decoded, Ok(Ok(_))) { Damage::Unnoticed } else { Damage::Rejected });
         }
         let (shard, decoded) = decoded.expect("it was not damaged").expect("it was not damaged");
         assert!(shard == SHARD_0 && decoded == *message, "{message:?} comes out of the codec as {decoded:?}");
-        Some(decoded)
+        Ok(decoded)
     }
 
     /// Cuts links.
@@ -113,6 +116,15 @@ impl Network {
         self.knobs =
             knobs::Network { tail: 0.0, loss: 0.0, duplication: 0.0, replay: 0.0, flips: 0.0, ..self.knobs.clone() };
     }
+}
+
+/// What became of a damaged message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// The codec refused it.
+    Rejected,
+    /// It looked like a message.
+    Unnoticed,
 }
 
 /// Entries and their answers have a connection of their own.

@@ -127,7 +127,8 @@ impl Cluster {
 
     /// The operator is answered.
     pub fn operator_answered(&mut self, attempt: u64, answer: Result<Answer, Refusal>) {
-        if self.operator.open.is_none_or(|(open, _)| open != attempt) {
+        let is_stale = self.operator.open.is_none_or(|(open, _)| open != attempt);
+        if is_stale || self.phase != Phase::Faults {
             return;
         }
         self.trace.tell(self.now, || format!("the operator is told {answer:?}"));

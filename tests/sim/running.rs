@@ -8,6 +8,7 @@ use rand::RngExt;
 
 use super::cluster::{Asked, Cluster, Event, Phase, ProcessId};
 use super::knobs::{Fault, Micros};
+use super::network::Damage;
 use super::node::{Caller, Clock, Node, Process, Waiter};
 use super::store::Store;
 
@@ -284,8 +285,9 @@ impl Cluster {
         }
         for at in carried.arrivals {
             match self.network.transmit(&mut self.random.network, &message) {
-                Some(message) => self.schedule(at, Event::Deliver { from, to, message }),
-                None => self.coverage.sometimes("a damaged message was rejected"),
+                Ok(message) => self.schedule(at, Event::Deliver { from, to, message }),
+                Err(Damage::Unnoticed) => {}
+                Err(Damage::Rejected) => self.coverage.sometimes("a damaged message was rejected"),
             }
         }
     }
@@ -373,6 +375,8 @@ impl Cluster {
                 self.checks.on_read(from, &entries);
                 self.put(running.node, replica::Event::EntriesRead { read, entries });
             }
+            // They were cut meanwhile, so that nobody wants them any more.
+            Err(storage::Error::NotInLog { .. }) => {}
             Err(error) => self.on_disk_error(running.node, &error),
         }
     }

@@ -1,12 +1,15 @@
 //! The history, judged when all is over: nothing acknowledged is lost, nothing is done twice, order is kept.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use quorate::ids::Index;
-use quorate::state_machine::{Command, Decision, MessageId, Operation, Outcome, QueueName, StateMachine};
+use quorate::proto::v1;
+use quorate::replica::Executed;
+use quorate::state_machine::{Body, Command, Decision, MessageId, Operation, Outcome, StateMachine, message_body};
 
 use super::client::{Call, Ending};
 use super::cluster::Cluster;
+use super::history::{self, Message, Position, Record, Taken};
 
 /// Judges the history.
 ///
@@ -19,7 +22,7 @@ pub fn judge(cluster: &Cluster) {
             judge_call(cluster, call, executed.index, &decisions);
         }
     }
-    judge_queues(cluster);
+    judge_history(cluster);
 }
 
 /// What the committed log decides, entry by entry.
@@ -61,59 +64,78 @@ fn same_verbs(entry: &[Operation], call: &[Operation]) -> bool {
     entry.iter().map(plain).eq(call.iter().map(plain))
 }
 
-/// What went in and came out, as the clients saw it, without trust in the state machine.
-#[derive(Default)]
-struct Ledger<'a> {
-    acknowledged: BTreeMap<MessageId, &'a QueueName>,
-    taken: BTreeSet<MessageId>,
-    /// For each queue, the message that every executed dequeue took, by its entry.
-    order: BTreeMap<&'a QueueName, BTreeMap<(Index, usize), MessageId>>,
-    /// Dequeues that may have taken a message without anybody knowing.
-    unknown_dequeues: usize,
-}
-
-fn judge_queues(cluster: &Cluster) {
-    let mut ledger = Ledger::default();
+/// Nothing acknowledged is lost, nothing comes twice, first in is first out: as the clients saw it, without trust in anything else.
+fn judge_history(cluster: &Cluster) {
+    let drainer = cluster.knobs.workload.clients;
+    let mut drained: BTreeMap<String, Vec<Message>> = BTreeMap::new();
+    let mut records = Vec::new();
     for call in &cluster.history {
-        ledger.enter(call);
+        for record in records_of(call) {
+            match record.operation {
+                history::Operation::Dequeue { outcome: history::Outcome::Ok(taken) } if call.client == drainer => {
+                    drained.entry(record.queue).or_default().extend(taken.message);
+                }
+                _ => records.push(record),
+            }
+        }
     }
-    for (queue, taken) in &ledger.order {
-        let in_order = taken.values().is_sorted();
-        assert!(in_order, "messages of {queue} were taken out of order: {taken:?}");
+    if let Err(violations) = history::check(&records, &drained) {
+        let texts: Vec<String> = violations.iter().map(|violation| history::explain(&records, violation)).collect();
+        panic!("the history breaks rules:\n{}", texts.join("\n"));
     }
-    let missing: Vec<_> = ledger.acknowledged.keys().filter(|id| !ledger.taken.contains(id)).collect();
-    let most = ledger.unknown_dequeues;
-    assert!(missing.len() <= most, "acknowledged and gone: {missing:?}, at most {most} could be");
 }
 
-impl<'a> Ledger<'a> {
-    fn enter(&mut self, call: &'a Call) {
-        match &call.ending {
-            Ending::Executed(executed) => {
-                for (number, (operation, outcome)) in call.operations.iter().zip(&executed.outcomes).enumerate() {
-                    self.enter_outcome((executed.index, number), operation, outcome);
-                }
+/// A record for each enqueue and dequeue of a request.
+fn records_of(call: &Call) -> Vec<Record> {
+    let record = |(item, operation): (usize, &Operation)| {
+        let (queue, operation) = match operation {
+            Operation::Enqueue { queue, body } => {
+                let Body::Text(body) = body else { panic!("all bodies are text") };
+                let outcome = outcome_of(call, |executed| match executed.outcomes[item] {
+                    Outcome::Enqueued(id) => position(id),
+                    ref other => panic!("an enqueue brings {other:?}"),
+                });
+                (queue, history::Operation::Enqueue { body: body.clone(), outcome })
             }
-            Ending::Unknown => {
-                let dequeues =
-                    call.operations.iter().filter(|operation| matches!(operation, Operation::Dequeue { .. }));
-                self.unknown_dequeues += dequeues.count();
+            Operation::Dequeue { queue, .. } => {
+                let outcome = outcome_of(call, |executed| match executed.outcomes[item] {
+                    Outcome::Dequeued(id) => Taken {
+                        at: Position { index: executed.index.0, item: item as u32 },
+                        message: id.map(|id| Message { id: position(id), body: body_of(executed, id) }),
+                    },
+                    ref other => panic!("a dequeue brings {other:?}"),
+                });
+                (queue, history::Operation::Dequeue { outcome })
             }
-            Ending::Refused(_) => {}
-        }
-    }
+            _ => return None,
+        };
+        let (client, sequence) = (call.client as u64, call.session.map_or(0, |(_, sequence)| sequence.0));
+        let (called, returned) = (call.called, call.returned.unwrap_or_default());
+        Some(Record { client, sequence, queue: queue.to_string(), operation, called, returned })
+    };
+    call.operations.iter().enumerate().filter_map(record).collect()
+}
 
-    fn enter_outcome(&mut self, at: (Index, usize), operation: &'a Operation, outcome: &Outcome) {
-        match (operation, outcome) {
-            (Operation::Enqueue { queue, .. }, Outcome::Enqueued(id)) => {
-                let twice = self.acknowledged.insert(*id, queue);
-                assert!(twice.is_none(), "two requests brought {id:?}");
-            }
-            (Operation::Dequeue { queue, .. }, Outcome::Dequeued(Some(id))) => {
-                assert!(self.taken.insert(*id), "{id:?} was taken twice");
-                self.order.entry(queue).or_default().insert(at, *id);
-            }
-            _ => {}
-        }
+fn outcome_of<T>(call: &Call, done: impl FnOnce(&Executed) -> T) -> history::Outcome<T> {
+    match &call.ending {
+        Ending::Executed(executed) => history::Outcome::Ok(done(executed)),
+        Ending::Refused(_) => history::Outcome::Refused,
+        Ending::Unknown => history::Outcome::Unknown,
+    }
+}
+
+fn position(id: MessageId) -> Position {
+    Position { index: id.index.0, item: id.item }
+}
+
+/// What the client was given.
+fn body_of(executed: &Executed, id: MessageId) -> String {
+    let payload = executed.bodies.iter().find(|(index, _)| *index == id.index).map(|(_, payload)| payload);
+    let payload = payload.unwrap_or_else(|| panic!("the answer lacks the body of {id:?}: {executed:?}"));
+    let message =
+        message_body(payload, id.item).unwrap_or_else(|| panic!("entry {} has no such body: {id:?}", id.index));
+    match message.body {
+        Some(v1::message::Body::Text(text)) => text,
+        other => panic!("the body of {id:?} is {other:?}"),
     }
 }
