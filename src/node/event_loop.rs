@@ -191,7 +191,12 @@ impl EventLoop {
     fn on_inbound(&mut self, inbound: Inbound) {
         match inbound {
             Inbound::Message { from, shard, message } => self.on_event(shard, Event::Message { from, message }),
-            Inbound::Connected { peer } => tracing::info!("is connected to {}", self.name_of(peer)),
+            Inbound::Connected { peer } => {
+                tracing::info!("is connected to {}", self.name_of(peer));
+                for shard in self.shards() {
+                    self.on_event(shard, Event::Reachable(peer));
+                }
+            }
             Inbound::Disconnected { peer, why } => {
                 tracing::warn!("has no connection to {}: {why}", self.name_of(peer));
                 for shard in self.shards() {

@@ -120,7 +120,7 @@ impl Raft {
         }
     }
 
-    fn replicate_to(&mut self, now: Time, peer: NodeId) {
+    pub(super) fn replicate_to(&mut self, now: Time, peer: NodeId) {
         let last = self.last().index;
         let bytes_max = self.options.append_bytes_max;
         loop {

@@ -154,7 +154,7 @@ impl Progress {
 
     /// Messages may have been lost: go back to what is known. A probe assumes nothing and is only sent again; before the first
     /// answer nothing is known, and going back to that would send the whole log.
-    fn on_lost(&mut self) {
+    pub fn on_lost(&mut self) {
         match &mut self.mode {
             Mode::Probe { sent } => *sent = None,
             Mode::Replicate { .. } => self.probe_from(self.matched.next()),
