@@ -38,6 +38,7 @@ pub const SOMETIMES: &[&str] = &[
     "an outcome was unknown",
     "a client was redirected",
     "the world was healed with a dead node",
+    "the world was healed with a link cut",
 ];
 
 /// Counts what has happened.

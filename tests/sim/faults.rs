@@ -111,6 +111,21 @@ impl Cluster {
         })
     }
 
+    /// One link may stay cut, both ways or one: between two nodes that both hear all others. Whoever of them does not lead must
+    /// not keep the others from working.
+    fn cut_for_good(&mut self, ids: &[NodeId]) {
+        let [left, right, ..] = ids else { return };
+        let (left, right) = (*left, *right);
+        if self.random.faults.random_bool(0.7) || !self.can_do_without(left) || !self.can_do_without(right) {
+            return;
+        }
+        let links = [(left, right), (right, left)];
+        let count = self.random.faults.random_range(1..=2);
+        self.network.cut(links.into_iter().take(count));
+        self.coverage.sometimes("the world was healed with a link cut");
+        self.trace.tell(self.now, || format!("{left} and {right} stay apart"));
+    }
+
     /// Nothing goes wrong any more. Some nodes stay dead, where the others can do without.
     pub fn heal(&mut self) {
         self.trace.tell(self.now, || "the world is healed".to_owned());
@@ -125,6 +140,7 @@ impl Cluster {
                 self.coverage.sometimes("the world was healed with a dead node");
             }
         }
+        self.cut_for_good(&ids);
         for id in ids {
             let node = self.nodes.get_mut(&id).expect("it is one of them");
             node.paused_until = self.now;
