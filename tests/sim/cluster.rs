@@ -63,6 +63,7 @@ pub struct Cluster {
     pub trace: Trace,
     /// Where the run is.
     pub phase: Phase,
+    requests_when_healed: u64,
     /// The term in which all became well.
     calm_term: Option<Term>,
     /// Counts attempts of all clients.
@@ -208,6 +209,7 @@ impl Cluster {
             coverage: Coverage::default(),
             trace: Trace::new(detail),
             phase: Phase::Faults,
+            requests_when_healed: 0,
             calm_term: None,
             last_attempt: 0,
             attempts: BTreeMap::new(),
@@ -312,6 +314,7 @@ impl Cluster {
         let trouble = self.trouble();
         let since = match self.phase {
             Phase::Faults => {
+                self.requests_when_healed = self.history.len() as u64;
                 self.heal();
                 self.now
             }
@@ -327,7 +330,7 @@ impl Cluster {
             Phase::Over => return,
         };
         self.mind_calm();
-        let requests = self.history.len() as u64;
+        let requests = self.requests_when_healed;
         let bound = HEALING_TIMEOUTS_MAX * longest + requests * longest / 10;
         let (passed, phase) = (self.now - since, self.phase);
         assert!(passed < bound, "{phase:?} takes too long: {}", trouble.unwrap_or_default());

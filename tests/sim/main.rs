@@ -24,6 +24,7 @@ mod node;
 mod operator;
 mod random;
 mod running;
+mod scenarios;
 mod store;
 mod trace;
 mod verdict;
