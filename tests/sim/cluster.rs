@@ -63,7 +63,8 @@ pub struct Cluster {
     pub trace: Trace,
     /// Where the run is.
     pub phase: Phase,
-    requests_when_healed: u64,
+    /// How many requests had been made then.
+    pub requests_when_healed: usize,
     /// The term in which all became well.
     calm_term: Option<Term>,
     /// Counts attempts of all clients.
@@ -186,7 +187,7 @@ pub struct Report {
     /// How many events there were.
     pub events: u64,
     /// How many requests were made.
-    pub calls: usize,
+    pub requests: usize,
     /// The time that it simulated.
     pub simulated: Micros,
 }
@@ -241,7 +242,7 @@ impl Cluster {
         Report {
             hash: self.trace.hash(),
             events: self.events,
-            calls: self.history.len(),
+            requests: self.history.len(),
             simulated: self.now,
             coverage: self.coverage,
         }
@@ -314,7 +315,7 @@ impl Cluster {
         let trouble = self.trouble();
         let since = match self.phase {
             Phase::Faults => {
-                self.requests_when_healed = self.history.len() as u64;
+                self.requests_when_healed = self.history.len();
                 self.heal();
                 self.now
             }
@@ -330,7 +331,7 @@ impl Cluster {
             Phase::Over => return,
         };
         self.mind_calm();
-        let requests = self.requests_when_healed;
+        let requests = self.requests_when_healed as u64;
         let bound = HEALING_TIMEOUTS_MAX * longest + requests * longest / 10;
         let (passed, phase) = (self.now - since, self.phase);
         assert!(passed < bound, "{phase:?} takes too long: {}", trouble.unwrap_or_default());

@@ -49,7 +49,7 @@ impl Cluster {
             Fault::Pause => node.paused_until = until,
             Fault::JumpClock => node.clock.ahead += self.random.faults.random_range(-60_000..=60_000),
             Fault::Partition => self.partition(until),
-            Fault::LoseDisk => self.lose_disk(id),
+            Fault::LoseDisk => self.lose_disk(),
             Fault::CutPower | Fault::FailSync => {}
         }
     }
@@ -85,11 +85,17 @@ impl Cluster {
         self.schedule(until, Event::Mend);
     }
 
-    /// A node is lost with its disk, where the others can do without: otherwise nothing could ever be well again.
-    fn lose_disk(&mut self, id: NodeId) {
-        if self.knobs.change_interval.is_none() || !self.operator.is_idle() || !self.can_do_without(id) {
+    /// A member is lost with its disk, where the others can do without: otherwise nothing could ever be well again.
+    fn lose_disk(&mut self) {
+        if self.knobs.change_interval.is_none() || !self.operator.is_idle() {
             return;
         }
+        let mut members = self.known_members();
+        members.shuffle(&mut self.random.faults);
+        let Some(id) = members.into_iter().find(|id| !self.nodes[id].is_dead && self.can_do_without(*id)) else {
+            return;
+        };
+        self.trace.tell(self.now, || format!("{id} is lost with its disk"));
         self.crash_if_running(id);
         let node = self.nodes.get_mut(&id).expect("the victim is one of them");
         node.is_dead = true;
@@ -116,7 +122,7 @@ impl Cluster {
     fn cut_for_good(&mut self, ids: &[NodeId]) {
         let [left, right, ..] = ids else { return };
         let (left, right) = (*left, *right);
-        if self.random.faults.random_bool(0.7) || !self.can_do_without(left) || !self.can_do_without(right) {
+        if self.random.faults.random_bool(0.5) || !self.can_do_without(left) || !self.can_do_without(right) {
             return;
         }
         let links = [(left, right), (right, left)];
