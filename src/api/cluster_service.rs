@@ -1,8 +1,10 @@
 //! The service `quorate.v1.Cluster`: who belongs to the cluster, how they are, and changes of that.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::{join_all, select_ok};
+use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
 
 use super::errors::{self, Rejection};
@@ -21,12 +23,14 @@ const CHANGE_PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Clone)]
 pub struct ClusterService {
     context: Context,
+    /// One admission at a time: of two applicants with one name the second must see the first.
+    admission: Arc<Mutex<()>>,
 }
 
 impl ClusterService {
     /// The service of the node that `context` belongs to.
     pub fn new(context: Context) -> Self {
-        Self { context }
+        Self { context, admission: Arc::default() }
     }
 
     async fn status(&self) -> v1::StatusResponse {
@@ -41,18 +45,30 @@ impl ClusterService {
     }
 
     async fn add_member(&self, request: v1::AddMemberRequest) -> Result<v1::AddMemberResponse, Rejection> {
+        let applicant = members::applicant(request.member.unwrap_or_default());
+        let applicant = applicant.map_err(|why| errors::unacceptable(&why))?;
+        let _one_at_a_time = self.admission.lock().await;
         let (_, leader) = route_to_leader(&self.context, SHARD_0.0)?;
-        let applicant =
-            members::applicant(request.member.unwrap_or_default()).map_err(|why| errors::unacceptable(&why))?;
-        let learner = self.admit(&applicant, &leader).await.map_err(|why| errors::unacceptable(&why))?;
-        match learner {
-            None => self.welcome_again(applicant, &leader).await?,
+        match self.admit(&applicant, &leader).await.map_err(|why| errors::unacceptable(&why))? {
             Some(learner) => {
                 let learner = Learner { stay: request.stay_learner, ..learner };
-                self.change(MembershipChange::AddLearner { contact: applicant, learner }).await?;
+                self.change(MembershipChange::AddLearner { contact: applicant.clone(), learner }).await?;
             }
+            // The entry that brought it in could still be lost, and it would wait for ever for a leader that knows it.
+            None if leader.membership.index > leader.commit => {
+                return Err(errors::refusal(Refusal::Change(ChangeRefused::InProgress), &self.context));
+            }
+            // Its first answer was lost.
+            None => {}
         }
+        self.learn(applicant).await?;
         Ok(v1::AddMemberResponse { header: Some(self.context.header(SHARD_0, None)), members: self.members() })
+    }
+
+    /// A member that applies again may have other addresses by now, and those of a newcomer are part of the answer.
+    async fn learn(&self, contact: Contact) -> Result<(), Rejection> {
+        let merged = self.context.book.merge_in_background(vec![contact]).await;
+        merged.map(|_| ()).map_err(|error| errors::internal(error.to_string()))
     }
 
     /// How the applicant comes in; none: it is in already.
@@ -65,16 +81,6 @@ impl ClusterService {
                 None => Ok(Some(members::replacing(&holders, &leader.membership.configuration))),
             },
         }
-    }
-
-    /// A member applies: its first answer was lost. It may have other addresses by now.
-    async fn welcome_again(&self, applicant: Contact, leader: &replica::Status) -> Result<(), Rejection> {
-        if leader.membership.index > leader.commit {
-            // The entry that brought it in could still be lost, and it would wait for ever for a leader that knows it.
-            return Err(errors::refusal(Refusal::Change(ChangeRefused::InProgress), &self.context));
-        }
-        let merged = self.context.book.merge_in_background(vec![applicant]).await;
-        merged.map(|_| ()).map_err(|error| errors::internal(error.to_string()))
     }
 
     /// One of `nodes` that answers.

@@ -14,18 +14,18 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// The whole node, and its services by name.
 const SERVICES: [&str; 3] = ["", "quorate.v1.Quorate", "quorate.v1.Cluster"];
 
-/// Tells the health service how the node is, for as long as it is served.
-pub(super) async fn report(context: Context, reporter: HealthReporter) {
+/// Those who watch a node that stops have this long to hear of it before their streams end.
+const FAREWELL: Duration = Duration::from_millis(100);
+
+/// Tells the health service how the node is, until it stops.
+pub(super) async fn report(context: Context, mut reporter: HealthReporter) {
     let mut phase = context.phase.clone();
     let mut turns_before = None;
-    loop {
+    while *phase.borrow_and_update() < Phase::Draining {
         let turns = context.handle.turns();
-        let healthy = *phase.borrow_and_update() == Phase::Serving && turns_before != Some(turns);
+        let healthy = *phase.borrow() == Phase::Serving && turns_before != Some(turns);
         turns_before = Some(turns);
-        let status = if healthy { ServingStatus::Serving } else { ServingStatus::NotServing };
-        for service in SERVICES {
-            reporter.set_service_status(service, status).await;
-        }
+        set_all(&reporter, if healthy { ServingStatus::Serving } else { ServingStatus::NotServing }).await;
         tokio::select! {
             () = tokio::time::sleep(INTERVAL) => {}
             // A change of phase counts at once, and the turns are not judged over too short a time.
@@ -34,5 +34,17 @@ pub(super) async fn report(context: Context, reporter: HealthReporter) {
                 Err(_) => return,
             },
         }
+    }
+    set_all(&reporter, ServingStatus::NotServing).await;
+    tokio::time::sleep(FAREWELL).await;
+    for service in SERVICES {
+        // Ends the streams of those who watch: the server waits for them.
+        reporter.clear_service_status(service).await;
+    }
+}
+
+async fn set_all(reporter: &HealthReporter, status: ServingStatus) {
+    for service in SERVICES {
+        reporter.set_service_status(service, status).await;
     }
 }

@@ -61,3 +61,59 @@ fn write_first_entry<D: Disk>(
         configurations: vec![(FIRST.index, configuration)],
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::{self, MemoryDisk};
+
+    fn contact(node: u64) -> Contact {
+        Contact {
+            node: NodeId(node),
+            name: "a".to_owned(),
+            client_address: "127.0.0.1:7400".to_owned(),
+            peer_address: "127.0.0.1:7401".to_owned(),
+            version: 1,
+        }
+    }
+
+    fn open(disk: &MemoryDisk) -> (Log<MemoryDisk>, Recovered) {
+        let (log, mut shards) = Log::open(disk.clone(), storage::Options::default()).unwrap();
+        (log, shards.remove(&SHARD_0).unwrap_or_default())
+    }
+
+    #[test]
+    fn what_it_returns_is_what_recovery_finds() {
+        let disk = MemoryDisk::default();
+        let (mut log, recovered) = open(&disk);
+        let (_, made) = bootstrap(&mut log, recovered, contact(7), CommitQuorum::HalfPlusOne).unwrap();
+        drop(log);
+        let (_, found) = open(&disk);
+        assert_eq!(made, found);
+        assert_eq!(found.configurations[0].1, Configuration::of_one(NodeId(7), CommitQuorum::HalfPlusOne));
+    }
+
+    /// A crash after the entry and before the cluster id: the same again, and the entry is not written twice.
+    #[test]
+    fn an_interrupted_bootstrap_is_done_again() {
+        let disk = MemoryDisk::default();
+        let (mut log, recovered) = open(&disk);
+        let (_, first) = bootstrap(&mut log, recovered, contact(7), CommitQuorum::Majority).unwrap();
+        drop(log);
+        let (mut log, recovered) = open(&disk);
+        assert!(is_bootstrap_of(NodeId(7), &recovered));
+        let (_, second) = bootstrap(&mut log, recovered, contact(7), CommitQuorum::Majority).unwrap();
+        assert_eq!(first, second);
+    }
+
+    #[test]
+    fn a_log_of_somebody_else_is_left_alone() {
+        let disk = MemoryDisk::default();
+        let (mut log, recovered) = open(&disk);
+        bootstrap(&mut log, recovered, contact(7), CommitQuorum::Majority).unwrap();
+        drop(log);
+        let (mut log, recovered) = open(&disk);
+        let refused = bootstrap(&mut log, recovered, contact(8), CommitQuorum::Majority);
+        assert!(matches!(refused, Err(Error::IdentityLost)), "{refused:?}");
+    }
+}

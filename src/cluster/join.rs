@@ -3,6 +3,8 @@
 //!
 //! The node id is on disk before the first question, so that asking twice is asking for the same node.
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::Error;
@@ -32,22 +34,38 @@ pub struct Accepted {
 /// # Errors
 /// A leader said no, and asking again cannot change that; or an address is none.
 pub async fn join(addresses: &[String], contact: &Contact) -> Result<Accepted, Error> {
-    let options = client::Options { timeout: ROUND, ..Default::default() };
+    let options = client::Options { timeout: ROUND, observer: Some(tell_each_once()), ..Default::default() };
     let client = Client::new(addresses.to_vec(), options).map_err(|error| Error::InvalidAddress(error.to_string()))?;
     tracing::info!("applies for membership through {}", addresses.join(", "));
     let mut pause = PAUSE_MIN;
-    let mut told = String::new();
     loop {
         match ask(&client, contact).await {
             Ok(accepted) => return Ok(accepted),
             Err(client::Error::Refused(refused)) if is_final(&refused.reason) => {
                 return Err(Error::Refused(refused.message));
             }
-            Err(error) => tell_once(&mut told, &error),
+            Err(error) => tracing::debug!("cannot join yet: {error}"),
         }
         tokio::time::sleep(jittered(pause)).await;
         pause = (pause * 2).min(PAUSE_MAX);
     }
+}
+
+/// One line for each address, and another only when the reason changes: asking goes on for as long as it takes.
+fn tell_each_once() -> client::Observer {
+    let told: Mutex<BTreeMap<String, String>> = Mutex::default();
+    Arc::new(move |event| match event {
+        client::Event::Retrying { address, why } => {
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            // The addresses are those to join and those of members, so their number is bounded.
+            if told.get(address) != Some(why) {
+                tracing::warn!("cannot join through {address} yet: {why}; goes on asking, there and elsewhere");
+                told.insert(address.clone(), why.clone());
+            }
+        }
+        client::Event::Redirected { to, .. } => tracing::info!("is sent on to {to}, which leads"),
+        client::Event::SessionOpened { .. } | client::Event::SessionReplaced { .. } => {}
+    })
 }
 
 /// A pause between half of it and the whole, so that nodes that started together do not ask together for ever.
@@ -81,15 +99,6 @@ async fn ask(client: &Client, contact: &Contact) -> Result<Accepted, client::Err
 /// True for a refusal that asking again cannot change.
 fn is_final(reason: &str) -> bool {
     [reasons::NAME_TAKEN, reasons::MEMBER_REMOVED, reasons::INVALID_REQUEST].contains(&reason)
-}
-
-/// One line for each reason, not one for each try.
-fn tell_once(told: &mut String, error: &client::Error) {
-    let text = error.to_string();
-    if *told != text {
-        tracing::warn!("cannot join yet: {text}; asks again until it can");
-        *told = text;
-    }
 }
 
 #[cfg(test)]

@@ -80,6 +80,8 @@ pub struct EventLoop {
     pub waiting: BTreeMap<RequestId, (ShardId, AnswerSlot)>,
     /// What has happened to each replica since its last turn.
     pub events: BTreeMap<ShardId, Vec<Event>>,
+    /// Names of nodes that are about to come into the book.
+    pub newcomers: BTreeMap<NodeId, String>,
     /// The lock on it lasts as long as the loop, which has the log written.
     pub directory: Arc<DataDirectory>,
 }
@@ -159,7 +161,10 @@ impl EventLoop {
             Arrival::Forgotten(request) => self.on_forgotten(request),
             Arrival::Inbound(inbound) => self.on_inbound(inbound),
             Arrival::Completion(completion) => self.on_completion(completion)?,
-            Arrival::AddressesChanged => self.keep_connections(),
+            Arrival::AddressesChanged => {
+                self.newcomers.clear();
+                self.keep_connections();
+            }
             Arrival::Deadline | Arrival::Stop => {}
         }
         Ok(())
@@ -186,7 +191,12 @@ impl EventLoop {
     fn on_inbound(&mut self, inbound: Inbound) {
         match inbound {
             Inbound::Message { from, shard, message } => self.on_event(shard, Event::Message { from, message }),
-            Inbound::Connected { peer } => tracing::info!("is connected to {}", self.name_of(peer)),
+            Inbound::Connected { peer } => {
+                tracing::info!("is connected to {}", self.name_of(peer));
+                for shard in self.shards() {
+                    self.on_event(shard, Event::Reachable(peer));
+                }
+            }
             Inbound::Disconnected { peer, why } => {
                 tracing::warn!("has no connection to {}: {why}", self.name_of(peer));
                 for shard in self.shards() {
@@ -237,6 +247,11 @@ impl EventLoop {
             let events = self.events.remove(shard).unwrap_or_default();
             effects.extend(replica.turn(now, wall, events).into_iter().map(|effect| (*shard, effect)));
         }
+        for (_, effect) in &effects {
+            if let Effect::Introduce(contact) = effect {
+                self.newcomers.insert(contact.node, contact.name.clone());
+            }
+        }
         for (shard, effect) in effects {
             self.carry_out(shard, effect);
         }
@@ -253,7 +268,9 @@ impl EventLoop {
                     let completion = match reader.read(shard, from, to, bytes_max) {
                         Ok(entries) => Completion::Read(shard, read, entries),
                         // Cut from the log meanwhile: whoever asked has lost its leadership, and waits no more.
-                        Err(storage::Error::NotInLog { .. }) => return,
+                        Err(error @ storage::Error::NotInLog { .. }) => {
+                            return tracing::warn!("nothing to read: {error}");
+                        }
                         Err(error) => Completion::Failed(error),
                     };
                     // A loop that has ended needs no completion.
@@ -279,7 +296,8 @@ impl EventLoop {
     }
 
     fn name_of(&self, node: NodeId) -> String {
-        self.book.get(node).map_or_else(|| node.to_string(), |contact| contact.name)
+        let known = self.book.get(node).map(|contact| contact.name);
+        known.or_else(|| self.newcomers.get(&node).cloned()).unwrap_or_else(|| node.to_string())
     }
 
     /// Lets the others see what has changed.

@@ -123,9 +123,9 @@ impl Handle {
         bytes_max: u64,
     ) -> Result<Vec<Entry>, storage::Error> {
         let reader = self.shared.reader.clone();
-        tokio::task::spawn_blocking(move || reader.read(shard, from, to, bytes_max))
-            .await
-            .expect("reading the log does not panic")
+        let read = tokio::task::spawn_blocking(move || reader.read(shard, from, to, bytes_max)).await;
+        // Reading does not panic: without a result the process is about to end, and the log is out of reach.
+        read.unwrap_or(Err(storage::Error::NotInLog { shard, index: from }))
     }
 
     /// The condition of this node's replica of `shard`; none when it has none (yet).

@@ -31,6 +31,8 @@ mod host;
 mod peers;
 mod running;
 mod start;
+#[cfg(test)]
+mod tests;
 
 pub use clock::Clock;
 pub use error::Error;

@@ -40,7 +40,7 @@ pub async fn start(config: NodeConfig) -> Result<Running, Error> {
     let (log, recovered) = recover_log(&config, &directory).await?;
     let book = open_address_book(&directory)?;
     let contact = announce_addresses(&config, &ports, &book)?;
-    tell_start(&contact, &directory, &log);
+    tell_start(&contact, &config, &directory, &log);
 
     let (handle, inbox) = Handle::new(contact.node, log.reader(), config.limits.requests_in_flight_max);
     let (phase, _) = watch::channel(Phase::Joining);
@@ -83,21 +83,24 @@ impl Node {
         let transport = self.connect_transport(cluster, deliver);
         tasks.spawn(self.serve_peers(&transport, ports.peer));
         tasks.spawn(self.learn_addresses(cluster));
-        let (phase, drain_deadline) = (self.phase.clone(), self.config.drain_deadline);
+        let phase = self.phase.clone();
+        // What is left of the deadline is for the last writes.
+        let drain_deadline = self.config.drain_deadline * 4 / 5;
         let event_loop = self.event_loop(cluster, transport.clone(), inbound);
         let mut turning = tokio::spawn(event_loop.run(phase.subscribe()));
         advance(&phase, Phase::Serving);
 
         let served = tokio::select! {
-            ended = &mut turning => return ended.expect(NO_PANIC),
+            ended = &mut turning => {
+                advance(&phase, Phase::Stopped);
+                return ended.expect(NO_PANIC);
+            }
             served = &mut clients => served.expect(NO_PANIC),
             () = reached(&phase, Phase::Draining) => Ok(()),
         };
         advance(&phase, Phase::Draining);
         if !clients.is_finished() && tokio::time::timeout(drain_deadline, &mut clients).await.is_err() {
-            tracing::warn!(
-                "stops without having answered all clients: the drain deadline of {drain_deadline:?} is over"
-            );
+            tracing::warn!("stops without having answered all clients: they took more than {drain_deadline:?}");
         }
         advance(&phase, Phase::Stopped);
         turning.await.expect(NO_PANIC)?;
@@ -196,6 +199,7 @@ impl Node {
             contacts: self.book.watch(),
             book: self.book,
             waiting: BTreeMap::new(),
+            newcomers: BTreeMap::new(),
             directory: self.directory,
         }
     }
@@ -275,28 +279,23 @@ fn announce_addresses(config: &NodeConfig, ports: &Ports, book: &AddressBook) ->
     Ok(book.announce(&config.node.name, &client, &peer)?)
 }
 
-fn tell_start(contact: &Contact, directory: &DataDirectory, log: &Log<FileDisk>) {
+fn tell_start(contact: &Contact, config: &NodeConfig, directory: &DataDirectory, log: &Log<FileDisk>) {
     let Contact { node, name, client_address, peer_address, .. } = contact;
+    let data = config.node.data_dir.display();
+    tracing::info!("is node {name} ({node}); serves clients on {client_address} and peers on {peer_address}");
     let recovery = log.recovery();
-    tracing::info!("node {name} ({node}) serves clients on {client_address} and peers on {peer_address}");
     match directory.identity().cluster {
         Some(cluster) => tracing::info!(
-            entries = recovery.entries,
-            bytes = recovery.bytes,
-            segments = recovery.segments,
-            "resumes as a member of cluster {cluster}: recovered {} entries from {} segments",
+            "resumes as a member of cluster {cluster}: recovered {} entries in {} bytes from {data}",
             recovery.entries,
-            recovery.segments
+            recovery.bytes
         ),
-        None => tracing::info!("has an empty data directory"),
+        None => tracing::info!("begins with an empty data directory, {data}"),
     }
     if let Some(torn) = &recovery.torn_tail {
+        let storage::TornTail { file, offset, bytes, why } = torn;
         tracing::warn!(
-            "the last write before the stop was not finished and is cut: {} bytes at offset {} of {} ({})",
-            torn.bytes,
-            torn.offset,
-            torn.file,
-            torn.why
+            "a write was not finished before the stop, and is cut: {bytes} bytes at {offset} of {file} ({why})"
         );
     }
 }

@@ -122,6 +122,8 @@ impl Raft {
     /// When `tick` has something to do.
     pub fn next_deadline(&self) -> Time {
         match &self.role {
+            // It stands still. A deadline in the past would keep whoever drives it busy.
+            _ if self.quarantined.is_some() => Time(u64::MAX),
             Role::Leader(leader) => leader.heartbeat_at,
             _ => self.election_at,
         }
@@ -202,6 +204,16 @@ impl Raft {
             && let Some(progress) = leader.progress.get_mut(&peer)
         {
             progress.on_disconnected();
+        }
+    }
+
+    /// There is a connection to a member again: what was lost before it is sent at once.
+    pub fn on_reachable(&mut self, now: Time, peer: NodeId) {
+        if let Role::Leader(leader) = &mut self.role
+            && let Some(progress) = leader.progress.get_mut(&peer)
+        {
+            progress.on_lost();
+            self.replicate_to(now, peer);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::core::{Raft, Role};
 use super::{AppendReply, Body, Entry, Event, RoleName};
-use crate::ids::{EntryId, Index, NodeId, Time};
+use crate::ids::{EntryId, Index, NodeId, Term, Time};
 
 /// What only a follower knows.
 #[derive(Debug, Default)]
@@ -20,6 +20,9 @@ impl Raft {
         leader_commit: Index,
         entries: Vec<Entry>,
     ) {
+        if !are_in_order(previous, &entries, self.term()) {
+            return self.tell(Event::Ignored { from, why: "its entries do not follow each other" });
+        }
         if !self.follow(now, from) {
             return;
         }
@@ -105,4 +108,14 @@ impl Raft {
         let term = self.term();
         self.become_follower(now, term, "this node is no member any more");
     }
+}
+
+/// True for what a leader of `term` can send: entries without a gap after `previous`, whose terms never fall.
+fn are_in_order(previous: EntryId, entries: &[Entry], term: Term) -> bool {
+    let mut before = previous;
+    let follows = |Entry { id, .. }: &Entry| {
+        let is_next = id.index > before.index && id.index.previous() == before.index;
+        is_next && id.term >= std::mem::replace(&mut before, *id).term
+    };
+    entries.iter().all(follows) && before.term <= term
 }

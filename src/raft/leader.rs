@@ -18,7 +18,7 @@ pub(super) struct Leader {
     pub(super) heartbeat_at: Time,
     /// The entry with which the term began.
     pub(super) noop: Index,
-    /// Members that the last joint phase took out. They are told once that is committed.
+    /// Members that a change has left out. They are told once it is committed.
     pub(super) left: Vec<NodeId>,
     since: Time,
 }
@@ -120,7 +120,7 @@ impl Raft {
         }
     }
 
-    fn replicate_to(&mut self, now: Time, peer: NodeId) {
+    pub(super) fn replicate_to(&mut self, now: Time, peer: NodeId) {
         let last = self.last().index;
         let bytes_max = self.options.append_bytes_max;
         loop {
@@ -226,6 +226,9 @@ impl Raft {
     }
 
     fn on_append_rejected(&mut self, from: NodeId, previous: EntryId, hint: EntryId) {
+        if !self.log.has(previous) {
+            return self.tell(Event::Ignored { from, why: "it rejects an entry that the leader does not have" });
+        }
         let next = self.log.last_not_after(hint).index.next();
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.progress.get_mut(&from) else { return };
@@ -260,9 +263,7 @@ impl Raft {
         let left = std::mem::take(&mut leader.left);
         let index = self.configuration_index();
         for node in left {
-            if node != self.id {
-                self.send(node, Body::Removed { index });
-            }
+            self.send(node, Body::Removed { index });
         }
         if !self.configuration().is_member(self.id) {
             self.send_heartbeats(now);

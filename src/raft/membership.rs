@@ -71,7 +71,9 @@ impl Raft {
     ) -> EntryId {
         let last = self.last().index;
         let peers: BTreeSet<NodeId> = configuration.members().filter(|member| *member != self.id).collect();
+        let left: Vec<NodeId> = self.peers().into_iter().filter(|peer| !peers.contains(peer)).collect();
         if let Role::Leader(leader) = &mut self.role {
+            leader.left.extend(left);
             leader.progress.retain(|peer, _| peers.contains(peer));
             for peer in peers {
                 leader.progress.entry(peer).or_insert_with(|| Progress::new(last, now));
@@ -89,11 +91,7 @@ impl Raft {
             return;
         }
         let settled = joint.without_outgoing();
-        let left: Vec<NodeId> = joint.members().filter(|node| !settled.is_member(*node)).collect();
         self.propose_configuration(now, settled, None);
-        if let Role::Leader(leader) = &mut self.role {
-            leader.left = left;
-        }
     }
 
     /// Makes voters of the learners that have caught up and are meant to be. A refusal is no harm: the next tick tries again.

@@ -131,7 +131,12 @@ impl Progress {
         if is_stale {
             return false;
         }
-        self.probe_from(next.min(rejected_next.previous()).max(self.matched.next()));
+        let next = next.min(rejected_next.previous());
+        if matches!(self.mode, Mode::Probe { .. }) {
+            // It can be before `matched`: the member's disk has lost what it had acknowledged. Insisting would never end.
+            self.matched = self.matched.min(next.previous());
+        }
+        self.probe_from(next.max(self.matched.next()));
         true
     }
 
@@ -147,9 +152,13 @@ impl Progress {
         self.on_lost();
     }
 
-    /// Messages may have been lost: go back to what is known.
-    fn on_lost(&mut self) {
-        self.probe_from(self.matched.next());
+    /// Messages may have been lost: go back to what is known. A probe assumes nothing and is only sent again; before the first
+    /// answer nothing is known, and going back to that would send the whole log.
+    pub fn on_lost(&mut self) {
+        match &mut self.mode {
+            Mode::Probe { sent } => *sent = None,
+            Mode::Replicate { .. } => self.probe_from(self.matched.next()),
+        }
     }
 
     /// Goes back if the oldest unanswered message was sent more than `patience` ago.
@@ -158,10 +167,8 @@ impl Progress {
             Mode::Probe { sent } => sent.map(|probe| probe.sent_at),
             Mode::Replicate { in_flight, .. } => in_flight.front().map(|append| append.sent_at),
         };
-        match (&mut self.mode, oldest) {
-            (Mode::Probe { sent }, Some(since)) if now - since > patience => *sent = None,
-            (Mode::Replicate { .. }, Some(since)) if now - since > patience => self.on_lost(),
-            _ => {}
+        if oldest.is_some_and(|since| now - since > patience) {
+            self.on_lost();
         }
     }
 

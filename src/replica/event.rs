@@ -39,6 +39,8 @@ pub enum Event {
     },
     /// The connection to a peer broke.
     Unreachable(NodeId),
+    /// There is a connection to a peer again.
+    Reachable(NodeId),
     /// A client wants operations executed.
     Execute {
         /// Its name in the answer.

@@ -169,6 +169,7 @@ impl Replica {
             }
             Event::EntriesRead { read, entries } => self.on_entries_read(now, read, entries),
             Event::Unreachable(peer) => self.raft.on_unreachable(peer),
+            Event::Reachable(peer) => self.raft.on_reachable(now, peer),
             Event::Execute { request, execute } => self.receive(now, request, execute),
             Event::ChangeMembership { request, change } => self.change_membership(now, request, change),
             Event::Forget(request) => {
@@ -343,7 +344,6 @@ impl Replica {
 
     /// Applies what is committed, in order.
     fn apply(&mut self, now: Time) {
-        let first = self.applied.next();
         while self.applied < self.raft.commit() && !self.applying_reads && self.raft.quarantined().is_none() {
             let (from, to) = (self.applied.next(), self.raft.commit());
             match self.raft.entries_in_memory(from, to, APPLY_BYTES_MAX) {
@@ -355,21 +355,24 @@ impl Replica {
                 }
             }
         }
-        if self.applied >= first {
-            self.effects.push(Effect::Tell(Told::Applied { first, last: self.applied }));
-        }
     }
 
     fn apply_entries(&mut self, now: Time, entries: Vec<Entry>) {
+        let (first, told_before) = (self.applied.next(), self.effects.len());
         for Entry { id, payload } in entries {
             assert!(id.index == self.applied.next(), "entry {id} would be applied after index {}", self.applied);
-            self.applied = id.index;
             match payload {
                 Payload::Noop => {}
                 Payload::Command(bytes) => self.apply_command(now, id, &bytes),
                 Payload::Configuration { configuration, .. } => self.apply_configuration(id, &configuration),
             }
+            if self.raft.quarantined().is_some() {
+                return;
+            }
+            self.applied = id.index;
         }
+        // Told before the answers that follow from it.
+        self.effects.insert(told_before, Effect::Tell(Told::Applied { first, last: self.applied }));
     }
 
     fn apply_command(&mut self, now: Time, id: EntryId, bytes: &Bytes) {

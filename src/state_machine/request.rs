@@ -128,25 +128,6 @@ pub enum InvalidRequest {
     },
 }
 
-impl InvalidRequest {
-    /// The cause as a stable word for programs.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::NoOperations => "NO_OPERATIONS",
-            Self::TooManyOperations { .. } => "TOO_MANY_OPERATIONS",
-            Self::Operation { source: InvalidOperation::QueueName(_), .. } => "INVALID_QUEUE_NAME",
-            Self::Operation { source: InvalidOperation::NoVerb, .. } => "UNKNOWN_OPERATION",
-            Self::MessageTooLarge { .. } => "MESSAGE_TOO_LARGE",
-            Self::RequestTooLarge { .. } => "REQUEST_TOO_LARGE",
-            Self::NotAlone { .. } => "OPERATION_NOT_ALONE",
-            Self::SessionNotAllowed | Self::SessionRequired | Self::InvalidSession { .. } => "INVALID_SESSION",
-            Self::Operation { source: InvalidOperation::NoBody, .. }
-            | Self::LimitTooHigh { .. }
-            | Self::WaitOutOfRange { .. } => "INVALID_FIELD",
-        }
-    }
-}
-
 fn check_count(count: usize) -> Result<(), InvalidRequest> {
     match count {
         0 => Err(InvalidRequest::NoOperations),

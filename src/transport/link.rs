@@ -167,5 +167,7 @@ mod tests {
         let mut and_back = refusing.to_vec();
         and_back.extend([(Control, None), (Append, None), (Append, Some(Failure::Removed(Index(4))))]);
         assert_eq!(told(&and_back).await, "refused connected disconnected removed");
+        let again = [refusing[0].clone(), (Control, None), (Append, None), refusing[0].clone()];
+        assert_eq!(told(&again).await, "refused connected disconnected refused");
     }
 }

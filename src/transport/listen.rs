@@ -92,11 +92,20 @@ impl Listener {
     /// # Errors
     /// The address is in use, or none of this machine.
     pub async fn bind(address: &str, limits: Limits) -> Result<Self, Error> {
-        let listener =
-            TcpListener::bind(address).await.map_err(|source| Error::Listen { address: address.to_owned(), source })?;
-        let free = Arc::new(Semaphore::new(limits.connections_max));
-        let (accepting, complaints) = (watch::Sender::new(()), Throttle::new(Duration::from_secs(1)));
-        Ok(Self { listener, limits, free, complaints, accepting })
+        let bound = TcpListener::bind(address).await;
+        let listener = bound.map_err(|source| Error::Listen { address: address.to_owned(), source })?;
+        Ok(Self::new(listener, limits))
+    }
+
+    /// A port that somebody else has bound.
+    pub fn new(listener: TcpListener, limits: Limits) -> Self {
+        Self {
+            listener,
+            limits,
+            free: Arc::new(Semaphore::new(limits.connections_max)),
+            complaints: Throttle::new(Duration::from_secs(1)),
+            accepting: watch::Sender::new(()),
+        }
     }
 
     /// The address that is bound, with the port that the system chose.
@@ -267,7 +276,8 @@ mod tests {
         silent.write_all(b"PRI * HTTP/2").await.expect("connected");
         let mut accepted = incoming.next().await.expect("never ends").expect("never fails");
         let mut received = Vec::new();
-        let ended = accepted.read_to_end(&mut received).await;
+        let ended = accepted.read_to_end(&mut received);
+        let ended = tokio::time::timeout(Duration::from_secs(20), ended).await.expect("the deadline passes");
         assert_eq!(ended.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
         assert_eq!(received, b"PRI * HTTP/2");
     }

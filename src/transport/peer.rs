@@ -349,7 +349,34 @@ impl Backoff {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::mpsc;
+
     use super::*;
+    use crate::ids::{ClusterId, Contact};
+    use crate::transport::{AddressBook, Identity};
+
+    #[tokio::test]
+    async fn a_peer_that_is_heard_from_is_dialed_soon() {
+        let (inbound, _inbox) = mpsc::channel(1);
+        let (heard, peer, options) = (watch::Sender::new(()), NodeId(2), Options::default());
+        let identity = Identity { cluster: ClusterId(1), node: NodeId(1) };
+        let book = AddressBook::new(identity.node, Vec::new(), |_: &[Contact]| Ok(()));
+        let mut connector = Connector {
+            context: Context { identity, book, inbound: inbound.clone(), options },
+            peer,
+            lane: Lane::Control,
+            queue: Arc::new(Queue::new(options.control)),
+            link: Arc::new(Link::new(peer, inbound)),
+            heard: heard.subscribe(),
+        };
+        let hour = Duration::from_secs(3600);
+        let mut backoff = Backoff { next: hour, ..Backoff::new(&options) };
+        heard.send_replace(());
+        let soon = timeout(Duration::from_secs(20), connector.pause(&mut backoff)).await;
+        assert_eq!(soon, Ok(true));
+        drop(heard);
+        assert!(!connector.pause(&mut Backoff { next: hour, ..backoff }).await, "given up");
+    }
 
     #[test]
     fn pauses_double_up_to_the_longest_and_begin_again() {

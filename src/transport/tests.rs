@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::stream;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot};
 use tonic::{Code, Status, Streaming};
@@ -70,24 +70,27 @@ struct Node {
 }
 
 impl Node {
-    async fn start(node: NodeId) -> Node {
-        Node::start_with(Identity { cluster: CLUSTER, node }, options(), 10_000, Vec::new()).await
+    fn start(node: NodeId) -> Node {
+        Node::start_with(Identity { cluster: CLUSTER, node }, options(), 10_000, Vec::new())
     }
 
     /// With what the address book holds from before.
-    async fn start_with(identity: Identity, options: Options, inbox: usize, contacts: Vec<Contact>) -> Node {
+    fn start_with(identity: Identity, options: Options, inbox: usize, contacts: Vec<Contact>) -> Node {
+        Node::start_on(bound(), identity, options, inbox, contacts)
+    }
+
+    fn start_on(port: TcpSocket, identity: Identity, options: Options, inbox: usize, contacts: Vec<Contact>) -> Node {
         let runtime =
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
-        let bound = runtime.spawn(Listener::bind("127.0.0.1:0", Limits::for_peers())).await.expect("no panic");
-        let listener = bound.expect("a free port");
-        let address = listener.local_address().expect("bound").to_string();
+        let guard = runtime.enter();
+        let address = address_of(&port);
+        let listener = Listener::new(port.listen(100).expect("bound"), Limits::for_peers());
         let book = AddressBook::new(identity.node, contacts, |_: &[Contact]| Ok(()));
-        book.announce(&identity.node.to_string(), "127.0.0.1:1", &address).expect("valid");
+        let contact = contact(identity.node, &address);
+        book.announce(&contact.name, &contact.client_address, &contact.peer_address).expect("valid");
         let (inbound, inbox) = mpsc::channel(inbox);
         let host = TestHost { node: identity.node.0, ..TestHost::default() };
-        let guard = runtime.enter();
         let transport = Transport::new(identity, book.clone(), inbound, options);
-        drop(guard);
         let (stop_serving, stop) = oneshot::channel::<()>();
         let (serving, served) = oneshot::channel();
         let router = listener.limits().server().add_service(transport.service(host.clone()));
@@ -96,6 +99,7 @@ impl Node {
             router.serve_with_incoming_shutdown(listener.incoming(), stop).await.expect("serves to the end");
             let _ = serving.send(());
         });
+        drop(guard);
         let (runtime, stop_serving) = (Some(runtime), Some(stop_serving));
         Node { transport, book, host, inbox, address, runtime, stop_serving, served }
     }
@@ -167,7 +171,7 @@ impl Node {
 
     /// The reason with which this node refuses a caller.
     async fn refuses(&self, frames: Vec<to_peer::Frame>) -> Status {
-        self.call(frames).await.expect_err("refused")
+        tokio::time::timeout(PATIENCE, self.call(frames)).await.expect("it answers").expect_err("refused")
     }
 }
 
@@ -175,6 +179,28 @@ impl Drop for Node {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// A port of the system's choice on which nobody listens yet.
+fn bound() -> TcpSocket {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+    socket
+}
+
+fn address_of(socket: &TcpSocket) -> String {
+    socket.local_addr().expect("bound").to_string()
+}
+
+fn contact(node: NodeId, address: &str) -> Contact {
+    let (client_address, peer_address) = ("127.0.0.1:1".to_owned(), address.to_owned());
+    Contact { node, name: node.to_string(), client_address, peer_address, version: 1 }
+}
+
+/// The error with which a lane that was let in is closed.
+async fn closes(mut lane: Streaming<FromPeer>) -> Status {
+    assert!(lane.message().await.expect("a welcome").is_some());
+    tokio::time::timeout(PATIENCE, lane.message()).await.expect("it is closed").expect_err("with an error")
 }
 
 fn heartbeat(sent_at: u64) -> Message {
@@ -200,7 +226,7 @@ fn hello(from: NodeId, to: NodeId) -> internal::Hello {
 
 #[tokio::test]
 async fn messages_arrive_in_order_on_each_lane() {
-    let (mut a, mut b) = (Node::start(A).await, Node::start(B).await);
+    let (mut a, mut b) = (Node::start(A), Node::start(B));
     a.knows(&[&b]);
     b.knows(&[&a]);
     a.connected(B).await;
@@ -228,7 +254,7 @@ async fn messages_arrive_in_order_on_each_lane() {
 
 #[tokio::test]
 async fn a_dead_peer_is_noticed_once_and_found_at_its_later_address() {
-    let (mut a, mut b, mut c) = (Node::start(A).await, Node::start(B).await, Node::start(C).await);
+    let (mut a, mut b, mut c) = (Node::start(A), Node::start(B), Node::start(C));
     a.knows(&[&b, &c]);
     b.knows(&[&a, &c]);
     c.knows(&[&a, &b]);
@@ -239,7 +265,7 @@ async fn a_dead_peer_is_noticed_once_and_found_at_its_later_address() {
     a.disconnected(B).await;
     c.disconnected(B).await;
 
-    let mut restarted = Node::start_with(Identity { cluster: CLUSTER, node: B }, options(), 100, b.book.all()).await;
+    let mut restarted = Node::start_with(Identity { cluster: CLUSTER, node: B }, options(), 100, b.book.all());
     assert_ne!(restarted.address, b.address);
     restarted.transport.set_peers([A].into());
     assert_eq!(a.next().await, Inbound::Connected { peer: B }, "and nothing else in between");
@@ -256,10 +282,10 @@ async fn a_dead_peer_is_noticed_once_and_found_at_its_later_address() {
 
 #[tokio::test]
 async fn a_connected_peer_that_moves_is_dialed_at_once() {
-    let (mut a, b) = (Node::start(A).await, Node::start(B).await);
+    let (mut a, b) = (Node::start(A), Node::start(B));
     a.knows(&[&b]);
     a.connected(B).await;
-    let mut moved = Node::start_with(Identity { cluster: CLUSTER, node: B }, options(), 100, b.book.all()).await;
+    let mut moved = Node::start_with(Identity { cluster: CLUSTER, node: B }, options(), 100, b.book.all());
     a.book.merge(moved.book.all()).expect("saved");
     a.disconnected(B).await;
     a.connected(B).await;
@@ -268,31 +294,31 @@ async fn a_connected_peer_that_moves_is_dialed_at_once() {
 }
 
 #[tokio::test]
-async fn a_caller_heard_from_is_dialed_again_soon() {
-    let slow = Options { backoff_min: Duration::from_millis(5), backoff_max: Duration::from_secs(3600), ..options() };
-    let mut a = Node::start_with(Identity { cluster: CLUSTER, node: A }, slow, 100, Vec::new()).await;
-    // Bound, so that nobody else gets the port, and closed to callers for as long as it is not listening.
-    let nobody = tokio::net::TcpSocket::new_v4().expect("a socket");
-    nobody.set_reuseaddr(true).expect("before bind");
-    nobody.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
-    let address = nobody.local_addr().expect("bound").to_string();
-    let contact =
-        Contact { node: B, name: "b".into(), client_address: address.clone(), peer_address: address, version: 1 };
-    a.book.merge([contact]).expect("saved");
+async fn what_waited_for_a_dial_that_failed_is_not_sent_later() {
+    let mut a = Node::start(A);
     a.transport.set_peers([B].into());
-    a.disconnected(B).await;
+    a.transport.send(B, SHARD_0, heartbeat(1));
+    let port = bound();
+    let contact = contact(B, &address_of(&port));
+    a.book.merge([contact.clone()]).expect("saved");
+    let dropped = async {
+        while a.transport.dropped() == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, dropped).await.expect("nobody listens, so that the dial fails");
 
-    let mut b = Node::start(B).await;
-    b.knows(&[&a]);
+    let mut b = Node::start_on(port, Identity { cluster: CLUSTER, node: B }, options(), 100, vec![contact]);
     a.connected(B).await;
-    b.connected(A).await;
+    a.transport.send(B, SHARD_0, heartbeat(2));
+    assert_eq!(b.next().await, Inbound::Message { from: A, shard: SHARD_0, message: heartbeat(2) });
 }
 
 #[tokio::test]
 async fn who_does_not_belong_here_is_told_both_names() {
-    let mut a = Node::start(A).await;
+    let mut a = Node::start(A);
     let stranger = Identity { cluster: ClusterId(0xc2), node: B };
-    let mut b = Node::start_with(stranger, options(), 100, Vec::new()).await;
+    let mut b = Node::start_with(stranger, options(), 100, Vec::new());
     b.knows(&[&a]);
     let Inbound::Refused { peer: A, why } = b.next().await else { panic!("not refused") };
     assert!(why.contains(&CLUSTER.to_string()) && why.contains(&stranger.cluster.to_string()), "{why}");
@@ -310,7 +336,7 @@ async fn who_does_not_belong_here_is_told_both_names() {
 
 #[tokio::test]
 async fn a_removed_node_is_told_so_while_connected_and_when_it_calls_again() {
-    let (mut a, mut b) = (Node::start(A).await, Node::start(B).await);
+    let (mut a, mut b) = (Node::start(A), Node::start(B));
     a.knows(&[&b]);
     b.knows(&[&a]);
     a.connected(B).await;
@@ -326,7 +352,7 @@ async fn a_removed_node_is_told_so_while_connected_and_when_it_calls_again() {
 
 #[tokio::test]
 async fn what_waits_for_a_peer_that_is_given_up_is_still_sent() {
-    let (mut a, mut b) = (Node::start(A).await, Node::start(B).await);
+    let (mut a, mut b) = (Node::start(A), Node::start(B));
     a.knows(&[&b]);
     a.connected(B).await;
     let removed = Message { term: Term(1), body: Body::Removed { index: Index(3) } };
@@ -337,7 +363,7 @@ async fn what_waits_for_a_peer_that_is_given_up_is_still_sent() {
 
 #[tokio::test]
 async fn a_caller_that_this_node_has_not_heard_of_is_answered() {
-    let (mut a, mut b) = (Node::start(A).await, Node::start(B).await);
+    let (mut a, mut b) = (Node::start(A), Node::start(B));
     a.knows(&[&b]);
     a.connected(B).await;
     a.transport.send(B, SHARD_0, heartbeat(1));
@@ -358,13 +384,11 @@ async fn a_caller_that_this_node_has_not_heard_of_is_answered() {
 
 #[tokio::test]
 async fn sending_never_waits_and_drops_for_a_peer_that_does_not_answer() {
-    let a = Node::start(A).await;
+    let a = Node::start(A);
     // Takes connections and says nothing.
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = silent.local_addr().expect("bound").to_string();
-    let contact =
-        Contact { node: B, name: "b".into(), client_address: address.clone(), peer_address: address, version: 1 };
-    a.book.merge([contact]).expect("saved");
+    a.book.merge([contact(B, &address)]).expect("saved");
     a.transport.set_peers([B].into());
     let (_connection, _) = silent.accept().await.expect("dialed");
     let started = Instant::now();
@@ -382,8 +406,8 @@ async fn sending_never_waits_and_drops_for_a_peer_that_does_not_answer() {
 
 #[tokio::test]
 async fn a_node_that_does_not_read_its_inbox_slows_its_peers_and_gets_all_that_was_taken() {
-    let mut a = Node::start(A).await;
-    let mut b = Node::start_with(Identity { cluster: CLUSTER, node: B }, options(), 1, Vec::new()).await;
+    let mut a = Node::start(A);
+    let mut b = Node::start_with(Identity { cluster: CLUSTER, node: B }, options(), 1, Vec::new());
     a.knows(&[&b]);
     a.connected(B).await;
     // 64 MB: more than the queue and all that can be under way.
@@ -404,7 +428,7 @@ async fn a_node_that_does_not_read_its_inbox_slows_its_peers_and_gets_all_that_w
 
 #[tokio::test]
 async fn bytes_that_make_no_sense_end_only_their_connection() {
-    let (mut a, mut b) = (Node::start(A).await, Node::start(B).await);
+    let (mut a, mut b) = (Node::start(A), Node::start(B));
     let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(1);
     let mut open = Vec::new();
     for number in 0..50 {
@@ -426,9 +450,8 @@ async fn bytes_that_make_no_sense_end_only_their_connection() {
     let no_hello = a.refuses(vec![batch.clone()]).await;
     assert_eq!(no_hello.code(), Code::InvalidArgument, "{no_hello}");
     for nonsense in [batch, to_peer::Frame::Hello(hello(C, A))] {
-        let mut lane = a.call(vec![to_peer::Frame::Hello(hello(C, A)), nonsense]).await.expect("let in");
-        assert!(lane.message().await.expect("a welcome").is_some());
-        let closed = lane.message().await.expect_err("closed");
+        let lane = a.call(vec![to_peer::Frame::Hello(hello(C, A)), nonsense]).await.expect("let in");
+        let closed = closes(lane).await;
         assert_eq!(closed.code(), Code::InvalidArgument, "{closed}");
     }
 
@@ -443,17 +466,16 @@ async fn bytes_that_make_no_sense_end_only_their_connection() {
 
 #[tokio::test]
 async fn a_frame_over_the_limit_closes_its_lane() {
-    let a = Node::start(A).await;
+    let a = Node::start(A);
     let large = codec::encode(SHARD_0, &append(1, FRAME_BYTES_MAX));
     let batch = to_peer::Frame::Batch(internal::Batch { messages: vec![large] });
-    let mut lane = a.call(vec![to_peer::Frame::Hello(hello(B, A)), batch]).await.expect("let in");
-    assert!(lane.message().await.expect("a welcome").is_some());
-    assert_eq!(lane.message().await.expect_err("closed").code(), Code::OutOfRange);
+    let lane = a.call(vec![to_peer::Frame::Hello(hello(B, A)), batch]).await.expect("let in");
+    assert_eq!(closes(lane).await.code(), Code::OutOfRange);
 }
 
 #[tokio::test]
 async fn a_message_over_the_limit_is_left_out_and_those_after_it_arrive() {
-    let (mut a, mut b) = (Node::start(A).await, Node::start(B).await);
+    let (mut a, mut b) = (Node::start(A), Node::start(B));
     a.knows(&[&b]);
     a.connected(B).await;
     a.transport.send(B, SHARD_0, append(1, FRAME_BYTES_MAX));
@@ -463,16 +485,16 @@ async fn a_message_over_the_limit_is_left_out_and_those_after_it_arrive() {
 
 #[tokio::test]
 async fn a_peer_tells_its_condition_also_after_a_restart() {
-    let (a, mut b) = (Node::start(A).await, Node::start(B).await);
+    let (a, mut b) = (Node::start(A), Node::start(B));
     assert!(matches!(a.transport.status_of(B, PATIENCE).await, Err(Error::UnknownAddress(B))));
     a.book.merge(b.book.all()).expect("saved");
     assert_eq!(a.transport.status_of(B, PATIENCE).await.expect("answers").term, 7);
     b.kill();
-    let restarted = Node::start_with(Identity { cluster: CLUSTER, node: B }, options(), 100, b.book.all()).await;
+    let restarted = Node::start_with(Identity { cluster: CLUSTER, node: B }, options(), 100, b.book.all());
     a.book.merge(restarted.book.all()).expect("saved");
     assert_eq!(a.transport.status_of(B, PATIENCE).await.expect("answers").term, 7);
 
-    let other = Node::start(C).await;
+    let other = Node::start(C);
     let moved = Contact { peer_address: other.address.clone(), version: 9, ..a.book.get(B).expect("known") };
     a.book.merge([moved]).expect("saved");
     let error = a.transport.status_of(B, PATIENCE).await.expect_err("C is not B");
@@ -481,7 +503,7 @@ async fn a_peer_tells_its_condition_also_after_a_restart() {
 
 #[tokio::test]
 async fn a_node_that_stops_ends_its_lanes_and_its_port() {
-    let (mut a, mut b) = (Node::start(A).await, Node::start(B).await);
+    let (mut a, mut b) = (Node::start(A), Node::start(B));
     a.knows(&[&b]);
     b.knows(&[&a]);
     a.connected(B).await;

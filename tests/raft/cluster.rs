@@ -13,11 +13,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate::ids::{EntryId, Index, NodeId, Term, Ticket, Time};
 use quorate::raft::{
-    ChangeRefused, CommitQuorum, Configuration, Effect, Entry, Event, HardState, MembershipChange, Message, NotLeader,
-    Options, Payload, Raft, Recovered, Window, Write,
+    ChangeRefused, CommitQuorum, Configuration, Effect, Entry, Event, HardState, Learner, MembershipChange, Message,
+    NotLeader, Options, Payload, Raft, Recovered, Window, Write,
 };
 
 use crate::print;
+use crate::witness::{Violation, Witness};
 
 /// All nodes, and the messages between them.
 pub struct Cluster {
@@ -26,10 +27,16 @@ pub struct Cluster {
     pub nodes: BTreeMap<NodeId, Node>,
     /// In the order in which they were sent.
     pub in_flight: Vec<Envelope>,
-    /// What has been sent since somebody last looked.
+    /// What the step under way has sent.
     pub sent: Vec<Envelope>,
     /// Links, from and to, on which everything sent is lost.
     pub cut: BTreeSet<(NodeId, NodeId)>,
+    /// Links whose messages settling leaves alone.
+    pub held: BTreeSet<(NodeId, NodeId)>,
+    /// Looks at a node after each step of it, if there is one.
+    pub witness: Option<Witness>,
+    /// What the witness has found first.
+    pub violation: Option<Violation>,
     /// What happened, if anybody wants to know.
     pub trace: Option<Vec<Line>>,
     /// Added to each node's own seed.
@@ -42,6 +49,8 @@ pub struct Node {
     pub disk: Disk,
     /// The log as the core must see it: the disk with all writes in flight.
     pub log: Vec<Entry>,
+    /// Counts the changes of `disk` and `log`.
+    pub version: u64,
     pub writes: VecDeque<Write>,
     pub reads: VecDeque<Read>,
     /// Settling leaves the writes of this node alone.
@@ -120,6 +129,9 @@ impl Cluster {
             in_flight: Vec::new(),
             sent: Vec::new(),
             cut: BTreeSet::new(),
+            held: BTreeSet::new(),
+            witness: None,
+            violation: None,
             trace: is_traced.then(Vec::new),
             seed,
         }
@@ -129,7 +141,7 @@ impl Cluster {
     pub fn bootstrap(&mut self, voters: &[NodeId], learners: &[NodeId], commit_quorum: CommitQuorum) {
         let configuration = Configuration {
             voters: voters.iter().copied().collect(),
-            learners: learners.iter().map(|learner| (*learner, Default::default())).collect(),
+            learners: learners.iter().map(|learner| (*learner, Learner { stay: true, replaces: None })).collect(),
             commit_quorum,
             ..Configuration::EMPTY
         };
@@ -165,6 +177,7 @@ impl Cluster {
             node.disk.apply(write);
         }
         *node = Node { starts: node.starts, ..Node::new(std::mem::take(&mut node.disk)) };
+        self.look(id);
     }
 
     pub fn tick(&mut self, id: NodeId) {
@@ -189,6 +202,7 @@ impl Cluster {
         let count = count.min(node.writes.len());
         let Some(ticket) = node.writes.drain(..count).map(|write| node.disk.apply(write)).last() else { return };
         node.durable = ticket;
+        node.version += 1;
         let (ready, waiting) = node.waiting.drain(..).partition(|(after, ..)| *after <= ticket);
         node.waiting = waiting;
         self.note(LineKind::Detail, || format!("{} #{ticket} is durable", id.0));
@@ -204,7 +218,7 @@ impl Cluster {
         let node = self.node_mut(id);
         let Some(Read { peer, from, to, bytes_max }) = node.reads.pop_front() else { return };
         let mut bytes = 0;
-        let wanted = node.log.iter().filter(|entry| entry.id.index >= from && entry.id.index <= to);
+        let wanted = node.disk.log.iter().filter(|entry| entry.id.index >= from && entry.id.index <= to);
         let entries: Vec<Entry> = wanted
             .take_while(|entry| {
                 let is_first = bytes == 0;
@@ -232,6 +246,45 @@ impl Cluster {
         }
         self.note(LineKind::Detail, || format!("{} <{} {}", to.0, from.0, print::message(&message)));
         self.step(to, |raft, now| raft.on_message(now, from, message));
+    }
+
+    /// Serves every deadline up to then, in the order of time, and settles after each.
+    pub fn run(&mut self, duration: Duration) {
+        const TICKS_MAX: usize = 2000;
+        let end = self.now + duration;
+        self.settle();
+        for ticks in 0.. {
+            let Some((deadline, id)) = self.next_deadline().filter(|(deadline, _)| *deadline <= end) else { break };
+            assert!(ticks < TICKS_MAX, "node {} asks to be ticked again and again", id.0);
+            self.now = self.now.max(deadline);
+            self.tick(id);
+            self.settle();
+        }
+        self.now = end;
+    }
+
+    fn next_deadline(&self) -> Option<(Time, NodeId)> {
+        let deadline = |id| Some((self.raft(id)?.next_deadline(), id));
+        self.ids().into_iter().filter_map(deadline).min()
+    }
+
+    /// Ends writes and reads and delivers messages until there is nothing left of them.
+    pub fn settle(&mut self) {
+        const MESSAGES_MAX: usize = 5000;
+        for _ in 0..MESSAGES_MAX {
+            for id in self.ids() {
+                if !self.node_mut(id).is_stalled {
+                    self.persist(id, usize::MAX);
+                }
+                while !self.node_mut(id).reads.is_empty() {
+                    self.read(id);
+                }
+            }
+            let is_held = |envelope: &Envelope| self.held.contains(&(envelope.from, envelope.to));
+            let Some(position) = self.in_flight.iter().position(|envelope| !is_held(envelope)) else { return };
+            self.deliver(position);
+        }
+        panic!("after {MESSAGES_MAX} messages there are still more");
     }
 
     pub fn is_up(&self, id: NodeId) -> bool {
@@ -265,8 +318,8 @@ impl Cluster {
     }
 
     fn carry_out(&mut self, id: NodeId) {
-        let Some(raft) = &mut self.node_mut(id).raft else { return };
-        for effect in raft.take_effects() {
+        let effects = self.node_mut(id).raft.as_mut().map(Raft::take_effects);
+        for effect in effects.unwrap_or_default() {
             match effect {
                 Effect::Persist(write) => self.write(id, write),
                 Effect::Send { to, message, after } => self.send_after(id, to, message, after),
@@ -277,11 +330,21 @@ impl Cluster {
                 Effect::Tell(event) => self.tell(id, &event),
             }
         }
+        self.look(id);
+    }
+
+    fn look(&mut self, id: NodeId) {
+        let sent = std::mem::take(&mut self.sent);
+        let Some(mut witness) = self.witness.take() else { return };
+        let found = witness.look(id, &sent, &self.nodes);
+        self.witness = Some(witness);
+        self.violation = self.violation.take().or(found.err());
     }
 
     fn write(&mut self, id: NodeId, write: Write) {
         self.note(LineKind::Detail, || format!("{} {}", id.0, print::write(&write)));
         let node = self.node_mut(id);
+        node.version += 1;
         overwrite(&mut node.log, &write.entries);
         node.writes.push_back(write);
     }
@@ -323,6 +386,7 @@ impl Node {
             raft: None,
             disk,
             log: Vec::new(),
+            version: 0,
             writes: VecDeque::new(),
             reads: VecDeque::new(),
             is_stalled: false,

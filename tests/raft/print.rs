@@ -59,6 +59,9 @@ fn entry(entry: &Entry) -> String {
 }
 
 pub fn configuration(configuration: &Configuration) -> String {
+    if *configuration == Configuration::EMPTY {
+        return "no configuration".to_owned();
+    }
     let mut text = format!("voters {}", nodes(configuration.voters.iter().copied()));
     if configuration.is_joint() {
         text += &format!(" outgoing {}", nodes(configuration.voters_outgoing.iter().copied()));

@@ -14,7 +14,7 @@
 //!
 //! ```text
 //!     options KEY=VALUE...                before `cluster`: election_timeout_min (ms), cache_bytes_max, appends_max, ...
-//!     cluster N... [learners=N,N] [commit_quorum=half_plus_one]
+//!     cluster N... [learners=N,N] [commit_quorum=half_plus_one]     learners stay what they are
 //!     node N                              starts a node with an empty disk
 //!     disk N TERM... [term=T] [vote=N]    starts a node anew with a log of these terms; entry 1 stays the configuration
 //!     crash N... [kept=COUNT]             stops nodes; so many of the writes in flight reach the disk
@@ -44,7 +44,6 @@
 //!
 //! `quietly COMMAND` shows nothing of what happens; `briefly COMMAND` shows what nodes tell, without messages and writes.
 
-use std::collections::BTreeSet;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -62,7 +61,7 @@ use crate::print;
 /// # Panics
 /// A command makes no sense; the message names it.
 pub fn run(name: &str, script: &str) -> String {
-    let mut runner = Runner { cluster: new_cluster(default_options()), held: BTreeSet::new() };
+    let mut runner = Runner { cluster: new_cluster(default_options()) };
     let blocks = script.split("\n\n").map(|block| {
         let input: Vec<&str> = block.lines().take_while(|line| *line != "---").collect();
         let commands: Vec<&str> =
@@ -85,8 +84,6 @@ fn echo(commands: &[&str], line: &str) -> String {
 
 struct Runner {
     cluster: Cluster,
-    /// Links whose messages wait for a `deliver` of their own.
-    held: BTreeSet<(NodeId, NodeId)>,
 }
 
 /// From one node, or any, to one, or any.
@@ -137,7 +134,7 @@ impl Runner {
             "timeout" => self.time_out(node(0)),
             "wait" => self.cluster.now = self.cluster.now + Duration::from_millis(arguments.parsed(0)),
             "tick" => nodes().into_iter().for_each(|node| self.cluster.tick(node)),
-            "run" => self.go_on(Duration::from_millis(arguments.parsed(0))),
+            "run" => self.cluster.run(Duration::from_millis(arguments.parsed(0))),
             "persist" => {
                 let count = arguments.number("count").map_or(usize::MAX, |count| count as usize);
                 nodes().into_iter().for_each(|node| self.cluster.persist(node, count));
@@ -146,17 +143,20 @@ impl Runner {
             "unstall" => self.cluster.node_mut(node(0)).is_stalled = false,
             "read" => self.cluster.read(node(0)),
             "deliver" | "drop" | "duplicate" | "reorder" => self.handle_messages(command, &arguments),
-            "hold" => self.held.extend(self.links(&arguments)),
+            "hold" => {
+                let links = self.links(&arguments);
+                self.cluster.held.extend(links);
+            }
             "release" => {
                 let released = self.links(&arguments);
-                self.held.retain(|link| !released.contains(link));
+                self.cluster.held.retain(|link| !released.contains(link));
             }
             "cut" => {
                 let links = self.links(&arguments);
                 self.cluster.cut.extend(links);
             }
             "heal" => self.cluster.cut.clear(),
-            "settle" => self.settle(),
+            "settle" => self.cluster.settle(),
             "propose" => self.propose(&arguments),
             "add" | "promote" | "remove" => self.change(command, &arguments),
             "unreachable" => self.cluster.unreachable(node(0), node(1)),
@@ -212,41 +212,6 @@ impl Runner {
         let Some(raft) = self.cluster.raft(id) else { return };
         self.cluster.now = self.cluster.now.max(raft.next_deadline());
         self.cluster.tick(id);
-    }
-
-    /// Serves every deadline up to then, in the order of time.
-    fn go_on(&mut self, duration: Duration) {
-        let end = self.cluster.now + duration;
-        self.settle();
-        while let Some((deadline, id)) = self.next_deadline().filter(|(deadline, _)| *deadline <= end) {
-            self.cluster.now = self.cluster.now.max(deadline);
-            self.cluster.tick(id);
-            self.settle();
-        }
-        self.cluster.now = end;
-    }
-
-    fn next_deadline(&self) -> Option<(Time, NodeId)> {
-        let deadline = |id| Some((self.cluster.raft(id)?.next_deadline(), id));
-        self.cluster.ids().into_iter().filter_map(deadline).min()
-    }
-
-    fn settle(&mut self) {
-        const ROUNDS_MAX: usize = 1000;
-        for _ in 0..ROUNDS_MAX {
-            for id in self.cluster.ids() {
-                if !self.cluster.node_mut(id).is_stalled {
-                    self.cluster.persist(id, usize::MAX);
-                }
-                while !self.cluster.node_mut(id).reads.is_empty() {
-                    self.cluster.read(id);
-                }
-            }
-            let is_held = |envelope: &Envelope| self.held.contains(&(envelope.from, envelope.to));
-            let Some(position) = self.cluster.in_flight.iter().position(|envelope| !is_held(envelope)) else { return };
-            self.cluster.deliver(position);
-        }
-        panic!("after {ROUNDS_MAX} messages there are still more");
     }
 
     fn handle_messages(&mut self, verb: &str, arguments: &Arguments) {

@@ -1,0 +1,487 @@
+//! Whole nodes in this process, on ports that the system chose, asked through their front door: gRPC.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tonic::transport::Channel;
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+use super::{Error, Phase, Running, start};
+use crate::config::{Address, NodeConfig};
+use crate::proto::v1;
+use crate::proto::v1::cluster_client::ClusterClient;
+use crate::proto::v1::operation::Operation as Verb;
+use crate::proto::v1::outcome::Outcome as Kind;
+use crate::proto::v1::quorate_client::QuorateClient;
+use crate::reasons;
+
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn config(name: &str, directory: &Path, join: &[&Running]) -> NodeConfig {
+    let mut config = NodeConfig::default();
+    config.node.name = name.to_owned();
+    config.node.data_dir = directory.join(name);
+    config.client.listen = Address { host: "127.0.0.1".to_owned(), port: 0 };
+    config.cluster.join = join.iter().map(|member| member.client_address.to_string().parse().unwrap()).collect();
+    config.storage.segment_bytes = 1 << 20;
+    config
+}
+
+/// Starts a node and waits until it belongs to a cluster.
+async fn start_node(config: NodeConfig) -> Running {
+    let running = start(config).await.expect("the node starts");
+    let mut phase = running.phase();
+    tokio::time::timeout(PATIENCE, phase.wait_for(|phase| *phase == Phase::Serving)).await.unwrap().unwrap();
+    running
+}
+
+/// A cluster of one that can be asked.
+async fn start_alone(directory: &Path) -> Running {
+    let running = start_node(config("a", directory, &[])).await;
+    eventually("the only node to lead", async || execute(&running, vec![list()]).await.ok()).await;
+    running
+}
+
+async fn eventually<T>(what: &str, mut condition: impl AsyncFnMut() -> Option<T>) -> T {
+    let waiting = async {
+        loop {
+            if let Some(value) = condition().await {
+                return value;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("waited in vain for {what}"))
+}
+
+async fn quorate(node: &Running) -> QuorateClient<Channel> {
+    QuorateClient::connect(format!("http://{}", node.client_address)).await.expect("the node listens")
+}
+
+async fn cluster(node: &Running) -> ClusterClient<Channel> {
+    ClusterClient::connect(format!("http://{}", node.client_address)).await.expect("the node listens")
+}
+
+fn operation(verb: Verb) -> v1::Operation {
+    v1::Operation { operation: Some(verb) }
+}
+
+fn enqueue(queue: &str, text: &str) -> v1::Operation {
+    let message = Some(v1::Message { body: Some(v1::message::Body::Text(text.to_owned())) });
+    operation(Verb::Enqueue(v1::Enqueue { queue: queue.to_owned(), message }))
+}
+
+fn dequeue(queue: &str, wait: Duration) -> v1::Operation {
+    let wait = (!wait.is_zero()).then(|| wait.try_into().unwrap());
+    operation(Verb::Dequeue(v1::Dequeue { queue: queue.to_owned(), wait }))
+}
+
+fn list() -> v1::Operation {
+    operation(Verb::ListQueues(v1::ListQueues::default()))
+}
+
+async fn execute(node: &Running, operations: Vec<v1::Operation>) -> Result<v1::ExecuteResponse, Status> {
+    let request = v1::ExecuteRequest { shard: 0, session: None, operations };
+    quorate(node).await.execute(request).await.map(tonic::Response::into_inner)
+}
+
+/// What a dequeue brought.
+fn text(response: &v1::ExecuteResponse) -> Option<&str> {
+    match response.outcomes[0].outcome.as_ref()? {
+        Kind::Dequeued(dequeued) => match dequeued.message.as_ref()?.message.as_ref()?.body.as_ref()? {
+            v1::message::Body::Text(text) => Some(text),
+            v1::message::Body::Data(_) => None,
+        },
+        other => panic!("not the outcome of a dequeue: {other:?}"),
+    }
+}
+
+fn reason(status: &Status) -> String {
+    let info = status.get_details_error_info().unwrap_or_else(|| panic!("no ErrorInfo in {status:?}"));
+    assert_eq!(info.domain, reasons::DOMAIN);
+    assert!(info.metadata.contains_key(reasons::NODE_ID), "a refusal says who refuses: {info:?}");
+    info.reason
+}
+
+async fn statuses(node: &Running) -> Vec<v1::NodeStatus> {
+    cluster(node).await.status(v1::StatusRequest {}).await.expect("any node answers").into_inner().nodes
+}
+
+#[tokio::test]
+async fn messages_come_out_in_the_order_in_which_they_went_in() {
+    let directory = TempDir::new().unwrap();
+    let node = start_alone(directory.path()).await;
+    let response = execute(&node, vec![enqueue("q", "one"), enqueue("q", "two")]).await.unwrap();
+    let header = response.header.unwrap();
+    assert_eq!(header.node_id, node.handle.node().to_string());
+    assert_eq!(header.cluster_id, node.handle.cluster().unwrap().to_string());
+    assert_eq!((header.shard, header.term), (0, 2));
+    assert!(header.index > 2, "it is decided by an entry of its own: {header:?}");
+
+    for expected in [Some("one"), Some("two"), None] {
+        let response = execute(&node, vec![dequeue("q", Duration::ZERO)]).await.unwrap();
+        assert_eq!(text(&response), expected);
+    }
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_request_that_is_repeated_in_its_session_takes_effect_once() {
+    let directory = TempDir::new().unwrap();
+    let node = start_alone(directory.path()).await;
+    let open = execute(&node, vec![operation(Verb::OpenSession(v1::OpenSession {}))]).await.unwrap();
+    let Some(Kind::SessionOpened(session)) = &open.outcomes[0].outcome else { panic!("{open:?}") };
+    let session = Some(v1::SessionRequest { id: session.id, sequence: 1, lowest_pending: 1 });
+    let request = v1::ExecuteRequest { shard: 0, session, operations: vec![enqueue("q", "once")] };
+    let mut client = quorate(&node).await;
+    let first = client.execute(request.clone()).await.unwrap().into_inner();
+    let again = client.execute(request).await.unwrap().into_inner();
+    assert!(!first.replayed && again.replayed);
+    assert_eq!(first.outcomes, again.outcomes);
+
+    assert_eq!(text(&execute(&node, vec![dequeue("q", Duration::ZERO)]).await.unwrap()), Some("once"));
+    assert_eq!(text(&execute(&node, vec![dequeue("q", Duration::ZERO)]).await.unwrap()), None);
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_cannot_be_is_refused_with_code_and_reason_and_nothing_is_proposed() {
+    let directory = TempDir::new().unwrap();
+    let node = start_alone(directory.path()).await;
+    let mut client = quorate(&node).await;
+    let last_before = statuses(&node).await[0].last_index;
+
+    let of = |operations: Vec<v1::Operation>| v1::ExecuteRequest { operations, ..Default::default() };
+    let session = Some(v1::SessionRequest { id: 1, sequence: 0, lowest_pending: 0 });
+    let seconds = Duration::from_secs;
+    let cases = [
+        (of(vec![]), reasons::INVALID_REQUEST),
+        (of(vec![v1::Operation::default()]), reasons::INVALID_REQUEST),
+        (of(vec![enqueue("", "x")]), reasons::INVALID_QUEUE_NAME),
+        (of(vec![enqueue(&"q".repeat(256), "x")]), reasons::INVALID_QUEUE_NAME),
+        (of(vec![dequeue("no spaces", Duration::ZERO)]), reasons::INVALID_QUEUE_NAME),
+        (of(vec![enqueue("q", &"x".repeat((1 << 20) + 1))]), reasons::MESSAGE_TOO_LARGE),
+        (of(vec![list(); 1001]), reasons::REQUEST_TOO_LARGE),
+        (of(vec![dequeue("q", seconds(61))]), reasons::INVALID_REQUEST),
+        (of(vec![dequeue("q", seconds(1)), list()]), reasons::INVALID_REQUEST),
+        (of(vec![operation(Verb::Peek(v1::Peek { queue: "q".into(), limit: 101 }))]), reasons::INVALID_REQUEST),
+        (v1::ExecuteRequest { shard: 1, ..of(vec![list()]) }, reasons::INVALID_REQUEST),
+        (v1::ExecuteRequest { session, ..of(vec![list()]) }, reasons::INVALID_REQUEST),
+    ];
+    for (request, expected) in cases {
+        let short = format!("{request:.200?}");
+        let refused = client.execute(request).await.expect_err(&short);
+        assert_eq!(refused.code(), Code::InvalidArgument, "{short}: {refused}");
+        assert_eq!(reason(&refused), expected, "{short}: {refused}");
+        let info = refused.get_details_error_info().unwrap();
+        assert!(info.metadata.contains_key(reasons::FIELD), "{short} does not name the field: {info:?}");
+    }
+    assert_eq!(statuses(&node).await[0].last_index, last_before);
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn membership_changes_that_cannot_be_are_refused() {
+    let directory = TempDir::new().unwrap();
+    let node = start_alone(directory.path()).await;
+    let mut client = cluster(&node).await;
+    let member = |name: &str, node_id: &str| v1::Member {
+        node_id: node_id.to_owned(),
+        name: name.to_owned(),
+        client_address: "127.0.0.1:1".to_owned(),
+        peer_address: "127.0.0.1:2".to_owned(),
+        ..Default::default()
+    };
+    let add = |member| v1::AddMemberRequest { member: Some(member), stay_learner: false };
+
+    let taken = client.add_member(add(member("a", "00000000000000aa"))).await.unwrap_err();
+    assert_eq!((taken.code(), reason(&taken)), (Code::AlreadyExists, reasons::NAME_TAKEN.to_owned()));
+    let wrong = client.add_member(add(member("b", "aa"))).await.unwrap_err();
+    assert_eq!((wrong.code(), reason(&wrong)), (Code::InvalidArgument, reasons::INVALID_REQUEST.to_owned()));
+    let nobody = v1::RemoveMemberRequest { member: "nobody".to_owned() };
+    let nobody = client.remove_member(nobody).await.unwrap_err();
+    assert_eq!((nobody.code(), reason(&nobody)), (Code::NotFound, reasons::MEMBER_NOT_FOUND.to_owned()));
+    let last = client.remove_member(v1::RemoveMemberRequest { member: "a".to_owned() }).await.unwrap_err();
+    assert_eq!((last.code(), reason(&last)), (Code::FailedPrecondition, reasons::WOULD_LOSE_QUORUM.to_owned()));
+
+    // A learner that never comes can be removed again, and then its id is used up.
+    let added = client.add_member(add(member("b", "00000000000000bb"))).await.unwrap().into_inner();
+    assert_eq!(added.members.len(), 2);
+    let again = client.add_member(add(member("b", "00000000000000bb"))).await.unwrap().into_inner();
+    assert_eq!(again.members, added.members);
+    let absent = v1::PromoteMemberRequest { member: "b".to_owned() };
+    let absent = client.promote_member(absent).await.unwrap_err();
+    assert_eq!((absent.code(), reason(&absent)), (Code::FailedPrecondition, reasons::WOULD_LOSE_QUORUM.to_owned()));
+    client.remove_member(v1::RemoveMemberRequest { member: "b".to_owned() }).await.unwrap();
+    let removed = client.add_member(add(member("b", "00000000000000bb"))).await.unwrap_err();
+    assert_eq!((removed.code(), reason(&removed)), (Code::FailedPrecondition, reasons::MEMBER_REMOVED.to_owned()));
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn three_nodes_find_together_and_followers_name_the_leader() {
+    let directory = TempDir::new().unwrap();
+    let a = start_alone(directory.path()).await;
+    let b = start_node(config("b", directory.path(), &[&a])).await;
+    let c = start_node(config("c", directory.path(), &[&b])).await;
+    let leads = |node: &v1::NodeStatus| node.role() == v1::Role::Leader;
+    let votes = |node: &v1::NodeStatus| node.member.as_ref().is_some_and(|m| m.membership() == v1::Membership::Voter);
+    let nodes = eventually("three voters", async || {
+        Some(statuses(&c).await).filter(|nodes| nodes.len() == 3 && nodes.iter().all(|n| votes(n) && n.reachable))
+    })
+    .await;
+    assert_eq!(nodes.iter().filter(|node| leads(node)).count(), 1);
+
+    execute(&a, vec![enqueue("q", "kept")]).await.unwrap();
+    let refused = execute(&b, vec![enqueue("q", "lost")]).await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused)), (Code::Unavailable, reasons::NOT_LEADER.to_owned()));
+    let metadata = refused.get_details_error_info().unwrap().metadata;
+    assert_eq!(metadata[reasons::LEADER_ADDRESS], a.client_address.to_string());
+    assert_eq!(metadata[reasons::LEADER_NAME], "a");
+
+    // Everybody stops and comes back, each at ports of its own choice: only a's old address is known to nobody any more.
+    for node in [a, b, c] {
+        node.stop().await.unwrap();
+    }
+    let a = start_node(config("a", directory.path(), &[])).await;
+    let b = start_node(config("b", directory.path(), &[&a])).await;
+    let c = start_node(config("c", directory.path(), &[&a, &b])).await;
+    let kept = eventually("a leader among the three", async || {
+        for node in [&a, &b, &c] {
+            if let Ok(response) = execute(node, vec![dequeue("q", Duration::ZERO)]).await {
+                return Some(text(&response).map(str::to_owned));
+            }
+        }
+        None
+    })
+    .await;
+    assert_eq!(kept.as_deref(), Some("kept"));
+    for node in [a, b, c] {
+        node.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_node_with_the_name_of_a_living_member_is_told_so_and_ends() {
+    let directory = TempDir::new().unwrap();
+    let a = start_alone(directory.path()).await;
+    let other = TempDir::new().unwrap();
+    let mut twin = start(config("a", other.path(), &[&a])).await.unwrap();
+    let ended = tokio::time::timeout(PATIENCE, twin.wait()).await.unwrap().unwrap_err();
+    assert!(ended.to_string().contains("the name 'a' belongs to node"), "{ended}");
+    a.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_node_that_applies_in_vain_says_what_it_is_and_stops_when_told() {
+    let directory = TempDir::new().unwrap();
+    let mut lonely = config("b", directory.path(), &[]);
+    lonely.cluster.join = vec!["127.0.0.1:1".parse().unwrap()];
+    let lonely = start(lonely).await.unwrap();
+    let nodes = statuses(&lonely).await;
+    assert!(nodes.iter().all(|node| node.role() == v1::Role::Outsider), "{nodes:?}");
+    let refused = execute(&lonely, vec![list()]).await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused)), (Code::Unavailable, reasons::NO_LEADER.to_owned()));
+    tokio::time::timeout(PATIENCE, lonely.stop()).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn garbage_at_either_port_harms_nobody() {
+    let directory = TempDir::new().unwrap();
+    let node = start_alone(directory.path()).await;
+    for address in [node.client_address, node.peer_address] {
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        let long = (0..100_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        for garbage in [b"GET / HTTP/1.1\r\n\r\n".to_vec(), long, [preface, vec![0xff; 10_000]].concat()] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            // The node may close at any moment.
+            let _ = stream.write_all(&garbage).await;
+            let _ = tokio::time::timeout(Duration::from_millis(100), stream.read_to_end(&mut Vec::new())).await;
+        }
+    }
+    execute(&node, vec![list()]).await.expect("the node goes on");
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_dequeue_waits_for_a_message_but_never_longer_than_its_client() {
+    let directory = TempDir::new().unwrap();
+    let node = start_alone(directory.path()).await;
+    let (waiting, enqueued) = tokio::join!(execute(&node, vec![dequeue("q", PATIENCE)]), async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        execute(&node, vec![enqueue("q", "come")]).await
+    });
+    enqueued.unwrap();
+    assert_eq!(text(&waiting.unwrap()), Some("come"));
+
+    let mut impatient =
+        tonic::Request::new(v1::ExecuteRequest { operations: vec![dequeue("q", PATIENCE)], ..Default::default() });
+    impatient.set_timeout(Duration::from_secs(1));
+    let empty = quorate(&node).await.execute(impatient).await.expect("an answer before the client's deadline");
+    assert_eq!(text(empty.get_ref()), None);
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_goes_away_takes_nothing_with_it() {
+    let directory = TempDir::new().unwrap();
+    let node = start_alone(directory.path()).await;
+    let waiting = execute(&node, vec![dequeue("q", PATIENCE)]);
+    assert!(tokio::time::timeout(Duration::from_millis(300), waiting).await.is_err(), "it waits");
+    // The connection was dropped with the call; the node hears of it in its own time.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    execute(&node, vec![enqueue("q", "for the next one")]).await.unwrap();
+    let next = execute(&node, vec![dequeue("q", Duration::ZERO)]).await.unwrap();
+    assert_eq!(text(&next), Some("for the next one"));
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_node_that_stops_does_not_wait_for_those_who_wait() {
+    let directory = TempDir::new().unwrap();
+    let node = start_alone(directory.path()).await;
+    let address = node.client_address;
+    let waiting = tokio::spawn(async move {
+        let mut client = QuorateClient::connect(format!("http://{address}")).await.unwrap();
+        let operations = vec![dequeue("q", PATIENCE)];
+        client.execute(v1::ExecuteRequest { operations, ..Default::default() }).await
+    });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let began = tokio::time::Instant::now();
+    node.stop().await.unwrap();
+    assert!(began.elapsed() < Duration::from_secs(3), "the drain took {:?}", began.elapsed());
+    let ended = waiting.await.unwrap().unwrap_err();
+    assert_eq!((ended.code(), reason(&ended)), (Code::Aborted, reasons::OUTCOME_UNKNOWN.to_owned()));
+}
+
+#[tokio::test]
+async fn too_many_requests_are_refused_at_once() {
+    let directory = TempDir::new().unwrap();
+    let mut config = config("a", directory.path(), &[]);
+    config.limits.requests_in_flight_max = 1;
+    let node = start_node(config).await;
+    eventually("the only node to lead", async || execute(&node, vec![list()]).await.ok()).await;
+    let mut first = quorate(&node).await;
+    let operations = vec![dequeue("q", PATIENCE)];
+    let waiting = first.execute(v1::ExecuteRequest { operations, ..Default::default() });
+    let refused = async { eventually("a refusal", async || execute(&node, vec![list()]).await.err()).await };
+    tokio::select! {
+        ended = waiting => panic!("it should wait: {ended:?}"),
+        refused = refused => {
+            assert_eq!((refused.code(), reason(&refused)), (Code::ResourceExhausted, reasons::OVERLOADED.to_owned()));
+            assert!(refused.get_details_retry_info().is_some(), "waiting helps, and the refusal says so");
+        }
+    }
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_log_is_shown_page_by_page() {
+    let directory = TempDir::new().unwrap();
+    let node = start_alone(directory.path()).await;
+    for _ in 0..3 {
+        execute(&node, vec![enqueue("q", &"x".repeat(700_000))]).await.unwrap();
+    }
+    let pages = |from_index, limit| {
+        let node = &node;
+        async move {
+            let request = v1::RequestLogRequest { shard: 0, from_index, limit };
+            let mut stream = quorate(node).await.request_log(request).await.unwrap().into_inner();
+            let mut pages = Vec::new();
+            while let Some(page) = stream.message().await.unwrap() {
+                pages.push(page.entries);
+            }
+            pages
+        }
+    };
+    let all = pages(0, 0).await;
+    assert!(all.len() > 1, "2 MB do not fit on one page");
+    let all = all.concat();
+    let indexes: Vec<u64> = all.iter().map(|entry| entry.index).collect();
+    assert_eq!(indexes, (1..=all.len() as u64).collect::<Vec<_>>());
+    assert!(all.iter().all(|entry| entry.committed && entry.content.is_some()));
+    assert!(matches!(all[0].content, Some(v1::log_entry::Content::Configuration(_))));
+    assert!(matches!(all[1].content, Some(v1::log_entry::Content::Noop(_))));
+
+    let some: Vec<u64> = pages(2, 2).await.concat().iter().map(|entry| entry.index).collect();
+    assert_eq!(some, [2, 3]);
+    assert_eq!(pages(1_000_000, 0).await, [Vec::new()], "past the end there is one empty page");
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn health_and_reflection_need_no_files() {
+    let directory = TempDir::new().unwrap();
+    let node = start_alone(directory.path()).await;
+    let channel = Channel::from_shared(format!("http://{}", node.client_address)).unwrap().connect().await.unwrap();
+    let mut health = tonic_health::pb::health_client::HealthClient::new(channel.clone());
+    for service in ["", "quorate.v1.Quorate", "quorate.v1.Cluster"] {
+        let request = tonic_health::pb::HealthCheckRequest { service: service.to_owned() };
+        let serving = eventually("the node to be healthy", async || {
+            let answer = health.check(request.clone()).await.ok()?;
+            (answer.into_inner().status() == tonic_health::pb::health_check_response::ServingStatus::Serving)
+                .then_some(())
+        });
+        serving.await;
+    }
+
+    use reflection::server_reflection_request::MessageRequest::ListServices;
+    use tonic_reflection::pb::v1 as reflection;
+    let mut client = reflection::server_reflection_client::ServerReflectionClient::new(channel);
+    let message_request = Some(ListServices(String::new()));
+    let request = reflection::ServerReflectionRequest { host: String::new(), message_request };
+    let mut answers = client.server_reflection_info(tokio_stream::once(request)).await.unwrap().into_inner();
+    let answer = format!("{:?}", answers.message().await.unwrap());
+    assert!(answer.contains("quorate.v1.Quorate") && answer.contains("grpc.health.v1.Health"), "{answer}");
+    drop(answers);
+
+    // Whoever watches is told that the node stops, and does not hold it up.
+    let request = tonic_health::pb::HealthCheckRequest { service: String::new() };
+    let mut watching = health.watch(request).await.unwrap().into_inner();
+    let began = tokio::time::Instant::now();
+    let last = async {
+        let mut last = None;
+        while let Ok(Some(status)) = watching.message().await {
+            last = Some(status.status());
+        }
+        last
+    };
+    let (stopped, last) = tokio::join!(node.stop(), tokio::time::timeout(PATIENCE, last));
+    stopped.unwrap();
+    assert_eq!(last, Ok(Some(tonic_health::pb::health_check_response::ServingStatus::NotServing)));
+    assert!(began.elapsed() < Duration::from_secs(3), "the drain took {:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_named_with_the_remedy_and_nothing_is_formatted() {
+    let directory = TempDir::new().unwrap();
+    let node = start_alone(directory.path()).await;
+    let mut second = config("b", directory.path(), &[]);
+    second.client.listen = node.client_address.to_string().parse().unwrap();
+    let error = start(second).await.unwrap_err();
+    let told = error.to_string();
+    assert!(told.contains(&node.client_address.to_string()) && told.contains("client.listen"), "{told}");
+    assert!(!directory.path().join("b").exists(), "nothing was changed");
+
+    let error = start(config("a", directory.path(), &[])).await.unwrap_err();
+    assert!(matches!(error, Error::Storage(crate::storage::Error::Locked { .. })), "{error}");
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_ends_the_node() {
+    let directory = TempDir::new().unwrap();
+    let mut node = start_alone(directory.path()).await;
+    std::fs::remove_dir_all(directory.path().join("a")).unwrap();
+    // More than a segment, so that another file must be made, where there is no directory.
+    let large = enqueue("q", &"x".repeat(1 << 20));
+    let unknown = execute(&node, vec![large.clone(), large]).await.unwrap_err();
+    assert_eq!((unknown.code(), reason(&unknown)), (Code::Aborted, reasons::OUTCOME_UNKNOWN.to_owned()));
+    let ended = tokio::time::timeout(PATIENCE, node.wait()).await.unwrap().unwrap_err();
+    assert!(matches!(ended, Error::Storage(_)), "{ended}");
+}
