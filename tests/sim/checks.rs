@@ -218,6 +218,8 @@ impl Checks {
         assert!(book.is_leader, "{node} commits {index}, which no leader has committed");
         self.check_durable_quorum(&book.configuration.0, index, link);
         let term = self.book(node).memory.hard_state.term;
+        // Paper, section 5.4.2 and figure 8: what an entry of an earlier term has on disks can still be overwritten.
+        assert!(link.term == term, "{node} commits entry {index} of term {} by counting in term {term}", link.term);
         for at in self.committed.len() as u64 + 1..=index.0 {
             let link = self.books[&node].memory.link(Index(at)).expect("it is before one that is there");
             let id = EntryId::new(link.term, Index(at));

@@ -115,6 +115,9 @@ impl Client {
         let (operations, wait) = match (must_open_session, self.drains) {
             (true, _) => (vec![Operation::OpenSession], Duration::ZERO),
             (_, Some(queue)) => (vec![Operation::Dequeue { queue: queue_name(queue), wait: false }], Duration::ZERO),
+            _ if self.session.is_some() && self.open.is_empty() && rng.random_bool(0.02) => {
+                (vec![Operation::CloseSession], Duration::ZERO)
+            }
             _ => self.draw_operations(rng, workload),
         };
         let session = self.session.map(|session| {
@@ -204,6 +207,7 @@ impl Client {
                     self.session = Some(*id);
                     self.last_sequence = Sequence(0);
                 }
+                Some(Outcome::SessionClosed) => self.session = None,
                 Some(Outcome::Dequeued(None)) => self.drains = self.drains.map(|queue| queue + 1),
                 _ => {}
             },

@@ -10,9 +10,9 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use quorate::ids::{Index, NodeId, Ticket};
+use quorate::ids::{Index, NodeId, Term, Ticket};
 use quorate::raft::{Message, RoleName};
-use quorate::replica::{Answer, Execute, ReadId, Refusal};
+use quorate::replica::{Answer, Execute, ReadId, Refusal, Status};
 use rand::RngExt;
 
 use super::checks::Checks;
@@ -33,6 +33,9 @@ const EVENTS_PER_ENTRY_MAX: u64 = 20;
 
 /// After the faults everything must be well within so many of the longest election time-outs.
 const HEALING_TIMEOUTS_MAX: u64 = 60;
+
+/// Once all is well it must stay so for this many of the longest election time-outs.
+const CALM_TIMEOUTS: u64 = 4;
 
 /// A cluster, its clients, and the world around them.
 pub struct Cluster {
@@ -60,6 +63,10 @@ pub struct Cluster {
     pub trace: Trace,
     /// Where the run is.
     pub phase: Phase,
+    /// How many requests had been made then.
+    pub requests_when_healed: usize,
+    /// The term in which all became well.
+    calm_term: Option<Term>,
     /// Counts attempts of all clients.
     pub last_attempt: u64,
     /// The attempts that clients wait for, each with the place of its request in the history.
@@ -180,7 +187,7 @@ pub struct Report {
     /// How many events there were.
     pub events: u64,
     /// How many requests were made.
-    pub calls: usize,
+    pub requests: usize,
     /// The time that it simulated.
     pub simulated: Micros,
 }
@@ -203,6 +210,8 @@ impl Cluster {
             coverage: Coverage::default(),
             trace: Trace::new(detail),
             phase: Phase::Faults,
+            requests_when_healed: 0,
+            calm_term: None,
             last_attempt: 0,
             attempts: BTreeMap::new(),
             heap: BinaryHeap::new(),
@@ -233,7 +242,7 @@ impl Cluster {
         Report {
             hash: self.trace.hash(),
             events: self.events,
-            calls: self.history.len(),
+            requests: self.history.len(),
             simulated: self.now,
             coverage: self.coverage,
         }
@@ -302,33 +311,57 @@ impl Cluster {
 
     /// Goes on to the next phase when all is well, and insists that it becomes so.
     fn look(&mut self) {
+        let longest = self.knobs.raft.election_timeout_max.as_micros() as u64;
         let trouble = self.trouble();
-        let (since, name) = match self.phase {
+        let since = match self.phase {
             Phase::Faults => {
+                self.requests_when_healed = self.history.len();
                 self.heal();
-                self.phase = Phase::Healing(self.now);
-                (self.now, "healing")
+                self.now
             }
             Phase::Healing(_) if trouble.is_none() => {
-                self.clients.push(Client::drainer(self.clients.len()));
-                self.schedule(self.now, Event::Think(self.clients.len() - 1));
-                self.phase = Phase::Draining(self.now);
-                (self.now, "draining")
+                self.begin_draining();
+                self.now
             }
-            Phase::Draining(_) if trouble.is_none() => {
+            Phase::Draining(since) if trouble.is_none() && self.now - since > CALM_TIMEOUTS * longest => {
                 self.phase = Phase::Over;
                 return;
             }
-            Phase::Healing(since) => (since, "healing"),
-            Phase::Draining(since) => (since, "draining"),
+            Phase::Healing(since) | Phase::Draining(since) => since,
             Phase::Over => return,
         };
-        let longest = self.knobs.raft.election_timeout_max.as_micros() as u64;
-        let passed = self.now - since;
-        let messages = self.history.len() as u64;
-        let bound = HEALING_TIMEOUTS_MAX * longest + messages * longest / 10;
-        assert!(passed < bound, "{name} takes too long: {}", trouble.unwrap_or_default());
+        self.mind_calm();
+        let requests = self.requests_when_healed as u64;
+        let bound = HEALING_TIMEOUTS_MAX * longest + requests * longest / 10;
+        let (passed, phase) = (self.now - since, self.phase);
+        assert!(passed < bound, "{phase:?} takes too long: {}", trouble.unwrap_or_default());
         self.schedule(self.now + longest / 4, Event::Look);
+    }
+
+    fn begin_draining(&mut self) {
+        let drainer = self.clients.len();
+        self.clients.push(Client::drainer(drainer));
+        self.schedule(self.now, Event::Think(drainer));
+        self.phase = Phase::Draining(self.now);
+        self.calm_term = self.leader().map(|(_, status)| status.term);
+    }
+
+    /// Once all is well there is no reason for an election.
+    fn mind_calm(&self) {
+        let Phase::Draining(_) = self.phase else { return };
+        let term = self.leader().map(|(_, status)| status.term);
+        assert!(
+            term == self.calm_term,
+            "an election in the calm: the leader was of term {:?}, now {term:?}",
+            self.calm_term
+        );
+    }
+
+    /// The leader of the latest term.
+    fn leader(&self) -> Option<(NodeId, Status)> {
+        let live = |(id, node): (&NodeId, &Node)| Some((*id, node.process.as_ref()?.replica.status()));
+        let leaders = self.nodes.iter().filter_map(live).filter(|(_, status)| status.role == RoleName::Leader);
+        leaders.max_by_key(|(_, status)| status.term)
     }
 
     /// What is still not well, if anything.
@@ -340,23 +373,20 @@ impl Cluster {
         if is_draining && !self.clients.last().is_some_and(|client| client.has_drained(&self.knobs.workload)) {
             return Some("the queues are not empty".to_owned());
         }
-        let live = |(id, node): (&NodeId, &Node)| Some((*id, node.process.as_ref()?.replica.status()));
-        let statuses: BTreeMap<NodeId, _> = self.nodes.iter().filter_map(live).collect();
-        let leaders: Vec<NodeId> =
-            statuses.iter().filter(|(_, status)| status.role == RoleName::Leader).map(|(id, _)| *id).collect();
-        let [leader] = leaders[..] else { return Some(format!("the leaders are {leaders:?}")) };
-        let status = &statuses[&leader];
+        let Some((leader, status)) = self.leader() else { return Some("nobody leads".to_owned()) };
         let configuration = &status.membership.configuration;
         if configuration.is_joint() || status.commit != status.last.index {
-            return Some(format!("the leader {leader} has not ended a change: {status:?}"));
+            return Some(format!("the leader {leader} has not ended its work: {status:?}"));
         }
         for (id, node) in &self.nodes {
-            let Some(process) = node.process.as_ref().filter(|_| configuration.is_member(*id)) else { continue };
-            let applied = statuses[id].applied;
-            if applied != status.applied {
-                return Some(format!("{id} has applied {applied} of {}", status.applied));
+            let is_expected = configuration.is_member(*id) && !self.network.is_cut(*id, leader);
+            let Some(process) = node.process.as_ref().filter(|_| is_expected) else { continue };
+            let other = process.replica.status();
+            let is_second_leader = other.role == RoleName::Leader && *id != leader;
+            if is_second_leader || other.applied != status.applied {
+                return Some(format!("{id} is not like the leader {leader} with {}: {other:?}", status.applied));
             }
-            self.checks.on_digest(*id, applied, process.replica.machine().digest());
+            self.checks.on_digest(*id, other.applied, process.replica.machine().digest());
         }
         None
     }

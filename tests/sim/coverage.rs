@@ -31,6 +31,7 @@ pub const SOMETIMES: &[&str] = &[
     "a waiting dequeue was woken",
     "a waiting dequeue was told of a lost leader",
     "several operations took effect together",
+    "a session was closed",
     "a session expired",
     "a queue was full",
     "a session kept too many outcomes",
@@ -38,6 +39,7 @@ pub const SOMETIMES: &[&str] = &[
     "an outcome was unknown",
     "a client was redirected",
     "the world was healed with a dead node",
+    "the world was healed with a link cut",
 ];
 
 /// Counts what has happened.

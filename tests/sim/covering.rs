@@ -68,6 +68,9 @@ impl Cluster {
                 if executed.replayed {
                     self.coverage.sometimes("a retry returned the first outcome");
                 }
+                if executed.outcomes == [Outcome::SessionClosed] {
+                    self.coverage.sometimes("a session was closed");
+                }
                 if executed.outcomes.len() > 1 {
                     self.coverage.sometimes("several operations took effect together");
                 }

@@ -49,7 +49,7 @@ impl Cluster {
             Fault::Pause => node.paused_until = until,
             Fault::JumpClock => node.clock.ahead += self.random.faults.random_range(-60_000..=60_000),
             Fault::Partition => self.partition(until),
-            Fault::LoseDisk => self.lose_disk(id),
+            Fault::LoseDisk => self.lose_disk(),
             Fault::CutPower | Fault::FailSync => {}
         }
     }
@@ -85,11 +85,17 @@ impl Cluster {
         self.schedule(until, Event::Mend);
     }
 
-    /// A node is lost with its disk, where the others can do without: otherwise nothing could ever be well again.
-    fn lose_disk(&mut self, id: NodeId) {
-        if self.knobs.change_interval.is_none() || !self.operator.is_idle() || !self.can_do_without(id) {
+    /// A member is lost with its disk, where the others can do without: otherwise nothing could ever be well again.
+    fn lose_disk(&mut self) {
+        if self.knobs.change_interval.is_none() || !self.operator.is_idle() {
             return;
         }
+        let mut members = self.known_members();
+        members.shuffle(&mut self.random.faults);
+        let Some(id) = members.into_iter().find(|id| !self.nodes[id].is_dead && self.can_do_without(*id)) else {
+            return;
+        };
+        self.trace.tell(self.now, || format!("{id} is lost with its disk"));
         self.crash_if_running(id);
         let node = self.nodes.get_mut(&id).expect("the victim is one of them");
         node.is_dead = true;
@@ -111,6 +117,21 @@ impl Cluster {
         })
     }
 
+    /// One link may stay cut, both ways or one: between two nodes that both hear all others. Whoever of them does not lead must
+    /// not keep the others from working.
+    fn cut_for_good(&mut self, ids: &[NodeId]) {
+        let [left, right, ..] = ids else { return };
+        let (left, right) = (*left, *right);
+        if self.random.faults.random_bool(0.5) || !self.can_do_without(left) || !self.can_do_without(right) {
+            return;
+        }
+        let links = [(left, right), (right, left)];
+        let count = self.random.faults.random_range(1..=2);
+        self.network.cut(links.into_iter().take(count));
+        self.coverage.sometimes("the world was healed with a link cut");
+        self.trace.tell(self.now, || format!("{left} and {right} stay apart"));
+    }
+
     /// Nothing goes wrong any more. Some nodes stay dead, where the others can do without.
     pub fn heal(&mut self) {
         self.trace.tell(self.now, || "the world is healed".to_owned());
@@ -125,6 +146,7 @@ impl Cluster {
                 self.coverage.sometimes("the world was healed with a dead node");
             }
         }
+        self.cut_for_good(&ids);
         for id in ids {
             let node = self.nodes.get_mut(&id).expect("it is one of them");
             node.paused_until = self.now;

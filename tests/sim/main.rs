@@ -3,8 +3,8 @@
 //!
 //! ```text
 //!    cargo test --test sim                                         200 clusters
-//!    QUORATE_SIM_SEEDS=100000 cargo test --test sim                as many as you like
-//!    QUORATE_SIM_SEED=7 cargo test --test sim -- --nocapture       one of them, with its trace
+//!    QUORATE_SIM_SEEDS=100000 cargo test --test sim                as many as you like, from QUORATE_SIM_FIRST on
+//!    QUORATE_SIM_SEED=7 cargo test --test sim -- --nocapture       one of them, with its trace if QUORATE_SIM_TRACE=1
 //! ```
 //!
 //! A seed decides everything: the same seed gives the same trace, byte for byte. `knobs` says what is drawn, `faults` what
@@ -24,6 +24,7 @@ mod node;
 mod operator;
 mod random;
 mod running;
+mod scenarios;
 mod store;
 mod trace;
 mod verdict;
@@ -40,68 +41,101 @@ use trace::Detail;
 /// How many clusters are simulated unless `QUORATE_SIM_SEEDS` says otherwise.
 const SEEDS: u64 = 200;
 
-fn number_from_environment(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text:?}")))
-}
-
-fn run(seed: u64, detail: Detail) -> Report {
-    Cluster::new(seed, detail).run()
-}
-
 /// Many clusters: every rule holds, and everything interesting happens somewhere.
 #[test]
 fn clusters() {
     if let Some(seed) = number_from_environment("QUORATE_SIM_SEED") {
-        let report = run(seed, Detail::Printed);
-        println!("{}", report.coverage.report());
-        return;
+        let is_told = number_from_environment("QUORATE_SIM_TRACE").is_some_and(|trace| trace > 0);
+        let report = run(seed, if is_told { Detail::Printed } else { Detail::Numbers });
+        return println!("{}", report.coverage.report());
     }
-    let seeds = number_from_environment("QUORATE_SIM_SEEDS").unwrap_or(SEEDS);
     let first = number_from_environment("QUORATE_SIM_FIRST").unwrap_or(0);
-    let next = AtomicU64::new(first);
-    let total = Mutex::new((Coverage::default(), Vec::new(), 0u64, 0usize, 0u64));
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= first + seeds {
-                        return;
-                    }
-                    let result = catch_unwind(AssertUnwindSafe(|| run(seed, Detail::Numbers)));
-                    let mut total = total.lock().expect("nobody panics with it");
-                    match result {
-                        Ok(report) => {
-                            total.0.merge(&report.coverage);
-                            total.2 += report.events;
-                            total.3 += report.calls;
-                            total.4 += report.simulated;
-                        }
-                        Err(_) => total.1.push(seed),
-                    }
-                }
-            });
-        }
-    });
-    let (coverage, failed, events, calls, simulated) = total.into_inner().expect("nobody panics with it");
-    println!("{seeds} clusters, {events} events, {calls} requests, {} simulated seconds", simulated / knobs::SECOND);
-    println!("{}", coverage.report());
-    for seed in &failed {
-        println!("replay: QUORATE_SIM_SEED={seed} cargo test --test sim clusters -- --nocapture");
+    let seeds = number_from_environment("QUORATE_SIM_SEEDS").unwrap_or(SEEDS);
+    let total = run_all(first, seeds);
+    println!("{total}");
+    for (seed, why) in &total.failed {
+        println!(
+            "seed {seed}: {why}\n  QUORATE_SIM_SEED={seed} QUORATE_SIM_TRACE=1 cargo test --test sim clusters -- --nocapture\n"
+        );
     }
-    assert!(failed.is_empty(), "these seeds fail: {failed:?}");
-    let missing = coverage.missing();
-    assert!(seeds < SEEDS || missing.is_empty(), "these things never happened: {missing:#?}");
+    assert!(total.failed.is_empty(), "{} of {seeds} seeds fail; the commands above replay them", total.failed.len());
+    let missing = total.coverage.missing();
+    assert!(seeds < SEEDS || missing.is_empty(), "these things have never happened: {missing:#?}");
 }
 
 /// The same seed gives the same trace, word for word.
 #[test]
 fn the_same_seed_gives_the_same_trace() {
     for seed in 0..4 {
-        let first = run(seed, Detail::Words);
-        let second = run(seed, Detail::Words);
+        let (first, second) = (run(seed, Detail::Words), run(seed, Detail::Words));
         assert_eq!((first.hash, first.events), (second.hash, second.events), "seed {seed}");
     }
+}
+
+fn run(seed: u64, detail: Detail) -> Report {
+    Cluster::new(seed, detail).run()
+}
+
+/// What came of many runs.
+#[derive(Default)]
+struct Total {
+    coverage: Coverage,
+    failed: Vec<(u64, String)>,
+    clusters: u64,
+    events: u64,
+    requests: usize,
+    simulated: knobs::Micros,
+}
+
+/// Runs the clusters of all these seeds, on as many threads as there are processors. Each of them is in one thread.
+fn run_all(first: u64, seeds: u64) -> Total {
+    let next = AtomicU64::new(first);
+    let total = Mutex::new(Total::default());
+    let work = || {
+        while let seed = next.fetch_add(1, Ordering::Relaxed)
+            && seed < first + seeds
+        {
+            let result = catch_unwind(AssertUnwindSafe(|| run(seed, Detail::Numbers)));
+            let mut total = total.lock().expect("adding up does not panic");
+            match result {
+                Ok(report) => total.add(&report),
+                Err(panic) => {
+                    let why = panic.downcast_ref::<String>().cloned();
+                    total.failed.push((seed, why.unwrap_or_else(|| "it panics".to_owned())));
+                }
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
+    let mut total = total.into_inner().expect("adding up does not panic");
+    total.failed.sort_unstable();
+    total
+}
+
+impl Total {
+    fn add(&mut self, report: &Report) {
+        self.coverage.merge(&report.coverage);
+        self.clusters += 1;
+        self.events += report.events;
+        self.requests += report.requests;
+        self.simulated += report.simulated;
+    }
+}
+
+impl std::fmt::Display for Total {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { clusters, events, requests, .. } = self;
+        let seconds = self.simulated / knobs::SECOND;
+        writeln!(f, "{clusters} clusters, {requests} requests, {events} events in {seconds} simulated seconds")?;
+        f.write_str(&self.coverage.report())
+    }
+}
+
+fn number_from_environment(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text:?}")))
 }

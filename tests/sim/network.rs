@@ -110,7 +110,12 @@ impl Network {
         self.cut.clear();
     }
 
-    /// From here on it loses, repeats and delays nothing.
+    /// True when these two do not hear each other.
+    pub fn is_cut(&self, left: NodeId, right: NodeId) -> bool {
+        self.cut.contains(&(left, right)) || self.cut.contains(&(right, left))
+    }
+
+    /// From here on it loses, repeats and delays nothing, but for what is cut later.
     pub fn heal(&mut self) {
         self.mend();
         self.knobs =

@@ -87,7 +87,7 @@ impl Cluster {
         let spare = self.nodes.keys().copied().find(|node| self.is_spare(*node));
         let rng = &mut self.random.operator;
         match (rng.random_range(0..10), lost) {
-            (0..6, Some(lost)) => {
+            (0..8, Some(lost)) => {
                 let node = spare.unwrap_or_else(|| self.add_spare());
                 Some(add_learner(node, Learner { stay: false, replaces: Some(lost) }))
             }
@@ -106,7 +106,7 @@ impl Cluster {
     }
 
     /// The members as the node with the latest configuration knows them.
-    fn known_members(&self) -> Vec<NodeId> {
+    pub fn known_members(&self) -> Vec<NodeId> {
         let memberships =
             self.nodes.values().filter_map(|node| Some(node.process.as_ref()?.replica.status().membership));
         let latest = memberships.max_by_key(|membership| membership.index);

@@ -17,6 +17,9 @@ impl Cluster {
             return;
         }
         let place = self.history.len();
+        // No request brings more than four messages.
+        let enough = 4 * self.requests_when_healed + 100;
+        assert!(!is_drainer || place < self.requests_when_healed + enough, "more comes out of the queues than went in");
         let client = &mut self.clients[number];
         if let Some(call) = client.call(&mut self.random.workload, &self.knobs.workload, self.now, place) {
             self.trace.tell(self.now, || format!("client {number} makes request {place}: {call:?}"));
