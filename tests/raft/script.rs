@@ -283,12 +283,16 @@ impl Runner {
             "RequestVote" => Body::RequestVote { last },
             "RequestVoteReply" => Body::RequestVoteReply { refusal },
             "AppendEntries" => {
-                Body::AppendEntries { previous: id("previous"), commit: index("commit"), entries: arguments.entries() }
+                let (previous, commit) = (id("previous"), index("commit"));
+                Body::AppendEntries { previous, commit, entries: arguments.entries(), attempt: 0 }
             }
             "AppendReply" if arguments.value("accepted").is_some() => {
                 Body::AppendReply(AppendReply::Accepted(id("accepted")))
             }
-            "AppendReply" => Body::AppendReply(AppendReply::Rejected { previous: id("rejected"), hint: id("hint") }),
+            "AppendReply" => {
+                let attempt = arguments.number("attempt").unwrap_or(0);
+                Body::AppendReply(AppendReply::Rejected { previous: id("rejected"), hint: id("hint"), attempt })
+            }
             "Heartbeat" => Body::Heartbeat { commit: index("commit"), sent_at: Time(0) },
             "HeartbeatReply" => Body::HeartbeatReply { sent_at: Time(0) },
             "Removed" => Body::Removed { index: index("index") },
