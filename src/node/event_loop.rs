@@ -125,11 +125,12 @@ impl EventLoop {
         tokio::select! {
             biased;
             _ = phase.wait_for(|phase| *phase == Phase::Stopped) => Arrival::Stop,
+            // Before what may never run dry. It cannot keep the rest waiting: each change of the book took a sync.
+            Ok(()) = self.contacts.changed() => Arrival::AddressesChanged,
             Some(completion) = self.completed.recv() => Arrival::Completion(completion),
             Some(inbound) = self.inbound.recv() => Arrival::Inbound(inbound),
             Some(input) = self.inbox.inputs.recv() => Arrival::Input(input),
             Some(request) = self.inbox.forgotten.recv() => Arrival::Forgotten(request),
-            Ok(()) = self.contacts.changed() => Arrival::AddressesChanged,
             () = deadline => Arrival::Deadline,
         }
     }

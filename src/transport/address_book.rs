@@ -42,14 +42,12 @@ pub struct AddressBook(Arc<Book>);
 
 struct Book {
     own: NodeId,
-    /// Held while the book changes: one writer at a time, and nobody reads what is not yet written down.
-    writer: Mutex<Writer>,
+    /// Held while the book changes, and so while the disk writes: one writer at a time, and nobody reads what is not yet
+    /// written down.
+    store: Mutex<Box<dyn Store>>,
+    /// Apart from the store: whoever says who the members are does not wait for a disk.
+    members: Mutex<BTreeSet<NodeId>>,
     contacts: watch::Sender<Arc<Contacts>>,
-}
-
-struct Writer {
-    store: Box<dyn Store>,
-    members: BTreeSet<NodeId>,
 }
 
 /// Why a contact is not believed.
@@ -74,8 +72,9 @@ impl AddressBook {
     pub fn new(own: NodeId, contacts: Vec<Contact>, store: impl Store) -> Self {
         let valid = contacts.into_iter().filter(|contact| validate(contact).is_ok()).take(CONTACTS_MAX);
         let contacts = Arc::new(valid.map(|contact| (contact.node, contact)).collect());
-        let writer = Mutex::new(Writer { store: Box::new(store), members: BTreeSet::new() });
-        Self(Arc::new(Book { own, writer, contacts: watch::Sender::new(contacts) }))
+        let store: Box<dyn Store> = Box::new(store);
+        let contacts = watch::Sender::new(contacts);
+        Self(Arc::new(Book { own, store: Mutex::new(store), members: Mutex::default(), contacts }))
     }
 
     /// Sets this node's own contact, under a higher version if anything in it differs. Returns it as the others hear it.
@@ -84,7 +83,7 @@ impl AddressBook {
     /// The contact is not valid, or could not be written down. A version that a crash could make us use twice must not be
     /// told, so that nothing changes then.
     pub fn announce(&self, name: &str, client_address: &str, peer_address: &str) -> Result<Contact, super::Error> {
-        let mut writer = self.write();
+        let mut store = self.store();
         let mut contacts = self.contacts().as_ref().clone();
         let mut contact = Contact {
             node: self.0.own,
@@ -102,7 +101,7 @@ impl AddressBook {
         }
         validate(&contact)?;
         contacts.insert(contact.node, contact.clone());
-        self.publish(&mut writer, contacts)?;
+        self.publish(store.as_mut(), contacts)?;
         Ok(contact)
     }
 
@@ -112,14 +111,15 @@ impl AddressBook {
     /// # Errors
     /// The changed book could not be written down: it stays as it was.
     pub fn merge(&self, told: impl IntoIterator<Item = Contact>) -> Result<bool, super::Error> {
-        let mut writer = self.write();
+        let mut store = self.store();
+        let members = self.members().clone();
         let mut contacts = self.contacts().as_ref().clone();
         let mut changed = false;
         for contact in told {
-            changed |= self.is_news(&contacts, &contact) && self.admit(&writer.members, &mut contacts, contact);
+            changed |= self.is_news(&contacts, &contact) && self.admit(&members, &mut contacts, contact);
         }
         if changed {
-            self.publish(&mut writer, contacts)?;
+            self.publish(store.as_mut(), contacts)?;
         }
         Ok(changed)
     }
@@ -139,9 +139,9 @@ impl AddressBook {
         merged.unwrap_or(Ok(false))
     }
 
-    /// Says who the members of the cluster are: there is always room for them.
+    /// Says who the members of the cluster are: there is always room for them. Never waits for a disk.
     pub fn set_members(&self, members: BTreeSet<NodeId>) {
-        self.write().members = members;
+        *self.members() = members;
     }
 
     /// Where a node can be reached.
@@ -169,8 +169,13 @@ impl AddressBook {
     }
 
     /// A writer that panicked left the book as it was: the lock stays good.
-    fn write(&self) -> MutexGuard<'_, Writer> {
-        self.0.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    fn store(&self) -> MutexGuard<'_, Box<dyn Store>> {
+        self.0.store.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A set that is replaced as a whole: good whatever happened to who had the lock.
+    fn members(&self) -> MutexGuard<'_, BTreeSet<NodeId>> {
+        self.0.members.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_news(&self, contacts: &Contacts, contact: &Contact) -> bool {
@@ -206,9 +211,9 @@ impl AddressBook {
     }
 
     /// Written down first: what is told must not be forgotten by a crash.
-    fn publish(&self, writer: &mut Writer, contacts: Contacts) -> Result<(), super::Error> {
+    fn publish(&self, store: &mut dyn Store, contacts: Contacts) -> Result<(), super::Error> {
         let list: Vec<Contact> = contacts.values().cloned().collect();
-        writer.store.save(&list).map_err(super::Error::SaveAddresses)?;
+        store.save(&list).map_err(super::Error::SaveAddresses)?;
         self.0.contacts.send_replace(Arc::new(contacts));
         Ok(())
     }
@@ -256,6 +261,9 @@ fn shortened(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
     use super::*;
 
     const OWN: NodeId = NodeId(1);
@@ -336,6 +344,31 @@ mod tests {
         assert!(book.merge([contact(5000, 1)]).expect("saved"), "a member does");
         assert_eq!(book.all().len(), CONTACTS_MAX);
         assert_eq!((book.get(NodeId(2)), book.get(NodeId(3))), (Some(contact(2, 1)), None));
+    }
+
+    /// The event loop says who the members are: it must not stand still while a slow disk takes a changed book.
+    #[test]
+    fn naming_the_members_does_not_wait_for_the_disk() {
+        let (saving, is_saving) = mpsc::channel();
+        let (finish, may_finish) = mpsc::channel::<()>();
+        let book = AddressBook::new(OWN, Vec::new(), move |_: &[Contact]| {
+            saving.send(()).map_err(io::Error::other)?;
+            may_finish.recv().map_err(io::Error::other)
+        });
+        std::thread::scope(|scope| {
+            let merging = scope.spawn(|| book.merge([contact(2, 1)]).expect("saved"));
+            is_saving.recv().expect("the store is asked to save");
+            let (done, is_done) = mpsc::channel();
+            let members = book.clone();
+            scope.spawn(move || {
+                members.set_members([NodeId(2)].into());
+                done.send(())
+            });
+            let named = is_done.recv_timeout(Duration::from_secs(10));
+            finish.send(()).expect("the store waits");
+            assert!(merging.join().expect("merging does not panic"));
+            assert_eq!(named, Ok(()), "the members were named while the disk was writing");
+        });
     }
 
     #[test]
