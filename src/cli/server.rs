@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
+use super::open_files;
 use super::signals::StopRequests;
 use super::{Exit, Failure};
 use crate::config::{self, Flag, NodeConfig, Sources};
@@ -61,6 +62,7 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
     let config = arguments.settings().map_err(|error| Failure::new(Exit::Usage, error))?;
     let name = (!arguments.stop_with_stdin).then_some(config.node.name.as_str());
     let _log = telemetry::start(&config.log, name, Stream::Stdout)?;
+    open_files::raise(&config);
     let drain_deadline = config.drain_deadline;
     let mut stop = StopRequests::listen(arguments.stop_with_stdin)?;
 
