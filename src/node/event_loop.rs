@@ -3,7 +3,7 @@
 //! ```text
 //!    clients (Inbox) ----\                            /--> Persist      storage::Writer ... Durable
 //!    peers (Inbound) -----+--> events --> Replica::turn +--> Send         Transport
-//!    disk (Completion) ---+               (pure)        +--> ReadEntries  a blocking task ... Read
+//!    disk (Completion) ---+               (pure)        +--> ReadEntries  LogReader ... Read
 //!    deadline ------------/                            +--> Answer       the waiting client
 //!                                                      \--> Introduce, Tell
 //! ```
@@ -19,11 +19,12 @@ use tokio::sync::{mpsc, watch};
 
 use super::clock::Clock;
 use super::handle::{AnswerSlot, Asked, Inbox, Input, Published};
+use super::log_reader::LogReader;
 use super::{Error, Phase};
 use crate::ids::{ClusterId, NodeId, ShardId, Term, Ticket, Time};
 use crate::raft::{Body, Entry, Message};
 use crate::replica::{Effect, Event, Membership, ReadId, Replica, RequestId};
-use crate::storage::{self, DataDirectory, Reader, Writer};
+use crate::storage::{self, DataDirectory, Writer};
 use crate::telemetry;
 use crate::transport::{AddressBook, Contacts, Inbound, Transport};
 
@@ -69,7 +70,7 @@ pub struct EventLoop {
     /// Takes writes.
     pub writer: Writer,
     /// Reads the log.
-    pub reader: Reader,
+    pub reader: LogReader,
     /// Takes messages for peers.
     pub transport: Transport,
     /// Everybody's addresses.
@@ -265,8 +266,8 @@ impl EventLoop {
             Effect::Send { to, message } => self.transport.send(to, shard, message),
             Effect::ReadEntries { read, from, to, bytes_max } => {
                 let (reader, completions) = (self.reader.clone(), self.completions.clone());
-                tokio::task::spawn_blocking(move || {
-                    let completion = match reader.read(shard, from, to, bytes_max) {
+                tokio::spawn(async move {
+                    let completion = match reader.read(shard, from, to, bytes_max).await {
                         Ok(entries) => Completion::Read(shard, read, entries),
                         // Cut from the log meanwhile: whoever asked has lost its leadership, and waits no more.
                         Err(error @ storage::Error::NotInLog { .. }) => {

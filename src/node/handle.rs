@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::log_reader::LogReader;
 use crate::ids::{ClusterId, Index, NodeId, ShardId, Term};
 use crate::raft::{Entry, MembershipChange};
 use crate::replica::{Answer, Execute, Executed, Refusal, RequestId, Status};
@@ -59,7 +60,7 @@ struct Shared {
     requests: AtomicU64,
     turns: Arc<AtomicU64>,
     published: watch::Receiver<Published>,
-    reader: storage::Reader,
+    reader: LogReader,
 }
 
 /// The loop's ends of what a [`Handle`] holds.
@@ -77,7 +78,7 @@ pub struct Inbox {
 
 impl Handle {
     /// A handle for `node`, and the loop's ends of it. At most `inputs_max` requests wait for the loop.
-    pub fn new(node: NodeId, reader: storage::Reader, inputs_max: usize) -> (Self, Inbox) {
+    pub fn new(node: NodeId, reader: LogReader, inputs_max: usize) -> (Self, Inbox) {
         let (inbox, inputs) = mpsc::channel(inputs_max);
         let (forget, forgotten) = mpsc::unbounded_channel();
         let (publish, published) = watch::channel(Published::default());
@@ -122,10 +123,7 @@ impl Handle {
         to: Index,
         bytes_max: u64,
     ) -> Result<Vec<Entry>, storage::Error> {
-        let reader = self.shared.reader.clone();
-        let read = tokio::task::spawn_blocking(move || reader.read(shard, from, to, bytes_max)).await;
-        // Reading does not panic: without a result the process is about to end, and the log is out of reach.
-        read.unwrap_or(Err(storage::Error::NotInLog { shard, index: from }))
+        self.shared.reader.read(shard, from, to, bytes_max).await
     }
 
     /// The condition of this node's replica of `shard`; none when it has none (yet).

@@ -4,6 +4,7 @@
 //!   start        data directory, ports, log, replica, writer, transport, servers: a list of steps
 //!   event_loop   the one loop that owns the replicas; everything else talks to it
 //!   handle       what others hold: a bounded inbox, and what the loop published
+//!   log_reader   reads of the log, a few at a time
 //!   running      the phases of a node, and how it stops
 //! ```
 //!
@@ -28,6 +29,7 @@ mod error;
 pub mod event_loop;
 mod handle;
 mod host;
+mod log_reader;
 mod peers;
 mod running;
 mod start;

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use super::event_loop::{Completion, Completions, EventLoop};
 use super::handle::Inbox;
 use super::host::Host;
+use super::log_reader::LogReader;
 use super::running::{Phase, Running, advance};
 use super::{Clock, Error, Handle, Peers};
 use crate::api;
@@ -42,12 +43,13 @@ pub async fn start(config: NodeConfig) -> Result<Running, Error> {
     let contact = announce_addresses(&config, &ports, &book)?;
     tell_start(&contact, &config, &directory, &log);
 
-    let (handle, inbox) = Handle::new(contact.node, log.reader(), config.limits.requests_in_flight_max);
+    let reader = LogReader::new(log.reader());
+    let (handle, inbox) = Handle::new(contact.node, reader.clone(), config.limits.requests_in_flight_max);
     let (phase, _) = watch::channel(Phase::Joining);
     let peers = Peers::default();
     let context = api::Context { handle: handle.clone(), book: book.clone(), peers, phase: phase.subscribe() };
     let (client_address, peer_address) = (ports.client_address, ports.peer_address);
-    let node = Node { config, directory, log, recovered, book, contact, inbox, context, phase: phase.clone() };
+    let node = Node { config, directory, log, reader, recovered, book, contact, inbox, context, phase: phase.clone() };
     let task = tokio::spawn(node.run(ports));
     Ok(Running { handle, client_address, peer_address, phase, task })
 }
@@ -58,6 +60,7 @@ struct Node {
     /// The only lasting reference: when it goes, so does the lock on the directory.
     directory: Arc<DataDirectory>,
     log: Log<FileDisk>,
+    reader: LogReader,
     recovered: BTreeMap<ShardId, Recovered>,
     book: AddressBook,
     contact: Contact,
@@ -181,7 +184,6 @@ impl Node {
         let recovered = self.recovered.get(&SHARD_0).cloned().unwrap_or_default();
         let replica = Replica::new(node, replica_options(&self.config), &recovered, rand::random(), clock.now());
         let (completions, completed) = mpsc::unbounded_channel();
-        let reader = self.log.reader();
         let writer = Writer::start(self.log, tell_completions(completions.clone()));
         EventLoop {
             node,
@@ -194,7 +196,7 @@ impl Node {
             completed,
             completions,
             writer,
-            reader,
+            reader: self.reader,
             transport,
             contacts: self.book.watch(),
             book: self.book,

@@ -84,6 +84,13 @@ impl Error {
         move |source| Error::Io { operation, file, source }
     }
 
+    /// True when nothing is wrong with the disk: too many files are open, in this process or in the whole system.
+    pub fn lacks_files(&self) -> bool {
+        use rustix::io::Errno;
+        let Error::Io { source, .. } = self else { return false };
+        matches!(Errno::from_io_error(source), Some(Errno::MFILE | Errno::NFILE))
+    }
+
     /// Bytes of the log that do not hold what they should.
     pub(super) fn corrupt(file: impl Into<String>, offset: u64, why: impl Into<String>) -> Error {
         Error::Corrupt { file: file.into(), offset, why: why.into() }

@@ -1,11 +1,13 @@
 //! Reads entries back, also while the log is appended to.
 
-use std::sync::{Arc, RwLock};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex, RwLock};
 
 use bytes::Bytes;
 
 use super::codec;
-use super::disk::Disk;
+use super::disk::{Disk, File};
 use super::error::Error;
 use super::positions::{Position, Positions};
 use super::record::Record;
@@ -16,16 +18,21 @@ use crate::raft::Entry;
 /// Records that lie no further apart than this are read in one go.
 const GAP_BYTES_MAX: u64 = 4096;
 
+/// Segments that are kept open; the one opened first is closed first.
+const OPEN_SEGMENTS_MAX: usize = 16;
+
 /// A handle to read the log with. Finds what has been appended, durable or not; what waits for the writer it does not find.
+/// Clones share the files that are open.
 #[derive(Clone)]
 pub struct Reader {
     disk: Arc<dyn Disk>,
     positions: Arc<RwLock<Positions>>,
+    open: Arc<Mutex<VecDeque<(u64, Arc<dyn File>)>>>,
 }
 
 impl Reader {
     pub(super) fn new(disk: Arc<dyn Disk>, positions: Arc<RwLock<Positions>>) -> Self {
-        Self { disk, positions }
+        Self { disk, positions, open: Arc::default() }
     }
 
     /// The entries from `from` to `to`, both included; fewer when the log ends before or they take more than `bytes_max`
@@ -57,7 +64,7 @@ impl Reader {
         positions.range(shard, from, to).iter().take_while(within).copied().collect()
     }
 
-    /// Reads records that lie together. The file is opened for each read: the number of open files does not grow with the log.
+    /// Reads records that lie together.
     fn read_span(
         &self,
         shard: ShardId,
@@ -69,7 +76,7 @@ impl Reader {
         let end = span.iter().map(Position::end).max().unwrap_or_default();
         let name = segment::name(start.segment);
         let named = || self.disk.describe(&name);
-        let file = self.disk.open(&name).map_err(Error::io("open", named()))?;
+        let file = self.segment(start.segment).map_err(Error::io("open", named()))?;
         let mut bytes = vec![0; (end - u64::from(start.offset)) as usize];
         file.read_at(u64::from(start.offset), &mut bytes).map_err(Error::io("read", named()))?;
         let bytes = Bytes::from(bytes);
@@ -80,6 +87,18 @@ impl Reader {
             entries.push(entry);
         }
         Ok(())
+    }
+
+    /// The file of a segment, kept open for the next read.
+    fn segment(&self, id: u64) -> io::Result<Arc<dyn File>> {
+        let mut open = self.open.lock().expect("no code panics while it holds the lock");
+        if let Some((_, file)) = open.iter().find(|(found, _)| *found == id) {
+            return Ok(file.clone());
+        }
+        let file = self.disk.open(&segment::name(id))?;
+        open.truncate(OPEN_SEGMENTS_MAX - 1);
+        open.push_front((id, file.clone()));
+        Ok(file)
     }
 }
 
