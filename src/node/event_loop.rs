@@ -26,13 +26,17 @@ use crate::raft::{Body, Entry, Message};
 use crate::replica::{Effect, Event, Membership, ReadId, Replica, RequestId};
 use crate::storage::{self, DataDirectory, Writer};
 use crate::telemetry;
-use crate::transport::{AddressBook, Contacts, Inbound, Transport};
+use crate::transport::{self, AddressBook, Contacts, Inbound, Transport};
 
 /// The loop turns at least this often, so that whoever counts its turns sees that it lives.
 pub const IDLE_MAX: Duration = Duration::from_millis(500);
 
 /// From each source at most this much is taken in one turn, so that no source keeps the others waiting.
 const DRAINED_MAX: usize = 512;
+
+/// Appends and their answers that may wait for the loop, and that it takes in one turn: few, as each can have the size of a
+/// frame. When they are that many, the transport stops reading them from its peers; heartbeats and votes come in all the same.
+pub const INBOUND_BULK_MAX: usize = 64;
 
 /// What the disk has finished. The channel is unbounded by type; it is bounded by the writes that the writer's queue takes
 /// and the reads that replicas ask for, one for each follower and each answer.
@@ -62,7 +66,7 @@ pub struct EventLoop {
     /// What clients ask.
     pub inbox: Inbox,
     /// What peers say. When it is full the transport waits with reading, and so the peer with sending.
-    pub inbound: mpsc::Receiver<Inbound>,
+    pub inbound: transport::Inbox,
     /// What the disk has done.
     pub completed: mpsc::UnboundedReceiver<Completion>,
     /// The other end of `completed`, for reads.
@@ -143,7 +147,11 @@ impl EventLoop {
             self.take(Arrival::Completion(completion))?;
         }
         for _ in 0..DRAINED_MAX {
-            let Ok(inbound) = self.inbound.try_recv() else { break };
+            let Ok(inbound) = self.inbound.control.try_recv() else { break };
+            self.take(Arrival::Inbound(inbound))?;
+        }
+        for _ in 0..INBOUND_BULK_MAX {
+            let Ok(inbound) = self.inbound.bulk.try_recv() else { break };
             self.take(Arrival::Inbound(inbound))?;
         }
         for _ in 0..DRAINED_MAX {

@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::event_loop::{Completion, Completions, EventLoop};
+use super::event_loop::{Completion, Completions, EventLoop, INBOUND_BULK_MAX};
 use super::handle::Inbox;
 use super::host::Host;
 use super::log_reader::LogReader;
@@ -25,8 +25,9 @@ use crate::state_machine;
 use crate::storage::{self, DataDirectory, FileDisk, Log, Writer};
 use crate::transport::{self, AddressBook, Listener, Transport};
 
-/// Messages of peers that may wait for the loop. When they are that many, the transport stops reading from its peers.
-const INBOUND_MAX: usize = 1024;
+/// Small messages of peers, such as heartbeats and votes, that may wait for the loop. When they are that many, the transport
+/// stops reading them from its peers.
+const INBOUND_CONTROL_MAX: usize = 1024;
 
 /// A write that takes longer than this is a hung disk.
 const DISK_STALL_MAX: std::time::Duration = std::time::Duration::from_secs(5);
@@ -82,8 +83,8 @@ impl Node {
         };
         let cluster = cluster.inspect_err(|_| clients.abort())?;
 
-        let (deliver, inbound) = mpsc::channel(INBOUND_MAX);
-        let transport = self.connect_transport(cluster, deliver);
+        let (delivery, inbound) = transport::Inbox::new(INBOUND_CONTROL_MAX, INBOUND_BULK_MAX);
+        let transport = self.connect_transport(cluster, delivery);
         tasks.spawn(self.serve_peers(&transport, ports.peer));
         tasks.spawn(self.learn_addresses(cluster));
         let phase = self.phase.clone();
@@ -148,9 +149,9 @@ impl Node {
         Ok(cluster)
     }
 
-    fn connect_transport(&self, cluster: ClusterId, deliver: mpsc::Sender<transport::Inbound>) -> Transport {
+    fn connect_transport(&self, cluster: ClusterId, delivery: transport::Delivery) -> Transport {
         let identity = transport::Identity { cluster, node: self.contact.node };
-        let transport = Transport::new(identity, self.book.clone(), deliver, transport::Options::default());
+        let transport = Transport::new(identity, self.book.clone(), delivery, transport::Options::default());
         self.context.peers.connect(transport.clone());
         transport
     }
@@ -173,12 +174,7 @@ impl Node {
         announce::learn_addresses(texts(&self.config.cluster.join), cluster, self.book.clone(), knows_leader)
     }
 
-    fn event_loop(
-        self,
-        cluster: ClusterId,
-        transport: Transport,
-        inbound: mpsc::Receiver<transport::Inbound>,
-    ) -> EventLoop {
+    fn event_loop(self, cluster: ClusterId, transport: Transport, inbound: transport::Inbox) -> EventLoop {
         let clock = Clock::start();
         let node = self.contact.node;
         let recovered = self.recovered.get(&SHARD_0).cloned().unwrap_or_default();

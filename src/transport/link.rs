@@ -2,16 +2,16 @@
 //!
 //! A peer is connected while both lanes are: a message of either kind would be lost otherwise.
 
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::Mutex;
 
-use super::{Inbound, Lane};
+use super::{Delivery, Inbound, Lane};
 use crate::ids::{Index, NodeId};
 
 /// The connection to one peer, as both of its lanes see it.
 #[derive(Debug)]
 pub struct Link {
     peer: NodeId,
-    inbound: mpsc::Sender<Inbound>,
+    delivery: Delivery,
     /// Held while the node is told, so that it hears of changes in the order in which they happened.
     state: Mutex<State>,
 }
@@ -39,8 +39,8 @@ pub enum Failure {
 
 impl Link {
     /// A connection of which nothing is known.
-    pub fn new(peer: NodeId, inbound: mpsc::Sender<Inbound>) -> Self {
-        Self { peer, inbound, state: Mutex::default() }
+    pub fn new(peer: NodeId, delivery: Delivery) -> Self {
+        Self { peer, delivery, state: Mutex::default() }
     }
 
     /// A lane can carry messages.
@@ -80,7 +80,7 @@ impl Link {
 
     /// The inbox is bounded: this waits for room. Nobody reads any more: the node stops, and nothing is left to tell.
     async fn tell(&self, what: Inbound) {
-        let _ = self.inbound.send(what).await;
+        let _ = self.delivery.send(what).await;
     }
 }
 
@@ -105,6 +105,7 @@ impl std::fmt::Display for Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::Inbox;
 
     fn lost() -> Failure {
         Failure::Lost("lost".into())
@@ -116,8 +117,8 @@ mod tests {
 
     /// Applies the changes to a link; what the node is told, one word each.
     async fn told(changes: &[(Lane, Option<Failure>)]) -> String {
-        let (inbound, mut inbox) = mpsc::channel(100);
-        let link = Link::new(NodeId(2), inbound);
+        let (delivery, mut inbox) = Inbox::new(100, 1);
+        let link = Link::new(NodeId(2), delivery);
         for (lane, failure) in changes.iter().cloned() {
             match failure {
                 None => link.up(lane).await,

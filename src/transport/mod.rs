@@ -25,6 +25,7 @@
 pub mod address_book;
 pub mod codec;
 pub mod handshake;
+pub mod inbox;
 mod link;
 pub mod listen;
 mod peer;
@@ -41,7 +42,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::runtime;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tonic::transport::Channel;
 
 use crate::ids::{ClusterId, Index, NodeId, ShardId};
@@ -53,6 +54,7 @@ use crate::raft::{Body, Message};
 
 pub use address_book::{AddressBook, Contacts, InvalidContact, Store};
 pub use handshake::Removed;
+pub use inbox::{Delivery, Inbox};
 pub use listen::{Connection, Limits, Listener};
 pub use server::{Host, PeerService};
 
@@ -231,7 +233,7 @@ struct Shared {
 struct Context {
     identity: Identity,
     book: AddressBook,
-    inbound: mpsc::Sender<Inbound>,
+    delivery: Delivery,
     options: Options,
 }
 
@@ -243,11 +245,11 @@ struct StatusClient {
 }
 
 impl Transport {
-    /// A transport without peers. To be called within a tokio runtime, which runs its tasks. `inbound` is the inbox of the
-    /// node: when it is full, connections stop reading and so do, in the end, the peers' queues.
-    pub fn new(identity: Identity, book: AddressBook, inbound: mpsc::Sender<Inbound>, options: Options) -> Self {
+    /// A transport without peers. To be called within a tokio runtime, which runs its tasks. `delivery` is the way into the
+    /// inbox of the node: when that is full, connections stop reading and so do, in the end, the peers' queues.
+    pub fn new(identity: Identity, book: AddressBook, delivery: Delivery, options: Options) -> Self {
         Self(Arc::new(Shared {
-            context: Context { identity, book, inbound, options },
+            context: Context { identity, book, delivery, options },
             runtime: runtime::Handle::current(),
             peers: Mutex::default(),
             stopping: watch::Sender::new(false),

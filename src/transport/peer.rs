@@ -45,7 +45,7 @@ impl Peer {
         let control = Arc::new(Queue::new(context.options.control));
         let append = Arc::new(Queue::new(context.options.append));
         let heard = watch::Sender::new(());
-        let link = Arc::new(Link::new(peer, context.inbound.clone()));
+        let link = Arc::new(Link::new(peer, context.delivery.clone()));
         let start = |lane, queue: &Arc<Queue>| {
             let (context, queue, link, heard) = (context.clone(), queue.clone(), link.clone(), heard.subscribe());
             runtime.spawn(Connector { context, peer, lane, queue, link, heard }.run())
@@ -349,24 +349,22 @@ impl Backoff {
 
 #[cfg(test)]
 mod tests {
-    use tokio::sync::mpsc;
-
     use super::*;
     use crate::ids::{ClusterId, Contact};
-    use crate::transport::{AddressBook, Identity};
+    use crate::transport::{AddressBook, Identity, Inbox};
 
     #[tokio::test]
     async fn a_peer_that_is_heard_from_is_dialed_soon() {
-        let (inbound, _inbox) = mpsc::channel(1);
+        let (delivery, _inbox) = Inbox::new(1, 1);
         let (heard, peer, options) = (watch::Sender::new(()), NodeId(2), Options::default());
         let identity = Identity { cluster: ClusterId(1), node: NodeId(1) };
         let book = AddressBook::new(identity.node, Vec::new(), |_: &[Contact]| Ok(()));
         let mut connector = Connector {
-            context: Context { identity, book, inbound: inbound.clone(), options },
+            context: Context { identity, book, delivery: delivery.clone(), options },
             peer,
             lane: Lane::Control,
             queue: Arc::new(Queue::new(options.control)),
-            link: Arc::new(Link::new(peer, inbound)),
+            link: Arc::new(Link::new(peer, delivery)),
             heard: heard.subscribe(),
         };
         let hour = Duration::from_secs(3600);

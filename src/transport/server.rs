@@ -207,7 +207,7 @@ impl Incoming {
             let (shard, message) = codec::decode(message).map_err(|why| self.malformed(why.to_string()))?;
             let inbound = Inbound::Message { from: self.from, shard, message };
             tokio::select! {
-                sent = self.shared.context.inbound.send(inbound) => sent.map_err(|_| stops())?,
+                sent = self.shared.context.delivery.send(inbound) => sent.map_err(|_| stops())?,
                 () = stopped(self.stopping.clone()) => return Err(stops()),
             }
         }
