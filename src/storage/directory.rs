@@ -169,14 +169,17 @@ impl ContactLine {
     }
 }
 
+/// Makes a directory, and those above it that are missing.
 fn make(path: &Path) -> Result<(), Error> {
     if path.is_dir() {
         return Ok(());
     }
-    let named = || path.display().to_string();
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::io("make the directory", named()))?;
-    // The name of the directory itself must outlive a crash, too.
     let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    make(above)?;
+    let named = || path.display().to_string();
+    // Recursive only so that it is no error when somebody else makes the same directory at the same time.
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(Error::io("make the directory", named()))?;
+    // The name of each directory that was made must outlive a crash, too.
     let synced = fs::File::open(above).and_then(|above| above.sync_all());
     synced.map_err(Error::io("sync", above.display().to_string()))
 }
