@@ -85,7 +85,8 @@ impl Node {
 
         let (delivery, inbound) = transport::Inbox::new(INBOUND_CONTROL_MAX, INBOUND_BULK_MAX);
         let transport = self.connect_transport(cluster, delivery);
-        tasks.spawn(self.serve_peers(&transport, ports.peer));
+        let mut peers = JoinSet::new();
+        peers.spawn(self.serve_peers(&transport, ports.peer));
         tasks.spawn(self.learn_addresses(cluster));
         let phase = self.phase.clone();
         // What is left of the deadline is for the last writes.
@@ -99,7 +100,10 @@ impl Node {
                 advance(&phase, Phase::Stopped);
                 return ended.expect(NO_PANIC);
             }
-            served = &mut clients => served.expect(NO_PANIC),
+            served = &mut clients => {
+                served.expect(NO_PANIC).map_err(|source| Error::Server { whom: "clients", source })
+            }
+            Some(served) = peers.join_next() => served.expect(NO_PANIC),
             () = reached(&phase, Phase::Draining) => Ok(()),
         };
         advance(&phase, Phase::Draining);
@@ -109,7 +113,7 @@ impl Node {
         advance(&phase, Phase::Stopped);
         turning.await.expect(NO_PANIC)?;
         transport.stop().await;
-        served.map_err(|source| Error::Server { whom: "clients", source })
+        served
     }
 
     /// The cluster that this node belongs to: from its directory, of its own making, or the one that takes it in.
@@ -157,13 +161,16 @@ impl Node {
     }
 
     /// Serves peers as long as the node runs, also while clients are drained: their answers may need a commit.
-    fn serve_peers(&self, transport: &Transport, listener: Listener) -> impl Future<Output = ()> + Send + 'static {
+    fn serve_peers(
+        &self,
+        transport: &Transport,
+        listener: Listener,
+    ) -> impl Future<Output = Result<(), Error>> + Send + 'static {
         let service = transport.service(Host { context: self.context.clone() });
         let server = listener.limits().server().add_service(service);
         async move {
-            if let Err(error) = server.serve_with_incoming(listener.incoming()).await {
-                tracing::error!("the peer port is not served any more: {error}");
-            }
+            let served = server.serve_with_incoming(listener.incoming()).await;
+            served.map_err(|source| Error::Server { whom: "peers", source })
         }
     }
 
