@@ -304,7 +304,9 @@ mod tests {
             ("raft: {in_flight_appends_max: -1}", "raft.in_flight_appends_max: expected a whole number, found -1"),
             ("raft: {in_flight_appends_max: 0}", "raft.in_flight_appends_max: expected 1 to 1000000, found 0"),
             ("storage: {segment_bytes: 64}", "storage.segment_bytes: expected a size such as 64MiB, found 64"),
-            ("storage: {segment_bytes: 1MiB}", "storage.segment_bytes: expected 8MiB to 4GiB, found 1MiB"),
+            ("storage: {segment_bytes: 1MiB}", "storage.segment_bytes: expected 8MiB to 1GiB, found 1MiB"),
+            ("storage: {segment_bytes: 2GiB}", "storage.segment_bytes: expected 8MiB to 1GiB, found 2GiB"),
+            ("raft: {append_bytes_max: 8MiB}", "raft.append_bytes_max: expected 1KiB to 4MiB, found 8MiB"),
             ("storage: [64MiB]", "storage: expected a section with segment_bytes, found a list"),
             ("client: {listen: '7400'}", "client.listen: expected HOST:PORT such as 127.0.0.1:7400, found \"7400\""),
             (
@@ -357,7 +359,7 @@ mod tests {
             ),
             ("raft: {heartbeat_interval: 0s}", "raft.heartbeat_interval: must be at least 1ms"),
             (
-                "raft: {append_bytes_max: 16MiB, in_flight_bytes_max: 1MiB}",
+                "raft: {append_bytes_max: 4MiB, in_flight_bytes_max: 1MiB}",
                 "raft.in_flight_bytes_max: raft.in_flight_bytes_max must be at least raft.append_bytes_max, or not one append could be sent",
             ),
         ] {

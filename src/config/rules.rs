@@ -8,6 +8,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::values::bytes;
 use super::{NodeConfig, Origin, Problem};
+use crate::{storage, transport};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
@@ -99,10 +100,12 @@ impl Rules<'_> {
 
     fn sizes(&mut self, config: &NodeConfig) {
         let (raft, limits) = (&config.raft, &config.limits);
-        self.size("raft.append_bytes_max", raft.append_bytes_max, KIB, 16 * MIB);
+        // Half a frame: the other half is room for what encoding adds to small entries.
+        let append_bytes_max = transport::FRAME_BYTES_MAX as u64 / 2;
+        self.size("raft.append_bytes_max", raft.append_bytes_max, KIB, append_bytes_max);
         self.size("raft.in_flight_bytes_max", raft.in_flight_bytes_max, KIB, GIB);
         self.size("raft.cache_bytes", raft.cache_bytes, MIB, 1024 * GIB);
-        self.size("storage.segment_bytes", config.storage.segment_bytes, 8 * MIB, 4 * GIB);
+        self.size("storage.segment_bytes", config.storage.segment_bytes, 8 * MIB, storage::SEGMENT_BYTES_MAX);
         let fits = raft.append_bytes_max <= raft.in_flight_bytes_max;
         self.demand(fits, &["raft.in_flight_bytes_max", "raft.append_bytes_max"], || {
             "raft.in_flight_bytes_max must be at least raft.append_bytes_max, or not one append could be sent"

@@ -14,10 +14,13 @@ use super::segment::{self, Header};
 use crate::ids::{Index, ShardId};
 use crate::raft::{HardState, Recovered, Write};
 
+/// The largest segment, so that one frame can fill it.
+pub const SEGMENT_BYTES_MAX: u64 = frame::BYTES_MAX as u64;
+
 /// How the log is laid out. Can be changed from one start to the next.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// The size of a segment in bytes, 1 GiB at most. A frame that is larger gets a segment of its own size.
+    /// The size of a segment in bytes, [`SEGMENT_BYTES_MAX`] at most. A frame that is larger gets a segment of its own size.
     pub segment_bytes: u64,
     /// How much of a segment is filled with zeros at a time, in bytes, ahead of what is written: a sync is about twice as fast
     /// where the file need not grow.
@@ -61,7 +64,7 @@ impl<D: Disk> Log<D> {
     /// # Errors
     /// [`Error::Corrupt`]: what was durable has changed. [`Error::NewerFormat`], [`Error::Io`].
     pub fn open(disk: D, mut options: Options) -> Result<(Self, BTreeMap<ShardId, Recovered>), Error> {
-        options.segment_bytes = options.segment_bytes.min(frame::BYTES_MAX as u64);
+        options.segment_bytes = options.segment_bytes.min(SEGMENT_BYTES_MAX);
         let disk = Arc::new(disk);
         let found = recovery::recover(&*disk)?;
         let hard_states = found.shards.iter().map(|(shard, recovered)| (*shard, recovered.hard_state)).collect();

@@ -69,7 +69,7 @@ mod writer;
 pub use directory::{DataDirectory, Identity};
 pub use disk::{Disk, File, FileDisk};
 pub use error::Error;
-pub use log::{Log, Options};
+pub use log::{Log, Options, SEGMENT_BYTES_MAX};
 pub use memory::MemoryDisk;
 pub use reader::Reader;
 pub use recovery::{RecoveryReport, TornTail};
