@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// A directory. Names are plain file names; storage makes all of them itself.
@@ -46,11 +46,6 @@ impl FileDisk {
     /// The disk of a directory that exists.
     pub fn new(directory: impl Into<PathBuf>) -> Self {
         Self { directory: directory.into() }
-    }
-
-    /// The directory.
-    pub fn directory(&self) -> &Path {
-        &self.directory
     }
 
     fn path(&self, name: &str) -> PathBuf {

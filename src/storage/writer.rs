@@ -37,8 +37,8 @@ impl Writer {
         Self { queue: Some(queue), thread: Some(thread) }
     }
 
-    /// Hands over a write. When 1024 of them wait, the caller waits until the disk has taken some: a node whose disk hangs
-    /// stands still. After an error, which `on_durable` got, the write is dropped.
+    /// Hands over a write. While 1024 of them wait, the caller waits for the disk; replicas refuse requests long before that, so
+    /// that a hanging disk does not stop the loop. After an error, which `on_durable` got, the write is dropped.
     pub fn submit(&self, shard: ShardId, write: Write) {
         if let Some(queue) = &self.queue {
             let _ = queue.send((shard, write));
