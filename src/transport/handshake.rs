@@ -6,9 +6,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::ids::{ClusterId, Index, NodeId};
-
-const DOMAIN: &str = "quorate";
-const NODE_REMOVED: &str = "NODE_REMOVED";
+use crate::reasons::{DOMAIN, INDEX, MEMBER_REMOVED};
 
 /// The sender is no member any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +69,7 @@ impl Refusal {
             Refusal::WrongCluster { .. } => "WRONG_CLUSTER",
             Refusal::WrongNode { .. } => "WRONG_NODE",
             Refusal::WrongCaller(_) => "WRONG_CALLER",
-            Refusal::Removed { .. } => NODE_REMOVED,
+            Refusal::Removed { .. } => MEMBER_REMOVED,
             Refusal::Malformed(_) => "MALFORMED",
             Refusal::NoHello(_) => "NO_HELLO",
         }
@@ -82,7 +80,7 @@ impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Status {
         let mut metadata = HashMap::new();
         if let Refusal::Removed { index, .. } = &refusal {
-            metadata.insert("index".to_owned(), index.to_string());
+            metadata.insert(INDEX.to_owned(), index.to_string());
         }
         let details = ErrorDetails::with_error_info(refusal.reason(), DOMAIN, metadata);
         Status::with_error_details(refusal.code(), refusal.to_string(), details)
@@ -101,9 +99,9 @@ pub enum Told {
 /// The refusal in a status; none: the status is of another kind, such as a broken connection.
 pub fn refusal_in(status: &Status) -> Option<Told> {
     let info = status.get_details_error_info().filter(|info| info.domain == DOMAIN)?;
-    let index = info.metadata.get("index").and_then(|index| index.parse().ok());
+    let index = info.metadata.get(INDEX).and_then(|index| index.parse().ok());
     match index {
-        Some(index) if info.reason == NODE_REMOVED => Some(Told::Removed(Index(index))),
+        Some(index) if info.reason == MEMBER_REMOVED => Some(Told::Removed(Index(index))),
         _ => Some(Told::Refused(printable(status.message()))),
     }
 }
