@@ -194,6 +194,10 @@ impl Cluster {
         self.step(id, |raft, _| raft.on_unreachable(peer));
     }
 
+    pub fn reachable(&mut self, id: NodeId, peer: NodeId) {
+        self.step(id, |raft, now| raft.on_reachable(now, peer));
+    }
+
     /// Ends the oldest `count` writes of a node, all at once.
     pub fn persist(&mut self, id: NodeId, count: usize) {
         let node = self.node_mut(id);

@@ -130,7 +130,7 @@ impl Schedule {
             92..95 => self.change_membership(),
             95..98 => self.crash_or_restart(),
             98..99 => self.cut_or_heal(),
-            _ => self.lose_connection(),
+            _ => self.lose_or_find_connection(),
         }
     }
 
@@ -262,9 +262,13 @@ impl Schedule {
         }
     }
 
-    fn lose_connection(&mut self) {
+    fn lose_or_find_connection(&mut self) {
         let (id, peer) = (self.pick_node(), self.pick_node());
-        self.cluster.unreachable(id, peer);
+        if self.rng.random() {
+            self.cluster.unreachable(id, peer);
+        } else {
+            self.cluster.reachable(id, peer);
+        }
     }
 
     /// Everything works again, for long enough.
