@@ -47,7 +47,7 @@ pub const DISK_FULL: &str = "DISK_FULL";
 
 // FAILED_PRECONDITION: not in this state.
 
-/// FAILED_PRECONDITION. The session does not exist any more. The client opens another; the outcomes of requests that
+/// FAILED_PRECONDITION. The session does not exist any more, or was opened in another cluster. The client opens another; the outcomes of requests that
 /// were still open are unknown. Metadata: [`SESSION`].
 pub const SESSION_EXPIRED: &str = "SESSION_EXPIRED";
 /// FAILED_PRECONDITION. The client had said that it no longer waits for this request, so its outcome was forgotten.

@@ -8,7 +8,8 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::Context;
 use crate::cluster::members::Unacceptable;
-use crate::ids::{NodeId, Term};
+use crate::ids::{ClusterId, NodeId, Term};
+use crate::proto::v1;
 use crate::raft::ChangeRefused;
 use crate::reasons;
 use crate::replica::Refusal;
@@ -174,6 +175,13 @@ fn refused(refusal: &state_machine::Refusal) -> Rejection {
             failed(reasons::SEQUENCE_FORGOTTEN).with(reasons::SESSION, session).with(reasons::SEQUENCE, sequence)
         }
     }
+}
+
+/// The session was opened in another cluster, such as an earlier one at this address.
+pub fn session_of_another_cluster(session: &v1::SessionRequest, own: ClusterId) -> Rejection {
+    let v1::SessionRequest { id, cluster_id, .. } = session;
+    let message = format!("session {id} was opened in cluster {cluster_id}, and this is cluster {own}; open another");
+    Rejection::new(Code::FailedPrecondition, reasons::SESSION_EXPIRED, message).with(reasons::SESSION, id)
 }
 
 fn change_refused(refusal: &ChangeRefused, context: &Context) -> Rejection {

@@ -10,7 +10,7 @@ use super::errors::{self, Rejection};
 use super::receive::{client_deadline, receive};
 use super::route::{route, route_to_leader};
 use super::{Context, request_log};
-use crate::ids::ShardId;
+use crate::ids::{ClusterId, ShardId};
 use crate::proto::v1;
 use crate::replica::{Execute, Executed};
 
@@ -33,8 +33,10 @@ impl QuorateService {
         let deadline = client_deadline(&request);
         let request = request.into_inner();
         let shard = request.shard;
+        let session = request.session.clone();
         let execute = receive(request, deadline)?;
         let (shard, _) = route(&self.context, shard)?;
+        check_cluster(session.as_ref(), self.context.handle.cluster())?;
         let executed = self.wait_for(shard, execute).await?;
         let header = self.context.header(shard, Some(executed.index));
         answer(shard, header, executed)
@@ -52,6 +54,16 @@ impl QuorateService {
             () = tokio::time::sleep(limit) => Err(errors::too_late(limit, retry_is_exact)),
             () = self.context.drained(), if waits => Err(errors::stopped_while_waiting(retry_is_exact)),
         }
+    }
+}
+
+/// Ids of sessions are log indexes: another cluster has the same ones.
+fn check_cluster(session: Option<&v1::SessionRequest>, own: Option<ClusterId>) -> Result<(), Rejection> {
+    match (session, own) {
+        (Some(session), Some(own)) if !session.cluster_id.is_empty() && session.cluster_id != own.to_string() => {
+            Err(errors::session_of_another_cluster(session, own))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -46,7 +46,7 @@ use crate::proto::v1::operation::Operation as Verb;
 use crate::reasons;
 use call::{Call, Repeat};
 use endpoints::Endpoints;
-use sessions::{Purpose, Sessions, Slot};
+use sessions::{Purpose, Session, Sessions, Slot};
 
 pub use error::Error;
 pub use event::Event;
@@ -330,14 +330,15 @@ impl Client {
     }
 
     /// Opens a session. A repetition may open two; nobody uses the first, and it expires.
-    async fn open_session(&self, end: Instant) -> Result<u64, Error> {
+    async fn open_session(&self, end: Instant) -> Result<Session, Error> {
         let operations = vec![outcome::operation(Verb::OpenSession(v1::OpenSession {}))];
         let request = v1::ExecuteRequest { shard: 0, session: None, operations };
         let call = Call::new(&self.shared, Repeat::Freely, Instant::now(), end);
         let opened = call.run(request, |mut node, request| async move { node.quorate.execute(request).await }).await?;
+        let cluster_id = opened.header.as_ref().map(|header| header.cluster_id.clone()).unwrap_or_default();
         let session = outcome::session_opened(outcome::only(opened)?)?.id;
         self.shared.tell(|| Event::SessionOpened { session });
-        Ok(session)
+        Ok(Session::new(session, cluster_id))
     }
 
     /// A call whose answer each node may take `wait` longer to give.

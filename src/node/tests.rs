@@ -136,7 +136,8 @@ async fn a_request_that_is_repeated_in_its_session_takes_effect_once() {
     let node = start_alone(directory.path()).await;
     let open = execute(&node, vec![operation(Verb::OpenSession(v1::OpenSession {}))]).await.unwrap();
     let Some(Kind::SessionOpened(session)) = &open.outcomes[0].outcome else { panic!("{open:?}") };
-    let session = Some(v1::SessionRequest { id: session.id, sequence: 1, lowest_pending: 1 });
+    let session =
+        Some(v1::SessionRequest { id: session.id, sequence: 1, lowest_pending: 1, cluster_id: String::new() });
     let request = v1::ExecuteRequest { shard: 0, session, operations: vec![enqueue("q", "once")] };
     let mut client = quorate(&node).await;
     let first = client.execute(request.clone()).await.unwrap().into_inner();
@@ -150,6 +151,26 @@ async fn a_request_that_is_repeated_in_its_session_takes_effect_once() {
 }
 
 #[tokio::test]
+async fn a_session_of_another_cluster_is_unknown_here_whatever_its_id() {
+    let directory = TempDir::new().unwrap();
+    let node = start_alone(directory.path()).await;
+    let open = execute(&node, vec![operation(Verb::OpenSession(v1::OpenSession {}))]).await.unwrap();
+    let Some(Kind::SessionOpened(opened)) = &open.outcomes[0].outcome else { panic!("{open:?}") };
+    let of_cluster = |cluster_id: String| {
+        let session = Some(v1::SessionRequest { id: opened.id, sequence: 1, lowest_pending: 1, cluster_id });
+        v1::ExecuteRequest { shard: 0, session, operations: vec![enqueue("q", "once")] }
+    };
+    let mut client = quorate(&node).await;
+    let last_before = statuses(&node).await[0].last_index;
+    let refused = client.execute(of_cluster("0123456789abcdef0123456789abcdef".to_owned())).await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused)), (Code::FailedPrecondition, reasons::SESSION_EXPIRED.to_owned()));
+    assert_eq!(statuses(&node).await[0].last_index, last_before, "nothing was proposed");
+
+    client.execute(of_cluster(open.header.unwrap().cluster_id)).await.expect("the session is of this cluster");
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn what_cannot_be_is_refused_with_code_and_reason_and_nothing_is_proposed() {
     let directory = TempDir::new().unwrap();
     let node = start_alone(directory.path()).await;
@@ -157,7 +178,7 @@ async fn what_cannot_be_is_refused_with_code_and_reason_and_nothing_is_proposed(
     let last_before = statuses(&node).await[0].last_index;
 
     let of = |operations: Vec<v1::Operation>| v1::ExecuteRequest { operations, ..Default::default() };
-    let session = Some(v1::SessionRequest { id: 1, sequence: 0, lowest_pending: 0 });
+    let session = Some(v1::SessionRequest { id: 1, ..Default::default() });
     let seconds = Duration::from_secs;
     let cases = [
         (of(vec![]), reasons::INVALID_REQUEST),

@@ -25,7 +25,7 @@ fn name(why: &InvalidRequest) -> String {
 }
 
 fn in_session(verbs: Vec<Verb>, id: u64, sequence: u64, lowest_pending: u64) -> Result<Request, InvalidRequest> {
-    let session = Some(v1::SessionRequest { id, sequence, lowest_pending });
+    let session = Some(v1::SessionRequest { id, sequence, lowest_pending, cluster_id: String::new() });
     Request::from_proto(v1::ExecuteRequest { session, ..request(verbs) })
 }
 
