@@ -58,14 +58,26 @@ impl ClusterService {
             None if leader.membership.index > leader.commit => {
                 return Err(errors::refusal(Refusal::Change(ChangeRefused::InProgress), &self.context));
             }
-            // Its first answer was lost.
+            // Its first answer was lost. Who is in tells its peers of its addresses: clients do not move members.
+            None if !self.may_have_moved(&applicant, &leader).await => return Ok(self.added()),
             None => {}
         }
         self.learn(applicant).await?;
-        Ok(v1::AddMemberResponse { header: Some(self.context.header(SHARD_0, None)), members: self.members() })
+        Ok(self.added())
     }
 
-    /// A member that applies again may have other addresses by now, and those of a newcomer are part of the answer.
+    /// True for a learner that does not answer: one that restarts before it has heard from the leader knows no peer that it
+    /// could tell its addresses.
+    async fn may_have_moved(&self, member: &Contact, leader: &replica::Status) -> bool {
+        let learner = leader.membership.configuration.learners.contains_key(&member.node);
+        learner && self.first_alive(&[member.node]).await.is_none()
+    }
+
+    fn added(&self) -> v1::AddMemberResponse {
+        v1::AddMemberResponse { header: Some(self.context.header(SHARD_0, None)), members: self.members() }
+    }
+
+    /// The addresses of a newcomer are part of the answer.
     async fn learn(&self, contact: Contact) -> Result<(), Rejection> {
         let merged = self.context.book.merge_in_background(vec![contact]).await;
         merged.map(|_| ()).map_err(|error| errors::internal(error.to_string()))

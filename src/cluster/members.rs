@@ -16,6 +16,9 @@ use crate::transport::address_book::is_address;
 /// The longest name of a node, in bytes: that of a DNS name.
 pub const NAME_BYTES_MAX: usize = 253;
 
+/// The highest address version that is taken from a client: nodes count from 1, and must be able to count on.
+const ADDRESS_VERSION_MAX: u64 = 1 << 32;
+
 /// Why a member cannot come in, or is not found. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unacceptable {
@@ -71,6 +74,7 @@ pub fn applicant(member: v1::Member) -> Result<Contact, Unacceptable> {
     check_name(&member.name).map_err(|message| invalid("member.name", &message))?;
     check_address(&member.client_address).map_err(|message| invalid("member.client_address", &message))?;
     check_address(&member.peer_address).map_err(|message| invalid("member.peer_address", &message))?;
+    check_version(member.address_version).map_err(|message| invalid("member.address_version", &message))?;
     Ok(Contact {
         node,
         name: member.name,
@@ -167,6 +171,10 @@ fn check_name(name: &str) -> Result<(), String> {
 
 fn check_address(address: &str) -> Result<(), String> {
     if is_address(address) { Ok(()) } else { Err(format!("{address:?} is no address: HOST:PORT is needed")) }
+}
+
+fn check_version(version: u64) -> Result<(), String> {
+    if version <= ADDRESS_VERSION_MAX { Ok(()) } else { Err(format!("{version} is more than {ADDRESS_VERSION_MAX}")) }
 }
 
 #[cfg(test)]
@@ -267,6 +275,7 @@ mod tests {
         assert_eq!(member(|member| member.node_id = "1".into()), Err("member.node_id"));
         assert_eq!(member(|member| member.name = "a b".into()), Err("member.name"));
         assert_eq!(member(|member| member.client_address = "host".into()), Err("member.client_address"));
+        assert_eq!(member(|member| member.address_version = (1 << 32) + 1), Err("member.address_version"));
         assert_eq!(member(|member| member.peer_address = "host:0".into()), Err("member.peer_address"));
         assert_eq!(member(|member| member.peer_address = ":7401".into()), Err("member.peer_address"));
     }

@@ -245,6 +245,23 @@ async fn membership_changes_that_cannot_be_are_refused() {
 }
 
 #[tokio::test]
+async fn a_client_cannot_move_a_member() {
+    let directory = TempDir::new().unwrap();
+    let node = start_alone(directory.path()).await;
+    let mut client = cluster(&node).await;
+    let before = client.list_members(v1::ListMembersRequest {}).await.unwrap().into_inner().members;
+    let elsewhere = v1::Member {
+        client_address: "127.0.0.1:1".to_owned(),
+        peer_address: "127.0.0.1:2".to_owned(),
+        address_version: 99,
+        ..before[0].clone()
+    };
+    let again = v1::AddMemberRequest { member: Some(elsewhere), stay_learner: false };
+    assert_eq!(client.add_member(again).await.unwrap().into_inner().members, before);
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn three_nodes_find_together_and_followers_name_the_leader() {
     let directory = TempDir::new().unwrap();
     let a = start_alone(directory.path()).await;

@@ -98,7 +98,7 @@ impl AddressBook {
             if *known == contact {
                 return Ok(contact);
             }
-            contact.version += 1;
+            contact.version = following(contact.version);
         }
         validate(&contact)?;
         contacts.insert(contact.node, contact.clone());
@@ -186,7 +186,7 @@ impl AddressBook {
     fn admit(&self, members: &BTreeSet<NodeId>, contacts: &mut Contacts, contact: Contact) -> bool {
         if let Some(known) = contacts.get(&contact.node) {
             let own = contact.node == self.0.own;
-            let contact = if own { Contact { version: contact.version + 1, ..known.clone() } } else { contact };
+            let contact = if own { Contact { version: following(contact.version), ..known.clone() } } else { contact };
             contacts.insert(contact.node, contact);
             return true;
         }
@@ -212,6 +212,11 @@ impl AddressBook {
         self.0.contacts.send_replace(Arc::new(contacts));
         Ok(())
     }
+}
+
+/// The version after this one; the highest is its own, so that a contact never becomes one that nobody believes.
+fn following(version: u64) -> u64 {
+    (version + 1).min(VERSION_MAX)
 }
 
 /// Checks what can be checked of a contact without dialing.
