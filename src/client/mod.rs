@@ -52,7 +52,7 @@ pub use error::Error;
 pub use event::Event;
 pub use failure::Refused;
 pub use log_pages::LogPages;
-pub use options::{Observer, Options};
+pub use options::{DURATION_MAX, Observer, Options};
 /// The body of a message: text or data.
 pub use v1::message::Body;
 
@@ -90,6 +90,7 @@ impl Client {
     /// [`Error::InvalidEndpoint`] when there is no endpoint, or one is not an address.
     pub fn new(endpoints: Vec<String>, options: Options) -> Result<Self, Error> {
         let endpoints = Endpoints::new(&endpoints)?;
+        let options = Options { timeout: options.timeout.min(DURATION_MAX), ..options };
         let chance = Mutex::new(ChaCha8Rng::seed_from_u64(options.seed.unwrap_or_else(rand::random)));
         Ok(Self { shared: Arc::new(Shared { options, endpoints, sessions: Sessions::default(), chance }) })
     }
@@ -133,12 +134,13 @@ impl Client {
         outcomes.into_iter().map(outcome::enqueued).collect()
     }
 
-    /// Takes the oldest message out of a queue; waits for one as long as `wait` if there is none.
+    /// Takes the oldest message out of a queue; waits for one as long as `wait`, at most [`DURATION_MAX`],
+    /// if there is none.
     ///
     /// # Errors
     /// As [`Client::execute`].
     pub async fn dequeue(&self, queue: &str, wait: Duration) -> Result<Option<v1::StoredMessage>, Error> {
-        let end = Instant::now() + wait;
+        let end = Instant::now() + wait.min(DURATION_MAX);
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let operation = outcome::dequeue(queue, left.min(WAIT_MAX));

@@ -272,6 +272,15 @@ async fn a_waiting_dequeue_is_sent_again_with_the_time_that_is_left() {
 }
 
 #[tokio::test]
+async fn endless_times_are_cut() {
+    let (nodes, _) = cluster(1).await;
+    let (client, _) = client_of(&nodes, Options { timeout: Duration::MAX, ..Options::default() });
+    client.enqueue("jobs", vec![text("one"), text("two")]).await.unwrap();
+    assert!(client.dequeue("jobs", Duration::MAX).await.unwrap().is_some());
+    assert!(client.execute(vec![outcome::dequeue("jobs", Duration::from_secs(i64::MAX as u64))]).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_call_given_up_frees_its_place() {
     let (nodes, world) = cluster(1).await;
     let (client, _) = client_of(&nodes, fast());
