@@ -81,7 +81,7 @@ pub const MEMBER_NOT_FOUND: &str = "MEMBER_NOT_FOUND";
 pub const INVALID_QUEUE_NAME: &str = "INVALID_QUEUE_NAME";
 /// INVALID_ARGUMENT. The body of a message is larger than it may be. Metadata: [`LIMIT`] in bytes.
 pub const MESSAGE_TOO_LARGE: &str = "MESSAGE_TOO_LARGE";
-/// INVALID_ARGUMENT. The request has too many operations, or too many bytes in all. Metadata: [`LIMIT`].
+/// INVALID_ARGUMENT. The request has too many operations or too many bytes, or reads too much, in all. Metadata: [`LIMIT`].
 pub const REQUEST_TOO_LARGE: &str = "REQUEST_TOO_LARGE";
 /// INVALID_ARGUMENT. The request contradicts the interface in another way; the message says how. Metadata: [`FIELD`].
 pub const INVALID_REQUEST: &str = "INVALID_REQUEST";

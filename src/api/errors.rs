@@ -148,6 +148,9 @@ pub fn invalid(why: &InvalidRequest) -> Rejection {
         InvalidRequest::TooManyOperations { .. } => {
             invalid(reasons::REQUEST_TOO_LARGE).with(reasons::LIMIT, Request::OPERATIONS_MAX)
         }
+        InvalidRequest::TooMuchToRead { .. } => {
+            invalid(reasons::REQUEST_TOO_LARGE).with(reasons::LIMIT, Request::READ_MAX)
+        }
         InvalidRequest::LimitTooHigh { limit_max, .. } => {
             invalid(reasons::INVALID_REQUEST).with(reasons::LIMIT, limit_max)
         }

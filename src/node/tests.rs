@@ -188,6 +188,7 @@ async fn what_cannot_be_is_refused_with_code_and_reason_and_nothing_is_proposed(
         (of(vec![dequeue("no spaces", Duration::ZERO)]), reasons::INVALID_QUEUE_NAME),
         (of(vec![enqueue("q", &"x".repeat((1 << 20) + 1))]), reasons::MESSAGE_TOO_LARGE),
         (of(vec![list(); 1001]), reasons::REQUEST_TOO_LARGE),
+        (of(vec![list(); 2]), reasons::REQUEST_TOO_LARGE),
         (of(vec![dequeue("q", seconds(61))]), reasons::INVALID_REQUEST),
         (of(vec![dequeue("q", seconds(1)), list()]), reasons::INVALID_REQUEST),
         (of(vec![operation(Verb::Peek(v1::Peek { queue: "q".into(), limit: 101 }))]), reasons::INVALID_REQUEST),

@@ -30,6 +30,8 @@ impl Request {
     pub const PEEK_MAX: u32 = 100;
     /// The most queues that one `ListQueues` names.
     pub const LIST_MAX: u32 = 1_000;
+    /// The limits of all `Peek` and `ListQueues` of one request together.
+    pub const READ_MAX: u64 = 1_000;
 
     /// The request, if it keeps all rules. Limits of 0 become their defaults. The shard is the caller's matter.
     pub fn from_proto(request: v1::ExecuteRequest) -> Result<Self, InvalidRequest> {
@@ -41,6 +43,7 @@ impl Request {
         check_alone(&operations)?;
         check_session_verbs(session, &operations)?;
         check_bytes(&operations)?;
+        check_reads(&operations)?;
         Ok(Self { session, operations, wait })
     }
 }
@@ -97,6 +100,15 @@ pub enum InvalidRequest {
         limit: u32,
         /// What may be asked for.
         limit_max: u32,
+    },
+    /// The limits together are too high.
+    #[error(
+        "operations: the limits of Peek and ListQueues are {sum} together, more than the {} of one request; split it",
+        Request::READ_MAX
+    )]
+    TooMuchToRead {
+        /// The limits together.
+        sum: u64,
     },
     /// A wait is negative or too long.
     #[error("operations[{number}].dequeue.wait: must be from 0 s to {} s", Request::WAIT_MAX.as_secs())]
@@ -208,6 +220,17 @@ fn check_bytes(operations: &[Operation]) -> Result<(), InvalidRequest> {
     };
     match operations.iter().map(body_bytes).sum() {
         bytes if bytes > Request::BYTES_MAX => Err(InvalidRequest::RequestTooLarge { bytes }),
+        _ => Ok(()),
+    }
+}
+
+fn check_reads(operations: &[Operation]) -> Result<(), InvalidRequest> {
+    let limit = |operation: &Operation| match operation {
+        Operation::Peek { limit, .. } | Operation::ListQueues { limit, .. } => u64::from(*limit),
+        _ => 0,
+    };
+    match operations.iter().map(limit).sum() {
+        sum if sum > Request::READ_MAX => Err(InvalidRequest::TooMuchToRead { sum }),
         _ => Ok(()),
     }
 }

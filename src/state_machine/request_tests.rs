@@ -93,6 +93,15 @@ fn limits_have_defaults_and_ends() {
 }
 
 #[test]
+fn a_request_reads_a_thousand_things_at_most() {
+    assert!(check(vec![peek(100); 10]).is_ok());
+    assert_eq!(cause([vec![peek(100); 10], vec![peek(0)]].concat()), "TooMuchToRead");
+    assert!(check(vec![list("", 900), peek(100)]).is_ok());
+    assert_eq!(cause(vec![list("", 0), peek(1)]), "TooMuchToRead");
+    assert!(check([vec![list("", 0)], vec![enqueue("q", 1); 999]].concat()).is_ok(), "only what reads counts");
+}
+
+#[test]
 fn a_wait_is_zero_to_sixty_seconds() {
     let waits = |request: Request| matches!(request.operations[0], Operation::Dequeue { wait: true, .. });
     let none = check(vec![dequeue(None)]).expect("does not wait");
