@@ -231,6 +231,14 @@ pub fn unreadable(error: &storage::Error) -> Rejection {
     Rejection::new(Code::DataLoss, reasons::CORRUPT, format!("the log cannot be read: {error}"))
 }
 
+/// As many clients read the log as may.
+pub fn too_many_streams(streams_max: usize) -> Rejection {
+    let message = format!("{streams_max} clients read the log of this node, which is as many as may; try again");
+    Rejection::new(Code::ResourceExhausted, reasons::OVERLOADED, message)
+        .with(reasons::LIMIT, streams_max)
+        .retry_after(SOON)
+}
+
 /// The node stops, and takes no more requests.
 pub fn shutting_down() -> Rejection {
     Rejection::new(Code::Unavailable, reasons::SHUTTING_DOWN, "this node stops; another member will do")
