@@ -136,7 +136,7 @@ pub fn invalid(why: &InvalidRequest) -> Rejection {
     let field = message.split(':').next().unwrap_or_default().to_owned();
     let invalid = |reason| Rejection::new(Code::InvalidArgument, reason, message.clone()).with(reasons::FIELD, &field);
     match why {
-        InvalidRequest::Operation { source: InvalidOperation::QueueName(_), .. } => {
+        InvalidRequest::Operation { source: InvalidOperation::QueueName { .. }, .. } => {
             invalid(reasons::INVALID_QUEUE_NAME)
         }
         InvalidRequest::MessageTooLarge { .. } => {
@@ -228,7 +228,16 @@ pub fn unacceptable(refusal: &Unacceptable) -> Rejection {
 
 /// The log could not be read.
 pub fn unreadable(error: &storage::Error) -> Rejection {
-    Rejection::new(Code::DataLoss, reasons::CORRUPT, format!("the log cannot be read: {error}"))
+    use storage::Error::*;
+    let message = format!("the log cannot be read: {error}");
+    let corrupt = || Rejection::new(Code::DataLoss, reasons::CORRUPT, message.clone());
+    match error {
+        Corrupt { file, offset, .. } => corrupt().with(reasons::FILE, file).with(reasons::OFFSET, offset),
+        Damaged { file, .. } => corrupt().with(reasons::FILE, file),
+        Malformed(_) => corrupt(),
+        NotInLog { .. } => Rejection::new(Code::OutOfRange, reasons::COMPACTED, message),
+        Io { .. } | Failed | NewerFormat { .. } | Locked { .. } | AnotherCluster { .. } => internal(message),
+    }
 }
 
 /// As many clients read the log as may.
@@ -266,4 +275,46 @@ fn outcome_unknown(why: &str, retry_is_exact: bool) -> Rejection {
 /// This node broke a promise to itself.
 pub fn internal(message: impl Into<String>) -> Rejection {
     Rejection::new(Code::Internal, reasons::INTERNAL, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Index, SHARD_0};
+
+    #[test]
+    fn only_damage_is_data_loss_and_it_says_where() {
+        let corrupt = storage::Error::Corrupt { file: "log/1".into(), offset: 7, why: "checksum".into() };
+        let rejection = unreadable(&corrupt);
+        assert_eq!((rejection.code, rejection.reason), (Code::DataLoss, reasons::CORRUPT));
+        assert_eq!(rejection.metadata, [(reasons::FILE, "log/1".to_owned()), (reasons::OFFSET, "7".to_owned())]);
+
+        let gone = unreadable(&storage::Error::NotInLog { shard: SHARD_0, index: Index(3) });
+        assert_eq!((gone.code, gone.reason), (Code::OutOfRange, reasons::COMPACTED));
+        let source = std::io::Error::other("bad sector");
+        let broken = unreadable(&storage::Error::Io { operation: "read", file: "log/1".into(), source });
+        assert_eq!((broken.code, broken.reason), (Code::Internal, reasons::INTERNAL));
+    }
+
+    #[test]
+    fn the_field_is_a_path_into_the_request() {
+        let field = |verb| {
+            let operations = vec![v1::Operation { operation: verb }];
+            let why = Request::from_proto(v1::ExecuteRequest { operations, ..Default::default() }).unwrap_err();
+            let (key, field) = invalid(&why).metadata.swap_remove(0);
+            assert_eq!(key, reasons::FIELD);
+            field
+        };
+        use v1::operation::Operation as Verb;
+        let message = Some(v1::Message { body: Some(v1::message::Body::Text(String::new())) });
+        let enqueue = |queue: &str, message| Verb::Enqueue(v1::Enqueue { queue: queue.into(), message });
+        let peek = |queue: &str, limit| Verb::Peek(v1::Peek { queue: queue.into(), limit });
+        assert_eq!(field(None), "operations[0]");
+        assert_eq!(field(Some(enqueue("a b", message))), "operations[0].enqueue.queue");
+        assert_eq!(field(Some(enqueue("q", None))), "operations[0].enqueue.message");
+        assert_eq!(field(Some(peek("a:b c", 1))), "operations[0].peek.queue");
+        assert_eq!(field(Some(peek("q", 101))), "operations[0].peek.limit");
+        let list = v1::ListQueues { after: "?".into(), limit: 0 };
+        assert_eq!(field(Some(Verb::ListQueues(list))), "operations[0].list_queues.after");
+    }
 }

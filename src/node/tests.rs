@@ -231,6 +231,8 @@ async fn membership_changes_that_cannot_be_are_refused() {
     let last = client.remove_member(v1::RemoveMemberRequest { member: "a".to_owned() }).await.unwrap_err();
     assert_eq!((last.code(), reason(&last)), (Code::FailedPrecondition, reasons::WOULD_LOSE_QUORUM.to_owned()));
 
+    assert_eq!(last.get_details_error_info().unwrap().metadata[reasons::MEMBER], node.handle.node().to_string());
+
     // A learner that never comes can be removed again, and then its id is used up.
     let added = client.add_member(add(member("b", "00000000000000bb"))).await.unwrap().into_inner();
     assert_eq!(added.members.len(), 2);

@@ -64,7 +64,7 @@ pub enum InvalidRequest {
         count: usize,
     },
     /// An operation makes no sense.
-    #[error("operations[{number}]: {source}")]
+    #[error("operations[{number}]{}: {source}", source.field())]
     Operation {
         /// Which one.
         number: usize,
@@ -92,10 +92,12 @@ pub enum InvalidRequest {
         bytes: usize,
     },
     /// A limit is too high.
-    #[error("operations[{number}].limit: {limit} is more than {limit_max}")]
+    #[error("operations[{number}].{verb}.limit: {limit} is more than {limit_max}")]
     LimitTooHigh {
         /// Which operation.
         number: usize,
+        /// Its verb, as the interface spells it.
+        verb: &'static str,
         /// What was asked for.
         limit: u32,
         /// What may be asked for.
@@ -169,14 +171,16 @@ fn duration_of(wait: prost_types::Duration) -> Option<Duration> {
 fn checked(number: usize, operation: v1::Operation, wait: Duration) -> Result<Operation, InvalidRequest> {
     let mut operation =
         Operation::from_proto(operation).map_err(|source| InvalidRequest::Operation { number, source })?;
-    let capped = |limit: u32, default: u32, limit_max: u32| match limit {
+    let capped = |verb, limit: u32, default: u32, limit_max: u32| match limit {
         0 => Ok(default),
         limit if limit <= limit_max => Ok(limit),
-        limit => Err(InvalidRequest::LimitTooHigh { number, limit, limit_max }),
+        limit => Err(InvalidRequest::LimitTooHigh { number, verb, limit, limit_max }),
     };
     match &mut operation {
-        Operation::Peek { limit, .. } => *limit = capped(*limit, 1, Request::PEEK_MAX)?,
-        Operation::ListQueues { limit, .. } => *limit = capped(*limit, Request::LIST_MAX, Request::LIST_MAX)?,
+        Operation::Peek { limit, .. } => *limit = capped("peek", *limit, 1, Request::PEEK_MAX)?,
+        Operation::ListQueues { limit, .. } => {
+            *limit = capped("list_queues", *limit, Request::LIST_MAX, Request::LIST_MAX)?
+        }
         Operation::Dequeue { wait: waits, .. } => *waits &= !wait.is_zero(),
         Operation::Enqueue { body, .. } => check_message(number, body)?,
         Operation::OpenSession | Operation::CloseSession => {}

@@ -470,7 +470,7 @@ fn a_command_that_makes_no_sense_is_malformed() {
     };
     assert_eq!(operation_error(with(enqueue("q", None))), InvalidOperation::NoBody);
     assert_eq!(operation_error(with(enqueue("q", Some(v1::Message { body: None })))), InvalidOperation::NoBody);
-    assert!(matches!(operation_error(with(enqueue("?", None))), InvalidOperation::QueueName(_)));
+    assert!(matches!(operation_error(with(enqueue("?", None))), InvalidOperation::QueueName { .. }));
     assert!(matches!(Command::decode(&Bytes::from_static(&[0xff])), Err(Malformed::Encoding(_))));
 }
 
