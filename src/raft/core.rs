@@ -272,6 +272,14 @@ impl Raft {
         matches!(self.role, Role::Leader(_))
     }
 
+    /// The entry with which this member's term as a leader began.
+    pub fn term_began_at(&self) -> Option<Index> {
+        match &self.role {
+            Role::Leader(leader) => Some(leader.noop),
+            _ => None,
+        }
+    }
+
     /// The leader of the term, if known.
     pub fn leader(&self) -> Option<NodeId> {
         match &self.role {

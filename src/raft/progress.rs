@@ -166,6 +166,8 @@ impl Progress {
             Mode::Probe { sent } => *sent = None,
             Mode::Replicate { .. } => self.probe_from(self.matched.next()),
         }
+        // It may be away for long: whether it has caught up is to be found out again.
+        self.caught_up = false;
     }
 
     /// Goes back if the oldest unanswered message was sent more than `patience` ago.
