@@ -15,6 +15,7 @@ use crate::reasons;
 use crate::replica::Refusal;
 use crate::state_machine::{self, InvalidOperation, InvalidRequest, Request};
 use crate::storage;
+use crate::telemetry;
 
 /// After about this long an election has usually ended.
 const AFTER_ELECTION: Duration = Duration::from_millis(300);
@@ -61,8 +62,9 @@ impl Rejection {
         self.reason
     }
 
-    /// The status that says all this, and which node says it.
+    /// The status that says all this, and which node says it. Every refusal comes through here, and is told.
     pub fn into_status(self, context: &Context) -> Status {
+        telemetry::request::refused(self.reason, &self.message);
         let mut metadata: std::collections::HashMap<String, String> =
             self.metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         metadata.insert(reasons::NODE_ID.to_owned(), context.handle.node().to_string());

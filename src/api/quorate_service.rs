@@ -12,7 +12,9 @@ use super::route::{route, route_to_leader};
 use super::{Context, request_log};
 use crate::ids::{ClusterId, ShardId};
 use crate::proto::v1;
+use crate::raft::RoleName;
 use crate::replica::{Execute, Executed};
+use crate::telemetry::request as told;
 
 /// A request that has no answer this long after its own wait is over is given up, whatever its client says.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -36,7 +38,9 @@ impl QuorateService {
         let shard = request.shard;
         let session = request.session.clone();
         let execute = receive(request, deadline)?;
-        let (shard, _) = route(&self.context, shard)?;
+        told::received(&execute.operations);
+        let (shard, status) = route(&self.context, shard)?;
+        told::routed(shard, status.role == RoleName::Leader);
         check_cluster(session.as_ref(), self.context.handle.cluster())?;
         let executed = self.wait_for(shard, execute).await?;
         let header = self.context.header(shard, Some(executed.index));
