@@ -7,14 +7,11 @@
 //!                 a member's         NameHeldBy: if that one lives, NameTaken; otherwise the applicant replaces it
 //! ```
 
-use crate::ids::{Contact, NodeId};
+use crate::ids::{Contact, NODE_NAME_BYTES_MAX, NodeId, is_node_name};
 use crate::proto::v1;
 use crate::raft::{Configuration, Learner};
 use crate::replica::Membership;
 use crate::transport::address_book::is_address;
-
-/// The longest name of a node, in bytes: that of a DNS name.
-pub const NAME_BYTES_MAX: usize = 253;
 
 /// The highest address version that is taken from a client: nodes count from 1, and must be able to count on.
 const ADDRESS_VERSION_MAX: u64 = 1 << 32;
@@ -160,13 +157,11 @@ fn invalid(field: &'static str, message: &impl ToString) -> Unacceptable {
     Unacceptable::InvalidMember { field, message: message.to_string() }
 }
 
-/// Names go into DNS names and log lines, so they have their characters.
 fn check_name(name: &str) -> Result<(), String> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(allowed) {
-        return Err(format!("{name:?} is no name: 1 to {NAME_BYTES_MAX} letters, digits, '.', '_' or '-'"));
+    if is_node_name(name) {
+        return Ok(());
     }
-    Ok(())
+    Err(format!("{name:?} is no name: 1 to {NODE_NAME_BYTES_MAX} letters, digits, '.', '_' or '-'"))
 }
 
 fn check_address(address: &str) -> Result<(), String> {
