@@ -5,6 +5,15 @@ use std::ops::{Add, Sub};
 use std::str::FromStr;
 use std::time::Duration;
 
+/// The longest name of a node, in bytes: that of a DNS name.
+pub const NODE_NAME_BYTES_MAX: usize = 253;
+
+/// True for 1 to 253 letters, digits, `.`, `_` and `-`: the name of a node goes into DNS names and log lines.
+pub fn is_node_name(text: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=NODE_NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(allowed)
+}
+
 /// Defines a counter newtype: ordered, printable as its number.
 macro_rules! counter {
     ($(#[$doc:meta])* $name:ident) => {
@@ -194,6 +203,16 @@ mod tests {
         assert_eq!(node.to_string().parse(), Ok(node));
         let cluster = ClusterId(7);
         assert_eq!(cluster.to_string().parse(), Ok(cluster));
+    }
+
+    #[test]
+    fn a_name_of_a_node_fits_into_dns() {
+        for name in ["a", "quorate-0.quorate", "my_host", &"n".repeat(NODE_NAME_BYTES_MAX)] {
+            assert!(is_node_name(name), "{name:?}");
+        }
+        for name in ["", "a b", "é", "a\n", &"n".repeat(NODE_NAME_BYTES_MAX + 1)] {
+            assert!(!is_node_name(name), "{name:?}");
+        }
     }
 
     #[test]

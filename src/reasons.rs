@@ -47,7 +47,7 @@ pub const DISK_FULL: &str = "DISK_FULL";
 
 // FAILED_PRECONDITION: not in this state.
 
-/// FAILED_PRECONDITION. The session does not exist any more. The client opens another; the outcomes of requests that
+/// FAILED_PRECONDITION. The session does not exist any more, or was opened in another cluster. The client opens another; the outcomes of requests that
 /// were still open are unknown. Metadata: [`SESSION`].
 pub const SESSION_EXPIRED: &str = "SESSION_EXPIRED";
 /// FAILED_PRECONDITION. The client had said that it no longer waits for this request, so its outcome was forgotten.
@@ -81,7 +81,7 @@ pub const MEMBER_NOT_FOUND: &str = "MEMBER_NOT_FOUND";
 pub const INVALID_QUEUE_NAME: &str = "INVALID_QUEUE_NAME";
 /// INVALID_ARGUMENT. The body of a message is larger than it may be. Metadata: [`LIMIT`] in bytes.
 pub const MESSAGE_TOO_LARGE: &str = "MESSAGE_TOO_LARGE";
-/// INVALID_ARGUMENT. The request has too many operations, or too many bytes in all. Metadata: [`LIMIT`].
+/// INVALID_ARGUMENT. The request has too many operations or too many bytes, or reads too much, in all. Metadata: [`LIMIT`].
 pub const REQUEST_TOO_LARGE: &str = "REQUEST_TOO_LARGE";
 /// INVALID_ARGUMENT. The request contradicts the interface in another way; the message says how. Metadata: [`FIELD`].
 pub const INVALID_REQUEST: &str = "INVALID_REQUEST";

@@ -14,6 +14,7 @@ use crate::cluster::members::{self, Admission, Unacceptable};
 use crate::ids::{Contact, NodeId, SHARD_0};
 use crate::proto::v1;
 use crate::raft::{ChangeRefused, Learner, MembershipChange};
+use crate::reasons;
 use crate::replica::{self, Refusal};
 
 /// A membership change that is not committed after this long is given up; it may still happen.
@@ -52,20 +53,33 @@ impl ClusterService {
         match self.admit(&applicant, &leader).await.map_err(|why| errors::unacceptable(&why))? {
             Some(learner) => {
                 let learner = Learner { stay: request.stay_learner, ..learner };
-                self.change(MembershipChange::AddLearner { contact: applicant.clone(), learner }).await?;
+                let change = MembershipChange::AddLearner { contact: applicant.clone(), learner };
+                self.change(applicant.node, change).await?;
             }
             // The entry that brought it in could still be lost, and it would wait for ever for a leader that knows it.
             None if !leader.membership_is_settled => {
                 return Err(errors::refusal(Refusal::Change(ChangeRefused::InProgress), &self.context));
             }
-            // Its first answer was lost.
+            // Its first answer was lost. Who is in tells its peers of its addresses: clients do not move members.
+            None if !self.may_have_moved(&applicant, &leader).await => return Ok(self.added()),
             None => {}
         }
         self.learn(applicant).await?;
-        Ok(v1::AddMemberResponse { header: Some(self.context.header(SHARD_0, None)), members: self.members() })
+        Ok(self.added())
     }
 
-    /// A member that applies again may have other addresses by now, and those of a newcomer are part of the answer.
+    /// True for a learner that does not answer: one that restarts before it has heard from the leader knows no peer that it
+    /// could tell its addresses.
+    async fn may_have_moved(&self, member: &Contact, leader: &replica::Status) -> bool {
+        let learner = leader.membership.configuration.learners.contains_key(&member.node);
+        learner && self.first_alive(&[member.node]).await.is_none()
+    }
+
+    fn added(&self) -> v1::AddMemberResponse {
+        v1::AddMemberResponse { header: Some(self.context.header(SHARD_0, None)), members: self.members() }
+    }
+
+    /// The addresses of a newcomer are part of the answer.
     async fn learn(&self, contact: Contact) -> Result<(), Rejection> {
         let merged = self.context.book.merge_in_background(vec![contact]).await;
         merged.map(|_| ()).map_err(|error| errors::internal(error.to_string()))
@@ -96,13 +110,13 @@ impl ClusterService {
 
     async fn remove_member(&self, member: &str) -> Result<v1::RemoveMemberResponse, Rejection> {
         let node = self.find(member)?;
-        self.change(MembershipChange::Remove([node].into())).await?;
+        self.change(node, MembershipChange::Remove([node].into())).await?;
         Ok(v1::RemoveMemberResponse { header: Some(self.context.header(SHARD_0, None)), members: self.members() })
     }
 
     async fn promote_member(&self, member: &str) -> Result<v1::PromoteMemberResponse, Rejection> {
         let node = self.find(member)?;
-        self.change(MembershipChange::Promote(node)).await?;
+        self.change(node, MembershipChange::Promote(node)).await?;
         Ok(v1::PromoteMemberResponse { header: Some(self.context.header(SHARD_0, None)), members: self.members() })
     }
 
@@ -112,15 +126,15 @@ impl ClusterService {
             .map_err(|why| errors::unacceptable(&why))
     }
 
-    /// Has the change made and waits until it is committed.
-    async fn change(&self, change: MembershipChange) -> Result<(), Rejection> {
+    /// Has the change of `node` made and waits until it is committed.
+    async fn change(&self, node: NodeId, change: MembershipChange) -> Result<(), Rejection> {
         let changed = self.context.handle.change_membership(SHARD_0, change);
         match tokio::time::timeout(CHANGE_PATIENCE, changed).await {
             // To promote a voter, or to bring in who is in already, is to have it as it was asked for.
             Ok(Ok(_) | Err(Refusal::Change(ChangeRefused::AlreadyVoter(_) | ChangeRefused::AlreadyMember(_)))) => {
                 Ok(())
             }
-            Ok(Err(refusal)) => Err(errors::refusal(refusal, &self.context)),
+            Ok(Err(refusal)) => Err(errors::refusal(refusal, &self.context).with(reasons::MEMBER, node)),
             // Asking again is safe: a change that has happened meanwhile changes nothing a second time.
             Err(_) => Err(errors::too_late(CHANGE_PATIENCE, true)),
         }

@@ -8,12 +8,14 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::Context;
 use crate::cluster::members::Unacceptable;
-use crate::ids::{NodeId, Term};
+use crate::ids::{ClusterId, NodeId, Term};
+use crate::proto::v1;
 use crate::raft::ChangeRefused;
 use crate::reasons;
 use crate::replica::Refusal;
 use crate::state_machine::{self, InvalidOperation, InvalidRequest, Request};
 use crate::storage;
+use crate::telemetry;
 
 /// After about this long an election has usually ended.
 const AFTER_ELECTION: Duration = Duration::from_millis(300);
@@ -60,8 +62,9 @@ impl Rejection {
         self.reason
     }
 
-    /// The status that says all this, and which node says it.
+    /// The status that says all this, and which node says it. Every refusal comes through here, and is told.
     pub fn into_status(self, context: &Context) -> Status {
+        telemetry::request::refused(self.reason, &self.message);
         let mut metadata: std::collections::HashMap<String, String> =
             self.metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
         metadata.insert(reasons::NODE_ID.to_owned(), context.handle.node().to_string());
@@ -135,7 +138,7 @@ pub fn invalid(why: &InvalidRequest) -> Rejection {
     let field = message.split(':').next().unwrap_or_default().to_owned();
     let invalid = |reason| Rejection::new(Code::InvalidArgument, reason, message.clone()).with(reasons::FIELD, &field);
     match why {
-        InvalidRequest::Operation { source: InvalidOperation::QueueName(_), .. } => {
+        InvalidRequest::Operation { source: InvalidOperation::QueueName { .. }, .. } => {
             invalid(reasons::INVALID_QUEUE_NAME)
         }
         InvalidRequest::MessageTooLarge { .. } => {
@@ -146,6 +149,9 @@ pub fn invalid(why: &InvalidRequest) -> Rejection {
         }
         InvalidRequest::TooManyOperations { .. } => {
             invalid(reasons::REQUEST_TOO_LARGE).with(reasons::LIMIT, Request::OPERATIONS_MAX)
+        }
+        InvalidRequest::TooMuchToRead { .. } => {
+            invalid(reasons::REQUEST_TOO_LARGE).with(reasons::LIMIT, Request::READ_MAX)
         }
         InvalidRequest::LimitTooHigh { limit_max, .. } => {
             invalid(reasons::INVALID_REQUEST).with(reasons::LIMIT, limit_max)
@@ -174,6 +180,13 @@ fn refused(refusal: &state_machine::Refusal) -> Rejection {
             failed(reasons::SEQUENCE_FORGOTTEN).with(reasons::SESSION, session).with(reasons::SEQUENCE, sequence)
         }
     }
+}
+
+/// The session was opened in another cluster, such as an earlier one at this address.
+pub fn session_of_another_cluster(session: &v1::SessionRequest, own: ClusterId) -> Rejection {
+    let v1::SessionRequest { id, cluster_id, .. } = session;
+    let message = format!("session {id} was opened in cluster {cluster_id}, and this is cluster {own}; open another");
+    Rejection::new(Code::FailedPrecondition, reasons::SESSION_EXPIRED, message).with(reasons::SESSION, id)
 }
 
 fn change_refused(refusal: &ChangeRefused, context: &Context) -> Rejection {
@@ -217,7 +230,24 @@ pub fn unacceptable(refusal: &Unacceptable) -> Rejection {
 
 /// The log could not be read.
 pub fn unreadable(error: &storage::Error) -> Rejection {
-    Rejection::new(Code::DataLoss, reasons::CORRUPT, format!("the log cannot be read: {error}"))
+    use storage::Error::*;
+    let message = format!("the log cannot be read: {error}");
+    let corrupt = || Rejection::new(Code::DataLoss, reasons::CORRUPT, message.clone());
+    match error {
+        Corrupt { file, offset, .. } => corrupt().with(reasons::FILE, file).with(reasons::OFFSET, offset),
+        Damaged { file, .. } => corrupt().with(reasons::FILE, file),
+        Malformed(_) => corrupt(),
+        NotInLog { .. } => Rejection::new(Code::OutOfRange, reasons::COMPACTED, message),
+        Io { .. } | Failed | NewerFormat { .. } | Locked { .. } | AnotherCluster { .. } => internal(message),
+    }
+}
+
+/// As many clients read the log as may.
+pub fn too_many_streams(streams_max: usize) -> Rejection {
+    let message = format!("{streams_max} clients read the log of this node, which is as many as may; try again");
+    Rejection::new(Code::ResourceExhausted, reasons::OVERLOADED, message)
+        .with(reasons::LIMIT, streams_max)
+        .retry_after(SOON)
 }
 
 /// The node stops, and takes no more requests.
@@ -247,4 +277,46 @@ fn outcome_unknown(why: &str, retry_is_exact: bool) -> Rejection {
 /// This node broke a promise to itself.
 pub fn internal(message: impl Into<String>) -> Rejection {
     Rejection::new(Code::Internal, reasons::INTERNAL, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{Index, SHARD_0};
+
+    #[test]
+    fn only_damage_is_data_loss_and_it_says_where() {
+        let corrupt = storage::Error::Corrupt { file: "log/1".into(), offset: 7, why: "checksum".into() };
+        let rejection = unreadable(&corrupt);
+        assert_eq!((rejection.code, rejection.reason), (Code::DataLoss, reasons::CORRUPT));
+        assert_eq!(rejection.metadata, [(reasons::FILE, "log/1".to_owned()), (reasons::OFFSET, "7".to_owned())]);
+
+        let gone = unreadable(&storage::Error::NotInLog { shard: SHARD_0, index: Index(3) });
+        assert_eq!((gone.code, gone.reason), (Code::OutOfRange, reasons::COMPACTED));
+        let source = std::io::Error::other("bad sector");
+        let broken = unreadable(&storage::Error::Io { operation: "read", file: "log/1".into(), source });
+        assert_eq!((broken.code, broken.reason), (Code::Internal, reasons::INTERNAL));
+    }
+
+    #[test]
+    fn the_field_is_a_path_into_the_request() {
+        let field = |verb| {
+            let operations = vec![v1::Operation { operation: verb }];
+            let why = Request::from_proto(v1::ExecuteRequest { operations, ..Default::default() }).unwrap_err();
+            let (key, field) = invalid(&why).metadata.swap_remove(0);
+            assert_eq!(key, reasons::FIELD);
+            field
+        };
+        use v1::operation::Operation as Verb;
+        let message = Some(v1::Message { body: Some(v1::message::Body::Text(String::new())) });
+        let enqueue = |queue: &str, message| Verb::Enqueue(v1::Enqueue { queue: queue.into(), message });
+        let peek = |queue: &str, limit| Verb::Peek(v1::Peek { queue: queue.into(), limit });
+        assert_eq!(field(None), "operations[0]");
+        assert_eq!(field(Some(enqueue("a b", message))), "operations[0].enqueue.queue");
+        assert_eq!(field(Some(enqueue("q", None))), "operations[0].enqueue.message");
+        assert_eq!(field(Some(peek("a:b c", 1))), "operations[0].peek.queue");
+        assert_eq!(field(Some(peek("q", 101))), "operations[0].peek.limit");
+        let list = v1::ListQueues { after: "?".into(), limit: 0 };
+        assert_eq!(field(Some(Verb::ListQueues(list))), "operations[0].list_queues.after");
+    }
 }

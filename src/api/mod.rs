@@ -14,8 +14,9 @@
 //! Invariants
 //! - What one node would accept and another refuse is decided in `receive` and `route`, before anything is proposed.
 //! - Every refusal has a code, a reason of [`crate::reasons`] and the id of the node that refuses; every reply has a header.
-//! - Everything has a bound: the bytes of a request, what a reply can bring back, the streams of a connection, the pages
-//!   read ahead for a slow client, and the time anything may take. The node's inbox refuses at once when it is full.
+//! - Everything has a bound: the bytes of a request, what a reply can bring back, the streams of a connection, those
+//!   of the log, the pages read ahead for a slow client, and the time anything may take. The node's inbox refuses at once
+//!   when it is full.
 //! - A call that its client gives up is forgotten by the replica.
 //!
 //! Not here: the dashboard, authentication, forwarding to the leader.

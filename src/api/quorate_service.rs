@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::answer::answer;
 use super::errors::{self, Rejection};
 use super::receive::{client_deadline, receive};
+use super::request_log::{Pages, Streams};
 use super::route::{route, route_to_leader};
 use super::{Context, request_log};
-use crate::ids::ShardId;
+use crate::ids::{ClusterId, ShardId};
 use crate::proto::v1;
+use crate::raft::RoleName;
 use crate::replica::{Execute, Executed};
+use crate::telemetry::request as told;
 
 /// A request that has no answer this long after its own wait is over is given up, whatever its client says.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -21,23 +23,35 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Clone)]
 pub struct QuorateService {
     context: Context,
+    streams: Streams,
 }
 
 impl QuorateService {
     /// The service of the node that `context` belongs to.
     pub fn new(context: Context) -> Self {
-        Self { context }
+        Self { context, streams: Streams::default() }
     }
 
     async fn execute(&self, request: Request<v1::ExecuteRequest>) -> Result<v1::ExecuteResponse, Rejection> {
         let deadline = client_deadline(&request);
         let request = request.into_inner();
         let shard = request.shard;
+        let session = request.session.clone();
         let execute = receive(request, deadline)?;
-        let (shard, _) = route(&self.context, shard)?;
+        told::received(&execute.operations);
+        let (shard, status) = route(&self.context, shard)?;
+        told::routed(shard, status.role == RoleName::Leader);
+        check_cluster(session.as_ref(), self.context.handle.cluster())?;
         let executed = self.wait_for(shard, execute).await?;
         let header = self.context.header(shard, Some(executed.index));
         answer(shard, header, executed)
+    }
+
+    fn request_log(&self, request: &v1::RequestLogRequest) -> Result<Pages, Rejection> {
+        let (shard, status) = route_to_leader(&self.context, request.shard)?;
+        let room = self.streams.enter()?;
+        let range = request_log::Range::new(request, &status);
+        Ok(request_log::stream(self.context.clone(), shard, range, room))
     }
 
     /// Waits for the answer, but not for ever: a client that waits for a message must not hold up a node that stops.
@@ -55,6 +69,16 @@ impl QuorateService {
     }
 }
 
+/// Ids of sessions are log indexes: another cluster has the same ones.
+fn check_cluster(session: Option<&v1::SessionRequest>, own: Option<ClusterId>) -> Result<(), Rejection> {
+    match (session, own) {
+        (Some(session), Some(own)) if !session.cluster_id.is_empty() && session.cluster_id != own.to_string() => {
+            Err(errors::session_of_another_cluster(session, own))
+        }
+        _ => Ok(()),
+    }
+}
+
 #[tonic::async_trait]
 impl v1::quorate_server::Quorate for QuorateService {
     async fn execute(&self, request: Request<v1::ExecuteRequest>) -> Result<Response<v1::ExecuteResponse>, Status> {
@@ -62,16 +86,13 @@ impl v1::quorate_server::Quorate for QuorateService {
         executed.map(Response::new).map_err(|rejection| rejection.into_status(&self.context))
     }
 
-    type RequestLogStream = ReceiverStream<Result<v1::RequestLogResponse, Status>>;
+    type RequestLogStream = Pages;
 
     async fn request_log(
         &self,
         request: Request<v1::RequestLogRequest>,
     ) -> Result<Response<Self::RequestLogStream>, Status> {
-        let request = request.into_inner();
-        let (shard, status) =
-            route_to_leader(&self.context, request.shard).map_err(|rejection| rejection.into_status(&self.context))?;
-        let range = request_log::Range::new(&request, &status);
-        Ok(Response::new(request_log::stream(self.context.clone(), shard, range)))
+        let stream = self.request_log(&request.into_inner());
+        stream.map(Response::new).map_err(|rejection| rejection.into_status(&self.context))
     }
 }

@@ -17,6 +17,9 @@ use crate::proto::v1::outcome::Outcome;
 use crate::proto::v1::quorate_server::{Quorate, QuorateServer};
 use crate::reasons;
 
+/// The cluster that all nodes say they belong to.
+pub(crate) const CLUSTER: &str = "00000000000000000000000000000007";
+
 /// What a node does with the next request.
 #[derive(Clone)]
 pub(crate) enum Step {
@@ -186,7 +189,7 @@ impl Service {
 
     fn header(&self, index: u64) -> Option<v1::ResponseHeader> {
         Some(v1::ResponseHeader {
-            cluster_id: format!("{:032x}", 7),
+            cluster_id: CLUSTER.to_owned(),
             node_id: node_id(self.number),
             shard: 0,
             term: 1,
@@ -219,7 +222,7 @@ impl Service {
 impl World {
     /// The requests that carry a session, in the order in which nodes got them.
     pub(crate) fn session_requests(&self) -> Vec<(usize, v1::SessionRequest)> {
-        self.requests.iter().filter_map(|(node, request)| Some((*node, request.session?))).collect()
+        self.requests.iter().filter_map(|(node, request)| Some((*node, request.session.clone()?))).collect()
     }
 
     pub(crate) fn open_sessions(&self) -> usize {
@@ -242,7 +245,7 @@ impl World {
                 Outcome::SessionOpened(v1::SessionOpened { id: id.index, time_to_live: None })
             }
             Verb::CloseSession(_) => {
-                self.expire(session.map(|session| session.id));
+                self.expire(session.as_ref().map(|session| session.id));
                 Outcome::SessionClosed(v1::SessionClosed {})
             }
             Verb::Enqueue(v1::Enqueue { queue, message }) => {
@@ -280,7 +283,7 @@ impl Quorate for Service {
     async fn execute(&self, request: Request<v1::ExecuteRequest>) -> Result<Response<v1::ExecuteResponse>, Status> {
         let request = request.into_inner();
         self.world.lock().unwrap().requests.push((self.number, request.clone()));
-        let session = request.session.map(|session| session.id);
+        let session = request.session.as_ref().map(|session| session.id);
         self.step(session, |world| self.execute(world, &request)).await
     }
 

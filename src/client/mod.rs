@@ -46,13 +46,13 @@ use crate::proto::v1::operation::Operation as Verb;
 use crate::reasons;
 use call::{Call, Repeat};
 use endpoints::Endpoints;
-use sessions::{Purpose, Sessions, Slot};
+use sessions::{Purpose, Session, Sessions, Slot};
 
 pub use error::Error;
 pub use event::Event;
 pub use failure::Refused;
 pub use log_pages::LogPages;
-pub use options::{Observer, Options};
+pub use options::{DURATION_MAX, Observer, Options};
 /// The body of a message: text or data.
 pub use v1::message::Body;
 
@@ -90,6 +90,7 @@ impl Client {
     /// [`Error::InvalidEndpoint`] when there is no endpoint, or one is not an address.
     pub fn new(endpoints: Vec<String>, options: Options) -> Result<Self, Error> {
         let endpoints = Endpoints::new(&endpoints)?;
+        let options = Options { timeout: options.timeout.min(DURATION_MAX), ..options };
         let chance = Mutex::new(ChaCha8Rng::seed_from_u64(options.seed.unwrap_or_else(rand::random)));
         Ok(Self { shared: Arc::new(Shared { options, endpoints, sessions: Sessions::default(), chance }) })
     }
@@ -133,12 +134,13 @@ impl Client {
         outcomes.into_iter().map(outcome::enqueued).collect()
     }
 
-    /// Takes the oldest message out of a queue; waits for one as long as `wait` if there is none.
+    /// Takes the oldest message out of a queue; waits for one as long as `wait`, at most [`DURATION_MAX`],
+    /// if there is none.
     ///
     /// # Errors
     /// As [`Client::execute`].
     pub async fn dequeue(&self, queue: &str, wait: Duration) -> Result<Option<v1::StoredMessage>, Error> {
-        let end = Instant::now() + wait;
+        let end = Instant::now() + wait.min(DURATION_MAX);
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let operation = outcome::dequeue(queue, left.min(WAIT_MAX));
@@ -330,14 +332,15 @@ impl Client {
     }
 
     /// Opens a session. A repetition may open two; nobody uses the first, and it expires.
-    async fn open_session(&self, end: Instant) -> Result<u64, Error> {
+    async fn open_session(&self, end: Instant) -> Result<Session, Error> {
         let operations = vec![outcome::operation(Verb::OpenSession(v1::OpenSession {}))];
         let request = v1::ExecuteRequest { shard: 0, session: None, operations };
         let call = Call::new(&self.shared, Repeat::Freely, Instant::now(), end);
         let opened = call.run(request, |mut node, request| async move { node.quorate.execute(request).await }).await?;
+        let cluster_id = opened.header.as_ref().map(|header| header.cluster_id.clone()).unwrap_or_default();
         let session = outcome::session_opened(outcome::only(opened)?)?.id;
         self.shared.tell(|| Event::SessionOpened { session });
-        Ok(session)
+        Ok(Session::new(session, cluster_id))
     }
 
     /// A call whose answer each node may take `wait` longer to give.

@@ -9,11 +9,15 @@ use super::Event;
 /// Is told what happens during calls. Called from within them, so it must not block.
 pub type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
 
+/// The longest timeout and the longest wait of a client; longer ones are cut to it.
+pub const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// How a client behaves. The defaults fit a cluster on a LAN as well as one behind a slow line.
 #[derive(Clone)]
 pub struct Options {
     /// How long a call may take, all repetitions included. A third of it is given to each single sending, so that
     /// a node that is silent does not use up the whole. The time that a dequeue may wait comes on top.
+    /// At most [`DURATION_MAX`].
     pub timeout: Duration,
     /// How often in a row a call follows "the leader is there" before it gives up: nodes that point at each other.
     pub redirects_max: u32,

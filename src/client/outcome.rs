@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Body, Error};
+use super::{Body, DURATION_MAX, Error};
 use crate::proto::v1;
 use crate::proto::v1::operation::Operation as Verb;
 use crate::proto::v1::outcome::Outcome;
@@ -29,7 +29,7 @@ pub(super) fn may_repeat(operation: &v1::Operation) -> bool {
 pub(super) fn wait_of(operations: &[v1::Operation]) -> Duration {
     match operations {
         [v1::Operation { operation: Some(Verb::Dequeue(dequeue)) }] => {
-            dequeue.wait.and_then(|wait| Duration::try_from(wait).ok()).unwrap_or_default()
+            dequeue.wait.and_then(|wait| Duration::try_from(wait).ok()).unwrap_or_default().min(DURATION_MAX)
         }
         _ => Duration::ZERO,
     }

@@ -43,6 +43,8 @@ pub(super) struct Sessions {
 pub(super) struct Session {
     /// As the cluster named it.
     pub(super) id: u64,
+    /// In which it was opened. Another cluster at the same address must not take our session for one of its own.
+    cluster_id: String,
     expired: AtomicBool,
     numbers: Mutex<Numbers>,
 }
@@ -78,7 +80,7 @@ impl Sessions {
     pub(super) async fn slot(
         &self,
         purpose: Purpose,
-        open: impl Future<Output = Result<u64, Error>>,
+        open: impl Future<Output = Result<Session, Error>>,
     ) -> Result<Slot<'_>, Error> {
         let permits = match purpose {
             Purpose::Short => &self.short_permits,
@@ -89,7 +91,7 @@ impl Sessions {
             Purpose::Short => self.shared_session(open).await?,
             Purpose::Waiting => match self.idle_session() {
                 Some(session) => session,
-                None => Arc::new(Session::new(open.await?)),
+                None => Arc::new(open.await?),
             },
         };
         let sequence = session.take_sequence();
@@ -104,7 +106,7 @@ impl Sessions {
         sessions
     }
 
-    async fn shared_session(&self, open: impl Future<Output = Result<u64, Error>>) -> Result<Arc<Session>, Error> {
+    async fn shared_session(&self, open: impl Future<Output = Result<Session, Error>>) -> Result<Arc<Session>, Error> {
         if let Some(session) = self.usable_shared_session() {
             return Ok(session);
         }
@@ -112,7 +114,7 @@ impl Sessions {
         if let Some(session) = self.usable_shared_session() {
             return Ok(session);
         }
-        let session = Arc::new(Session::new(open.await?));
+        let session = Arc::new(open.await?);
         *lock(&self.shared) = Some(session.clone());
         Ok(session)
     }
@@ -128,15 +130,20 @@ impl Sessions {
 }
 
 impl Session {
-    fn new(id: u64) -> Self {
+    /// A session that nobody has used yet.
+    pub(super) fn new(id: u64, cluster_id: String) -> Self {
         let numbers = Numbers { next: 1, pending: BTreeSet::new() };
-        Self { id, expired: AtomicBool::new(false), numbers: Mutex::new(numbers) }
+        Self { id, cluster_id, expired: AtomicBool::new(false), numbers: Mutex::new(numbers) }
     }
 
     /// The request with which the session is closed: it waits for no earlier one.
     pub(super) fn last_request(&self) -> SessionRequest {
         let sequence = self.take_sequence();
-        SessionRequest { id: self.id, sequence, lowest_pending: sequence }
+        self.request(sequence, sequence)
+    }
+
+    fn request(&self, sequence: u64, lowest_pending: u64) -> SessionRequest {
+        SessionRequest { id: self.id, sequence, lowest_pending, cluster_id: self.cluster_id.clone() }
     }
 
     fn take_sequence(&self) -> u64 {
@@ -156,7 +163,7 @@ impl Slot<'_> {
     /// What the request carries. `lowest_pending` may have grown since the request was last sent.
     pub(super) fn request(&self) -> SessionRequest {
         let lowest = lock(&self.session.numbers).pending.first().copied();
-        SessionRequest { id: self.session.id, sequence: self.sequence, lowest_pending: lowest.unwrap_or(self.sequence) }
+        self.session.request(self.sequence, lowest.unwrap_or(self.sequence))
     }
 
     /// The id of the session.
@@ -190,8 +197,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
+    const CLUSTER: &str = "00000000000000000000000000000007";
+
     async fn slot(sessions: &Sessions, purpose: Purpose, id: u64) -> Slot<'_> {
-        sessions.slot(purpose, async { Ok(id) }).await.expect("opening cannot fail here")
+        sessions
+            .slot(purpose, async move { Ok(Session::new(id, CLUSTER.to_owned())) })
+            .await
+            .expect("opening cannot fail here")
     }
 
     #[tokio::test]
@@ -200,7 +212,8 @@ mod tests {
         let first = slot(&sessions, Purpose::Short, 7).await;
         let second = slot(&sessions, Purpose::Short, 8).await;
         let third = slot(&sessions, Purpose::Short, 9).await;
-        assert_eq!(third.request(), SessionRequest { id: 7, sequence: 3, lowest_pending: 1 });
+        let cluster_id = CLUSTER.to_owned();
+        assert_eq!(third.request(), SessionRequest { id: 7, sequence: 3, lowest_pending: 1, cluster_id });
         drop(second);
         assert_eq!(third.request().lowest_pending, 1);
         drop(first);
@@ -215,7 +228,8 @@ mod tests {
         assert_eq!(slot(&sessions, Purpose::Short, 9).await.request().id, 9);
         drop(waiting);
         let next = slot(&sessions, Purpose::Waiting, 10).await.request();
-        assert_eq!(next, SessionRequest { id: 7, sequence: 2, lowest_pending: 2 });
+        let cluster_id = CLUSTER.to_owned();
+        assert_eq!(next, SessionRequest { id: 7, sequence: 2, lowest_pending: 2, cluster_id });
     }
 
     #[tokio::test]

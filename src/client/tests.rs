@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use tonic::Code;
 
-use super::fake::{FakeNode, Step, World, cluster};
+use super::fake::{CLUSTER, FakeNode, Step, World, cluster};
 use super::*;
 
 /// A client of the first `given` nodes, and what its observer was told.
@@ -272,6 +272,15 @@ async fn a_waiting_dequeue_is_sent_again_with_the_time_that_is_left() {
 }
 
 #[tokio::test]
+async fn endless_times_are_cut() {
+    let (nodes, _) = cluster(1).await;
+    let (client, _) = client_of(&nodes, Options { timeout: Duration::MAX, ..Options::default() });
+    client.enqueue("jobs", vec![text("one"), text("two")]).await.unwrap();
+    assert!(client.dequeue("jobs", Duration::MAX).await.unwrap().is_some());
+    assert!(client.execute(vec![outcome::dequeue("jobs", Duration::from_secs(i64::MAX as u64))]).await.is_ok());
+}
+
+#[tokio::test]
 async fn a_call_given_up_frees_its_place() {
     let (nodes, world) = cluster(1).await;
     let (client, _) = client_of(&nodes, fast());
@@ -280,8 +289,9 @@ async fn a_call_given_up_frees_its_place() {
     let given_up = tokio::time::timeout(Duration::from_millis(100), client.enqueue("jobs", vec![text("two")])).await;
     assert!(given_up.is_err());
     client.enqueue("jobs", vec![text("three")]).await.unwrap();
-    let (_, last) = *world.lock().unwrap().session_requests().last().unwrap();
-    assert_eq!(last, v1::SessionRequest { id: 1, sequence: 3, lowest_pending: 3 });
+    let (_, last) = world.lock().unwrap().session_requests().pop().unwrap();
+    let cluster_id = CLUSTER.to_owned();
+    assert_eq!(last, v1::SessionRequest { id: 1, sequence: 3, lowest_pending: 3, cluster_id });
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

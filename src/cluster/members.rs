@@ -7,14 +7,14 @@
 //!                 a member's         NameHeldBy: if that one lives, NameTaken; otherwise the applicant replaces it
 //! ```
 
-use crate::ids::{Contact, NodeId};
+use crate::ids::{Contact, NODE_NAME_BYTES_MAX, NodeId, is_node_name};
 use crate::proto::v1;
 use crate::raft::{Configuration, Learner};
 use crate::replica::Membership;
 use crate::transport::address_book::is_address;
 
-/// The longest name of a node, in bytes: that of a DNS name.
-pub const NAME_BYTES_MAX: usize = 253;
+/// The highest address version that is taken from a client: nodes count from 1, and must be able to count on.
+const ADDRESS_VERSION_MAX: u64 = 1 << 32;
 
 /// Why a member cannot come in, or is not found. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,6 +71,7 @@ pub fn applicant(member: v1::Member) -> Result<Contact, Unacceptable> {
     check_name(&member.name).map_err(|message| invalid("member.name", &message))?;
     check_address(&member.client_address).map_err(|message| invalid("member.client_address", &message))?;
     check_address(&member.peer_address).map_err(|message| invalid("member.peer_address", &message))?;
+    check_version(member.address_version).map_err(|message| invalid("member.address_version", &message))?;
     Ok(Contact {
         node,
         name: member.name,
@@ -156,17 +157,19 @@ fn invalid(field: &'static str, message: &impl ToString) -> Unacceptable {
     Unacceptable::InvalidMember { field, message: message.to_string() }
 }
 
-/// Names go into DNS names and log lines, so they have their characters.
 fn check_name(name: &str) -> Result<(), String> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    if name.is_empty() || name.len() > NAME_BYTES_MAX || !name.bytes().all(allowed) {
-        return Err(format!("{name:?} is no name: 1 to {NAME_BYTES_MAX} letters, digits, '.', '_' or '-'"));
+    if is_node_name(name) {
+        return Ok(());
     }
-    Ok(())
+    Err(format!("{name:?} is no name: 1 to {NODE_NAME_BYTES_MAX} letters, digits, '.', '_' or '-'"))
 }
 
 fn check_address(address: &str) -> Result<(), String> {
     if is_address(address) { Ok(()) } else { Err(format!("{address:?} is no address: HOST:PORT is needed")) }
+}
+
+fn check_version(version: u64) -> Result<(), String> {
+    if version <= ADDRESS_VERSION_MAX { Ok(()) } else { Err(format!("{version} is more than {ADDRESS_VERSION_MAX}")) }
 }
 
 #[cfg(test)]
@@ -267,6 +270,7 @@ mod tests {
         assert_eq!(member(|member| member.node_id = "1".into()), Err("member.node_id"));
         assert_eq!(member(|member| member.name = "a b".into()), Err("member.name"));
         assert_eq!(member(|member| member.client_address = "host".into()), Err("member.client_address"));
+        assert_eq!(member(|member| member.address_version = (1 << 32) + 1), Err("member.address_version"));
         assert_eq!(member(|member| member.peer_address = "host:0".into()), Err("member.peer_address"));
         assert_eq!(member(|member| member.peer_address = ":7401".into()), Err("member.peer_address"));
     }

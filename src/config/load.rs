@@ -295,12 +295,17 @@ mod tests {
         for (text, line) in [
             (
                 "raft: {election_timeout_min: fast}",
-                "raft.election_timeout_min: expected a duration such as 150ms, found \"fast\"",
+                "raft.election_timeout_min: expected a duration such as 150ms, at most 24h, found \"fast\"",
             ),
             (
                 "raft: {election_timeout_min: 400}",
-                "raft.election_timeout_min: expected a duration such as 150ms, found 400",
+                "raft.election_timeout_min: expected a duration such as 150ms, at most 24h, found 400",
             ),
+            (
+                "raft: {heartbeat_interval: 500000000000y}",
+                "raft.heartbeat_interval: expected a duration such as 150ms, at most 24h, found \"500000000000y\"",
+            ),
+            ("drain_deadline: 25h", "drain_deadline: expected a duration such as 150ms, at most 24h, found \"25h\""),
             ("raft: {in_flight_appends_max: -1}", "raft.in_flight_appends_max: expected a whole number, found -1"),
             ("raft: {in_flight_appends_max: 0}", "raft.in_flight_appends_max: expected 1 to 1000000, found 0"),
             ("storage: {segment_bytes: 64}", "storage.segment_bytes: expected a size such as 64MiB, found 64"),
@@ -377,7 +382,7 @@ mod tests {
             [
                 "node.yaml: log.color: expected auto, always or never, found \"red\"",
                 "node.yaml: log.leve: there is no such setting; did you mean log.level?",
-                "node.yaml: raft.election_timeout_min: expected a duration such as 150ms, found \"fast\"",
+                "node.yaml: raft.election_timeout_min: expected a duration such as 150ms, at most 24h, found \"fast\"",
             ]
         );
     }

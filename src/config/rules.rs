@@ -8,6 +8,7 @@ use tracing_subscriber::filter::LevelFilter;
 
 use super::values::bytes;
 use super::{NodeConfig, Origin, Problem};
+use crate::ids::{NODE_NAME_BYTES_MAX, is_node_name};
 use crate::{storage, transport};
 
 const KIB: u64 = 1 << 10;
@@ -48,10 +49,8 @@ impl Rules<'_> {
 
     fn node(&mut self, config: &NodeConfig) {
         let name = &config.node.name;
-        let in_name = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
-        let valid = (1..=253).contains(&name.len()) && name.bytes().all(in_name);
-        self.demand(valid, &["node.name"], || {
-            format!("expected 1 to 253 letters, digits, '.', '-' and '_', found {name:?}")
+        self.demand(is_node_name(name), &["node.name"], || {
+            format!("expected 1 to {NODE_NAME_BYTES_MAX} letters, digits, '.', '-' and '_', found {name:?}")
         });
         let somewhere = !config.node.data_dir.as_os_str().is_empty();
         self.demand(somewhere, &["node.data_dir"], || "expected a directory, found \"\"".to_owned());

@@ -91,13 +91,16 @@ pub(super) mod duration {
 
     use super::{Deserializer, Serializer, Text};
 
+    /// More is a slip of the pen, and calculating with it could overflow.
+    const MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
     pub(in crate::config) fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&humantime::format_duration(*value))
     }
 
     pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
-        let parse = |text: &str| humantime::parse_duration(text).ok();
-        deserializer.deserialize_any(Text { expected: "a duration such as 150ms", parse })
+        let parse = |text: &str| humantime::parse_duration(text).ok().filter(|duration| *duration <= MAX);
+        deserializer.deserialize_any(Text { expected: "a duration such as 150ms, at most 24h", parse })
     }
 }
 

@@ -136,7 +136,8 @@ async fn a_request_that_is_repeated_in_its_session_takes_effect_once() {
     let node = start_alone(directory.path()).await;
     let open = execute(&node, vec![operation(Verb::OpenSession(v1::OpenSession {}))]).await.unwrap();
     let Some(Kind::SessionOpened(session)) = &open.outcomes[0].outcome else { panic!("{open:?}") };
-    let session = Some(v1::SessionRequest { id: session.id, sequence: 1, lowest_pending: 1 });
+    let session =
+        Some(v1::SessionRequest { id: session.id, sequence: 1, lowest_pending: 1, cluster_id: String::new() });
     let request = v1::ExecuteRequest { shard: 0, session, operations: vec![enqueue("q", "once")] };
     let mut client = quorate(&node).await;
     let first = client.execute(request.clone()).await.unwrap().into_inner();
@@ -150,6 +151,26 @@ async fn a_request_that_is_repeated_in_its_session_takes_effect_once() {
 }
 
 #[tokio::test]
+async fn a_session_of_another_cluster_is_unknown_here_whatever_its_id() {
+    let directory = TempDir::new().unwrap();
+    let node = start_alone(directory.path()).await;
+    let open = execute(&node, vec![operation(Verb::OpenSession(v1::OpenSession {}))]).await.unwrap();
+    let Some(Kind::SessionOpened(opened)) = &open.outcomes[0].outcome else { panic!("{open:?}") };
+    let of_cluster = |cluster_id: String| {
+        let session = Some(v1::SessionRequest { id: opened.id, sequence: 1, lowest_pending: 1, cluster_id });
+        v1::ExecuteRequest { shard: 0, session, operations: vec![enqueue("q", "once")] }
+    };
+    let mut client = quorate(&node).await;
+    let last_before = statuses(&node).await[0].last_index;
+    let refused = client.execute(of_cluster("0123456789abcdef0123456789abcdef".to_owned())).await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused)), (Code::FailedPrecondition, reasons::SESSION_EXPIRED.to_owned()));
+    assert_eq!(statuses(&node).await[0].last_index, last_before, "nothing was proposed");
+
+    client.execute(of_cluster(open.header.unwrap().cluster_id)).await.expect("the session is of this cluster");
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn what_cannot_be_is_refused_with_code_and_reason_and_nothing_is_proposed() {
     let directory = TempDir::new().unwrap();
     let node = start_alone(directory.path()).await;
@@ -157,7 +178,7 @@ async fn what_cannot_be_is_refused_with_code_and_reason_and_nothing_is_proposed(
     let last_before = statuses(&node).await[0].last_index;
 
     let of = |operations: Vec<v1::Operation>| v1::ExecuteRequest { operations, ..Default::default() };
-    let session = Some(v1::SessionRequest { id: 1, sequence: 0, lowest_pending: 0 });
+    let session = Some(v1::SessionRequest { id: 1, ..Default::default() });
     let seconds = Duration::from_secs;
     let cases = [
         (of(vec![]), reasons::INVALID_REQUEST),
@@ -167,6 +188,7 @@ async fn what_cannot_be_is_refused_with_code_and_reason_and_nothing_is_proposed(
         (of(vec![dequeue("no spaces", Duration::ZERO)]), reasons::INVALID_QUEUE_NAME),
         (of(vec![enqueue("q", &"x".repeat((1 << 20) + 1))]), reasons::MESSAGE_TOO_LARGE),
         (of(vec![list(); 1001]), reasons::REQUEST_TOO_LARGE),
+        (of(vec![list(); 2]), reasons::REQUEST_TOO_LARGE),
         (of(vec![dequeue("q", seconds(61))]), reasons::INVALID_REQUEST),
         (of(vec![dequeue("q", seconds(1)), list()]), reasons::INVALID_REQUEST),
         (of(vec![operation(Verb::Peek(v1::Peek { queue: "q".into(), limit: 101 }))]), reasons::INVALID_REQUEST),
@@ -209,6 +231,8 @@ async fn membership_changes_that_cannot_be_are_refused() {
     let last = client.remove_member(v1::RemoveMemberRequest { member: "a".to_owned() }).await.unwrap_err();
     assert_eq!((last.code(), reason(&last)), (Code::FailedPrecondition, reasons::WOULD_LOSE_QUORUM.to_owned()));
 
+    assert_eq!(last.get_details_error_info().unwrap().metadata[reasons::MEMBER], node.handle.node().to_string());
+
     // A learner that never comes can be removed again, and then its id is used up.
     let added = client.add_member(add(member("b", "00000000000000bb"))).await.unwrap().into_inner();
     assert_eq!(added.members.len(), 2);
@@ -220,6 +244,23 @@ async fn membership_changes_that_cannot_be_are_refused() {
     client.remove_member(v1::RemoveMemberRequest { member: "b".to_owned() }).await.unwrap();
     let removed = client.add_member(add(member("b", "00000000000000bb"))).await.unwrap_err();
     assert_eq!((removed.code(), reason(&removed)), (Code::FailedPrecondition, reasons::MEMBER_REMOVED.to_owned()));
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_cannot_move_a_member() {
+    let directory = TempDir::new().unwrap();
+    let node = start_alone(directory.path()).await;
+    let mut client = cluster(&node).await;
+    let before = client.list_members(v1::ListMembersRequest {}).await.unwrap().into_inner().members;
+    let elsewhere = v1::Member {
+        client_address: "127.0.0.1:1".to_owned(),
+        peer_address: "127.0.0.1:2".to_owned(),
+        address_version: 99,
+        ..before[0].clone()
+    };
+    let again = v1::AddMemberRequest { member: Some(elsewhere), stay_learner: false };
+    assert_eq!(client.add_member(again).await.unwrap().into_inner().members, before);
     node.stop().await.unwrap();
 }
 

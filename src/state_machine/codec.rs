@@ -88,27 +88,46 @@ pub enum InvalidOperation {
     #[error("it is none of the operations that this version knows")]
     NoVerb,
     /// It names no queue, or badly.
-    #[error(transparent)]
-    QueueName(#[from] InvalidQueueName),
+    #[error("{source}")]
+    QueueName {
+        /// Which field of the operation.
+        field: &'static str,
+        /// What is wrong with it.
+        source: InvalidQueueName,
+    },
     /// An `Enqueue` has nothing to append.
     #[error("the message has no body: set text or data, which may be empty")]
     NoBody,
 }
 
+impl InvalidOperation {
+    /// The field that is to blame, as a path from the operation on; empty: the operation itself.
+    pub fn field(&self) -> &'static str {
+        match self {
+            Self::NoVerb => "",
+            Self::QueueName { field, .. } => field,
+            Self::NoBody => ".enqueue.message",
+        }
+    }
+}
+
 impl Operation {
     /// The operation, if it is well formed. A `Dequeue` waits if `wait` is present; how long is not part of an operation.
     pub fn from_proto(operation: v1::Operation) -> Result<Self, InvalidOperation> {
+        let name = |text: &str, field| text.parse().map_err(|source| InvalidOperation::QueueName { field, source });
         Ok(match operation.operation.ok_or(InvalidOperation::NoVerb)? {
             Verb::OpenSession(v1::OpenSession {}) => Self::OpenSession,
             Verb::CloseSession(v1::CloseSession {}) => Self::CloseSession,
             Verb::Enqueue(enqueue) => Self::Enqueue {
-                queue: enqueue.queue.parse()?,
+                queue: name(&enqueue.queue, ".enqueue.queue")?,
                 body: enqueue.message.and_then(|message| message.body).ok_or(InvalidOperation::NoBody)?.into(),
             },
-            Verb::Dequeue(dequeue) => Self::Dequeue { queue: dequeue.queue.parse()?, wait: dequeue.wait.is_some() },
-            Verb::Peek(peek) => Self::Peek { queue: peek.queue.parse()?, limit: peek.limit },
+            Verb::Dequeue(dequeue) => {
+                Self::Dequeue { queue: name(&dequeue.queue, ".dequeue.queue")?, wait: dequeue.wait.is_some() }
+            }
+            Verb::Peek(peek) => Self::Peek { queue: name(&peek.queue, ".peek.queue")?, limit: peek.limit },
             Verb::ListQueues(list) => {
-                let after = (!list.after.is_empty()).then(|| list.after.parse()).transpose()?;
+                let after = (!list.after.is_empty()).then(|| name(&list.after, ".list_queues.after")).transpose()?;
                 Self::ListQueues { after, limit: list.limit }
             }
         })

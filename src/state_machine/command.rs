@@ -141,6 +141,13 @@ pub enum Operation {
     },
 }
 
+impl Operation {
+    /// True for what changes nothing.
+    pub fn only_reads(&self) -> bool {
+        matches!(self, Self::Peek { .. } | Self::ListQueues { .. })
+    }
+}
+
 /// The body of a message, as its producer gave it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {

@@ -138,7 +138,7 @@ impl StateMachine {
             Admission::Decided(kept) => Decision::from(kept).into(),
             Admission::Undecided => {
                 let applied = self.execute(index, command);
-                if let Some(kept) = Kept::of(&applied.decision) {
+                if let Some(kept) = Kept::of(&applied.decision, &command.operations) {
                     self.sessions.keep(request, kept);
                 }
                 applied
@@ -184,8 +184,11 @@ impl From<Decision> for Applied {
 }
 
 impl Kept {
-    fn of(decision: &Decision) -> Option<Self> {
+    /// What is kept of a decision. The outcomes of requests that only read could fill the memory, and a retry may as well read
+    /// again.
+    fn of(decision: &Decision, operations: &[Operation]) -> Option<Self> {
         match decision {
+            _ if operations.iter().all(Operation::only_reads) => None,
             Decision::Executed { index, outcomes, .. } => {
                 Some(Self::Executed { index: *index, outcomes: outcomes.clone() })
             }

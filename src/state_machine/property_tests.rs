@@ -53,6 +53,10 @@ impl Twin {
             return Decision::Waiting.into();
         }
         let applied = self.execute(index, command);
+        let reads = |operation: &Operation| matches!(operation, Operation::Peek { .. } | Operation::ListQueues { .. });
+        if command.operations.iter().all(reads) {
+            return applied;
+        }
         if let Some(request) = command.session
             && let Some(session) = self.sessions.iter_mut().find(|session| session.id == request.id)
         {

@@ -30,6 +30,8 @@ impl Request {
     pub const PEEK_MAX: u32 = 100;
     /// The most queues that one `ListQueues` names.
     pub const LIST_MAX: u32 = 1_000;
+    /// The limits of all `Peek` and `ListQueues` of one request together.
+    pub const READ_MAX: u64 = 1_000;
 
     /// The request, if it keeps all rules. Limits of 0 become their defaults. The shard is the caller's matter.
     pub fn from_proto(request: v1::ExecuteRequest) -> Result<Self, InvalidRequest> {
@@ -41,6 +43,7 @@ impl Request {
         check_alone(&operations)?;
         check_session_verbs(session, &operations)?;
         check_bytes(&operations)?;
+        check_reads(&operations)?;
         Ok(Self { session, operations, wait })
     }
 }
@@ -61,7 +64,7 @@ pub enum InvalidRequest {
         count: usize,
     },
     /// An operation makes no sense.
-    #[error("operations[{number}]: {source}")]
+    #[error("operations[{number}]{}: {source}", source.field())]
     Operation {
         /// Which one.
         number: usize,
@@ -89,14 +92,25 @@ pub enum InvalidRequest {
         bytes: usize,
     },
     /// A limit is too high.
-    #[error("operations[{number}].limit: {limit} is more than {limit_max}")]
+    #[error("operations[{number}].{verb}.limit: {limit} is more than {limit_max}")]
     LimitTooHigh {
         /// Which operation.
         number: usize,
+        /// Its verb, as the interface spells it.
+        verb: &'static str,
         /// What was asked for.
         limit: u32,
         /// What may be asked for.
         limit_max: u32,
+    },
+    /// The limits together are too high.
+    #[error(
+        "operations: the limits of Peek and ListQueues are {sum} together, more than the {} of one request; split it",
+        Request::READ_MAX
+    )]
+    TooMuchToRead {
+        /// The limits together.
+        sum: u64,
     },
     /// A wait is negative or too long.
     #[error("operations[{number}].dequeue.wait: must be from 0 s to {} s", Request::WAIT_MAX.as_secs())]
@@ -157,14 +171,16 @@ fn duration_of(wait: prost_types::Duration) -> Option<Duration> {
 fn checked(number: usize, operation: v1::Operation, wait: Duration) -> Result<Operation, InvalidRequest> {
     let mut operation =
         Operation::from_proto(operation).map_err(|source| InvalidRequest::Operation { number, source })?;
-    let capped = |limit: u32, default: u32, limit_max: u32| match limit {
+    let capped = |verb, limit: u32, default: u32, limit_max: u32| match limit {
         0 => Ok(default),
         limit if limit <= limit_max => Ok(limit),
-        limit => Err(InvalidRequest::LimitTooHigh { number, limit, limit_max }),
+        limit => Err(InvalidRequest::LimitTooHigh { number, verb, limit, limit_max }),
     };
     match &mut operation {
-        Operation::Peek { limit, .. } => *limit = capped(*limit, 1, Request::PEEK_MAX)?,
-        Operation::ListQueues { limit, .. } => *limit = capped(*limit, Request::LIST_MAX, Request::LIST_MAX)?,
+        Operation::Peek { limit, .. } => *limit = capped("peek", *limit, 1, Request::PEEK_MAX)?,
+        Operation::ListQueues { limit, .. } => {
+            *limit = capped("list_queues", *limit, Request::LIST_MAX, Request::LIST_MAX)?
+        }
         Operation::Dequeue { wait: waits, .. } => *waits &= !wait.is_zero(),
         Operation::Enqueue { body, .. } => check_message(number, body)?,
         Operation::OpenSession | Operation::CloseSession => {}
@@ -208,6 +224,17 @@ fn check_bytes(operations: &[Operation]) -> Result<(), InvalidRequest> {
     };
     match operations.iter().map(body_bytes).sum() {
         bytes if bytes > Request::BYTES_MAX => Err(InvalidRequest::RequestTooLarge { bytes }),
+        _ => Ok(()),
+    }
+}
+
+fn check_reads(operations: &[Operation]) -> Result<(), InvalidRequest> {
+    let limit = |operation: &Operation| match operation {
+        Operation::Peek { limit, .. } | Operation::ListQueues { limit, .. } => u64::from(*limit),
+        _ => 0,
+    };
+    match operations.iter().map(limit).sum() {
+        sum if sum > Request::READ_MAX => Err(InvalidRequest::TooMuchToRead { sum }),
         _ => Ok(()),
     }
 }

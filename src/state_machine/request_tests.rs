@@ -25,7 +25,7 @@ fn name(why: &InvalidRequest) -> String {
 }
 
 fn in_session(verbs: Vec<Verb>, id: u64, sequence: u64, lowest_pending: u64) -> Result<Request, InvalidRequest> {
-    let session = Some(v1::SessionRequest { id, sequence, lowest_pending });
+    let session = Some(v1::SessionRequest { id, sequence, lowest_pending, cluster_id: String::new() });
     Request::from_proto(v1::ExecuteRequest { session, ..request(verbs) })
 }
 
@@ -90,6 +90,15 @@ fn limits_have_defaults_and_ends() {
     assert_eq!(cause(vec![peek(101)]), "LimitTooHigh");
     assert_eq!(operation(list("q", 0)), Ok(Operation::ListQueues { after: Some(queue()), limit: 1_000 }));
     assert_eq!(cause(vec![list("", 1_001)]), "LimitTooHigh");
+}
+
+#[test]
+fn a_request_reads_a_thousand_things_at_most() {
+    assert!(check(vec![peek(100); 10]).is_ok());
+    assert_eq!(cause([vec![peek(100); 10], vec![peek(0)]].concat()), "TooMuchToRead");
+    assert!(check(vec![list("", 900), peek(100)]).is_ok());
+    assert_eq!(cause(vec![list("", 0), peek(1)]), "TooMuchToRead");
+    assert!(check([vec![list("", 0)], vec![enqueue("q", 1); 999]].concat()).is_ok(), "only what reads counts");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! ```text
 //!    forgotten        the client still waits for some of these      not used yet
 //! 1 ........... | lowest_pending ............................ | ...........
-//!                 kept: an outcome for each decided sequence
+//!                 kept: an outcome for each decided sequence, unless the request only read
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};

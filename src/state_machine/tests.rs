@@ -229,6 +229,19 @@ fn a_retry_gets_the_first_outcome_and_changes_nothing() {
 }
 
 #[test]
+fn a_retry_of_what_only_reads_reads_again_and_nothing_is_kept_of_it() {
+    let mut m = machine();
+    let session = m.open();
+    let peek = Operation::Peek { queue: name("q"), limit: 1 };
+    m.run(enqueue("q", "a"));
+    let first = m.in_session(request(session, 1, 1), peek.clone());
+    assert_eq!(first, executed(3, vec![Outcome::Peeked(vec![message(2, 0)])]));
+    m.run(dequeue("q"));
+    let again = m.in_session(request(session, 1, 1), peek);
+    assert_eq!(again, executed(5, vec![Outcome::Peeked(vec![])]));
+}
+
+#[test]
 fn a_refusal_is_an_outcome_and_a_retry_gets_it_even_when_there_is_room_now() {
     let mut m = machine();
     let session = m.open();
@@ -457,7 +470,7 @@ fn a_command_that_makes_no_sense_is_malformed() {
     };
     assert_eq!(operation_error(with(enqueue("q", None))), InvalidOperation::NoBody);
     assert_eq!(operation_error(with(enqueue("q", Some(v1::Message { body: None })))), InvalidOperation::NoBody);
-    assert!(matches!(operation_error(with(enqueue("?", None))), InvalidOperation::QueueName(_)));
+    assert!(matches!(operation_error(with(enqueue("?", None))), InvalidOperation::QueueName { .. }));
     assert!(matches!(Command::decode(&Bytes::from_static(&[0xff])), Err(Malformed::Encoding(_))));
 }
 

@@ -4,8 +4,8 @@
 //!    tracing event  ->  filter (log.level, heartbeats)  ->  text or JSON line  ->  bounded queue  ->  thread that writes
 //! ```
 //!
-//! Targets are the handles for the filter: `quorate::raft` is the protocol, `quorate::entries` the way of every entry from
-//! proposed to answered, `quorate::heartbeat` every heartbeat (off unless asked for), and otherwise the module that speaks.
+//! Targets are the handles for the filter: `quorate::raft` is the protocol, `quorate::entries` the way of every request from
+//! received to answered, `quorate::heartbeat` every heartbeat (off unless asked for), and otherwise the module that speaks.
 //!
 //! Invariants: whoever logs never waits for a terminal. When [`LINES_MAX`] lines wait, further ones are dropped, and the next
 //! one that gets through says how many. No logged value can move the cursor or begin a line of its own.
@@ -13,6 +13,7 @@
 //! Not here: metrics and traces.
 
 mod format;
+pub mod request;
 mod tell;
 
 use std::io::{self, IsTerminal};

@@ -8,7 +8,7 @@ use crate::replica::Told;
 
 /// The target of roles, elections, membership and trouble.
 pub(super) const RAFT: &str = "quorate::raft";
-/// The target of the way of every entry.
+/// The target of the way of every request and entry.
 pub(super) const ENTRIES: &str = "quorate::entries";
 /// The target of heartbeats.
 pub(super) const HEARTBEAT: &str = "quorate::heartbeat";
@@ -282,7 +282,7 @@ fn range(first: Index, last: Index) -> String {
     if first == last { first.to_string() } else { format!("{first}..{last}") }
 }
 
-fn count(number: usize, noun: &str) -> String {
+pub(super) fn count(number: usize, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use crate::ids::{Contact, NodeId};
+use crate::ids::{Contact, NODE_NAME_BYTES_MAX, NodeId, is_node_name};
 
 /// The most contacts in a book. When it is full a member of the cluster pushes out a node that is none, and a node that is
 /// none is not taken in.
@@ -56,8 +56,8 @@ pub enum InvalidContact {
     /// 0 is no node.
     #[error("node 0 is no node")]
     Node,
-    /// Names are 1 to 255 bytes and have no control characters.
-    #[error("{0:?} is no name of a node: 1 to 255 bytes without control characters")]
+    /// Not a name as [`is_node_name`] has it.
+    #[error("{0:?} is no name of a node: 1 to {NODE_NAME_BYTES_MAX} letters, digits, '.', '_' or '-'")]
     Name(String),
     /// Not `HOST:PORT`.
     #[error("{0:?} is no address: HOST:PORT is needed, with a port from 1 to 65535")]
@@ -97,7 +97,7 @@ impl AddressBook {
             if *known == contact {
                 return Ok(contact);
             }
-            contact.version += 1;
+            contact.version = following(contact.version);
         }
         validate(&contact)?;
         contacts.insert(contact.node, contact.clone());
@@ -191,7 +191,7 @@ impl AddressBook {
     fn admit(&self, members: &BTreeSet<NodeId>, contacts: &mut Contacts, contact: Contact) -> bool {
         if let Some(known) = contacts.get(&contact.node) {
             let own = contact.node == self.0.own;
-            let contact = if own { Contact { version: contact.version + 1, ..known.clone() } } else { contact };
+            let contact = if own { Contact { version: following(contact.version), ..known.clone() } } else { contact };
             contacts.insert(contact.node, contact);
             return true;
         }
@@ -219,6 +219,11 @@ impl AddressBook {
     }
 }
 
+/// The version after this one; the highest is its own, so that a contact never becomes one that nobody believes.
+fn following(version: u64) -> u64 {
+    (version + 1).min(VERSION_MAX)
+}
+
 /// Checks what can be checked of a contact without dialing.
 ///
 /// # Errors
@@ -227,7 +232,7 @@ pub fn validate(contact: &Contact) -> Result<(), InvalidContact> {
     if contact.node.0 == 0 {
         return Err(InvalidContact::Node);
     }
-    if !(1..=255).contains(&contact.name.len()) || contact.name.chars().any(char::is_control) {
+    if !is_node_name(&contact.name) {
         return Err(InvalidContact::Name(shortened(&contact.name)));
     }
     for address in [&contact.client_address, &contact.peer_address] {
@@ -381,8 +386,8 @@ mod tests {
         let bad = [
             with(|contact| contact.node = NodeId(0)),
             with(|contact| contact.name.clear()),
-            with(|contact| contact.name = "a\nb".into()),
-            with(|contact| contact.name = "n".repeat(256)),
+            with(|contact| contact.name = "a b".into()),
+            with(|contact| contact.name = "n".repeat(NODE_NAME_BYTES_MAX + 1)),
             with(|contact| contact.client_address = "7400".into()),
             with(|contact| contact.version = 0),
             with(|contact| contact.version = u64::MAX),

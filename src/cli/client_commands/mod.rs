@@ -32,7 +32,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::cli::{Exit, Failure};
-use crate::client::{Client, Event, Observer, Options};
+use crate::client::{Client, DURATION_MAX, Event, Observer, Options};
 use crate::telemetry;
 use console::Console;
 use report::Error;
@@ -95,7 +95,7 @@ pub struct ClientOptions {
     #[arg(long, global = true, value_name = "FORM", value_enum, default_value_t = Output::Table)]
     pub output: Output,
     /// How long to try, redirects and elections included; the time of --wait comes on top
-    #[arg(long, global = true, value_name = "TIME", default_value = "10s", value_parser = humantime::parse_duration)]
+    #[arg(long, global = true, value_name = "TIME", default_value = "10s", value_parser = duration)]
     pub timeout: Duration,
     /// Tell on standard error of redirects and repetitions, also when it is not a terminal
     #[arg(long, short, global = true)]
@@ -109,6 +109,15 @@ pub enum Output {
     Table,
     /// For programs.
     Json,
+}
+
+/// A time as `1m 30s`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    if duration > DURATION_MAX {
+        return Err(format!("at most {}", humantime::format_duration(DURATION_MAX)));
+    }
+    Ok(duration)
 }
 
 /// Runs a command.

@@ -29,7 +29,7 @@ pub struct Dequeue {
     /// The queue; one that does not exist is an empty one
     queue: String,
     /// Wait this long for a message if there is none, such as 10s
-    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = humantime::parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = super::duration)]
     wait: Duration,
     /// Take up to this many messages, one after the other, until there are no more
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]

@@ -323,3 +323,14 @@ fn member(number: u64, name: &str, address: &str) -> v1::Member {
         ..Default::default()
     }
 }
+
+#[test]
+fn times_end_at_a_day() {
+    for time in ["24h", "1m 30s", "0s"] {
+        assert!(parse(&["dequeue", "jobs", "--wait", time, "--timeout", time]).is_ok(), "{time}");
+    }
+    for option in ["--wait", "--timeout"] {
+        let error = parse(&["dequeue", "jobs", option, "500000000000y"]).unwrap_err().to_string();
+        assert!(error.contains("at most 1day"), "{error}");
+    }
+}
