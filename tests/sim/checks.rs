@@ -322,6 +322,20 @@ impl Checks {
         assert!(index.0 <= committed, "{node} answers entry {index}, committed is {committed}");
     }
 
+    /// A membership change was answered: the configuration is on the disks of a majority of itself, so that every later leader
+    /// has it.
+    pub fn on_membership_answered(&mut self, node: NodeId, status: &Status, index: Index) {
+        let configuration = &status.membership.configuration;
+        assert!(index == status.membership.index && !configuration.is_joint(), "{node} answers a change under way");
+        let link = self.books[&node].memory.link(index);
+        let has = |voter: &&NodeId| self.books.get(voter).is_some_and(|book| book.disk.link(index) == link);
+        let count = configuration.voters.iter().filter(has).count();
+        assert!(
+            count * 2 > configuration.voters.len(),
+            "{node} answers the change at {index}, which {count} voters have"
+        );
+    }
+
     /// A replica has applied up to `index` and then has this digest.
     pub fn on_digest(&mut self, node: NodeId, index: Index, digest: u64) {
         let first = *self.digests.entry(index).or_insert(digest);
