@@ -116,9 +116,40 @@ impl Checks {
             let changes_vote = hard_state.term == before.term && before.vote.is_some() && hard_state != before;
             assert!(!changes_vote, "{node} changes its vote from {before:?} to {hard_state:?}");
         }
+        if book.is_leader {
+            self.check_membership_change(node, write);
+        }
+        let book = self.books.get_mut(&node).expect("every node has a book");
         self.entries_written += write.entries.len() as u64;
         book.memory.apply(&change);
         book.unsynced.push(change);
+    }
+
+    /// A leader changes the membership one step at a time, and not before what is there is on a majority, with an entry of its
+    /// own term (paper, section 6; the bug of July 2015).
+    fn check_membership_change(&self, node: NodeId, write: &Write) {
+        let book = &self.books[&node];
+        for entry in &write.entries {
+            let Payload::Configuration { configuration: next, .. } = &entry.payload else { continue };
+            let before = book.memory.configuration();
+            let on_majority = |index: Index| {
+                let link = book.memory.link(index);
+                let half = |voters: &BTreeSet<NodeId>| {
+                    has_most(voters, voters.len() / 2 + 1, |voter| self.books[&voter].disk.link(index) == link)
+                };
+                half(&before.voters) && half(&before.voters_outgoing)
+            };
+            let last_configuration = book.memory.configurations.last().map_or(Index(0), |(index, _)| *index);
+            let first_of_term = book.memory.links.partition_point(|link| link.term < entry.id.term) as u64 + 1;
+            let may_begin = on_majority(last_configuration) && on_majority(Index(first_of_term));
+            assert!(may_begin, "{node} changes the membership at {} and {before} is not settled", entry.id);
+            let is_step = match (before.is_joint(), next.is_joint()) {
+                (false, true) => next.voters_outgoing == before.voters,
+                (_, false) => next.voters == before.voters,
+                (true, true) => false,
+            };
+            assert!(is_step, "{node} changes from {before} to {next} in one step");
+        }
     }
 
     /// The first `count` writes that are not durable were written in one frame.

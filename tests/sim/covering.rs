@@ -1,6 +1,6 @@
 //! Counts the interesting things.
 
-use quorate::ids::NodeId;
+use quorate::ids::{NodeId, Time};
 use quorate::raft::{Event, RoleName, VoteRefusal};
 use quorate::replica::{Answer, Refusal};
 use quorate::state_machine::{self, Outcome};
@@ -61,8 +61,8 @@ impl Cluster {
     }
 
     /// A node answers.
-    pub fn cover_answer(&mut self, waiter: &Waiter, turns: u64, answer: &Result<Answer, Refusal>) {
-        let was_parked = waiter.waits && turns > waiter.turn + 1;
+    pub fn cover_answer(&mut self, waiter: &Waiter, time: Time, turns: u64, answer: &Result<Answer, Refusal>) {
+        let was_parked = waiter.waits_until.is_some_and(|until| time < until) && turns > waiter.turn + 1;
         match answer {
             Ok(Answer::Executed(executed)) => {
                 if executed.replayed {

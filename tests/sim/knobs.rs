@@ -228,7 +228,7 @@ fn draw_network(rng: &mut impl Rng, election_timeout_min: Micros) -> Network {
 
 fn draw_disk(rng: &mut impl Rng, election_timeout_min: Micros) -> Disk {
     Disk {
-        delay_max: one_of(rng, &[10, 1_000, election_timeout_min / 40]),
+        delay_max: one_of(rng, &[10, 1_000, election_timeout_min / 40, election_timeout_min / 8]),
         tail_max: election_timeout_min,
         tail: one_of(rng, &[0.0, 0.01, 0.1]),
     }

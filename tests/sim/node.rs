@@ -48,6 +48,8 @@ pub struct Process {
     pub turn_is_due: bool,
     /// A wake is scheduled for then.
     pub wake_at: Option<Micros>,
+    /// Reads that the disk has not done.
+    pub reads: usize,
     /// Who waits for an answer.
     pub requests: BTreeMap<RequestId, Waiter>,
     /// Counts requests.
@@ -66,6 +68,7 @@ impl Process {
             turns: 0,
             turn_is_due: false,
             wake_at: None,
+            reads: 0,
             requests: BTreeMap::new(),
             last_request: RequestId(0),
             effects_left: None,
@@ -89,8 +92,8 @@ pub struct Waiter {
     pub caller: Caller,
     /// Which attempt.
     pub attempt: u64,
-    /// It is a dequeue that waits.
-    pub waits: bool,
+    /// It is a dequeue that waits, until its node's clock shows this.
+    pub waits_until: Option<Time>,
     /// The commit index of the node when the request came.
     pub commit: Index,
     /// The turns that the node had taken.

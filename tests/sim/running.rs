@@ -1,7 +1,7 @@
 //! What happens to a node: it starts, takes turns, writes, reads and crashes.
 
 use quorate::ids::{Contact, EntryId, Index, NodeId, Term, Ticket};
-use quorate::raft::{CommitQuorum, Configuration, Entry, HardState, Message, Payload, Write};
+use quorate::raft::{CommitQuorum, Configuration, Entry, HardState, Message, Payload, RoleName, Write};
 use quorate::replica::{self, Effect, Options, ReadId, Replica, RequestId, Told};
 use quorate::storage;
 use rand::RngExt;
@@ -140,15 +140,19 @@ impl Cluster {
 
     /// A request arrives; where nothing runs, it is refused like by one that does not lead.
     pub fn receive(&mut self, id: NodeId, caller: Caller, attempt: u64, asked: Asked) {
+        let time = self.nodes[&id].clock.time(self.now);
         let Some(process) = self.nodes.get_mut(&id).and_then(|node| node.process.as_mut()) else {
             let answer = Err(replica::Refusal::NotLeader { leader: None, term: Term(0) });
             return self.respond(caller, attempt, answer);
         };
         process.last_request = RequestId(process.last_request.0 + 1);
         let request = process.last_request;
-        let waits = matches!(&asked, Asked::Execute(execute) if !execute.wait.is_zero());
+        let waits_until = match &asked {
+            Asked::Execute(execute) if !execute.wait.is_zero() => Some(time + execute.wait),
+            _ => None,
+        };
         let (commit, turn) = (process.replica.status().commit, process.turns);
-        process.requests.insert(request, Waiter { caller, attempt, waits, commit, turn });
+        process.requests.insert(request, Waiter { caller, attempt, waits_until, commit, turn });
         let event = match asked {
             Asked::Execute(execute) => replica::Event::Execute { request, execute },
             Asked::Change(change) => replica::Event::ChangeMembership { request, change },
@@ -237,6 +241,8 @@ impl Cluster {
         let Some(process) = self.process(running) else { return };
         let status = process.replica.status();
         let digest = (status.applied.0 % 8 == 0).then(|| process.replica.machine().digest());
+        let is_done = process.requests.is_empty() || process.reads > 0 || process.inbox.iter().any(is_read);
+        assert!(status.role == RoleName::Leader || is_done, "{id} does not lead and lets clients wait");
         self.trace.number((id, status.term, status.commit, status.applied, status.last));
         if let Some(digest) = digest {
             self.checks.on_digest(id, status.applied, digest);
@@ -264,6 +270,7 @@ impl Cluster {
             }
             Effect::Send { to, message } => self.send(id, to, message),
             Effect::ReadEntries { read, from, to, bytes_max } => {
+                process.reads += 1;
                 self.cover_read(bytes_max);
                 let at = self.disk_step_at(id);
                 self.schedule(at, Event::Read { process: running, read, from, to, bytes_max });
@@ -303,7 +310,8 @@ impl Cluster {
             Ok(replica::Answer::MembershipChanged { index }) => self.checks.on_membership_answered(id, &status, *index),
             Err(_) => {}
         }
-        self.cover_answer(&waiter, turns, &answer);
+        let time = self.nodes[&id].clock.time(self.now);
+        self.cover_answer(&waiter, time, turns, &answer);
         self.respond(waiter.caller, waiter.attempt, answer);
     }
 
@@ -370,6 +378,7 @@ impl Cluster {
     /// A disk reads entries.
     pub fn read(&mut self, running: ProcessId, read: ReadId, from: Index, to: Index, bytes_max: u64) {
         let Some(process) = self.process(running) else { return };
+        process.reads -= 1;
         match process.store.read(from, to, bytes_max) {
             Ok(entries) => {
                 self.checks.on_read(from, &entries);
@@ -380,6 +389,10 @@ impl Cluster {
             Err(error) => self.on_disk_error(running.node, &error),
         }
     }
+}
+
+fn is_read(event: &replica::Event) -> bool {
+    matches!(event, replica::Event::EntriesRead { .. })
 }
 
 /// What a cluster begins with: its first membership.
