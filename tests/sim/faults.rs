@@ -102,8 +102,9 @@ impl Cluster {
         node.disk = Default::default();
         self.checks.lose_disk(id);
         let longest = self.knobs.raft.election_timeout_max.as_micros() as Micros;
-        // A leader goes on to count on this node until it has not heard it for a while.
-        self.operator.keep_quiet(self.now + 3 * longest);
+        // A leader goes on to count on this node until it has not heard it for a while, old messages included.
+        let echoes = if self.knobs.network.replay > 0.0 { self.knobs.network.replay_after_max } else { 0 };
+        self.operator.keep_quiet(self.now + 3 * longest + echoes);
     }
 
     /// True when every configuration that could still be in force has a quorum without `id` and all that are dead.

@@ -137,7 +137,10 @@ impl Cluster {
             Ok(_) | Err(Refusal::Change(ChangeRefused::AlreadyMember(_) | ChangeRefused::WasRemoved(_))) => true,
             Err(Refusal::NotLeader { leader, .. }) => {
                 self.operator.target = leader;
-                return self.change_now();
+                if leader.is_some() {
+                    self.change_now();
+                }
+                return;
             }
             Err(Refusal::Change(_)) => {
                 self.coverage.sometimes("a membership change was refused");
