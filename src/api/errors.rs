@@ -102,6 +102,12 @@ pub fn refusal(refusal: Refusal, context: &Context) -> Rejection {
     }
 }
 
+/// As many clients read the log as the node bears.
+pub fn too_many_log_readers(readers: usize) -> Rejection {
+    let message = format!("{readers} clients read the log of this node already, as many as may; try again");
+    Rejection::new(Code::ResourceExhausted, reasons::OVERLOADED, message).retry_after(SOON)
+}
+
 /// Another node leads.
 pub fn not_leader(leader: NodeId, term: Term, context: &Context) -> Rejection {
     let contact = context.book.get(leader);

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::answer::answer;
@@ -21,12 +20,13 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Clone)]
 pub struct QuorateService {
     context: Context,
+    log_readers: request_log::Readers,
 }
 
 impl QuorateService {
     /// The service of the node that `context` belongs to.
     pub fn new(context: Context) -> Self {
-        Self { context }
+        Self { context, log_readers: request_log::Readers::default() }
     }
 
     async fn execute(&self, request: Request<v1::ExecuteRequest>) -> Result<v1::ExecuteResponse, Rejection> {
@@ -53,6 +53,13 @@ impl QuorateService {
             () = self.context.drained(), if waits => Err(errors::stopped_while_waiting(retry_is_exact)),
         }
     }
+
+    fn request_log(&self, request: &v1::RequestLogRequest) -> Result<request_log::Pages, Rejection> {
+        let (shard, status) = route_to_leader(&self.context, request.shard)?;
+        let reader = self.log_readers.admit()?;
+        let range = request_log::Range::new(request, &status);
+        Ok(request_log::stream(self.context.clone(), shard, range, reader))
+    }
 }
 
 #[tonic::async_trait]
@@ -62,16 +69,13 @@ impl v1::quorate_server::Quorate for QuorateService {
         executed.map(Response::new).map_err(|rejection| rejection.into_status(&self.context))
     }
 
-    type RequestLogStream = ReceiverStream<Result<v1::RequestLogResponse, Status>>;
+    type RequestLogStream = request_log::Pages;
 
     async fn request_log(
         &self,
         request: Request<v1::RequestLogRequest>,
     ) -> Result<Response<Self::RequestLogStream>, Status> {
-        let request = request.into_inner();
-        let (shard, status) =
-            route_to_leader(&self.context, request.shard).map_err(|rejection| rejection.into_status(&self.context))?;
-        let range = request_log::Range::new(&request, &status);
-        Ok(Response::new(request_log::stream(self.context.clone(), shard, range)))
+        let pages = self.request_log(request.get_ref());
+        pages.map(Response::new).map_err(|rejection| rejection.into_status(&self.context))
     }
 }

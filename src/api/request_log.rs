@@ -1,8 +1,12 @@
 //! The leader's log as clients see it: page after page, as fast as the client reads.
 
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
@@ -22,6 +26,44 @@ const PAGE_BYTES_MAX: u64 = 1024 * 1024;
 const PAGES_AHEAD_MAX: usize = 2;
 /// A client that takes no page for this long is let go.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Clients that read the log at a time. One that reads slowly holds about four pages in memory, each up to a large entry.
+const READERS_MAX: usize = 16;
+
+/// Who reads the log of this node: so many at a time, and no more.
+#[derive(Clone, Debug)]
+pub struct Readers {
+    free: Arc<Semaphore>,
+}
+
+impl Default for Readers {
+    fn default() -> Self {
+        Self { free: Arc::new(Semaphore::new(READERS_MAX)) }
+    }
+}
+
+impl Readers {
+    /// Admits one more, until its place is dropped.
+    ///
+    /// # Errors
+    /// As many as may read already.
+    pub fn admit(&self) -> Result<OwnedSemaphorePermit, Rejection> {
+        self.free.clone().try_acquire_owned().map_err(|_| errors::too_many_log_readers(READERS_MAX))
+    }
+}
+
+/// The pages that a client asked for. Its reader's place is free again when the client has them all, or has gone.
+pub struct Pages {
+    pages: ReceiverStream<Result<v1::RequestLogResponse, Status>>,
+    _reader: OwnedSemaphorePermit,
+}
+
+impl Stream for Pages {
+    type Item = Result<v1::RequestLogResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, task: &mut TaskContext<'_>) -> Poll<Option<Self::Item>> {
+        Pin::new(&mut self.pages).poll_next(task)
+    }
+}
 
 /// What one request asks for, fixed at the moment it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,14 +90,10 @@ impl Range {
 }
 
 /// The pages of `range`, at least one. Reading stops when the client goes away.
-pub fn stream(
-    context: Context,
-    shard: ShardId,
-    range: Range,
-) -> ReceiverStream<Result<v1::RequestLogResponse, Status>> {
+pub fn stream(context: Context, shard: ShardId, range: Range, reader: OwnedSemaphorePermit) -> Pages {
     let (pages, stream) = mpsc::channel(PAGES_AHEAD_MAX);
     tokio::spawn(send_pages(context, shard, range, pages));
-    ReceiverStream::new(stream)
+    Pages { pages: ReceiverStream::new(stream), _reader: reader }
 }
 
 async fn send_pages(
