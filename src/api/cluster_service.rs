@@ -55,7 +55,7 @@ impl ClusterService {
                 self.change(MembershipChange::AddLearner { contact: applicant.clone(), learner }).await?;
             }
             // The entry that brought it in could still be lost, and it would wait for ever for a leader that knows it.
-            None if leader.membership.index > leader.commit => {
+            None if !leader.membership_is_settled => {
                 return Err(errors::refusal(Refusal::Change(ChangeRefused::InProgress), &self.context));
             }
             // Its first answer was lost.

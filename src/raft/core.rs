@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::candidate::Votes;
-use super::follower::Follower;
+use super::follower::{Append, Follower};
 use super::leader::Leader;
 use super::log::Log;
 use super::progress::Window;
@@ -152,8 +152,8 @@ impl Raft {
 
     fn on_message_of_term(&mut self, now: Time, from: NodeId, body: Body) {
         match body {
-            Body::AppendEntries { previous, commit, entries } => {
-                self.on_append_entries(now, from, previous, commit, entries);
+            Body::AppendEntries { previous, commit, entries, attempt } => {
+                self.on_append_entries(now, from, Append { previous, commit, entries, attempt });
             }
             Body::Heartbeat { commit, sent_at } => self.on_heartbeat(now, from, commit, sent_at),
             Body::RequestVoteReply { refusal } => self.on_request_vote_reply(now, from, refusal),
@@ -270,6 +270,14 @@ impl Raft {
     /// True when this member leads its term.
     pub fn is_leader(&self) -> bool {
         matches!(self.role, Role::Leader(_))
+    }
+
+    /// The entry with which this member's term as a leader began.
+    pub fn term_began_at(&self) -> Option<Index> {
+        match &self.role {
+            Role::Leader(leader) => Some(leader.noop),
+            _ => None,
+        }
     }
 
     /// The leader of the term, if known.

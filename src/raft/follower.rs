@@ -11,15 +11,18 @@ pub(super) struct Follower {
     pub(super) leader: Option<(NodeId, Time)>,
 }
 
+/// What an AppendEntries says.
+#[derive(Debug)]
+pub(super) struct Append {
+    pub(super) previous: EntryId,
+    pub(super) commit: Index,
+    pub(super) entries: Vec<Entry>,
+    pub(super) attempt: u64,
+}
+
 impl Raft {
-    pub(super) fn on_append_entries(
-        &mut self,
-        now: Time,
-        from: NodeId,
-        previous: EntryId,
-        leader_commit: Index,
-        entries: Vec<Entry>,
-    ) {
+    pub(super) fn on_append_entries(&mut self, now: Time, from: NodeId, append: Append) {
+        let Append { previous, commit: leader_commit, entries, attempt } = append;
         if !are_in_order(previous, &entries, self.term()) {
             return self.tell(Event::Ignored { from, why: "its entries do not follow each other" });
         }
@@ -27,7 +30,7 @@ impl Raft {
             return;
         }
         if !self.log.has(previous) {
-            self.reject_append(from, previous);
+            self.reject_append(from, previous, attempt);
             return;
         }
         let last = entries.last().map_or(previous, |entry| entry.id);
@@ -48,13 +51,13 @@ impl Raft {
         self.commit_to(leader_commit.min(last.index));
     }
 
-    fn reject_append(&mut self, from: NodeId, previous: EntryId) {
+    fn reject_append(&mut self, from: NodeId, previous: EntryId, attempt: u64) {
         if previous.index <= self.commit {
             self.quarantine(format!("leader {from} has entry {previous}, where another one is committed"));
             return;
         }
         let hint = self.log.last_not_after(EntryId::new(previous.term, previous.index.previous()));
-        self.send_when_durable(from, Body::AppendReply(AppendReply::Rejected { previous, hint }));
+        self.send_when_durable(from, Body::AppendReply(AppendReply::Rejected { previous, hint, attempt }));
     }
 
     pub(super) fn on_heartbeat(&mut self, now: Time, from: NodeId, commit: Index, sent_at: Time) {

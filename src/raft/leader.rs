@@ -150,8 +150,8 @@ impl Raft {
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.progress.get_mut(&peer) else { return };
         progress.on_sent(last, bytes, now);
-        let commit = self.commit;
-        self.send(peer, Body::AppendEntries { previous, commit, entries });
+        let (commit, attempt) = (self.commit, progress.attempt());
+        self.send(peer, Body::AppendEntries { previous, commit, entries, attempt });
     }
 
     /// Entries that `ReadEntries` asked for, for `peer`.
@@ -181,7 +181,7 @@ impl Raft {
         }
         match reply {
             AppendReply::Accepted(id) => self.on_append_accepted(now, from, id),
-            AppendReply::Rejected { previous, hint } => self.on_append_rejected(from, previous, hint),
+            AppendReply::Rejected { previous, hint, attempt } => self.on_append_rejected(from, previous, hint, attempt),
         }
         self.replicate_to(now, from);
     }
@@ -225,14 +225,14 @@ impl Raft {
         }
     }
 
-    fn on_append_rejected(&mut self, from: NodeId, previous: EntryId, hint: EntryId) {
+    fn on_append_rejected(&mut self, from: NodeId, previous: EntryId, hint: EntryId, attempt: u64) {
         if !self.log.has(previous) {
             return self.tell(Event::Ignored { from, why: "it rejects an entry that the leader does not have" });
         }
         let next = self.log.last_not_after(hint).index.next();
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.progress.get_mut(&from) else { return };
-        if progress.on_rejected(previous.index.next(), next) {
+        if progress.on_rejected(attempt, previous.index, next) {
             let next = progress.next;
             self.tell(Event::Mismatched { peer: from, next });
         }

@@ -12,14 +12,15 @@ use super::{Body, ChangeRefused, Configuration, Learner, MembershipChange, Paylo
 use crate::ids::{Contact, EntryId, Index, NodeId, Time};
 
 impl Raft {
-    /// Begins a membership change. It has ended when the configuration without an outgoing half is committed.
+    /// Begins a membership change. It has ended when the membership is anchored.
     ///
     /// # Errors
     /// The change is refused; nothing was changed.
     pub fn change_membership(&mut self, now: Time, change: MembershipChange) -> Result<EntryId, ChangeRefused> {
-        let Role::Leader(leader) = &self.role else { return Err(ChangeRefused::NotLeader) };
-        let on_majority = self.configuration().majority_index(|node| self.matched(node));
-        if on_majority < leader.noop || on_majority < self.configuration_index() {
+        if !self.is_leader() {
+            return Err(ChangeRefused::NotLeader);
+        }
+        if !self.membership_is_anchored() {
             return Err(ChangeRefused::InProgress);
         }
         let next = self.configuration().changed(&change)?;
@@ -35,6 +36,14 @@ impl Raft {
             MembershipChange::Remove(_) => None,
         };
         Ok(self.propose_configuration(now, next, introduction))
+    }
+
+    /// True when this member leads and the configuration is on a majority of itself, together with an entry of the leader's own
+    /// term: no later leader can be without it, and another change may begin.
+    pub fn membership_is_anchored(&self) -> bool {
+        let Role::Leader(leader) = &self.role else { return false };
+        let needed = self.configuration_index().max(leader.noop);
+        !self.configuration().is_joint() && self.configuration().majority_index(|node| self.matched(node)) >= needed
     }
 
     /// True when nothing of a change is left to be done.

@@ -43,6 +43,8 @@ pub enum Body {
         commit: Index,
         /// In order, without gaps; may be empty.
         entries: Vec<Entry>,
+        /// How often the leader has gone back for this follower. Echoed in a rejection.
+        attempt: u64,
     },
     /// The answer to `AppendEntries`.
     AppendReply(AppendReply),
@@ -72,8 +74,11 @@ pub enum AppendReply {
     Accepted(EntryId),
     /// The follower does not have `previous`.
     Rejected {
-        /// The `previous` that did not fit: tells an answer to a question that is no longer asked.
+        /// The `previous` that did not fit.
         previous: EntryId,
+        /// From the message: tells an answer to a question that is no longer asked. Of all messages in flight that do not
+        /// fit, the leader goes back for one.
+        attempt: u64,
         /// The last entry of the follower that can be equal to the leader's (paper, section 5.3, fast back-off).
         hint: EntryId,
     },

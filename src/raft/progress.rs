@@ -26,6 +26,9 @@ pub struct Progress {
     /// It once had, at the end of a short round, all that the leader had at its start (dissertation, section 4.2.1).
     pub caught_up: bool,
     mode: Mode,
+    /// Counts how often we went back. Messages in flight from before are rejected as well, and each of those rejections would
+    /// send everything again.
+    attempt: u64,
     round: Round,
 }
 
@@ -77,6 +80,7 @@ impl Progress {
             disconnected: false,
             caught_up: false,
             mode: Mode::Probe { sent: None },
+            attempt: 0,
             round: Round { target: last, started_at: now },
         }
     }
@@ -121,23 +125,26 @@ impl Progress {
         is_news
     }
 
-    /// The member has no entry that fits before `rejected_next`; its log may meet ours before `next`. Returns false when the
-    /// answer is to a question that is no longer asked.
-    pub fn on_rejected(&mut self, rejected_next: Index, next: Index) -> bool {
-        let is_stale = match &self.mode {
-            Mode::Probe { .. } => rejected_next != self.next,
-            Mode::Replicate { .. } => rejected_next <= self.matched.next(),
-        };
-        if is_stale {
+    /// The member rejected a message of `attempt`, because it had no entry equal to ours at `previous`; its log may meet ours
+    /// before `next`. Returns false when the answer is to a question that is no longer asked.
+    pub fn on_rejected(&mut self, attempt: u64, previous: Index, next: Index) -> bool {
+        let is_probe = matches!(self.mode, Mode::Probe { .. });
+        let was_overtaken = !is_probe && previous < self.matched;
+        if attempt != self.attempt || was_overtaken {
             return false;
         }
-        let next = next.min(rejected_next.previous());
-        if matches!(self.mode, Mode::Probe { .. }) {
+        let next = next.min(previous);
+        if is_probe {
             // It can be before `matched`: the member's disk has lost what it had acknowledged. Insisting would never end.
             self.matched = self.matched.min(next.previous());
         }
         self.probe_from(next.max(self.matched.next()));
         true
+    }
+
+    /// Goes into each message to the member, which echoes it in a rejection.
+    pub fn attempt(&self) -> u64 {
+        self.attempt
     }
 
     /// The member answered something.
@@ -159,6 +166,8 @@ impl Progress {
             Mode::Probe { sent } => *sent = None,
             Mode::Replicate { .. } => self.probe_from(self.matched.next()),
         }
+        // It may be away for long: whether it has caught up is to be found out again.
+        self.caught_up = false;
     }
 
     /// Goes back if the oldest unanswered message was sent more than `patience` ago.
@@ -197,6 +206,7 @@ impl Progress {
 
     fn probe_from(&mut self, next: Index) {
         self.next = next;
+        self.attempt += 1;
         self.mode = Mode::Probe { sent: None };
     }
 }
@@ -228,7 +238,7 @@ mod tests {
         let mut progress = replicating();
         progress.on_sent(Index(10), 1, Time(0));
         progress.on_sent(Index(11), 1, Time(0));
-        assert!(progress.on_rejected(Index(11), Index(10)));
+        assert!(progress.on_rejected(0, Index(10), Index(10)));
         progress.on_sent(Index(12), 1, Time(0));
         assert!(progress.on_accepted(Index(11)), "it is news all the same");
         assert!(!progress.may_send(WINDOW));
@@ -253,11 +263,12 @@ mod tests {
     #[test]
     fn late_rejections_change_nothing() {
         let mut progress = replicating();
-        assert!(!progress.on_rejected(Index(10), Index(1)), "it matched up to there");
+        progress.on_sent(Index(12), 1, Time(0));
         progress.on_sent(Index(15), 1, Time(0));
-        assert!(progress.on_rejected(Index(14), Index(12)));
+        assert!(progress.on_rejected(0, Index(13), Index(12)));
+        assert_eq!((progress.next, progress.attempt()), (Index(12), 1));
+        assert!(!progress.on_rejected(0, Index(12), Index(11)), "one message of the window was enough to go back");
         assert_eq!(progress.next, Index(12));
-        assert!(!progress.on_rejected(Index(14), Index(11)), "the probe asks for something else");
     }
 
     #[test]

@@ -139,7 +139,7 @@ pub enum Told {
 pub enum Answer {
     /// The operations were executed.
     Executed(Executed),
-    /// The membership was changed, and the change is committed.
+    /// The membership was changed, and no later leader can be without the change.
     MembershipChanged {
         /// The index of the entry that ended the change.
         index: Index,
@@ -205,6 +205,8 @@ pub struct Status {
     pub durable: Index,
     /// Who belongs to the shard, as far as this replica knows.
     pub membership: Arc<Membership>,
+    /// This node leads, and no change of the membership is under way: no later leader can be without it.
+    pub membership_is_settled: bool,
     /// The index of the configuration that left this node out, if one did.
     pub removed: Option<Index>,
     /// Why the replica stands still, if it does.

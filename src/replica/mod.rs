@@ -23,6 +23,8 @@ mod outbox;
 mod pending;
 #[expect(clippy::module_inception, reason = "the noun of this room")]
 mod replica;
+#[cfg(test)]
+mod tests;
 mod waiting;
 
 pub use event::{Answer, Effect, Event, Execute, Executed, Membership, ReadId, Refusal, RequestId, Status, Told};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{Execute, RequestId};
 use crate::ids::{EntryId, Index, Time, Timestamp};
-use crate::state_machine::{Command, Operation};
+use crate::state_machine::{Command, Operation, QueueName};
 
 /// A request on its way through the log.
 #[derive(Debug)]
@@ -13,6 +13,10 @@ pub(super) struct Proposal {
     pub(super) execute: Execute,
     /// When a dequeue that waits wants an answer in any case.
     pub(super) deadline: Time,
+    /// It waited, and was woken for a message in this queue.
+    pub(super) woken_for: Option<QueueName>,
+    /// Nobody waits for the answer any more.
+    pub(super) is_forgotten: bool,
 }
 
 impl Proposal {
@@ -27,12 +31,24 @@ impl Proposal {
         }
         Command { session: self.execute.session, timestamp, operations, expiry: false }
     }
+
+    /// About how much of memory and log it takes.
+    pub(super) fn bytes(&self) -> u64 {
+        const OVERHEAD: u64 = 64;
+        let bytes = |operation: &Operation| match operation {
+            Operation::Enqueue { body, .. } => OVERHEAD + body.bytes() as u64,
+            _ => OVERHEAD,
+        };
+        OVERHEAD + self.execute.operations.iter().map(bytes).sum::<u64>()
+    }
 }
 
 /// Proposed requests by the entry that carries them.
 #[derive(Debug, Default)]
 pub(super) struct Pending {
     proposals: BTreeMap<Index, (EntryId, Proposal)>,
+    places: BTreeMap<RequestId, Index>,
+    bytes: u64,
 }
 
 impl Pending {
@@ -41,10 +57,17 @@ impl Pending {
         self.proposals.len()
     }
 
+    /// How much they take together.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// These stand in the log from `first` on.
     pub(super) fn insert(&mut self, first: EntryId, proposals: Vec<Proposal>) {
         let mut id = first;
         for proposal in proposals {
+            self.bytes += proposal.bytes();
+            self.places.insert(proposal.request, id.index);
             self.proposals.insert(id.index, (id, proposal));
             id.index = id.index.next();
         }
@@ -53,11 +76,22 @@ impl Pending {
     /// The request that exactly this entry carries. One whose place was taken by another entry does not match.
     pub(super) fn take(&mut self, id: EntryId) -> Option<Proposal> {
         let (proposed, _) = self.proposals.get(&id.index)?;
-        (*proposed == id).then(|| self.proposals.remove(&id.index))?.map(|(_, proposal)| proposal)
+        let (_, proposal) = (*proposed == id).then(|| self.proposals.remove(&id.index))??;
+        self.places.remove(&proposal.request);
+        self.bytes -= proposal.bytes();
+        Some(proposal)
+    }
+
+    /// Nobody waits for this request any more. It stays in the log.
+    pub(super) fn forget(&mut self, request: RequestId) {
+        let place = self.places.get(&request);
+        if let Some((_, proposal)) = place.and_then(|index| self.proposals.get_mut(index)) {
+            proposal.is_forgotten = true;
+        }
     }
 
     /// All of them, in order.
     pub(super) fn drain(&mut self) -> Vec<(EntryId, Proposal)> {
-        std::mem::take(&mut self.proposals).into_values().collect()
+        std::mem::take(self).proposals.into_values().collect()
     }
 }

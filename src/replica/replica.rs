@@ -32,6 +32,12 @@ const APPLY_BYTES_MAX: u64 = 1 << 20;
 /// and a hanging disk does not stop the loop.
 const UNFINISHED_WRITES_MAX: usize = 512;
 
+/// Bytes of requests that are being worked on; further requests are refused as `Overloaded`.
+const REQUEST_BYTES_MAX: u64 = 256 << 20;
+
+/// Bytes of requests that are proposed, and so written, in one go.
+const PROPOSE_BYTES_MAX: u64 = 8 << 20;
+
 /// Removed nodes that are remembered; the one removed first is forgotten first.
 const REMOVED_MAX: usize = 10_000;
 
@@ -46,6 +52,7 @@ pub struct Replica {
     proposed_at: Timestamp,
     /// Requests of this turn, to be proposed together.
     batch: Vec<Proposal>,
+    batch_bytes: u64,
     pending: Pending,
     waiting: Waiting,
     /// The request for a membership change that is under way, and the entry that began it.
@@ -95,6 +102,7 @@ impl Replica {
             applied: Index(0),
             proposed_at: Timestamp(0),
             batch: Vec::new(),
+            batch_bytes: 0,
             pending: Pending::default(),
             waiting: Waiting::default(),
             change: None,
@@ -124,6 +132,7 @@ impl Replica {
             self.mind_leadership();
             self.propose(now, wall);
             self.take_raft_effects();
+            self.answer_change();
             self.apply(now);
             if self.batch.is_empty() {
                 return std::mem::take(&mut self.effects);
@@ -148,6 +157,7 @@ impl Replica {
             last: self.raft.last(),
             durable: self.raft.durable(),
             membership: Arc::clone(&self.membership),
+            membership_is_settled: self.raft.membership_is_anchored(),
             removed: self.raft.removed(),
             quarantined: self.raft.quarantined().map(str::to_owned),
         }
@@ -172,10 +182,7 @@ impl Replica {
             Event::Reachable(peer) => self.raft.on_reachable(now, peer),
             Event::Execute { request, execute } => self.receive(now, request, execute),
             Event::ChangeMembership { request, change } => self.change_membership(now, request, change),
-            Event::Forget(request) => {
-                self.waiting.remove(request);
-                self.resolving.remove(&request);
-            }
+            Event::Forget(request) => self.forget(request),
         }
     }
 
@@ -187,19 +194,41 @@ impl Replica {
         if self.is_overloaded() {
             return self.answer(request, Err(Refusal::Overloaded));
         }
-        let deadline = now + execute.wait;
-        match awaited_queue(&execute) {
-            Some(queue) if self.machine.messages_in(queue) == 0 => {
-                let queue = queue.clone();
-                self.waiting.park(queue, Parked { request, execute, deadline }, false);
-            }
-            _ => self.batch.push(Proposal { request, execute, deadline }),
+        let parked = Parked { request, deadline: now + execute.wait, execute };
+        match awaited_queue(&parked.execute).cloned() {
+            Some(queue) if self.must_wait(&queue, &parked.execute) => self.waiting.park(queue, parked),
+            _ => self.put_into_batch(parked, None),
+        }
+    }
+
+    /// True when there is nothing to take, and the request was not decided before, of which a retry is to be told at once.
+    fn must_wait(&self, queue: &QueueName, execute: &Execute) -> bool {
+        self.machine.messages_in(queue) == 0 && execute.session.is_none_or(|request| self.machine.is_undecided(request))
+    }
+
+    fn put_into_batch(&mut self, Parked { request, execute, deadline }: Parked, woken_for: Option<QueueName>) {
+        let proposal = Proposal { request, execute, deadline, woken_for, is_forgotten: false };
+        self.batch_bytes += proposal.bytes();
+        self.batch.push(proposal);
+    }
+
+    /// The client no longer waits: what is not in the log is dropped, so that it takes no message for nobody.
+    fn forget(&mut self, request: RequestId) {
+        self.waiting.remove(request);
+        self.resolving.remove(&request);
+        self.pending.forget(request);
+        if let Some(place) = self.batch.iter().position(|proposal| proposal.request == request) {
+            let proposal = self.batch.remove(place);
+            self.batch_bytes -= proposal.bytes();
+            self.on_decided(&proposal);
         }
     }
 
     fn is_overloaded(&self) -> bool {
         let requests = self.pending.len() + self.batch.len() + self.waiting.len();
-        requests >= self.options.requests_max || self.raft.unfinished_writes() >= UNFINISHED_WRITES_MAX
+        requests >= self.options.requests_max
+            || self.pending.bytes() + self.batch_bytes >= REQUEST_BYTES_MAX
+            || self.raft.unfinished_writes() >= UNFINISHED_WRITES_MAX
     }
 
     /// Why this replica executes nothing, if it does not.
@@ -218,17 +247,38 @@ impl Replica {
         if let Some(refusal) = self.refusal() {
             return self.answer(request, Err(refusal));
         }
-        let returning = match &change {
-            MembershipChange::AddLearner { contact, .. } => Some(contact.node),
-            _ => None,
-        };
-        let begun = match returning.filter(|node| self.membership.removed.contains_key(node)) {
-            Some(removed) => Err(ChangeRefused::WasRemoved(removed)),
-            None => self.raft.change_membership(now, change),
-        };
-        match begun {
+        match self.begin_change(now, change) {
             Ok(entry) => self.change = Some((request, entry)),
             Err(refused) => self.answer(request, Err(Refusal::Change(refused))),
+        }
+    }
+
+    fn begin_change(&mut self, now: Time, change: MembershipChange) -> Result<EntryId, ChangeRefused> {
+        if self.change.is_some() {
+            return Err(ChangeRefused::InProgress);
+        }
+        if let MembershipChange::AddLearner { contact, .. } = &change {
+            // Who was removed is known only once everything before the term has been applied.
+            if self.raft.term_began_at().is_none_or(|noop| self.applied < noop.previous()) {
+                return Err(ChangeRefused::InProgress);
+            }
+            if self.membership.removed.contains_key(&contact.node) {
+                return Err(ChangeRefused::WasRemoved(contact.node));
+            }
+        }
+        self.raft.change_membership(now, change)
+    }
+
+    /// Answers a change that no later leader can be without. It need not be committed: three voters under `half_plus_one`, one
+    /// of them dead, commit nothing until its place is taken.
+    fn answer_change(&mut self) {
+        let index = self.raft.configuration_index();
+        if let Some((request, begun)) = self.change
+            && index >= begun.index
+            && self.raft.membership_is_anchored()
+        {
+            self.change = None;
+            self.answer(request, Ok(Answer::MembershipChanged { index }));
         }
     }
 
@@ -237,8 +287,16 @@ impl Replica {
         if self.batch.is_empty() {
             return;
         }
-        let batch = std::mem::take(&mut self.batch);
         let timestamp = self.timestamp(wall);
+        self.batch_bytes = 0;
+        let mut batch = std::mem::take(&mut self.batch);
+        while !batch.is_empty() {
+            let rest = batch.split_off(fitting(&batch));
+            self.propose_together(now, timestamp, std::mem::replace(&mut batch, rest));
+        }
+    }
+
+    fn propose_together(&mut self, now: Time, timestamp: Timestamp, batch: Vec<Proposal>) {
         let commands = batch.iter().map(|proposal| proposal.command(timestamp).encode()).collect();
         match self.raft.propose(now, commands) {
             Ok(first) => self.pending.insert(first, batch),
@@ -274,7 +332,7 @@ impl Replica {
     fn wake_due(&mut self, now: Time) {
         for parked in self.waiting.due(now) {
             let execute = Execute { wait: Duration::ZERO, ..parked.execute };
-            self.batch.push(Proposal { request: parked.request, execute, deadline: parked.deadline });
+            self.put_into_batch(Parked { execute, ..parked }, None);
         }
     }
 
@@ -386,13 +444,24 @@ impl Replica {
             Err(malformed) => return self.raft.quarantine(format!("committed entry {id} is no command: {malformed}")),
         };
         let Applied { decision, filled } = self.machine.apply(id.index, &command);
-        if let Some(proposal) = proposal {
-            self.decide(now, proposal, decision);
-        }
         if self.leads_term.is_some() {
             for queue in filled {
                 self.wake(&queue);
             }
+        }
+        if let Some(proposal) = proposal {
+            self.on_decided(&proposal);
+            if !proposal.is_forgotten {
+                self.decide(now, proposal, decision);
+            }
+        }
+    }
+
+    /// One that was woken has taken its message, or left it for the next.
+    fn on_decided(&mut self, proposal: &Proposal) {
+        if let Some(queue) = &proposal.woken_for {
+            self.waiting.on_decided(queue);
+            self.wake(queue);
         }
     }
 
@@ -411,19 +480,20 @@ impl Replica {
 
     /// Another dequeue was faster: wait on, before those that came later.
     fn park_again(&mut self, now: Time, proposal: Proposal) {
-        let Proposal { request, execute, deadline } = proposal;
+        let Proposal { request, execute, deadline, .. } = proposal;
         match awaited_queue(&execute).cloned() {
-            Some(queue) if deadline > now => {
-                self.waiting.park(queue, Parked { request, execute, deadline }, true);
+            Some(queue) if deadline > now => self.waiting.park(queue, Parked { request, execute, deadline }),
+            _ => {
+                let execute = Execute { wait: Duration::ZERO, ..execute };
+                self.put_into_batch(Parked { request, execute, deadline }, None);
             }
-            _ => self.batch.push(Proposal { request, execute: Execute { wait: Duration::ZERO, ..execute }, deadline }),
         }
     }
 
     fn wake(&mut self, queue: &QueueName) {
         let messages = self.machine.messages_in(queue);
-        for Parked { request, execute, deadline } in self.waiting.wake(queue, messages) {
-            self.batch.push(Proposal { request, execute, deadline });
+        for parked in self.waiting.wake(queue, messages) {
+            self.put_into_batch(parked, Some(queue.clone()));
         }
     }
 
@@ -488,12 +558,6 @@ impl Replica {
             removed.extend(left.into_iter().map(|node| (node, id.index)));
             forget_oldest(removed);
         }
-        if let Some((request, begun)) = self.change
-            && begun.index <= id.index
-        {
-            self.change = None;
-            self.answer(request, Ok(Answer::MembershipChanged { index: id.index }));
-        }
     }
 
     fn answer(&mut self, request: RequestId, answer: Result<Answer, Refusal>) {
@@ -502,6 +566,16 @@ impl Replica {
         }
         self.effects.push(Effect::Answer { request, answer });
     }
+}
+
+/// How many of `batch` are proposed in one go: at least one.
+fn fitting(batch: &[Proposal]) -> usize {
+    let mut bytes = 0;
+    let fits = |proposal: &&Proposal| {
+        bytes += proposal.bytes();
+        bytes <= PROPOSE_BYTES_MAX
+    };
+    batch.iter().take_while(fits).count().max(1)
 }
 
 /// The queue that a lone dequeue waits for, if it waits.

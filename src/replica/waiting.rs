@@ -1,7 +1,9 @@
 //! Dequeues that wait for a message. They are not in the log: the leader proposes one when there is something to take, or when
 //! its time is over.
+//!
+//! As many are woken as there are messages, less those that are woken and not yet decided: a message wakes one.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Execute, RequestId};
 use crate::ids::Time;
@@ -16,12 +18,20 @@ pub(super) struct Parked {
     pub(super) deadline: Time,
 }
 
-/// Parked dequeues: for each queue the one that waits longest comes first.
+/// Parked dequeues. Requests are numbered as they come, so the lowest number has waited longest.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
-    queues: BTreeMap<QueueName, VecDeque<Parked>>,
+    lines: BTreeMap<QueueName, Line>,
     deadlines: BTreeSet<(Time, RequestId)>,
     places: BTreeMap<RequestId, QueueName>,
+}
+
+/// Those that wait for one queue.
+#[derive(Debug, Default)]
+struct Line {
+    parked: BTreeMap<RequestId, Parked>,
+    /// Woken and not yet decided.
+    woken: u64,
 }
 
 impl Waiting {
@@ -30,20 +40,28 @@ impl Waiting {
         self.places.len()
     }
 
-    /// Parks a dequeue behind those that wait for the same queue; `first`: before them, because it came earlier.
-    pub(super) fn park(&mut self, queue: QueueName, parked: Parked, first: bool) {
+    /// Parks a dequeue.
+    pub(super) fn park(&mut self, queue: QueueName, parked: Parked) {
         self.deadlines.insert((parked.deadline, parked.request));
         self.places.insert(parked.request, queue.clone());
-        let waiting = self.queues.entry(queue).or_default();
-        if first { waiting.push_front(parked) } else { waiting.push_back(parked) }
+        self.lines.entry(queue).or_default().parked.insert(parked.request, parked);
     }
 
-    /// Up to `count` that wait for `queue`, the longest first.
-    pub(super) fn wake(&mut self, queue: &QueueName, count: u64) -> Vec<Parked> {
-        let waiting = self.queues.get(queue).into_iter().flatten();
-        let requests: Vec<RequestId> =
-            waiting.take(usize::try_from(count).unwrap_or(usize::MAX)).map(|parked| parked.request).collect();
+    /// Those that the `messages` in `queue` are for, the longest wait first. Each is to be reported with `on_decided`.
+    pub(super) fn wake(&mut self, queue: &QueueName, messages: u64) -> Vec<Parked> {
+        let Some(line) = self.lines.get_mut(queue) else { return Vec::new() };
+        let count = usize::try_from(messages.saturating_sub(line.woken)).unwrap_or(usize::MAX);
+        let requests: Vec<RequestId> = line.parked.keys().take(count).copied().collect();
+        line.woken += requests.len() as u64;
         requests.into_iter().filter_map(|request| self.remove(request)).collect()
+    }
+
+    /// One that was woken for `queue` has been decided, or is not to be any more.
+    pub(super) fn on_decided(&mut self, queue: &QueueName) {
+        if let Some(line) = self.lines.get_mut(queue) {
+            line.woken = line.woken.saturating_sub(1);
+        }
+        self.forget_if_idle(queue);
     }
 
     /// Those whose time is over.
@@ -55,24 +73,68 @@ impl Waiting {
 
     /// All of them.
     pub(super) fn drain(&mut self) -> Vec<Parked> {
-        std::mem::take(self).queues.into_values().flatten().collect()
+        std::mem::take(self).lines.into_values().flat_map(|line| line.parked.into_values()).collect()
     }
 
     /// Takes out one request, if it waits here.
     pub(super) fn remove(&mut self, request: RequestId) -> Option<Parked> {
         let queue = self.places.remove(&request)?;
-        let waiting = self.queues.get_mut(&queue)?;
-        let place = waiting.iter().position(|parked| parked.request == request)?;
-        let parked = waiting.remove(place)?;
-        if waiting.is_empty() {
-            self.queues.remove(&queue);
-        }
+        let parked = self.lines.get_mut(&queue)?.parked.remove(&request)?;
         self.deadlines.remove(&(parked.deadline, request));
+        self.forget_if_idle(&queue);
         Some(parked)
     }
 
     /// The next deadline.
     pub(super) fn next_deadline(&self) -> Option<Time> {
         self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    fn forget_if_idle(&mut self, queue: &QueueName) {
+        if self.lines.get(queue).is_some_and(|line| line.parked.is_empty() && line.woken == 0) {
+            self.lines.remove(queue);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn queue() -> QueueName {
+        "q".parse().expect("a good name")
+    }
+
+    fn waiting(requests: impl IntoIterator<Item = u64>) -> Waiting {
+        let mut waiting = Waiting::default();
+        for request in requests {
+            let execute = Execute { session: None, operations: Vec::new(), wait: Duration::from_secs(1) };
+            waiting.park(queue(), Parked { request: RequestId(request), execute, deadline: Time(request) });
+        }
+        waiting
+    }
+
+    fn ids(woken: Vec<Parked>) -> Vec<u64> {
+        woken.into_iter().map(|parked| parked.request.0).collect()
+    }
+
+    #[test]
+    fn a_message_wakes_one_and_the_longest_wait_comes_first() {
+        let mut waiting = waiting([3, 1, 2, 4]);
+        assert_eq!(ids(waiting.wake(&queue(), 1)), [1]);
+        assert_eq!(ids(waiting.wake(&queue(), 2)), [2], "the first message is for the one that is woken already");
+        waiting.on_decided(&queue());
+        assert_eq!(ids(waiting.wake(&queue(), 2)), [3]);
+    }
+
+    #[test]
+    fn those_whose_time_is_over_are_due() {
+        let mut waiting = waiting([1, 2, 3]);
+        assert_eq!(waiting.next_deadline(), Some(Time(1)));
+        assert_eq!(ids(waiting.due(Time(2))), [1, 2]);
+        assert_eq!(ids(waiting.wake(&queue(), 9)), [3]);
+        assert_eq!(waiting.len(), 0);
     }
 }

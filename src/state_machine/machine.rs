@@ -110,6 +110,11 @@ impl StateMachine {
         self.queues.messages_in(queue)
     }
 
+    /// True when the session would have this request carried out: it was neither decided before nor is it to be refused.
+    pub fn is_undecided(&self, request: SessionRequest) -> bool {
+        self.sessions.is_undecided(request)
+    }
+
     /// When the next session is due: the leader then proposes an expiry command with that time or a later one. Exact, O(log n).
     pub fn next_expiry(&self) -> Option<Timestamp> {
         self.sessions.next_expiry()

@@ -96,6 +96,12 @@ impl Sessions {
         session.admit(request, self.limits.outcomes_max)
     }
 
+    /// What `admit` would say, without its effects.
+    pub(super) fn is_undecided(&self, request: SessionRequest) -> bool {
+        let admission = self.by_id.get(&request.id).map(|session| session.admit(request, self.limits.outcomes_max));
+        admission == Some(Admission::Undecided)
+    }
+
     /// Keeps what became of a request. If it closed its session there is nobody to keep it for.
     pub(super) fn keep(&mut self, request: SessionRequest, kept: Kept) {
         if let Some(session) = self.by_id.get_mut(&request.id) {

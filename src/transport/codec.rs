@@ -105,10 +105,11 @@ fn encode_body(body: &Body) -> raft_message::Body {
         Body::PreVoteReply { refusal } => Encoded::PreVoteReply(encode_vote_reply(*refusal)),
         Body::RequestVote { last } => Encoded::RequestVote(encode_vote(*last)),
         Body::RequestVoteReply { refusal } => Encoded::RequestVoteReply(encode_vote_reply(*refusal)),
-        Body::AppendEntries { previous, commit, entries } => Encoded::AppendEntries(internal::AppendEntries {
+        Body::AppendEntries { previous, commit, entries, attempt } => Encoded::AppendEntries(internal::AppendEntries {
             previous: Some(encode_id(*previous)),
             commit: commit.0,
             entries: entries.iter().map(encode_entry).collect(),
+            attempt: *attempt,
         }),
         Body::AppendReply(reply) => Encoded::AppendReply(encode_append_reply(reply)),
         Body::Heartbeat { commit, sent_at } => {
@@ -205,7 +206,7 @@ fn decode_append_entries(leader: Term, append: internal::AppendEntries) -> Resul
         before = entry.id;
         entries.push(entry);
     }
-    Ok(Body::AppendEntries { previous, commit, entries })
+    Ok(Body::AppendEntries { previous, commit, entries, attempt: append.attempt })
 }
 
 fn encode_entry(entry: &Entry) -> internal::Entry {
@@ -229,9 +230,10 @@ fn decode_entry(leader: Term, previous: EntryId, entry: internal::Entry) -> Resu
 fn encode_append_reply(reply: &AppendReply) -> internal::AppendReply {
     let result = match *reply {
         AppendReply::Accepted(id) => append_reply::Result::Accepted(encode_id(id)),
-        AppendReply::Rejected { previous, hint } => append_reply::Result::Rejected(internal::AppendRejected {
+        AppendReply::Rejected { previous, hint, attempt } => append_reply::Result::Rejected(internal::AppendRejected {
             previous: Some(encode_id(previous)),
             hint: Some(encode_id(hint)),
+            attempt,
         }),
     };
     internal::AppendReply { result: Some(result) }
@@ -243,6 +245,7 @@ fn decode_append_reply(reply: internal::AppendReply) -> Result<AppendReply, Malf
         append_reply::Result::Rejected(rejected) => Ok(AppendReply::Rejected {
             previous: decode_id("previous", rejected.previous)?,
             hint: decode_id("hint", rejected.hint)?,
+            attempt: rejected.attempt,
         }),
     }
 }
@@ -298,14 +301,14 @@ mod tests {
 
     fn append_entries() -> impl Strategy<Value = Body> {
         let steps = prop::collection::vec((0u64..3, payload()), 0..6);
-        (id(), 0..NUMBER_MAX, steps).prop_map(|(previous, commit, steps)| {
+        (id(), 0..NUMBER_MAX, any::<u64>(), steps).prop_map(|(previous, commit, attempt, steps)| {
             let mut last = previous;
             let mut next = |step: u64, payload| {
                 last = EntryId::new(Term((last.term.0 + step).max(1)), last.index.next());
                 Entry { id: last, payload }
             };
             let entries = steps.into_iter().map(|(step, payload)| next(step, payload)).collect();
-            Body::AppendEntries { previous, commit: Index(commit), entries }
+            Body::AppendEntries { previous, commit: Index(commit), entries, attempt }
         })
     }
 
@@ -326,7 +329,9 @@ mod tests {
             refusal().prop_map(|refusal| Body::RequestVoteReply { refusal }),
             append_entries(),
             id().prop_map(|id| Body::AppendReply(AppendReply::Accepted(id))),
-            (id(), id()).prop_map(|(previous, hint)| Body::AppendReply(AppendReply::Rejected { previous, hint })),
+            (id(), id(), any::<u64>()).prop_map(|(previous, hint, attempt)| {
+                Body::AppendReply(AppendReply::Rejected { previous, hint, attempt })
+            }),
             (0..NUMBER_MAX, any::<u64>())
                 .prop_map(|(commit, sent_at)| Body::Heartbeat { commit: Index(commit), sent_at: Time(sent_at) }),
             any::<u64>().prop_map(|sent_at| Body::HeartbeatReply { sent_at: Time(sent_at) }),
@@ -363,7 +368,7 @@ mod tests {
     fn append(previous: (u64, u64), terms: &[u64]) -> internal::RaftMessage {
         let entries = terms.iter().map(|term| internal::Entry { term: *term, kind: 1, payload: Bytes::new() });
         let previous = Some(internal::EntryId { term: previous.0, index: previous.1 });
-        let append = internal::AppendEntries { previous, commit: 0, entries: entries.collect() };
+        let append = internal::AppendEntries { previous, commit: 0, entries: entries.collect(), attempt: 0 };
         internal::RaftMessage { shard: 0, term: 9, body: Some(raft_message::Body::AppendEntries(append)) }
     }
 

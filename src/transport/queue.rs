@@ -216,7 +216,8 @@ mod tests {
 
     fn append(bytes: usize) -> Message {
         let entry = Entry { id: EntryId::new(Term(1), Index(1)), payload: Payload::Command(vec![0; bytes].into()) };
-        let body = Body::AppendEntries { previous: EntryId::default(), commit: Index(0), entries: vec![entry] };
+        let body =
+            Body::AppendEntries { previous: EntryId::default(), commit: Index(0), entries: vec![entry], attempt: 0 };
         Message { term: Term(1), body }
     }
 

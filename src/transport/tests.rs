@@ -211,7 +211,7 @@ fn append(index: u64, bytes: usize) -> Message {
     let id = EntryId::new(Term(1), Index(index));
     let previous = if index == 1 { EntryId::default() } else { EntryId::new(Term(1), Index(index - 1)) };
     let entries = vec![Entry { id, payload: Payload::Command(vec![7; bytes].into()) }];
-    Message { term: Term(1), body: Body::AppendEntries { previous, commit: Index(0), entries } }
+    Message { term: Term(1), body: Body::AppendEntries { previous, commit: Index(0), entries, attempt: 0 } }
 }
 
 fn hello(from: NodeId, to: NodeId) -> internal::Hello {

@@ -39,6 +39,8 @@ pub struct Node {
     pub name: String,
     pub address: SocketAddr,
     pub data: PathBuf,
+    /// Settings in its environment.
+    pub settings: Vec<(&'static str, &'static str)>,
     log: PathBuf,
     process: Option<Child>,
 }
@@ -49,6 +51,7 @@ impl Node {
             name: name.to_owned(),
             address: free_ports(),
             data: directory.join(name),
+            settings: Vec::new(),
             log: directory.join(format!("{name}.log")),
             process: None,
         }
@@ -66,7 +69,7 @@ impl Node {
     pub fn command(&self, join: &[SocketAddr]) -> Command {
         let mut command = quorate();
         command.arg("server").args(["--name", &self.name]).args(["--listen", &self.address.to_string()]);
-        command.arg("--data").arg(&self.data);
+        command.arg("--data").arg(&self.data).envs(self.settings.iter().copied());
         for address in join {
             command.args(["--join", &address.to_string()]);
         }

@@ -68,6 +68,27 @@ fn a_node_that_lost_its_disk_is_replaced() {
     assert_eq!(cluster.ok(&["dequeue", "orders"]), "kept\n");
 }
 
+/// Under `half_plus_one` three voters commit nothing while one is dead: its place must be taken all the same.
+#[test]
+fn a_dead_voter_is_replaced_under_half_plus_one() {
+    let directory = tempfile::TempDir::new().unwrap();
+    let mut first = Node::new(directory.path(), "a");
+    first.settings.push(("QUORATE__CLUSTER__COMMIT_QUORUM", "half_plus_one"));
+    first.start(&[]);
+    let mut cluster = Cluster { nodes: vec![first], directory };
+    cluster.add();
+    cluster.add();
+    cluster.eventually_has_voters(3);
+    cluster.ok(&["enqueue", "orders", "kept"]);
+    let dead = cluster.followers()[0];
+    cluster.nodes[dead].kill();
+    std::fs::remove_dir_all(&cluster.nodes[dead].data).unwrap();
+    let others: Vec<_> = (0..3).filter(|at| *at != dead).map(|at| cluster.nodes[at].address).collect();
+    cluster.nodes[dead].start(&others);
+    cluster.eventually_has_voters(3);
+    assert_eq!(cluster.ok(&["dequeue", "orders"]), "kept\n");
+}
+
 #[test]
 fn changes_that_cannot_be_are_refused() {
     let mut cluster = Cluster::start(1);

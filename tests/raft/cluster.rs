@@ -76,12 +76,10 @@ pub struct Envelope {
     pub message: Message,
 }
 
-/// Entries that a leader wants read back for a peer.
+/// Entries that were read back for a peer, when they were asked for; the core hears of it later.
 pub struct Read {
     peer: NodeId,
-    from: Index,
-    to: Index,
-    bytes_max: u64,
+    entries: Vec<Entry>,
 }
 
 /// A line of the trace.
@@ -196,6 +194,10 @@ impl Cluster {
         self.step(id, |raft, _| raft.on_unreachable(peer));
     }
 
+    pub fn reachable(&mut self, id: NodeId, peer: NodeId) {
+        self.step(id, |raft, now| raft.on_reachable(now, peer));
+    }
+
     /// Ends the oldest `count` writes of a node, all at once.
     pub fn persist(&mut self, id: NodeId, count: usize) {
         let node = self.node_mut(id);
@@ -216,17 +218,7 @@ impl Cluster {
     /// Answers the oldest read of a node.
     pub fn read(&mut self, id: NodeId) {
         let node = self.node_mut(id);
-        let Some(Read { peer, from, to, bytes_max }) = node.reads.pop_front() else { return };
-        let mut bytes = 0;
-        let wanted = node.disk.log.iter().filter(|entry| entry.id.index >= from && entry.id.index <= to);
-        let entries: Vec<Entry> = wanted
-            .take_while(|entry| {
-                let is_first = bytes == 0;
-                bytes += entry.size();
-                is_first || bytes <= bytes_max
-            })
-            .cloned()
-            .collect();
+        let Some(Read { peer, entries }) = node.reads.pop_front() else { return };
         self.note(LineKind::Detail, || format!("{} has read {}", id.0, print::entries(&entries)));
         self.step(id, |raft, now| raft.on_entries_read(now, peer, entries));
     }
@@ -325,7 +317,8 @@ impl Cluster {
                 Effect::Send { to, message, after } => self.send_after(id, to, message, after),
                 Effect::ReadEntries { peer, from, to, bytes_max } => {
                     self.note(LineKind::Detail, || format!("{} reads {from}..={to} for {}", id.0, peer.0));
-                    self.node_mut(id).reads.push_back(Read { peer, from, to, bytes_max });
+                    let node = self.node_mut(id);
+                    node.reads.push_back(Read { peer, entries: node.disk.read(from, to, bytes_max) });
                 }
                 Effect::Tell(event) => self.tell(id, &event),
             }
@@ -402,6 +395,17 @@ impl Disk {
     pub fn with_terms(&self, terms: &[u64], hard_state: HardState) -> Disk {
         let made_up = terms.iter().zip(1..).skip(1).map(|(term, index)| entry(*term, index));
         Disk { hard_state, log: self.log.iter().take(1).cloned().chain(made_up).collect() }
+    }
+
+    fn read(&self, from: Index, to: Index, bytes_max: u64) -> Vec<Entry> {
+        let mut bytes = 0;
+        let fits = |entry: &&Entry| {
+            let is_first = bytes == 0;
+            bytes += entry.size();
+            is_first || bytes <= bytes_max
+        };
+        let wanted = self.log.iter().filter(|entry| entry.id.index >= from && entry.id.index <= to);
+        wanted.take_while(fits).cloned().collect()
     }
 
     fn apply(&mut self, write: Write) -> Ticket {

@@ -31,11 +31,11 @@ fn body(body: &Body) -> String {
             None => " granted".to_owned(),
             Some(refusal) => format!(" refused: {}", vote_refusal(*refusal)),
         },
-        Body::AppendEntries { previous, commit, entries } => {
+        Body::AppendEntries { previous, commit, entries, .. } => {
             format!(" previous {previous} commit {commit} {}", self::entries(entries))
         }
         Body::AppendReply(AppendReply::Accepted(id)) => format!(" accepted {id}"),
-        Body::AppendReply(AppendReply::Rejected { previous, hint }) => format!(" rejected {previous} hint {hint}"),
+        Body::AppendReply(AppendReply::Rejected { previous, hint, .. }) => format!(" rejected {previous} hint {hint}"),
         Body::Heartbeat { commit, .. } => format!(" commit {commit}"),
         Body::HeartbeatReply { .. } => String::new(),
         Body::Removed { index } => format!(" by {index}"),

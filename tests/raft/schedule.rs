@@ -50,6 +50,8 @@ struct Schedule {
     /// An id that was removed never comes back.
     removed: BTreeSet<NodeId>,
     proposals: u64,
+    /// A write ends with a chance of one in so many whenever it could.
+    slowness: u32,
     counts: Counts,
 }
 
@@ -87,13 +89,22 @@ impl Schedule {
             cache_bytes_max: if rng.random() { 0 } else { 300 },
             ..default_options()
         };
+        let slowness = rng.random_range(2..6);
         let mut cluster = Cluster::new(options, seed, is_traced);
         cluster.witness = Some(Witness::default());
         let voters: Vec<NodeId> = (1..=rng.random_range(2..6)).map(NodeId).collect();
         let spares = (1..=3).map(|spare| NodeId(voters.len() as u64 + spare));
         cluster.bootstrap(&voters, &[], if rng.random() { CommitQuorum::Majority } else { CommitQuorum::HalfPlusOne });
         spares.for_each(|spare| cluster.add(spare, Disk::default()));
-        Self { rng, cluster, past: Vec::new(), removed: BTreeSet::new(), proposals: 0, counts: Counts::default() }
+        Self {
+            rng,
+            cluster,
+            past: Vec::new(),
+            removed: BTreeSet::new(),
+            proposals: 0,
+            slowness,
+            counts: Counts::default(),
+        }
     }
 
     fn run(&mut self) -> Option<Violation> {
@@ -119,7 +130,7 @@ impl Schedule {
             92..95 => self.change_membership(),
             95..98 => self.crash_or_restart(),
             98..99 => self.cut_or_heal(),
-            _ => self.lose_connection(),
+            _ => self.lose_or_find_connection(),
         }
     }
 
@@ -141,8 +152,8 @@ impl Schedule {
 
     fn persist_some(&mut self) {
         for id in self.cluster.ids() {
-            if self.rng.random_ratio(1, 2) {
-                let count = if self.rng.random() { usize::MAX } else { 1 };
+            if self.rng.random_ratio(1, self.slowness) {
+                let count = if self.rng.random() { usize::MAX } else { self.rng.random_range(1..4) };
                 self.cluster.persist(id, count);
             }
         }
@@ -251,9 +262,13 @@ impl Schedule {
         }
     }
 
-    fn lose_connection(&mut self) {
+    fn lose_or_find_connection(&mut self) {
         let (id, peer) = (self.pick_node(), self.pick_node());
-        self.cluster.unreachable(id, peer);
+        if self.rng.random() {
+            self.cluster.unreachable(id, peer);
+        } else {
+            self.cluster.reachable(id, peer);
+        }
     }
 
     /// Everything works again, for long enough.

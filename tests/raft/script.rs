@@ -35,7 +35,7 @@
 //!     add N LEARNER [stay] [replaces=N]   asks N for a membership change
 //!     promote N LEARNER
 //!     remove N NODE...
-//!     unreachable N PEER                  tells N that its connection to PEER broke
+//!     unreachable N PEER / reachable ...  tells N that its connection to PEER broke, or is there again
 //!     forge FROM->TO KIND [KEY=VALUE...]  a message that no core has sent arrives
 //!     status [N...]
 //!     logs [N...]                         the term of each entry; `|` stands after the commit index
@@ -160,6 +160,7 @@ impl Runner {
             "propose" => self.propose(&arguments),
             "add" | "promote" | "remove" => self.change(command, &arguments),
             "unreachable" => self.cluster.unreachable(node(0), node(1)),
+            "reachable" => self.cluster.reachable(node(0), node(1)),
             "forge" => self.forge(&arguments),
             "status" => self.each_named(&arguments, Self::status),
             "logs" => self.each_named(&arguments, Self::log),
@@ -283,12 +284,16 @@ impl Runner {
             "RequestVote" => Body::RequestVote { last },
             "RequestVoteReply" => Body::RequestVoteReply { refusal },
             "AppendEntries" => {
-                Body::AppendEntries { previous: id("previous"), commit: index("commit"), entries: arguments.entries() }
+                let (previous, commit) = (id("previous"), index("commit"));
+                Body::AppendEntries { previous, commit, entries: arguments.entries(), attempt: 0 }
             }
             "AppendReply" if arguments.value("accepted").is_some() => {
                 Body::AppendReply(AppendReply::Accepted(id("accepted")))
             }
-            "AppendReply" => Body::AppendReply(AppendReply::Rejected { previous: id("rejected"), hint: id("hint") }),
+            "AppendReply" => {
+                let attempt = arguments.number("attempt").unwrap_or(0);
+                Body::AppendReply(AppendReply::Rejected { previous: id("rejected"), hint: id("hint"), attempt })
+            }
             "Heartbeat" => Body::Heartbeat { commit: index("commit"), sent_at: Time(0) },
             "HeartbeatReply" => Body::HeartbeatReply { sent_at: Time(0) },
             "Removed" => Body::Removed { index: index("index") },

@@ -3,11 +3,13 @@
 //! The book learns of a write when a replica asks for it, of its durability when the simulated disk has synced, and of nothing
 //! else: it does not believe what replicas say of themselves.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
 use quorate::ids::{EntryId, Index, NodeId, Term};
-use quorate::raft::{self, AppendReply, Body, Configuration, Message, Payload, Recovered, RoleName, Write};
+use quorate::raft::{
+    self, AppendReply, Body, CommitQuorum, Configuration, Message, Payload, Recovered, RoleName, Write,
+};
 use quorate::replica::Status;
 
 use super::image::{Change, Image, Link, payload_hash};
@@ -198,7 +200,9 @@ impl Checks {
             true => (hard_state.term, hard_state.vote) == (term, Some(node)),
             false => self.votes.get(&(term, voter)) == Some(&node),
         };
-        assert!(book.configuration.0.has_majority(has_voted), "{node} leads term {term} without a majority of votes");
+        let half = |voters: &BTreeSet<NodeId>| has_most(voters, voters.len() / 2 + 1, has_voted);
+        let Configuration { voters, voters_outgoing, .. } = &book.configuration.0;
+        assert!(half(voters) && half(voters_outgoing), "{node} leads term {term} without a majority of votes");
         // A leader of a later term can be ahead of this one: only what was committed before its term must be there.
         let earlier = self.committed.partition_point(|committed| committed.term < term);
         if let Some(last) = earlier.checked_sub(1).map(|last| &self.committed[last]) {
@@ -229,8 +233,15 @@ impl Checks {
 
     fn check_durable_quorum(&self, configuration: &Configuration, index: Index, link: Link) {
         let is_durable = |node| self.books.get(&node).is_some_and(|book| book.disk.link(index) == Some(link));
-        let on_quorum = configuration.commit_index(|node| if is_durable(node) { index } else { Index(0) });
-        assert!(on_quorum == index, "entry {index} is committed and not on the disks of a quorum of {configuration}");
+        let needed = |count: usize| match configuration.commit_quorum {
+            CommitQuorum::Majority => count / 2 + 1,
+            CommitQuorum::HalfPlusOne => count.min(count.div_ceil(2) + 1),
+        };
+        let half = |voters: &BTreeSet<NodeId>| has_most(voters, needed(voters.len()), is_durable);
+        assert!(
+            half(&configuration.voters) && half(&configuration.voters_outgoing),
+            "entry {index} is committed and not on the disks of a quorum of {configuration}"
+        );
     }
 
     /// A message leaves a node.
@@ -280,6 +291,20 @@ impl Checks {
         assert!(index.0 <= committed, "{node} answers entry {index}, committed is {committed}");
     }
 
+    /// A membership change was answered: the configuration is on the disks of a majority of itself, so that every later leader
+    /// has it.
+    pub fn on_membership_answered(&mut self, node: NodeId, status: &Status, index: Index) {
+        let configuration = &status.membership.configuration;
+        assert!(index == status.membership.index && !configuration.is_joint(), "{node} answers a change under way");
+        let link = self.books[&node].memory.link(index);
+        let has = |voter: &&NodeId| self.books.get(voter).is_some_and(|book| book.disk.link(index) == link);
+        let count = configuration.voters.iter().filter(has).count();
+        assert!(
+            count * 2 > configuration.voters.len(),
+            "{node} answers the change at {index}, which {count} voters have"
+        );
+    }
+
     /// A replica has applied up to `index` and then has this digest.
     pub fn on_digest(&mut self, node: NodeId, index: Index, digest: u64) {
         let first = *self.digests.entry(index).or_insert(digest);
@@ -326,4 +351,9 @@ impl Checks {
     fn book(&mut self, node: NodeId) -> &mut Book {
         self.books.get_mut(&node).expect("every node has a book")
     }
+}
+
+/// True when `needed` of them do; nobody need do anything where there is nobody. Does not ask the production code.
+fn has_most(voters: &BTreeSet<NodeId>, needed: usize, does: impl Fn(NodeId) -> bool) -> bool {
+    voters.is_empty() || voters.iter().filter(|voter| does(**voter)).count() >= needed
 }

@@ -358,7 +358,7 @@ impl Cluster {
     }
 
     /// The leader of the latest term.
-    fn leader(&self) -> Option<(NodeId, Status)> {
+    pub fn leader(&self) -> Option<(NodeId, Status)> {
         let live = |(id, node): (&NodeId, &Node)| Some((*id, node.process.as_ref()?.replica.status()));
         let leaders = self.nodes.iter().filter_map(live).filter(|(_, status)| status.role == RoleName::Leader);
         leaders.max_by_key(|(_, status)| status.term)

@@ -24,7 +24,7 @@ impl Cluster {
         let id = self.victim();
         self.trace.tell(self.now, || format!("fault: {fault:?} {id}"));
         let longest = self.knobs.raft.election_timeout_max.as_micros() as Micros;
-        let until = self.now + self.random.faults.random_range(0..=3 * longest);
+        let until = self.now + self.random.faults.random_range(longest / 4..=4 * longest);
         let operations = self.random.faults.random_range(0..12);
         let node = self.nodes.get_mut(&id).expect("the victim is one of them");
         match fault {
@@ -68,12 +68,21 @@ impl Cluster {
         }
     }
 
-    /// Cuts some links until then: all between two sides, or one direction only, or all but one node's.
+    /// Cuts some links until then: between the leader with a few others and the rest, between any two sides, in one direction
+    /// only, or all but those of one node.
     fn partition(&mut self, until: Micros) {
         let mut ids: Vec<NodeId> = self.nodes.keys().copied().collect();
         ids.shuffle(&mut self.random.faults);
-        let (left, right) = ids.split_at(self.random.faults.random_range(0..=ids.len()));
-        let kind = self.random.faults.random_range(0..4);
+        let kind = self.random.faults.random_range(0..6);
+        if kind >= 4
+            && let Some((leader, _)) = self.leader()
+        {
+            // Its clients still reach it: what it appends now will be cut.
+            let at = ids.iter().position(|id| *id == leader).unwrap_or_default();
+            ids.swap(0, at);
+        }
+        let most = if kind >= 4 { ids.len() / 2 } else { ids.len() };
+        let (left, right) = ids.split_at(self.random.faults.random_range(1..=most.max(1)));
         let pairs = left.iter().flat_map(|a| right.iter().map(|b| (*a, *b)));
         let links: Vec<(NodeId, NodeId)> = match kind {
             0 => pairs.collect(),

@@ -114,7 +114,8 @@ pub enum Fault {
     LoseDisk,
 }
 
-const FAULTS: [Fault; 10] = [
+/// All of them, the more fruitful ones several times.
+const FAULTS: [Fault; 14] = [
     Fault::Crash,
     Fault::CrashAll,
     Fault::CutPower,
@@ -123,7 +124,11 @@ const FAULTS: [Fault; 10] = [
     Fault::StallDisk,
     Fault::Pause,
     Fault::Partition,
+    Fault::Partition,
+    Fault::Partition,
+    Fault::Partition,
     Fault::JumpClock,
+    Fault::LoseDisk,
     Fault::LoseDisk,
 ];
 
@@ -173,7 +178,7 @@ impl Knobs {
             network,
             disk: draw_disk(rng, election_timeout_min),
             clock_drift_max: one_of(rng, &[0, 1_000, 100_000]),
-            fault_interval: election_timeout_max * one_of(rng, &[1, 2, 4]),
+            fault_interval: election_timeout_max * one_of(rng, &[1, 2, 4]) / 2,
             faults: FAULTS.into_iter().filter(|_| rng.random_bool(0.5)).collect(),
             change_interval: rng.random_bool(0.5).then(|| election_timeout_max * one_of(rng, &[1, 3, 6])),
             workload: draw_workload(rng, election_timeout_max),

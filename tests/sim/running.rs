@@ -295,12 +295,12 @@ impl Cluster {
     fn answer(&mut self, running: ProcessId, request: RequestId, answer: Result<replica::Answer, replica::Refusal>) {
         let id = running.node;
         let Some(process) = self.process(running) else { return };
-        let (applied, turns) = (process.replica.status().applied, process.turns);
+        let (status, turns) = (process.replica.status(), process.turns);
         let Some(waiter) = process.requests.remove(&request) else { return };
         self.trace.tell(self.now, || format!("{id} answers {:?}: {answer:?}", waiter.caller));
         match &answer {
-            Ok(replica::Answer::Executed(executed)) => self.checks.on_answered(id, executed.index, applied),
-            Ok(replica::Answer::MembershipChanged { index }) => self.checks.on_answered(id, *index, applied),
+            Ok(replica::Answer::Executed(executed)) => self.checks.on_answered(id, executed.index, status.applied),
+            Ok(replica::Answer::MembershipChanged { index }) => self.checks.on_membership_answered(id, &status, *index),
             Err(_) => {}
         }
         self.cover_answer(&waiter, turns, &answer);

@@ -105,7 +105,7 @@ fn what_was_cut_is_not_applied_from_disk() {
     let mut replica = Replica::new(NodeId(2), options, &recovered, 7, Time(0));
 
     let entries = vec![entry(2, 2, Payload::Noop)];
-    let body = Body::AppendEntries { previous: EntryId::new(Term(1), Index(1)), commit: Index(2), entries };
+    let body = Body::AppendEntries { previous: EntryId::new(Term(1), Index(1)), commit: Index(2), entries, attempt: 0 };
     let message = Message { term: Term(2), body };
     let mut effects = replica.turn(Time(1), Timestamp(1), [replica::Event::Message { from: NodeId(1), message }]);
     let mut reads = 0;
