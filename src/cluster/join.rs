@@ -1,7 +1,12 @@
 //! A node with an empty directory applies for membership: it asks whoever it reaches, is sent on to the leader, and asks
 //! again until a leader has agreed or has said that it never will.
 //!
-//! The node id is on disk before the first question, so that asking twice is asking for the same node.
+//! ```text
+//!   node id written   ->   accepted by a leader   ->   log begun, durable   ->   cluster id written
+//! ```
+//!
+//! The node id is on disk before the first question, so that asking twice is asking for the same node. The log is begun before
+//! the directory says of which cluster it is: a member without a log has lost it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,9 +14,11 @@ use std::time::Duration;
 
 use super::Error;
 use crate::client::{self, Client};
-use crate::ids::{ClusterId, Contact};
+use crate::ids::{ClusterId, Contact, SHARD_0, Ticket};
 use crate::proto::v1;
+use crate::raft::{HardState, Recovered, Write};
 use crate::reasons;
+use crate::storage::{self, Disk, Log};
 
 /// One round of asking all addresses, redirects included.
 const ROUND: Duration = Duration::from_secs(9);
@@ -49,6 +56,22 @@ pub async fn join(addresses: &[String], contact: &Contact) -> Result<Accepted, E
         tokio::time::sleep(jittered(pause)).await;
         pause = (pause * 2).min(PAUSE_MAX);
     }
+}
+
+/// Begins the log of a node that was accepted: no term, no vote, no entry yet, but durably so.
+///
+/// # Errors
+/// The disk refused.
+pub fn begin_log<D: Disk>(log: &mut Log<D>) -> Result<(), storage::Error> {
+    // No replica waits for this ticket; the first one that a replica gives out is 1.
+    let write = Write { ticket: Ticket(0), hard_state: Some(HardState::default()), entries: Vec::new() };
+    log.append(&[(SHARD_0, write)])?;
+    log.sync()
+}
+
+/// True when the log holds nothing but what [`begin_log`] writes.
+pub fn has_begun(recovered: &Recovered) -> bool {
+    *recovered == Recovered::default()
 }
 
 /// One line for each address, and another only when the reason changes: asking goes on for as long as it takes.
@@ -104,6 +127,7 @@ fn is_final(reason: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::MemoryDisk;
 
     #[test]
     fn the_pause_is_never_longer_than_said_nor_shorter_than_half() {
@@ -111,6 +135,18 @@ mod tests {
             let pause = jittered(PAUSE_MAX);
             assert!(pause >= PAUSE_MAX / 2 && pause <= PAUSE_MAX, "{pause:?}");
         }
+    }
+
+    /// A crash after the log was begun and before the cluster id: the same again.
+    #[test]
+    fn an_interrupted_join_is_done_again() {
+        let disk = MemoryDisk::default();
+        for _ in 0..2 {
+            let (mut log, _) = Log::open(disk.clone(), storage::Options::default()).unwrap();
+            begin_log(&mut log).unwrap();
+        }
+        let (_, found) = Log::open(disk, storage::Options::default()).unwrap();
+        assert!(has_begun(&found[&SHARD_0]), "{found:?}");
     }
 
     #[test]

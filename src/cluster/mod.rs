@@ -10,6 +10,7 @@
 //!
 //! Invariants
 //! - A directory belongs to one cluster for ever: its cluster id is written once, after everything that it promises.
+//! - A directory with a cluster id has a log. One that has lost it has forgotten its votes, and takes no part again.
 //! - A crash between any two steps is repaired by doing the same again.
 //! - A node never guesses: without an answer from a leader it neither starts a cluster of its own nor takes part in one.
 //!
@@ -20,6 +21,7 @@ pub mod bootstrap;
 pub mod join;
 pub mod members;
 
+use crate::ids::ClusterId;
 use crate::storage;
 
 /// Why a node cannot become a member.
@@ -39,6 +41,17 @@ pub enum Error {
     /// The log holds entries, but the directory does not say of which cluster.
     #[error("the data directory has a log and no cluster id: restore its identity file, or empty it and join again")]
     IdentityLost,
+    /// The directory says of which cluster it is, and the log is gone.
+    #[error(
+        "{directory} belongs to a member of cluster {cluster}, and its log is gone: restore the segment files, or empty it \
+         and join again"
+    )]
+    LogLost {
+        /// The data directory.
+        directory: String,
+        /// The cluster.
+        cluster: ClusterId,
+    },
     /// The disk refused.
     #[error("{0}")]
     Storage(#[from] storage::Error),

@@ -40,6 +40,7 @@ pub async fn start(config: NodeConfig) -> Result<Running, Error> {
     let ports = Ports::bind(&config).await?;
     let directory = open_directory(&config).await?;
     let (log, recovered) = recover_log(&config, &directory).await?;
+    check_log(&config, &directory, &recovered)?;
     let book = open_address_book(&directory)?;
     let contact = announce_addresses(&config, &ports, &book)?;
     tell_start(&contact, &config, &directory, &log);
@@ -142,6 +143,7 @@ impl Node {
     async fn join(&mut self) -> Result<ClusterId, Error> {
         match self.recovered.get(&SHARD_0) {
             None => {}
+            Some(recovered) if join::has_begun(recovered) => {}
             Some(recovered) if bootstrap::is_bootstrap_of(self.contact.node, recovered) => {
                 return Err(cluster::Error::HalfBootstrapped.into());
             }
@@ -149,6 +151,7 @@ impl Node {
         }
         let join::Accepted { cluster, contacts } = join::join(&texts(&self.config.cluster.join), &self.contact).await?;
         self.book.merge_in_background(contacts).await?;
+        join::begin_log(&mut self.log)?;
         tracing::info!("was accepted by cluster {cluster} and catches up as a learner");
         Ok(cluster)
     }
@@ -258,6 +261,21 @@ async fn recover_log(
     let disk = directory.disk();
     let options = storage::Options { segment_bytes: config.storage.segment_bytes, ..Default::default() };
     Ok(blocking(move || Log::open(disk, options)).await?)
+}
+
+/// A member has a log from the moment on at which it is one. Without its log it would vote a second time in the same term,
+/// and help to elect a leader that lacks what it acknowledged.
+fn check_log(
+    config: &NodeConfig,
+    directory: &DataDirectory,
+    recovered: &BTreeMap<ShardId, Recovered>,
+) -> Result<(), cluster::Error> {
+    match directory.identity().cluster {
+        Some(cluster) if !recovered.contains_key(&SHARD_0) => {
+            Err(cluster::Error::LogLost { directory: config.node.data_dir.display().to_string(), cluster })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Does what takes long on a thread that nothing else waits for.

@@ -456,6 +456,34 @@ async fn the_log_is_shown_page_by_page() {
 }
 
 #[tokio::test]
+async fn as_many_may_read_the_log_at_a_time_as_the_node_bears() {
+    let directory = TempDir::new().unwrap();
+    let node = start_alone(directory.path()).await;
+    let mut client = quorate(&node).await;
+    // More than a connection takes in without being read.
+    for _ in 0..8 {
+        execute(&node, vec![enqueue("q", &"x".repeat(1 << 20))]).await.unwrap();
+    }
+    let mut slow = Vec::new();
+    let refused = loop {
+        match client.request_log(v1::RequestLogRequest::default()).await {
+            Ok(pages) => slow.push(pages.into_inner()),
+            Err(refused) => break refused,
+        }
+        assert!(slow.len() < 100, "a hundred clients that do not read are all served");
+    };
+    assert_eq!((refused.code(), reason(&refused)), (Code::ResourceExhausted, reasons::OVERLOADED.to_owned()));
+    assert!(refused.get_details_retry_info().is_some(), "waiting helps, and the refusal says so");
+
+    // One that has gone makes room for another, on a connection that is not full of what nobody reads.
+    drop(slow.pop());
+    let mut client = quorate(&node).await;
+    let served = eventually("room", async || client.request_log(v1::RequestLogRequest::default()).await.ok()).await;
+    assert!(served.into_inner().message().await.unwrap().is_some());
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn health_and_reflection_need_no_files() {
     let directory = TempDir::new().unwrap();
     let node = start_alone(directory.path()).await;

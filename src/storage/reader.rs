@@ -27,8 +27,11 @@ const OPEN_SEGMENTS_MAX: usize = 16;
 pub struct Reader {
     disk: Arc<dyn Disk>,
     positions: Arc<RwLock<Positions>>,
-    open: Arc<Mutex<VecDeque<(u64, Arc<dyn File>)>>>,
+    open: Arc<Mutex<OpenFiles>>,
 }
+
+/// Segments by their id, in the order in which they were opened.
+type OpenFiles = VecDeque<(u64, Arc<dyn File>)>;
 
 impl Reader {
     pub(super) fn new(disk: Arc<dyn Disk>, positions: Arc<RwLock<Positions>>) -> Self {

@@ -31,6 +31,23 @@ fn a_node_resumes_under_another_address() {
     assert!(addresses.contains(&moved.to_string().into()), "the others know the new address: {addresses:?}");
 }
 
+/// A log that is gone took votes and acknowledged entries with it. Without them the node must not take part again.
+#[test]
+fn a_member_whose_log_is_gone_does_not_start() {
+    let mut cluster = Cluster::start(2);
+    cluster.ok(&["enqueue", "orders", "kept"]);
+    for at in 0..2 {
+        let node = &mut cluster.nodes[at];
+        assert_eq!(node.terminate().code(), Some(0));
+        std::fs::remove_file(node.data.join("segment-0000000000000001.log")).unwrap();
+        node.start(&[]);
+        assert_eq!(node.wait().code(), Some(1), "node {} takes part without its log", node.name);
+        let told = node.log();
+        let last = told.lines().last().unwrap_or_default();
+        assert!(last.contains(&*node.data.to_string_lossy()) && last.contains("log"), "{last}");
+    }
+}
+
 /// All addresses change at once. Nobody can reach anybody from memory, but `--join` names who to ask.
 #[test]
 fn a_cluster_resumes_when_all_addresses_have_changed() {
