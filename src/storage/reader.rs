@@ -21,13 +21,16 @@ const GAP_BYTES_MAX: u64 = 4096;
 /// Segments that are kept open; the one opened first is closed first.
 const OPEN_SEGMENTS_MAX: usize = 16;
 
+/// Segments by id, the one opened last at the front.
+type OpenSegments = VecDeque<(u64, Arc<dyn File>)>;
+
 /// A handle to read the log with. Finds what has been appended, durable or not; what waits for the writer it does not find.
 /// Clones share the files that are open.
 #[derive(Clone)]
 pub struct Reader {
     disk: Arc<dyn Disk>,
     positions: Arc<RwLock<Positions>>,
-    open: Arc<Mutex<VecDeque<(u64, Arc<dyn File>)>>>,
+    open: Arc<Mutex<OpenSegments>>,
 }
 
 impl Reader {
