@@ -18,7 +18,9 @@
 
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
+mod bodies;
 mod event;
+mod members;
 mod outbox;
 mod pending;
 #[expect(clippy::module_inception, reason = "the noun of this room")]

@@ -1,18 +1,19 @@
 //! One node's member of one shard: Raft, the state machine, and who waits for what.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::bodies::{self, Resolving};
+use super::members::Members;
 use super::outbox::Outbox;
 use super::pending::{Pending, Proposal};
 use super::waiting::{Parked, Waiting};
-use super::{Answer, Effect, Event, Execute, Executed, Membership, ReadId, Refusal, RequestId, Status, Told};
+use super::{Answer, Effect, Event, Execute, Executed, ReadId, Refusal, RequestId, Status, Told};
 use crate::ids::{EntryId, Index, NodeId, Term, Time, Timestamp};
-use crate::raft::{self, ChangeRefused, Configuration, Entry, MembershipChange, Payload, Raft};
-use crate::state_machine::{Applied, Command, Decision, Limits, Operation, Outcome, QueueName, StateMachine};
+use crate::raft::{self, ChangeRefused, Entry, MembershipChange, Payload, Raft};
+use crate::state_machine::{Applied, Command, Decision, Limits, Operation, QueueName, StateMachine};
 
 /// How a replica behaves.
 #[derive(Clone, Debug)]
@@ -38,9 +39,6 @@ const REQUEST_BYTES_MAX: u64 = 256 << 20;
 /// Bytes of requests that are proposed, and so written, in one go.
 const PROPOSE_BYTES_MAX: u64 = 8 << 20;
 
-/// Removed nodes that are remembered; the one removed first is forgotten first.
-const REMOVED_MAX: usize = 10_000;
-
 /// One node's member of one shard.
 #[derive(Debug)]
 pub struct Replica {
@@ -64,10 +62,8 @@ pub struct Replica {
     last_read: ReadId,
     applying_reads: bool,
     /// Executed requests whose bodies are being read.
-    resolving: BTreeMap<RequestId, Resolving>,
-    membership: Arc<Membership>,
-    /// Members of the last committed configuration that was not a joint one.
-    settled: BTreeSet<NodeId>,
+    resolving: Resolving,
+    members: Members,
     leads_term: Option<Term>,
     effects: Vec<Effect>,
 }
@@ -80,21 +76,11 @@ enum Purpose {
     Body(RequestId),
 }
 
-#[derive(Debug)]
-struct Resolving {
-    executed: Executed,
-    missing: usize,
-}
-
 impl Replica {
     /// A replica that starts from what storage recovered. The state machine is rebuilt from the log as it commits.
     pub fn new(node: NodeId, options: Options, recovered: &raft::Recovered, seed: u64, now: Time) -> Self {
         let raft = Raft::new(node, options.raft, recovered, seed, now);
-        let membership = Arc::new(Membership {
-            configuration: raft.configuration().clone(),
-            index: raft.configuration_index(),
-            removed: BTreeMap::new(),
-        });
+        let members = Members::new(&raft);
         Self {
             machine: StateMachine::new(options.limits),
             options,
@@ -111,9 +97,8 @@ impl Replica {
             reads: BTreeMap::new(),
             last_read: ReadId(0),
             applying_reads: false,
-            resolving: BTreeMap::new(),
-            membership,
-            settled: BTreeSet::new(),
+            resolving: Resolving::default(),
+            members,
             leads_term: None,
             effects: Vec::new(),
         }
@@ -156,7 +141,7 @@ impl Replica {
             applied: self.applied,
             last: self.raft.last(),
             durable: self.raft.durable(),
-            membership: Arc::clone(&self.membership),
+            membership: self.members.published(),
             membership_is_settled: self.raft.membership_is_anchored(),
             removed: self.raft.removed(),
             quarantined: self.raft.quarantined().map(str::to_owned),
@@ -215,7 +200,7 @@ impl Replica {
     /// The client no longer waits: what is not in the log is dropped, so that it takes no message for nobody.
     fn forget(&mut self, request: RequestId) {
         self.waiting.remove(request);
-        self.resolving.remove(&request);
+        self.resolving.forget(request);
         self.pending.forget(request);
         if let Some(place) = self.batch.iter().position(|proposal| proposal.request == request) {
             let proposal = self.batch.remove(place);
@@ -262,7 +247,7 @@ impl Replica {
             if self.raft.term_began_at().is_none_or(|noop| self.applied < noop.previous()) {
                 return Err(ChangeRefused::InProgress);
             }
-            if self.membership.removed.contains_key(&contact.node) {
+            if self.members.was_removed(contact.node) {
                 return Err(ChangeRefused::WasRemoved(contact.node));
             }
         }
@@ -352,7 +337,7 @@ impl Replica {
                 }
                 raft::Effect::Tell(event) => {
                     if matches!(event, raft::Event::ConfigurationChanged { .. }) {
-                        self.publish_membership();
+                        self.members.on_changed(&self.raft);
                     }
                     self.effects.push(Effect::Tell(Told::Raft(event)));
                 }
@@ -367,12 +352,6 @@ impl Replica {
             _ => None,
         });
         self.effects.extend(contacts.map(Effect::Introduce));
-    }
-
-    fn publish_membership(&mut self) {
-        let membership = Arc::make_mut(&mut self.membership);
-        membership.configuration = self.raft.configuration().clone();
-        membership.index = self.raft.configuration_index();
     }
 
     /// Whoever waits for a leader that leads no more is told so.
@@ -422,7 +401,7 @@ impl Replica {
             match payload {
                 Payload::Noop => {}
                 Payload::Command(bytes) => self.apply_command(now, id, &bytes),
-                Payload::Configuration { configuration, .. } => self.apply_configuration(id, &configuration),
+                Payload::Configuration { configuration, .. } => self.members.on_applied(id.index, &configuration),
             }
             if self.raft.quarantined().is_some() {
                 return;
@@ -500,9 +479,9 @@ impl Replica {
     /// Finds the bodies that the outcomes name, in memory or on disk, and answers.
     fn resolve_bodies(&mut self, request: RequestId, mut executed: Executed) {
         let mut missing = 0;
-        for index in body_indexes(&executed.outcomes) {
+        for index in bodies::body_indexes(&executed.outcomes) {
             match self.raft.entries_in_memory(index, index, 0) {
-                Some(entries) => executed.bodies.extend(command_payload(entries)),
+                Some(entries) => executed.bodies.extend(bodies::command_payload(entries)),
                 None => {
                     missing += 1;
                     self.read(Purpose::Body(request), index, index, 0);
@@ -512,7 +491,7 @@ impl Replica {
         if missing == 0 {
             self.answer(request, Ok(Answer::Executed(executed)));
         } else {
-            self.resolving.insert(request, Resolving { executed, missing });
+            self.resolving.wait_for(request, executed, missing);
         }
     }
 
@@ -529,34 +508,12 @@ impl Replica {
                 self.applying_reads = false;
                 self.apply_entries(now, entries);
             }
-            Some(Purpose::Body(request)) => self.on_body_read(request, entries),
+            Some(Purpose::Body(request)) => {
+                if let Some(executed) = self.resolving.on_read(request, entries) {
+                    self.answer(request, Ok(Answer::Executed(executed)));
+                }
+            }
             None => {}
-        }
-    }
-
-    fn on_body_read(&mut self, request: RequestId, entries: Vec<Entry>) {
-        let Some(resolving) = self.resolving.get_mut(&request) else { return };
-        resolving.executed.bodies.extend(command_payload(entries));
-        resolving.missing -= 1;
-        if resolving.missing == 0
-            && let Some(Resolving { mut executed, .. }) = self.resolving.remove(&request)
-        {
-            executed.bodies.sort_by_key(|(index, _)| *index);
-            self.answer(request, Ok(Answer::Executed(executed)));
-        }
-    }
-
-    fn apply_configuration(&mut self, id: EntryId, configuration: &Configuration) {
-        if configuration.is_joint() {
-            return;
-        }
-        let members: BTreeSet<NodeId> = configuration.members().collect();
-        let left: Vec<NodeId> = self.settled.difference(&members).copied().collect();
-        self.settled = members;
-        if !left.is_empty() {
-            let removed = &mut Arc::make_mut(&mut self.membership).removed;
-            removed.extend(left.into_iter().map(|node| (node, id.index)));
-            forget_oldest(removed);
         }
     }
 
@@ -583,32 +540,5 @@ fn awaited_queue(execute: &Execute) -> Option<&QueueName> {
     match execute.operations.as_slice() {
         [Operation::Dequeue { queue, .. }] if !execute.wait.is_zero() => Some(queue),
         _ => None,
-    }
-}
-
-/// The entries that hold the bodies of these outcomes, each once.
-fn body_indexes(outcomes: &[Outcome]) -> BTreeSet<Index> {
-    let mut indexes = BTreeSet::new();
-    for outcome in outcomes {
-        match outcome {
-            Outcome::Dequeued(message) => indexes.extend(message.iter().map(|message| message.index)),
-            Outcome::Peeked(messages) => indexes.extend(messages.iter().map(|message| message.index)),
-            _ => {}
-        }
-    }
-    indexes
-}
-
-fn command_payload(entries: Vec<Entry>) -> Option<(Index, Bytes)> {
-    match entries.into_iter().next() {
-        Some(Entry { id, payload: Payload::Command(bytes) }) => Some((id.index, bytes)),
-        _ => None,
-    }
-}
-
-fn forget_oldest(removed: &mut BTreeMap<NodeId, Index>) {
-    while removed.len() > REMOVED_MAX {
-        let oldest = removed.iter().min_by_key(|(_, index)| **index).map(|(node, _)| *node);
-        oldest.and_then(|node| removed.remove(&node));
     }
 }
