@@ -96,9 +96,10 @@ impl Node {
 
     /// Waits until the process ends by itself.
     pub fn wait(&mut self) -> ExitStatus {
-        let mut process = self.process.take().expect("the node runs");
-        let name = self.name.clone();
-        eventually(&format!("node {name} to end"), || process.try_wait().unwrap())
+        let process = self.process.as_mut().expect("the node runs");
+        let status = eventually(&format!("node {} to end", self.name), || process.try_wait().unwrap());
+        self.process = None;
+        status
     }
 
     pub fn is_running(&mut self) -> bool {
