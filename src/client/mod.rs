@@ -100,7 +100,7 @@ impl Client {
     ///
     /// # Errors
     /// - [`Error::Refused`]: nothing took effect.
-    /// - [`Error::Deadline`] says whether the operations may have taken effect.
+    /// - [`Error::Unavailable`] says whether the operations may have taken effect.
     /// - [`Error::SessionExpired`]: the session ended while an earlier sending was unanswered; they may have taken effect.
     pub async fn execute(&self, operations: Vec<v1::Operation>) -> Result<v1::ExecuteResponse, Error> {
         let response = if operations.iter().all(outcome::may_repeat) {
@@ -117,7 +117,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Refused`] with the node's reason, NOT_LEADER among them; [`Error::OutcomeUnknown`] when the operations
-    /// may have taken effect; [`Error::Deadline`] when the node could not be reached.
+    /// may have taken effect; [`Error::Unavailable`] when the node could not be reached.
     pub async fn execute_once(&self, operations: Vec<v1::Operation>) -> Result<v1::ExecuteResponse, Error> {
         let call = self.call(Repeat::Never, outcome::wait_of(&operations));
         let request = v1::ExecuteRequest { shard: 0, session: None, operations };
@@ -186,7 +186,7 @@ impl Client {
     /// The condition of every node, as seen by the first node that answers.
     ///
     /// # Errors
-    /// [`Error::Deadline`] when no node answers.
+    /// [`Error::Unavailable`] when no node answers.
     pub async fn status(&self) -> Result<v1::StatusResponse, Error> {
         let call = self.call(Repeat::Freely, Duration::ZERO);
         let status = call
@@ -200,7 +200,7 @@ impl Client {
     /// The members, as the first node that answers knows them.
     ///
     /// # Errors
-    /// [`Error::Deadline`] when no node answers.
+    /// [`Error::Unavailable`] when no node answers.
     pub async fn members(&self) -> Result<v1::ListMembersResponse, Error> {
         let call = self.call(Repeat::Freely, Duration::ZERO);
         let request = v1::ListMembersRequest {};
@@ -214,7 +214,7 @@ impl Client {
     /// Adding a member again changes nothing.
     ///
     /// # Errors
-    /// [`Error::Refused`] when the leader refuses; [`Error::Deadline`] also when another change was in progress all the
+    /// [`Error::Refused`] when the leader refuses; [`Error::Unavailable`] also when another change was in progress all the
     /// time.
     pub async fn add_member(&self, member: v1::Member, stay_learner: bool) -> Result<v1::AddMemberResponse, Error> {
         let request = v1::AddMemberRequest { member: Some(member), stay_learner };

@@ -7,7 +7,7 @@
 //! Targets are the handles for the filter: `quorate::raft` is the protocol, `quorate::entries` the way of every request from
 //! received to answered, `quorate::heartbeat` every heartbeat (off unless asked for), and otherwise the module that speaks.
 //!
-//! Invariants: whoever logs never waits for a terminal. When [`LINES_MAX`] lines wait, further ones are dropped, and the next
+//! Invariants: whoever logs never waits for a terminal. When `LINES_MAX` lines wait, further ones are dropped, and the next
 //! one that gets through says how many. No logged value can move the cursor or begin a line of its own.
 //!
 //! Not here: metrics and traces.
