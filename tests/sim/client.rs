@@ -59,8 +59,9 @@ pub struct Client {
 #[derive(Clone, Copy, Debug)]
 struct Open {
     sequence: Option<Sequence>,
-    /// The attempt that is under way.
+    /// The attempt that is under way, and whom it asks.
     attempt: u64,
+    node: NodeId,
     attempts: u32,
     /// An attempt may have been proposed.
     is_uncertain: bool,
@@ -125,16 +126,17 @@ impl Client {
             (session, self.last_sequence)
         });
         let sequence = session.map(|(_, sequence)| sequence);
-        self.open.insert(place, Open { sequence, attempt: 0, attempts: 0, is_uncertain: false });
+        self.open.insert(place, Open { sequence, attempt: 0, node: NodeId(0), attempts: 0, is_uncertain: false });
         let (client, called) = (self.number, now);
         Some(Call { client, session, operations, wait, called, returned: None, ending: Ending::Unknown })
     }
 
-    /// Sends a request for the first time or again. The attempt gets a number of its own.
-    pub fn attempt(&mut self, place: usize, attempt: u64, call: &Call) -> Execute {
+    /// Sends a request to a node, for the first time or again. The attempt gets a number of its own.
+    pub fn attempt(&mut self, place: usize, attempt: u64, node: NodeId, call: &Call) -> Execute {
         let lowest_pending = self.open.values().filter_map(|open| open.sequence).min();
         let open = self.open.get_mut(&place).expect("a request is tried until it ends");
         open.attempt = attempt;
+        open.node = node;
         open.attempts += 1;
         let session = call.session.map(|(id, sequence)| {
             let lowest_pending = lowest_pending.unwrap_or(sequence);
@@ -153,7 +155,10 @@ impl Client {
     ) -> Option<Next> {
         let open = self.open.get_mut(&place).filter(|open| open.attempt == attempt)?;
         let next = match answer {
-            Ok(Answer::Executed(executed)) => Next::End(Ending::Executed(executed)),
+            Ok(Answer::Executed(executed)) => {
+                self.target = Some(open.node);
+                Next::End(Ending::Executed(executed))
+            }
             Ok(other) => panic!("a request was answered with {other:?}"),
             Err(Refusal::NotLeader { leader, .. }) => {
                 self.target = leader;

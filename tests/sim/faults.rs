@@ -25,6 +25,7 @@ impl Cluster {
         self.trace.tell(self.now, || format!("fault: {fault:?} {id}"));
         let longest = self.knobs.raft.election_timeout_max.as_micros() as Micros;
         let until = self.now + self.random.faults.random_range(longest / 4..=4 * longest);
+        let until = until.min(self.knobs.duration);
         let operations = self.random.faults.random_range(0..12);
         let node = self.nodes.get_mut(&id).expect("the victim is one of them");
         match fault {

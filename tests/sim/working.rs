@@ -41,7 +41,7 @@ impl Cluster {
             None => self.any_node(),
         };
         let call = &self.history[place];
-        let execute = self.clients[number].attempt(place, attempt, call);
+        let execute = self.clients[number].attempt(place, attempt, node, call);
         let patience = self.knobs.raft.election_timeout_max.as_micros() as Micros * 2 + call.wait.as_micros() as Micros;
         self.request(node, Caller::Client(number), attempt, Asked::Execute(execute));
         self.attempts.insert(attempt, place);
