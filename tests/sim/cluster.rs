@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use quorate::ids::{Index, NodeId, Term, Ticket};
 use quorate::raft::{Message, RoleName};
-use quorate::replica::{Answer, Execute, ReadId, Refusal, Status};
+use quorate::replica::{self, Answer, Execute, ReadId, Refusal, Status};
 use rand::RngExt;
 
 use super::checks::Checks;
@@ -105,8 +105,10 @@ pub struct ProcessId {
 pub enum Event {
     /// A message arrives.
     Deliver { from: NodeId, to: NodeId, message: Message },
-    /// A node hears that a connection broke.
-    Unreachable { node: NodeId, peer: NodeId },
+    /// A node hears that its connection to a peer broke.
+    Disconnected { node: NodeId, peer: NodeId },
+    /// A node hears that its connection to a peer is back.
+    Connected { node: NodeId, peer: NodeId },
     /// A node takes a turn.
     Turn(ProcessId),
     /// A node's deadline has come, or a later one was set.
@@ -285,7 +287,8 @@ impl Cluster {
     fn handle(&mut self, event: Event) {
         match event {
             Event::Deliver { from, to, message } => self.deliver(from, to, message),
-            Event::Unreachable { node, peer } => self.tell_unreachable(node, peer),
+            Event::Disconnected { node, peer } => self.disconnected(node, peer),
+            Event::Connected { node, peer } => self.put(node, replica::Event::Reachable(peer)),
             Event::Turn(process) => self.turn(process),
             Event::Wake(process) => self.wake(process),
             Event::Append(process) => self.append(process),

@@ -29,6 +29,7 @@ mod store;
 mod trace;
 mod verdict;
 mod working;
+mod writing;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;

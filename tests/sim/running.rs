@@ -1,8 +1,8 @@
-//! What happens to a node: it starts, takes turns, writes, reads and crashes.
+//! What happens to a node: it starts, takes turns, carries out effects and crashes.
 
 use quorate::ids::{Contact, EntryId, Index, NodeId, Term, Ticket};
 use quorate::raft::{CommitQuorum, Configuration, Entry, HardState, Message, Payload, RoleName, Write};
-use quorate::replica::{self, Effect, Options, ReadId, Replica, RequestId, Told};
+use quorate::replica::{self, Effect, Options, Replica, RequestId, Told};
 use quorate::storage;
 use rand::RngExt;
 
@@ -98,12 +98,13 @@ impl Cluster {
         let peers: Vec<NodeId> = self.nodes.keys().copied().collect();
         for peer in peers {
             if self.random.network.random_bool(self.knobs.network.notice) {
-                self.schedule(self.now, Event::Unreachable { node: peer, peer: id });
+                self.schedule(self.now, Event::Disconnected { node: peer, peer: id });
             }
         }
     }
 
-    fn on_disk_error(&mut self, id: NodeId, error: &storage::Error) {
+    /// The disk refused something: the process ends.
+    pub fn on_disk_error(&mut self, id: NodeId, error: &storage::Error) {
         let is_expected = matches!(error, storage::Error::Io { .. }) && self.phase == Phase::Faults;
         assert!(is_expected, "{id}: {error}");
         self.trace.tell(self.now, || format!("{id}: {error}"));
@@ -111,12 +112,13 @@ impl Cluster {
     }
 
     /// The process of a node that runs, if it is this one.
-    fn process(&mut self, process: ProcessId) -> Option<&mut Process> {
+    pub fn process(&mut self, process: ProcessId) -> Option<&mut Process> {
         let node = self.nodes.get_mut(&process.node)?;
         node.process.as_mut().filter(|_| node.incarnation == process.incarnation)
     }
 
-    fn running(&self, id: NodeId) -> ProcessId {
+    /// The process of a node, whether it runs or not.
+    pub fn running(&self, id: NodeId) -> ProcessId {
         ProcessId { node: id, incarnation: self.nodes[&id].incarnation }
     }
 
@@ -126,16 +128,12 @@ impl Cluster {
         self.put(to, replica::Event::Message { from, message });
     }
 
-    /// A node hears that a connection broke.
-    pub fn tell_unreachable(&mut self, id: NodeId, peer: NodeId) {
-        self.put(id, replica::Event::Unreachable(peer));
-    }
-
-    /// A write is durable, and the node hears of it.
-    pub fn persisted(&mut self, process: ProcessId, ticket: Ticket) {
-        if self.process(process).is_some() {
-            self.put(process.node, replica::Event::Persisted(ticket));
-        }
+    /// A node hears that a connection broke. Soon there is another one; whether it carries anything is not said.
+    pub fn disconnected(&mut self, node: NodeId, peer: NodeId) {
+        self.put(node, replica::Event::Unreachable(peer));
+        let longest = self.knobs.raft.election_timeout_max.as_micros() as Micros;
+        let at = self.now + self.random.network.random_range(0..=longest);
+        self.schedule(at, Event::Connected { node, peer });
     }
 
     /// A request arrives; where nothing runs, it is refused like by one that does not lead.
@@ -170,7 +168,8 @@ impl Cluster {
         }
     }
 
-    fn put(&mut self, id: NodeId, event: replica::Event) {
+    /// Something happens to a node, if it runs.
+    pub fn put(&mut self, id: NodeId, event: replica::Event) {
         if let Some(process) = self.nodes.get_mut(&id).and_then(|node| node.process.as_mut()) {
             process.inbox.push(event);
             self.turn_is_due(id);
@@ -288,7 +287,7 @@ impl Cluster {
             self.coverage.sometimes("an old message was replayed");
         }
         if carried.is_noticed {
-            self.schedule(self.now, Event::Unreachable { node: from, peer: to });
+            self.schedule(self.now, Event::Disconnected { node: from, peer: to });
         }
         for at in carried.arrivals {
             match self.network.transmit(&mut self.random.network, &message) {
@@ -320,73 +319,6 @@ impl Cluster {
         if let Told::Raft(event) = told {
             self.cover_event(id, event);
             self.checks.on_told(self.now, id, event);
-        }
-    }
-
-    fn kick_disk(&mut self, running: ProcessId) {
-        let at = self.disk_step_at(running.node);
-        let Some(process) = self.process(running) else { return };
-        if process.store.waiting() > 0 && !std::mem::replace(&mut process.store.is_busy, true) {
-            self.schedule(at, Event::Append(running));
-        }
-    }
-
-    /// When a disk will have done its next step.
-    fn disk_step_at(&mut self, id: NodeId) -> Micros {
-        let is_slow = self.phase == Phase::Faults && self.random.disk.random_bool(self.knobs.disk.tail);
-        let longest = if is_slow { self.knobs.disk.tail_max } else { self.knobs.disk.delay_max };
-        let at = self.now + self.random.disk.random_range(0..=longest);
-        at.max(self.nodes[&id].stalled_until)
-    }
-
-    /// A disk writes what waits.
-    pub fn append(&mut self, running: ProcessId) {
-        let Some(process) = self.process(running) else { return };
-        let waiting = process.store.waiting();
-        let appended = process.store.append();
-        self.checks.on_appended(running.node, waiting);
-        match appended {
-            Ok(()) => {
-                let at = self.disk_step_at(running.node);
-                self.schedule(at, Event::Sync(running));
-            }
-            Err(error) => {
-                self.coverage.sometimes("the power failed while the disk was written");
-                self.on_disk_error(running.node, &error);
-            }
-        }
-    }
-
-    /// A disk syncs what was written.
-    pub fn sync(&mut self, running: ProcessId) {
-        let Some(process) = self.process(running) else { return };
-        match process.store.sync() {
-            Ok(ticket) => {
-                process.store.is_busy = false;
-                self.checks.on_synced(running.node);
-                let at = self.disk_step_at(running.node);
-                self.schedule(at, Event::Persisted(running, ticket));
-                self.kick_disk(running);
-            }
-            Err(error) => {
-                self.coverage.sometimes("a sync failed");
-                self.on_disk_error(running.node, &error);
-            }
-        }
-    }
-
-    /// A disk reads entries.
-    pub fn read(&mut self, running: ProcessId, read: ReadId, from: Index, to: Index, bytes_max: u64) {
-        let Some(process) = self.process(running) else { return };
-        process.reads -= 1;
-        match process.store.read(from, to, bytes_max) {
-            Ok(entries) => {
-                self.checks.on_read(from, &entries);
-                self.put(running.node, replica::Event::EntriesRead { read, entries });
-            }
-            // They were cut meanwhile, so that nobody wants them any more.
-            Err(storage::Error::NotInLog { .. }) => {}
-            Err(error) => self.on_disk_error(running.node, &error),
         }
     }
 }
