@@ -41,9 +41,14 @@ impl Raft {
     /// True when this member leads and the configuration is on a majority of itself, together with an entry of the leader's own
     /// term: no later leader can be without it, and another change may begin.
     pub fn membership_is_anchored(&self) -> bool {
+        !self.configuration().is_joint() && self.configuration_is_on_majority()
+    }
+
+    /// The same, of a joint configuration too: then on a majority of each half.
+    fn configuration_is_on_majority(&self) -> bool {
         let Role::Leader(leader) = &self.role else { return false };
         let needed = self.configuration_index().max(leader.noop);
-        !self.configuration().is_joint() && self.configuration().majority_index(|node| self.matched(node)) >= needed
+        self.configuration().majority_index(|node| self.matched(node)) >= needed
     }
 
     /// True when nothing of a change is left to be done.
@@ -93,14 +98,10 @@ impl Raft {
 
     /// Ends a joint phase by itself, also one that an earlier leader began.
     pub(super) fn leave_joint(&mut self, now: Time) {
-        let Role::Leader(leader) = &self.role else { return };
-        let joint = self.configuration();
-        let needed = self.configuration_index().max(leader.noop);
-        if !joint.is_joint() || joint.majority_index(|node| self.matched(node)) < needed {
-            return;
+        if self.configuration().is_joint() && self.configuration_is_on_majority() {
+            let settled = self.configuration().without_outgoing();
+            self.propose_configuration(now, settled, None);
         }
-        let settled = joint.without_outgoing();
-        self.propose_configuration(now, settled, None);
     }
 
     /// Makes voters of the learners that have caught up and are meant to be. A refusal is no harm: the next tick tries again.
