@@ -22,5 +22,5 @@ pub fn answer(
     };
     let outcomes = outcomes.iter().map(|outcome| outcome.to_proto(shard, &body)).collect::<Result<_, _>>();
     let outcomes = outcomes.map_err(|missing| internal(missing.to_string()))?;
-    Ok(v1::ExecuteResponse { header: Some(header), outcomes, replayed })
+    Ok(v1::ExecuteResponse { header: Some(header), outcomes, replayed, age: None })
 }

@@ -211,7 +211,7 @@ impl Service {
         let place = |item| v1::MessageId { shard: 0, index, item };
         let each = request.operations.iter().zip(0..);
         let outcomes = each.map(|(operation, item)| world.apply(place(item), operation, &request.session)).collect();
-        let response = v1::ExecuteResponse { header: self.header(index), outcomes, replayed: false };
+        let response = v1::ExecuteResponse { header: self.header(index), outcomes, replayed: false, age: None };
         if let Some(session) = &request.session {
             world.outcomes.insert((session.id, session.sequence), response.clone());
         }

@@ -66,7 +66,12 @@ impl LogPages {
 
     /// Asks the leader for the rest of the log, and waits for the first page: some refusals come only with that.
     async fn ask(&mut self) -> Result<(Streaming<v1::RequestLogResponse>, Option<v1::RequestLogResponse>), Error> {
-        let request = v1::RequestLogRequest { shard: 0, from_index: self.next, limit: self.left.unwrap_or(0) };
+        let request = v1::RequestLogRequest {
+            shard: 0,
+            from_index: self.next,
+            limit: self.left.unwrap_or(0),
+            ..Default::default()
+        };
         let call = self.client.call(Repeat::Freely, std::time::Duration::ZERO);
         call.run(request, |mut node, request| async move {
             let mut stream = node.quorate.request_log(request).await?.into_inner();

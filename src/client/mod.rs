@@ -120,7 +120,7 @@ impl Client {
     /// may have taken effect; [`Error::Unavailable`] when the node could not be reached.
     pub async fn execute_once(&self, operations: Vec<v1::Operation>) -> Result<v1::ExecuteResponse, Error> {
         let call = self.call(Repeat::Never, outcome::wait_of(&operations));
-        let request = v1::ExecuteRequest { shard: 0, session: None, operations };
+        let request = v1::ExecuteRequest { shard: 0, session: None, operations, ..Default::default() };
         call.run(request, |mut node, request| async move { node.quorate.execute(request).await }).await
     }
 
@@ -259,7 +259,12 @@ impl Client {
         let close_all = async {
             for session in sessions {
                 let operations = vec![outcome::operation(Verb::CloseSession(v1::CloseSession {}))];
-                let request = v1::ExecuteRequest { shard: 0, session: Some(session.last_request()), operations };
+                let request = v1::ExecuteRequest {
+                    shard: 0,
+                    session: Some(session.last_request()),
+                    operations,
+                    ..Default::default()
+                };
                 let call = self.call(Repeat::Never, Duration::ZERO);
                 // A session that cannot be closed expires.
                 let _ = call.run(request, |mut node, request| async move { node.quorate.execute(request).await }).await;
@@ -270,7 +275,7 @@ impl Client {
 
     /// Executes what does no harm when it is executed twice.
     async fn execute_freely(&self, operations: Vec<v1::Operation>) -> Result<v1::ExecuteResponse, Error> {
-        let request = v1::ExecuteRequest { shard: 0, session: None, operations };
+        let request = v1::ExecuteRequest { shard: 0, session: None, operations, ..Default::default() };
         let call = self.call(Repeat::Freely, Duration::ZERO);
         call.run(request, |mut node, request| async move { node.quorate.execute(request).await }).await
     }
@@ -310,7 +315,8 @@ impl Client {
             let wait = wait_end.saturating_duration_since(Instant::now());
             let operations = outcome::with_wait(operations, wait);
             let session = Some(slot.request());
-            let mut request = tonic::Request::new(v1::ExecuteRequest { shard: 0, session, operations });
+            let mut request =
+                tonic::Request::new(v1::ExecuteRequest { shard: 0, session, operations, ..Default::default() });
             // Tells the node when nobody will listen any more.
             request.set_timeout(limit);
             async move { node.quorate.execute(request).await }
@@ -334,7 +340,7 @@ impl Client {
     /// Opens a session. A repetition may open two; nobody uses the first, and it expires.
     async fn open_session(&self, end: Instant) -> Result<Session, Error> {
         let operations = vec![outcome::operation(Verb::OpenSession(v1::OpenSession {}))];
-        let request = v1::ExecuteRequest { shard: 0, session: None, operations };
+        let request = v1::ExecuteRequest { shard: 0, session: None, operations, ..Default::default() };
         let call = Call::new(&self.shared, Repeat::Freely, Instant::now(), end);
         let opened = call.run(request, |mut node, request| async move { node.quorate.execute(request).await }).await?;
         let cluster_id = opened.header.as_ref().map(|header| header.cluster_id.clone()).unwrap_or_default();

@@ -86,7 +86,7 @@ fn list() -> v1::Operation {
 }
 
 async fn execute(node: &Running, operations: Vec<v1::Operation>) -> Result<v1::ExecuteResponse, Status> {
-    let request = v1::ExecuteRequest { shard: 0, session: None, operations };
+    let request = v1::ExecuteRequest { shard: 0, session: None, operations, ..Default::default() };
     quorate(node).await.execute(request).await.map(tonic::Response::into_inner)
 }
 
@@ -138,7 +138,8 @@ async fn a_request_that_is_repeated_in_its_session_takes_effect_once() {
     let Some(Kind::SessionOpened(session)) = &open.outcomes[0].outcome else { panic!("{open:?}") };
     let session =
         Some(v1::SessionRequest { id: session.id, sequence: 1, lowest_pending: 1, cluster_id: String::new() });
-    let request = v1::ExecuteRequest { shard: 0, session, operations: vec![enqueue("q", "once")] };
+    let request =
+        v1::ExecuteRequest { shard: 0, session, operations: vec![enqueue("q", "once")], ..Default::default() };
     let mut client = quorate(&node).await;
     let first = client.execute(request.clone()).await.unwrap().into_inner();
     let again = client.execute(request).await.unwrap().into_inner();
@@ -158,7 +159,7 @@ async fn a_session_of_another_cluster_is_unknown_here_whatever_its_id() {
     let Some(Kind::SessionOpened(opened)) = &open.outcomes[0].outcome else { panic!("{open:?}") };
     let of_cluster = |cluster_id: String| {
         let session = Some(v1::SessionRequest { id: opened.id, sequence: 1, lowest_pending: 1, cluster_id });
-        v1::ExecuteRequest { shard: 0, session, operations: vec![enqueue("q", "once")] }
+        v1::ExecuteRequest { shard: 0, session, operations: vec![enqueue("q", "once")], ..Default::default() }
     };
     let mut client = quorate(&node).await;
     let last_before = statuses(&node).await[0].last_index;
@@ -431,7 +432,7 @@ async fn the_log_is_shown_page_by_page() {
     let pages = |from_index, limit| {
         let node = &node;
         async move {
-            let request = v1::RequestLogRequest { shard: 0, from_index, limit };
+            let request = v1::RequestLogRequest { from_index, limit, ..Default::default() };
             let mut stream = quorate(node).await.request_log(request).await.unwrap().into_inner();
             let mut pages = Vec::new();
             while let Some(page) = stream.message().await.unwrap() {

@@ -8,7 +8,7 @@ use crate::proto::v1::{self, operation::Operation as Verb};
 
 fn request(verbs: Vec<Verb>) -> v1::ExecuteRequest {
     let operations = verbs.into_iter().map(|verb| v1::Operation { operation: Some(verb) }).collect();
-    v1::ExecuteRequest { shard: 0, session: None, operations }
+    v1::ExecuteRequest { shard: 0, session: None, operations, ..Default::default() }
 }
 
 fn check(verbs: Vec<Verb>) -> Result<Request, InvalidRequest> {
