@@ -175,6 +175,9 @@ fn refused(refusal: &state_machine::Refusal) -> Rejection {
             full(reasons::TOO_MANY_OUTCOMES, outcomes_max).with(reasons::SESSION, session)
         }
         AnswerTooLarge { bytes_max } => full(reasons::ANSWER_TOO_LARGE, bytes_max),
+        QueueNotFound(queue) => {
+            Rejection::new(Code::NotFound, reasons::QUEUE_NOT_FOUND, refusal.to_string()).with(reasons::QUEUE, queue)
+        }
         SessionExpired(session) => failed(reasons::SESSION_EXPIRED).with(reasons::SESSION, session),
         SequenceForgotten { session, sequence } => {
             failed(reasons::SEQUENCE_FORGOTTEN).with(reasons::SESSION, session).with(reasons::SEQUENCE, sequence)
