@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::log_reader::LogReader;
 use crate::ids::{ClusterId, Index, NodeId, ShardId, Term};
 use crate::raft::{Entry, MembershipChange};
-use crate::replica::{Answer, Execute, Executed, Refusal, RequestId, Status};
+use crate::replica::{Answer, Execute, Executed, Read, Refusal, RequestId, Shown, Status};
 use crate::storage;
 
 /// Where an answer goes. Closed: nobody waits any more.
@@ -34,6 +34,10 @@ pub struct Input {
 pub enum Asked {
     /// To execute operations.
     Execute(Execute),
+    /// To show something.
+    Read(Read),
+    /// To hand leadership over.
+    TransferLeadership(Option<NodeId>),
     /// To change the membership.
     ChangeMembership(MembershipChange),
 }
@@ -93,10 +97,36 @@ impl Handle {
     /// # Errors
     /// Whatever the replica refuses with; [`Refusal::Overloaded`] at once when the loop has too much to do.
     pub async fn execute(&self, shard: ShardId, execute: Execute) -> Result<Executed, Refusal> {
-        let retry_is_exact = execute.session.is_some();
-        match self.ask(shard, Asked::Execute(execute), retry_is_exact).await? {
+        let unknown = outcome_unknown(execute.session.is_some());
+        match self.ask(shard, Asked::Execute(execute), unknown).await? {
             Answer::Executed(executed) => Ok(executed),
-            Answer::MembershipChanged { index } => unreachable!("operations were answered as a change at {index}"),
+            other => unreachable!("operations were answered with {other:?}"),
+        }
+    }
+
+    /// Shows what this node's replica of `shard` holds. Dropping the future forgets the read.
+    ///
+    /// # Errors
+    /// Whatever the replica refuses with; [`Refusal::Overloaded`] at once when the loop has too much to do.
+    ///
+    /// # Panics
+    /// The loop does, on an operation that would change something.
+    pub async fn read(&self, shard: ShardId, read: Read) -> Result<Shown, Refusal> {
+        match self.ask(shard, Asked::Read(read), self.stopped()).await? {
+            Answer::Shown(shown) => Ok(shown),
+            other => unreachable!("a read was answered with {other:?}"),
+        }
+    }
+
+    /// Hands the leadership of `shard` over to a voter, or to the one with the most of the log. Returns who that is, once this node
+    /// follows it. Requests that come meanwhile wait, and are then executed or refused as not proposed.
+    ///
+    /// # Errors
+    /// Whatever the replica refuses with; [`Refusal::Overloaded`] at once when the loop has too much to do.
+    pub async fn transfer_leadership(&self, shard: ShardId, to: Option<NodeId>) -> Result<NodeId, Refusal> {
+        match self.ask(shard, Asked::TransferLeadership(to), outcome_unknown(true)).await? {
+            Answer::LeadershipTransferred { to } => Ok(to),
+            other => unreachable!("a transfer of leadership was answered with {other:?}"),
         }
     }
 
@@ -105,9 +135,9 @@ impl Handle {
     /// # Errors
     /// Whatever the replica refuses with; [`Refusal::Overloaded`] at once when the loop has too much to do.
     pub async fn change_membership(&self, shard: ShardId, change: MembershipChange) -> Result<Index, Refusal> {
-        match self.ask(shard, Asked::ChangeMembership(change), true).await? {
+        match self.ask(shard, Asked::ChangeMembership(change), outcome_unknown(true)).await? {
             Answer::MembershipChanged { index } => Ok(index),
-            Answer::Executed(executed) => unreachable!("a membership change was answered as operations: {executed:?}"),
+            other => unreachable!("a membership change was answered with {other:?}"),
         }
     }
 
@@ -151,7 +181,8 @@ impl Handle {
         self.shared.published.clone()
     }
 
-    async fn ask(&self, shard: ShardId, what: Asked, retry_is_exact: bool) -> Result<Answer, Refusal> {
+    /// Asks the loop. Should that end while it has the request, the answer is `unanswered`.
+    async fn ask(&self, shard: ShardId, what: Asked, unanswered: Refusal) -> Result<Answer, Refusal> {
         let request = RequestId(self.shared.requests.fetch_add(1, Ordering::Relaxed));
         let (answer, answered) = oneshot::channel();
         match self.shared.inbox.try_send(Input { shard, request, what, answer }) {
@@ -162,13 +193,17 @@ impl Handle {
         let mut waiting = Waiting { request, forgotten: Some(&self.shared.forgotten) };
         let answer = answered.await;
         waiting.forgotten = None;
-        // The loop ended while it had the request: nobody on this node knows what will become of it.
-        answer.unwrap_or(Err(Refusal::OutcomeUnknown { at: Default::default(), retry_is_exact }))
+        answer.unwrap_or(Err(unanswered))
     }
 
     fn stopped(&self) -> Refusal {
         Refusal::NotLeader { leader: None, term: Term::default() }
     }
+}
+
+/// The loop ended while it had the request: nobody on this node knows what will become of it.
+fn outcome_unknown(retry_is_exact: bool) -> Refusal {
+    Refusal::OutcomeUnknown { at: Default::default(), retry_is_exact }
 }
 
 impl fmt::Debug for Handle {
