@@ -12,12 +12,15 @@ use tonic_types::StatusExt as _;
 
 use super::{Error, Phase, Running, start};
 use crate::config::{Address, NodeConfig};
+use crate::ids::SHARD_0;
 use crate::proto::v1;
 use crate::proto::v1::cluster_client::ClusterClient;
 use crate::proto::v1::operation::Operation as Verb;
 use crate::proto::v1::outcome::Outcome as Kind;
 use crate::proto::v1::quorate_client::QuorateClient;
 use crate::reasons;
+use crate::replica::{Consistency, Read, Refusal};
+use crate::state_machine::{Operation, Outcome};
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -306,6 +309,42 @@ async fn three_nodes_find_together_and_followers_name_the_leader() {
     for node in [a, b, c] {
         node.stop().await.unwrap();
     }
+}
+
+/// Two nodes: what one executed the other shows, and then the other leads.
+#[tokio::test]
+async fn a_follower_shows_what_the_leader_executed_and_takes_over() {
+    let directory = TempDir::new().unwrap();
+    let a = start_alone(directory.path()).await;
+    let b = start_node(config("b", directory.path(), &[&a])).await;
+    let both_vote = async || {
+        let membership = &b.handle.status(SHARD_0)?.membership;
+        let voters = &membership.configuration.voters;
+        (voters.len() == 2 && !membership.configuration.is_joint()).then_some(())
+    };
+    eventually("both to vote", both_vote).await;
+    let enqueued = execute(&a, vec![enqueue("q", "one")]).await.unwrap();
+    let peek = Operation::Peek { queue: "q".parse().unwrap(), limit: 1 };
+    let read = |consistency| Read { operations: vec![peek.clone()], consistency };
+
+    let shown = b.handle.read(SHARD_0, read(Consistency::AnyNode)).await.expect("the leader lives");
+    assert_eq!(shown.index.0, enqueued.header.unwrap().index);
+    assert!(matches!(&shown.outcomes[..], [Outcome::Peeked(seen)] if seen.len() == 1), "{shown:?}");
+    assert_eq!(shown.bodies.len(), 1);
+    let refused = b.handle.read(SHARD_0, read(Consistency::Leader)).await;
+    assert!(matches!(refused, Err(Refusal::NotLeader { leader: Some(leader), .. }) if leader == a.handle.node()));
+    let known_age = async || b.handle.read(SHARD_0, read(Consistency::Stale)).await.expect("at once").age;
+    eventually("an age to be known", known_age).await;
+
+    let transferred = eventually("the transfer", async || a.handle.transfer_leadership(SHARD_0, None).await.ok()).await;
+    assert_eq!(transferred, b.handle.node());
+    let shown = b.handle.read(SHARD_0, read(Consistency::Leader)).await.expect("it leads");
+    assert!(matches!(&shown.outcomes[..], [Outcome::Peeked(seen)] if seen.len() == 1), "{shown:?}");
+    let handle = a.handle.clone();
+    a.stop().await.unwrap();
+    b.stop().await.unwrap();
+    let stopped = handle.read(SHARD_0, read(Consistency::Stale)).await;
+    assert!(matches!(stopped, Err(Refusal::NotLeader { leader: None, .. })), "{stopped:?}");
 }
 
 #[tokio::test]

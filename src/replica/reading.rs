@@ -125,12 +125,14 @@ impl Replica {
     /// Answers the reads that what is applied can show.
     pub(super) fn answer_reads(&mut self, now: Time) {
         self.age.look(self.raft.fresh(now), self.applied);
-        if self.raft.quarantined().is_some() {
-            let waiting = std::mem::take(&mut self.reads).waiting;
-            return waiting.into_keys().for_each(|request| self.answer(request, Err(Refusal::Quarantined)));
-        }
         while let Some(ready) = self.reads.pop_ready(self.applied) {
             ready.into_iter().for_each(|(request, read)| self.show(now, request, read));
+        }
+        // Without a leader there is no telling when the rest of the log will come, if ever.
+        if self.raft.leader().is_none() && self.reads.len() > 0 {
+            let waiting = self.reads.waiting.keys().copied().collect();
+            self.refuse_reads(waiting);
+            self.reads = Reads::default();
         }
     }
 
