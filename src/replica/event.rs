@@ -217,6 +217,14 @@ impl Answer {
             Self::LeadershipTransferred { .. } | Self::MembershipChanged { .. } => self,
         }
     }
+
+    /// The same, given so much later.
+    pub(super) fn aged_by(self, delay: Duration) -> Self {
+        match self {
+            Self::Shown(shown) => Self::Shown(Shown { age: shown.age.map(|age| age + delay), ..shown }),
+            other => other,
+        }
+    }
 }
 
 /// What an executed request brought.
