@@ -4,7 +4,6 @@
 //! else: it does not believe what replicas say of themselves.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::time::Duration;
 
 use bytes::Bytes;
 use quorate::ids::{EntryId, Index, NodeId, Term, Time};
