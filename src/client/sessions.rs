@@ -15,9 +15,9 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::Error;
 use crate::proto::v1::SessionRequest;
 
-/// How many requests of each purpose are under way at once; further ones wait for their turn until their deadline.
-/// Also bounds how many sessions one client has open.
-const REQUESTS_MAX: usize = 256;
+/// How many requests of a client that wait for a message, and how many others, are under way at once; further ones wait for
+/// their turn until their deadline. Also bounds how many sessions one client has open.
+pub const REQUESTS_MAX: usize = 256;
 
 /// What a request needs a session for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
