@@ -79,7 +79,8 @@ pub(super) async fn fill(client: &Client, queue: &str, size: usize, messages: u6
 /// Starts the workers: a closed loop, or an open one if there is a rate.
 pub(super) fn start(clients: &[Client], queue: &str, turn: Turn, load: &Load) -> Run {
     let period = Period::new(load.timing.warmup, load.timing.duration);
-    let arrivals = load.rate.map(|rate| Arrivals::start(Schedule::new(rate), period.clone()));
+    let start = period.begins() - load.timing.warmup;
+    let arrivals = load.rate.map(|rate| Arrivals::start(Schedule::new(start, rate), period.clone()));
     let mut run = Run { period, recorders: Vec::new(), workers: JoinSet::new(), arrivals };
     for (client, workers) in clients.iter().zip(load.in_flight()) {
         let connection = Arc::new(Connection::new(client.clone(), queue, turn, load, &run.period));

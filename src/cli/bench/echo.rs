@@ -22,7 +22,6 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::options::{Mode, Timing, check_shares, message_size, shares, usage};
 use super::period::Period;
-use super::progress::Progress;
 use super::report::Report;
 use super::run::Run;
 use super::tally::Recorder;
@@ -88,9 +87,9 @@ pub(super) async fn run(arguments: &Arguments) -> Result<Report, Failure> {
             "warmup_seconds": timing.warmup.as_secs_f64(),
             "duration_seconds": timing.duration.as_secs_f64(),
         }),
-        setting: format!("{outstanding} in flight, {connections} connections, {size} bytes, {mode}, no Raft, no disk"),
+        setting: format!("{outstanding} in flight, connections: {connections}, {size} bytes, {mode}, no Raft, no disk"),
         size,
-        measured: run.finish(Progress::new(timing.report_interval)).await?,
+        measured: run.finish(timing.report_interval).await?,
     })
 }
 

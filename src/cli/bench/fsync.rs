@@ -15,7 +15,6 @@ use tokio::task::JoinSet;
 
 use super::options::{Timing, message_size, usage};
 use super::period::Period;
-use super::progress::Progress;
 use super::report::Report;
 use super::run::Run;
 use super::tally::Recorder;
@@ -71,7 +70,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<Report, Failure> {
         }),
         setting: format!("write and fdatasync of {size} bytes in {} on {disk}", directory.display()),
         size,
-        measured: run.finish(Progress::new(timing.report_interval)).await?,
+        measured: run.finish(timing.report_interval).await?,
     })
 }
 

@@ -35,23 +35,26 @@ use super::{Exit, Failure};
 use crate::client::{self, Client, Options};
 use cluster::Turn;
 use options::{Drain, Load, Mode, usage};
-use progress::Progress;
 use report::Report;
 
 pub(super) const HELP: &str = "\
-Without a verb it is enqueue. The messages of `enqueue` stay in the queue; `dequeue` and `pair` take out what is there.
-Ctrl-C ends a benchmark early and reports what it has measured.
+Without a verb it is enqueue. The messages of `enqueue` stay in the queue; `dequeue` and `pair` take
+out whatever is there. Ctrl-C ends a benchmark early and reports what it has measured.
 
 Examples:
   quorate bench enqueue --outstanding 256 --duration 30s
-  quorate bench enqueue --rate 2000                    latency at a load that does not slow down with the cluster
+  quorate bench enqueue --rate 2000                  latency under a load that does not give way
   quorate bench dequeue --messages 50000 --size 1KiB
-  quorate bench echo --mode unary --outstanding 64     what gRPC alone can do here
-  quorate bench fsync --directory /var/lib/quorate     what the disk alone can do
+  quorate bench echo --mode unary                    what gRPC alone can do on this machine
+  quorate bench fsync --directory /var/lib/quorate   what the disk alone can do
 
-JSON: {\"benchmark\", \"options\": {...}, \"elapsed_seconds\", \"ended\": \"duration\" | \"interrupted\" | \"queue_empty\",
-\"dropped\", \"results\": [{\"verb\", \"requests\", \"operations\", \"operations_per_second\", \"mib_per_second\", \"latency_us\":
-{\"p50\", \"p90\", \"p99\", \"p999\", \"max\"}, \"empty\", \"failed\", \"errors\": {REASON: COUNT}}]}";
+JSON: {\"benchmark\", \"options\": {...}, \"elapsed_seconds\", \"dropped\",
+  \"ended\": \"duration\" | \"interrupted\" | \"queue_empty\",
+  \"results\": [{\"verb\", \"requests\", \"operations\", \"operations_per_second\", \"mib_per_second\",
+               \"latency_us\": {\"p50\", \"p90\", \"p99\", \"p999\", \"max\"},
+               \"empty\", \"failed\", \"errors\": {REASON: COUNT}}, ...]}
+
+Exit code 1 when no request succeeded.";
 
 /// A benchmark.
 #[derive(Args, Clone, Debug)]
@@ -106,7 +109,7 @@ async fn on_cluster(turn: Turn, load: Load, fill: Option<u64>) -> Result<Exit, F
         Err(error) => return client_commands::end(&error.into(), load.client.output),
     };
     let run = cluster::start(&clients, &queue, turn, &load);
-    let measured = run.finish(Progress::new(load.timing.report_interval)).await?;
+    let measured = run.finish(load.timing.report_interval).await?;
     futures_util::future::join_all(clients.iter().map(Client::close)).await;
     let outstanding = load.rate.is_none().then(|| load.outstanding());
     let report = Report {
@@ -152,7 +155,7 @@ fn setting(load: &Load, queue: &str) -> String {
         Some(rate) => format!("{rate} requests due each second"),
         None => format!("{} in flight", load.outstanding()),
     };
-    format!("{arrival}, {connections} connections, {size} bytes, {batch} in a request, queue {queue}")
+    format!("{arrival}, connections: {connections}, {size} bytes, {batch} in a request, queue {queue}")
 }
 
 fn random_queue() -> String {

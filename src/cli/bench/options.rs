@@ -58,12 +58,12 @@ pub struct Load {
 /// A load that empties a queue.
 #[derive(Args, Clone, Debug)]
 pub struct Drain {
-    /// The load.
-    #[command(flatten)]
-    pub load: Load,
     /// Fill the queue with this many messages first [default: what the schedule needs; without --rate 100000, or 256 MiB]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub messages: Option<u64>,
+    /// The load.
+    #[command(flatten)]
+    pub load: Load,
 }
 
 /// For how long a benchmark runs, and what it tells meanwhile.

@@ -58,9 +58,9 @@ impl Period {
         self.cut.get().copied().unwrap_or(Ended::Duration)
     }
 
-    /// How much of it has passed, from 0 to 1; none before it begins.
-    pub(super) fn share_passed(&self) -> Option<f64> {
-        let passed = Instant::now().checked_duration_since(self.begins)?;
+    /// How much of it has passed at `now`, from 0 to 1; none before it begins.
+    pub(super) fn share_passed(&self, now: Instant) -> Option<f64> {
+        let passed = now.checked_duration_since(self.begins)?;
         Some((passed.as_secs_f64() / (self.ends - self.begins).as_secs_f64()).min(1.0))
     }
 }
@@ -76,7 +76,14 @@ mod tests {
         assert!(!period.counts(begins - Duration::from_nanos(1)));
         assert!(period.counts(begins));
         assert!(!period.counts(begins + Duration::from_secs(60)));
-        assert_eq!(period.share_passed(), None);
+    }
+
+    #[test]
+    fn what_has_passed_is_a_share() {
+        let period = Period::new(Duration::from_secs(60), Duration::from_secs(60));
+        let share = |seconds| period.share_passed(period.begins() + Duration::from_secs(seconds));
+        assert_eq!((share(0), share(30), share(90)), (Some(0.0), Some(0.5), Some(1.0)));
+        assert_eq!(period.share_passed(Instant::now()), None);
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! What a benchmark tells while it runs, on standard error: a live line on a terminal, or a line for each interval.
 
 use std::io::{IsTerminal, Write};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
 use super::period::Period;
 use super::report::latency_in_words;
@@ -16,6 +16,7 @@ const STEPS: u64 = 1_000;
 /// Who is told.
 pub(super) struct Progress {
     form: Form,
+    period: Period,
     before: Tally,
     told_at: Instant,
 }
@@ -27,14 +28,14 @@ enum Form {
 }
 
 impl Progress {
-    /// Lines if they are asked for, otherwise a live line if somebody watches.
-    pub(super) fn new(report_interval: Option<Duration>) -> Self {
+    /// Lines if they are asked for, the first one an interval after the warm-up; otherwise a live line if somebody watches.
+    pub(super) fn new(report_interval: Option<Duration>, period: &Period) -> Self {
         let form = match report_interval {
-            Some(interval) => Form::Lines(every(interval)),
-            None if std::io::stderr().is_terminal() => Form::Live(bar(), every(REFRESH)),
+            Some(interval) => Form::Lines(every(interval, period.begins() + interval)),
+            None if std::io::stderr().is_terminal() => Form::Live(bar(), every(REFRESH, Instant::now())),
             None => Form::Silent,
         };
-        Self { form, before: Tally::new("all"), told_at: Instant::now() }
+        Self { form, period: period.clone(), before: Tally::new("all"), told_at: period.begins() }
     }
 
     /// Waits until something is to be told; for ever if nobody wants to hear.
@@ -48,15 +49,21 @@ impl Progress {
     }
 
     /// Tells what has been counted since this was last called; `all` is what has been counted since the beginning.
-    pub(super) fn tell(&mut self, period: &Period, all: &Tally) {
-        let words = match period.share_passed() {
-            None => "warming up".to_owned(),
-            Some(_) => in_words(&all.since(&self.before), self.told_at.elapsed()),
+    pub(super) fn tell(&mut self, all: &Tally) {
+        let now = Instant::now();
+        let Some(share_passed) = self.period.share_passed(now) else {
+            return self.show("warming up".to_owned(), 0.0);
         };
+        self.show(in_words(&all.since(&self.before), now - self.told_at), share_passed);
+        self.before = all.clone();
+        self.told_at = now;
+    }
+
+    fn show(&self, words: String, share_passed: f64) {
         match &self.form {
             Form::Silent => {}
             Form::Live(bar, _) => {
-                bar.set_position((period.share_passed().unwrap_or(0.0) * STEPS as f64) as u64);
+                bar.set_position((share_passed * STEPS as f64) as u64);
                 bar.set_message(words);
             }
             Form::Lines(_) => {
@@ -64,8 +71,6 @@ impl Progress {
                 let _ = writeln!(std::io::stderr(), "{words}");
             }
         }
-        self.before = all.clone();
-        self.told_at = Instant::now();
     }
 }
 
@@ -77,8 +82,8 @@ impl Drop for Progress {
     }
 }
 
-fn every(period: Duration) -> Interval {
-    let mut interval = interval_at(Instant::now() + period, period);
+fn every(period: Duration, first: Instant) -> Interval {
+    let mut interval = interval_at(first.into(), period);
     interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
     interval
 }
@@ -89,6 +94,9 @@ fn bar() -> ProgressBar {
 }
 
 fn in_words(tally: &Tally, elapsed: Duration) -> String {
+    if tally.requests() == 0 {
+        return format!("no answer, {} errors", tally.failed());
+    }
     let rate = tally.operations as f64 / elapsed.as_secs_f64();
     let [p50, p99] = [0.5, 0.99].map(|quantile| latency_in_words(tally.latencies.value_at_quantile(quantile)));
     format!("{rate:.0} operations/s, p50 {p50}, p99 {p99}, {} errors", tally.failed())

@@ -46,7 +46,7 @@ pub(super) struct Report {
 }
 
 impl Report {
-    /// Prints the result. It has failed if nothing succeeded although it was not interrupted.
+    /// Prints the result. The benchmark has failed if no request succeeded, unless it was interrupted.
     pub(super) fn print(&self, console: &mut Console) -> io::Result<Exit> {
         if console.is_json() {
             console.json(&self.document())?;
@@ -56,9 +56,8 @@ impl Report {
                 console.line(line.as_bytes())?;
             }
         }
-        let succeeded = self.measured.tallies.iter().any(|tally| tally.requests() > 0);
-        let was_cut = self.measured.ended != Ended::Duration;
-        Ok(if succeeded || was_cut { Exit::Done } else { Exit::Failed })
+        let is_good = self.has_measured() || self.measured.ended == Ended::Interrupted;
+        Ok(if is_good { Exit::Done } else { Exit::Failed })
     }
 
     fn document(&self) -> Value {
@@ -124,6 +123,9 @@ impl Report {
             Ended::QueueEmpty => ", until the queue was empty",
         };
         let mut lines = vec![format!("{:.1} s{end}; {}", elapsed.as_secs_f64(), self.setting)];
+        if *ended == Ended::QueueEmpty && !self.has_measured() {
+            lines.push("nothing was left after the warm-up: give more --messages or a shorter --warmup".to_owned());
+        }
         if *dropped > 0 {
             lines.push(format!("{} requests were due and never sent: too many waited", HumanCount(*dropped)));
         }
@@ -136,6 +138,10 @@ impl Report {
             lines.extend(errors.map(|(reason, count)| format!("{verb}: {} failed: {reason}", HumanCount(*count))));
         }
         lines
+    }
+
+    fn has_measured(&self) -> bool {
+        self.measured.tallies.iter().any(|tally| tally.requests() > 0)
     }
 
     fn rate(&self, tally: &Tally) -> f64 {
@@ -163,4 +169,85 @@ fn microseconds(nanoseconds: u64) -> f64 {
 /// To three digits after the point: more would be noise.
 fn rounded(number: f64) -> f64 {
     (number * 1e3).round() / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::cli::bench::period::Period;
+    use crate::cli::bench::tally::Recorder;
+
+    /// Two requests of three messages each, a third that failed, and one that found nothing; all within two seconds.
+    fn report(ended: Ended) -> Report {
+        let period = Period::new(Duration::ZERO, Duration::from_secs(60));
+        let recorder = Arc::new(Recorder::new("dequeue", period.clone()));
+        let begun = Instant::now();
+        recorder.answered(begun, 3);
+        recorder.answered(begun, 3);
+        recorder.failed(begun, "QUEUE_FULL");
+        recorder.found_empty(begun);
+        let tallies = vec![recorder.tally().clone()];
+        let measured = Measured { tallies, elapsed: Duration::from_secs(2), ended, dropped: 7 };
+        let options = json!({ "outstanding": 1 });
+        Report { benchmark: "dequeue", options, setting: "1 in flight".to_owned(), size: 1 << 20, measured }
+    }
+
+    #[test]
+    fn the_fields_of_the_document_are_those_that_are_documented() {
+        let mut document = report(Ended::QueueEmpty).document();
+        let latency = document["results"][0]["latency_us"].take();
+        for field in ["p50", "p90", "p99", "p999", "max"] {
+            assert!(latency[field].is_f64(), "{field}: {latency}");
+        }
+        let expected = json!({
+            "benchmark": "dequeue",
+            "options": { "outstanding": 1 },
+            "elapsed_seconds": 2.0,
+            "ended": "queue_empty",
+            "dropped": 7,
+            "results": [{
+                "verb": "dequeue",
+                "requests": 2,
+                "operations": 6,
+                "operations_per_second": 3.0,
+                "mib_per_second": 3.0,
+                "latency_us": null,
+                "empty": 1,
+                "failed": 1,
+                "errors": { "QUEUE_FULL": 1 },
+            }],
+        });
+        assert_eq!(document, expected);
+    }
+
+    #[test]
+    fn remarks_tell_what_the_table_does_not() {
+        let expected = [
+            "2.0 s, interrupted; 1 in flight",
+            "7 requests were due and never sent: too many waited",
+            "dequeue: 1 requests found the queue empty",
+            "dequeue: 1 failed: QUEUE_FULL",
+        ];
+        assert_eq!(report(Ended::Interrupted).remarks(), expected);
+    }
+
+    #[test]
+    fn what_was_never_measured_has_no_latency_and_failed() {
+        let mut nothing = report(Ended::QueueEmpty);
+        nothing.measured.tallies = vec![Tally::new("dequeue")];
+        assert_eq!(nothing.document()["results"][0]["latency_us"], Value::Null);
+        assert!(nothing.remarks()[1].contains("--warmup"));
+        let mut console = Console::new(io::sink(), crate::cli::client_commands::Output::Json, false);
+        assert_eq!(nothing.print(&mut console).unwrap(), Exit::Failed);
+        assert_eq!(report(Ended::QueueEmpty).print(&mut console).unwrap(), Exit::Done);
+    }
+
+    #[test]
+    fn latencies_are_told_in_the_unit_that_fits() {
+        let words = [999, 153_400, 1_534_000, 12_345_678_900].map(latency_in_words);
+        assert_eq!(words, ["1 µs", "153 µs", "1.53 ms", "12.35 s"]);
+    }
 }

@@ -38,12 +38,13 @@ pub(super) struct Measured {
 }
 
 impl Run {
-    /// Waits until all workers are done. The first Ctrl-C or SIGTERM lets them finish early.
+    /// Waits until all workers are done, and tells meanwhile how it goes. The first Ctrl-C or SIGTERM lets them finish early.
     ///
     /// # Errors
     /// A worker has failed, or a second signal has come.
-    pub(super) async fn finish(mut self, mut progress: Progress) -> Result<Measured, Failure> {
+    pub(super) async fn finish(mut self, report_interval: Option<Duration>) -> Result<Measured, Failure> {
         let mut stop = StopRequests::listen(false)?;
+        let mut progress = Progress::new(report_interval, &self.period);
         let mut is_stopping = false;
         loop {
             tokio::select! {
@@ -58,7 +59,7 @@ impl Run {
                     is_stopping = true;
                     self.period.cut(Ended::Interrupted);
                 }
-                () = progress.due() => progress.tell(&self.period, &self.merged()),
+                () = progress.due() => progress.tell(&self.merged()),
             }
         }
         Ok(self.measured())

@@ -37,9 +37,9 @@ pub(super) struct Arrivals {
 }
 
 impl Schedule {
-    /// The first request is due now. `rate`: requests per second, 1 at least.
-    pub(super) fn new(rate: u32) -> Self {
-        Self { start: Instant::now(), rate }
+    /// The first request is due at `start`. `rate`: requests per second, 1 at least.
+    pub(super) fn new(start: Instant, rate: u32) -> Self {
+        Self { start, rate }
     }
 
     fn due(&self, number: u64) -> Instant {
@@ -117,7 +117,7 @@ mod tests {
 
     #[test]
     fn requests_are_due_evenly_and_no_error_adds_up() {
-        let schedule = Schedule::new(3);
+        let schedule = Schedule::new(Instant::now(), 3);
         let after = |number| schedule.due(number) - schedule.start;
         assert_eq!(after(0), Duration::ZERO);
         assert_eq!(after(1), Duration::from_nanos(333_333_333));
@@ -130,8 +130,7 @@ mod tests {
     async fn what_was_due_and_not_sent_is_counted() {
         let period = Period::new(Duration::ZERO, Duration::from_secs(3600));
         let start = period.begins();
-        let schedule = Schedule { start, rate: 1_000_000 };
-        let arrivals = Arrivals::start(schedule, period.clone());
+        let arrivals = Arrivals::start(Schedule::new(start, 1_000_000), period.clone());
         while arrivals.dropped() == 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -145,7 +144,7 @@ mod tests {
     #[tokio::test]
     async fn workers_see_when_requests_were_due() {
         let period = Period::new(Duration::ZERO, Duration::from_secs(3600));
-        let arrivals = Arrivals::start(Schedule { start: period.begins(), rate: 100 }, period.clone());
+        let arrivals = Arrivals::start(Schedule::new(period.begins(), 100), period.clone());
         let due = [arrivals.next().await.unwrap(), arrivals.next().await.unwrap()];
         assert_eq!(due, [period.begins(), period.begins() + Duration::from_millis(10)]);
         period.cut(Ended::Interrupted);
