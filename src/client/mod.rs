@@ -58,7 +58,7 @@ pub use event::Event;
 pub use failure::Refused;
 pub use log_pages::LogPages;
 pub use options::{DURATION_MAX, Observer, Options};
-pub use sessions::SHORT_REQUESTS_MAX;
+pub use sessions::REQUESTS_MAX;
 /// The body of a message: text or data.
 pub use v1::message::Body;
 

@@ -8,12 +8,10 @@ use serde::Serialize;
 
 use crate::cli::client_commands::{ClientOptions, duration};
 use crate::cli::{Exit, Failure};
-use crate::client::SHORT_REQUESTS_MAX;
+use crate::client::REQUESTS_MAX;
 use crate::state_machine::{QueueName, Request};
 
 const OUTSTANDING_MAX: u32 = 65_536;
-/// A client sends no more at once.
-const OUTSTANDING_EACH_MAX: usize = SHORT_REQUESTS_MAX as usize;
 const CONNECTIONS_MAX: i64 = 256;
 const RATE_MAX: i64 = 1_000_000;
 const OUTSTANDING_DEFAULT: u32 = 64;
@@ -125,7 +123,7 @@ impl Load {
     /// How many requests may be in flight on each connection.
     pub(super) fn in_flight(&self) -> Vec<usize> {
         let in_flight = match self.rate {
-            Some(_) => OUTSTANDING_MAX.min(self.connections * OUTSTANDING_EACH_MAX as u32),
+            Some(_) => OUTSTANDING_MAX.min(self.connections * REQUESTS_MAX as u32),
             None => self.outstanding(),
         };
         shares(in_flight, self.connections)
@@ -139,7 +137,7 @@ impl Load {
     pub(super) fn check(&self) -> Result<(), Error> {
         self.timing.check()?;
         if self.rate.is_none() {
-            check_shares(self.outstanding(), self.connections, OUTSTANDING_EACH_MAX)?;
+            check_shares(self.outstanding(), self.connections, REQUESTS_MAX)?;
         }
         if self.batch as usize * self.size > Request::BYTES_MAX {
             return Err(Error::RequestTooLarge { batch: self.batch, size: self.size });
@@ -249,7 +247,7 @@ mod tests {
         assert_eq!(check("--report-interval 99ms"), Err(Error::TooManyReports));
         let idle = Error::IdleConnections { connections: 3, outstanding: 2 };
         assert_eq!(check("--connections 3 --outstanding 2"), Err(idle));
-        let each = OUTSTANDING_EACH_MAX;
+        let each = REQUESTS_MAX;
         let few = Error::TooFewConnections { connections: 2, outstanding: 2 * each as u32 + 1, each };
         assert_eq!(check(&format!("--connections 2 --outstanding {}", 2 * each + 1)), Err(few));
         assert_eq!(check("--batch 4 --size 1MiB"), Err(Error::RequestTooLarge { batch: 4, size: 1 << 20 }));
@@ -261,7 +259,7 @@ mod tests {
         assert_eq!(drain("--outstanding 8 --connections 3").load.in_flight(), [3, 3, 2]);
         assert_eq!(drain("").load.in_flight(), [64]);
         assert_eq!(drain("--connections 100").load.in_flight(), vec![1; 100], "each connection has something to do");
-        assert_eq!(drain("--rate 5 --connections 2").load.in_flight(), [OUTSTANDING_EACH_MAX; 2]);
+        assert_eq!(drain("--rate 5 --connections 2").load.in_flight(), [REQUESTS_MAX; 2]);
         assert_eq!(drain("--rate 5 --connections 256").load.in_flight(), [256; 256]);
     }
 
