@@ -1,5 +1,7 @@
 //! The leader's log, page by page.
 
+use std::time::Duration;
+
 use tonic::{Response, Streaming};
 
 use super::call::Repeat;
@@ -9,6 +11,9 @@ use crate::proto::v1;
 /// How often in a row the log is asked for again without getting an entry.
 const FRUITLESS_MAX: u32 = 5;
 
+/// A node whose log is followed says something every second. One that is silent for longer than this is given up.
+const FOLLOWED_SILENCE_MAX: Duration = Duration::from_secs(5);
+
 /// A walk through the leader's log. When the connection breaks or the leader changes, it goes on after the last entry
 /// that it returned; committed entries are the same in every leader's log.
 pub struct LogPages {
@@ -17,13 +22,20 @@ pub struct LogPages {
     next: u64,
     /// How many entries remain to be returned; none: all.
     left: Option<u64>,
+    follow: bool,
     stream: Option<Streaming<v1::RequestLogResponse>>,
     done: bool,
 }
 
 impl LogPages {
     pub(super) fn new(client: Client, from: u64, limit: u64) -> Self {
-        Self { client, next: from, left: (limit > 0).then_some(limit), stream: None, done: false }
+        Self { client, next: from, left: (limit > 0).then_some(limit), follow: false, stream: None, done: false }
+    }
+
+    /// The same walk, which goes on with every entry that is committed: it has committed entries only, and pages without
+    /// any while there is nothing new. It ends at its limit, or when no leader is found within the client's timeout.
+    pub fn follow(self) -> Self {
+        Self { follow: true, ..self }
     }
 
     /// The next page; none after the last entry that the leader had when it was asked.
@@ -56,8 +68,11 @@ impl LogPages {
             return Ok(page.map_or(Received::End, Received::Page));
         };
         let limit = self.client.shared.options.attempt_timeout();
+        let limit = if self.follow { limit.max(FOLLOWED_SILENCE_MAX) } else { limit };
         Ok(match tokio::time::timeout(limit, stream.message()).await {
             Ok(Ok(Some(page))) => Received::Page(page),
+            // Only a node whose process ends leaves off without a reason.
+            Ok(Ok(None)) if self.follow => Received::Broken,
             Ok(Ok(None)) => Received::End,
             // Asking again tells whether this is a refusal.
             Ok(Err(_)) | Err(_) => Received::Broken,
@@ -70,9 +85,10 @@ impl LogPages {
             shard: 0,
             from_index: self.next,
             limit: self.left.unwrap_or(0),
+            follow: self.follow,
             ..Default::default()
         };
-        let call = self.client.call(Repeat::Freely, std::time::Duration::ZERO);
+        let call = self.client.call(Repeat::Freely, Duration::ZERO);
         call.run(request, |mut node, request| async move {
             let mut stream = node.quorate.request_log(request).await?.into_inner();
             let first = stream.message().await?;
