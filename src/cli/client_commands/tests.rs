@@ -1,15 +1,18 @@
 //! What the commands print, against nodes that run in this process.
 
-use std::io;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
 
 use clap::Parser;
 use serde_json::{Value, json};
 use tonic::Code;
 
+use super::connection::execute;
+use super::console::Console;
 use super::*;
 use crate::cli::{Cli, Command};
 use crate::client::fake::{FakeNode, Step, World, cluster};
-use crate::client::{self, Body};
+use crate::client::{self, Body, Client, Options};
 use crate::proto::v1;
 use crate::proto::v1::log_entry::Content;
 use crate::proto::v1::operation::Operation as Verb;
@@ -53,7 +56,9 @@ impl User {
         let printed = Printed::default();
         let mut console = Console::new(printed.clone(), command.options().output, self.terminal);
         let options = Options { timeout: Duration::from_millis(600), ..Options::default() };
-        let result = execute(&command, options, &mut console).await;
+        let client = Client::new(command.options().endpoints.clone(), options).expect("it is an address");
+        let result = execute(&client, &command, &mut console).await;
+        client.close().await;
         let bytes = std::mem::take(&mut *printed.0.lock().unwrap());
         (String::from_utf8_lossy(&bytes).into_owned(), result)
     }
@@ -145,10 +150,10 @@ async fn a_message_that_cannot_be_printed_is_named() {
     let user = User::new().await;
     user.sees("enqueue jobs one").await;
     for (line, exit) in [("peek jobs", Some(Exit::Done)), ("dequeue jobs", None)] {
-        let mut arguments: Vec<_> = line.split(' ').collect();
-        arguments.extend(["--endpoints", &user.node.address]);
+        let arguments: Vec<_> = line.split(' ').collect();
         let mut console = Console::new(Closed, Output::Table, false);
-        let error = execute(&parse(&arguments).unwrap(), Options::default(), &mut console).await.unwrap_err();
+        let client = Client::new(vec![user.node.address.clone()], Options::default()).unwrap();
+        let error = execute(&client, &parse(&arguments).unwrap(), &mut console).await.unwrap_err();
         match report::end(&error, Output::Table) {
             Ok(end) => assert_eq!(Some(end), exit, "{line}"),
             Err(failure) => {
