@@ -138,8 +138,7 @@ async fn send_pages(
 /// answer, the next reading finds out.
 async fn wait_for_entries(context: &Context, shard: ShardId, range: Range) -> Range {
     let mut published = context.handle.published();
-    let moved =
-        published.wait_for(|now| now.replicas.get(&shard).is_none_or(|status| range.is_moved_by(status)));
+    let moved = published.wait_for(|now| now.replicas.get(&shard).is_none_or(|status| range.is_moved_by(status)));
     tokio::select! {
         _ = tokio::time::timeout(SILENCE_MAX, moved) => {}
         () = context.drained() => {}

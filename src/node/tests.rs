@@ -470,7 +470,8 @@ async fn the_log_is_followed() {
     let mut seen = Vec::new();
     let mut idle = 0;
     while idle < 2 {
-        let page = tokio::time::timeout(PATIENCE, stream.message()).await.expect("never silent for long").unwrap().unwrap();
+        let page =
+            tokio::time::timeout(PATIENCE, stream.message()).await.expect("never silent for long").unwrap().unwrap();
         idle += u32::from(page.entries.is_empty());
         seen.extend(page.entries);
     }

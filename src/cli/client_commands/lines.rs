@@ -206,7 +206,8 @@ fn read(mut input: BufReader<impl Read>, chunks: &mpsc::Sender<Result<Chunk, Unr
 /// Waits for one line, and takes those that came with it. True: that was the end.
 fn fill(chunk: &mut Chunk, input: &mut BufReader<impl Read>) -> Result<bool, Unreadable> {
     loop {
-        match line(input)? {
+        match next(input, Request::MESSAGE_BYTES_MAX)? {
+            Some(line) if line.len() > Request::MESSAGE_BYTES_MAX => return Err(Unreadable::TooLong),
             Some(line) => chunk.push(line),
             None => return Ok(true),
         }
@@ -216,17 +217,20 @@ fn fill(chunk: &mut Chunk, input: &mut BufReader<impl Read>) -> Result<bool, Unr
     }
 }
 
-/// The next line without its end; none at the end of the input. The last line may lack its newline.
-fn line(input: &mut BufReader<impl Read>) -> Result<Option<Vec<u8>>, Unreadable> {
-    const LINE_BYTES_MAX: usize = Request::MESSAGE_BYTES_MAX;
+/// The next line without its end; none at the end of the input. The last line may lack its newline. Of a line that is longer
+/// than `bytes_max` only the beginning is read, which is also longer than that.
+///
+/// # Errors
+/// The input cannot be read.
+pub(in crate::cli) fn next(input: &mut BufReader<impl Read>, bytes_max: usize) -> io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
-    input.take(LINE_BYTES_MAX as u64 + 1).read_until(b'\n', &mut line)?;
+    input.take(bytes_max as u64 + 1).read_until(b'\n', &mut line)?;
     match line.pop() {
         None => return Ok(None),
         Some(b'\n') => {}
         Some(last) => line.push(last),
     }
-    if line.len() > LINE_BYTES_MAX { Err(Unreadable::TooLong) } else { Ok(Some(line)) }
+    Ok(Some(line))
 }
 
 #[cfg(test)]
@@ -235,7 +239,7 @@ mod tests {
 
     fn lines(input: &[u8]) -> Vec<Vec<u8>> {
         let mut input = BufReader::with_capacity(7, input);
-        std::iter::from_fn(|| line(&mut input).unwrap()).collect()
+        std::iter::from_fn(|| next(&mut input, Request::MESSAGE_BYTES_MAX).unwrap()).collect()
     }
 
     #[test]
@@ -253,7 +257,8 @@ mod tests {
             assert_eq!(lines(&[&longest, end].concat())[0], longest);
         }
         let longer = [&longest[..], b"x\n"].concat();
-        assert!(matches!(line(&mut BufReader::new(&longer[..])), Err(Unreadable::TooLong)));
+        let end = fill(&mut Chunk::default(), &mut BufReader::new(&longer[..]));
+        assert!(matches!(end, Err(Unreadable::TooLong)), "{end:?}");
     }
 
     #[test]
@@ -284,7 +289,8 @@ mod tests {
     fn lines_that_came_together_are_sent_together() {
         let (sender, mut chunks) = mpsc::channel(8);
         read(BufReader::new(Pieces(vec![b"1\n2\n3", b"\n4\n", b"5"])), &sender);
-        let sizes: Vec<usize> = std::iter::from_fn(|| chunks.try_recv().ok()).map(|chunk| chunk.unwrap().bodies.len()).collect();
+        let sizes: Vec<usize> =
+            std::iter::from_fn(|| chunks.try_recv().ok()).map(|chunk| chunk.unwrap().bodies.len()).collect();
         assert_eq!(sizes, [2, 2, 1]);
     }
 

@@ -18,7 +18,7 @@ mod cluster;
 mod connection;
 mod console;
 mod json;
-mod lines;
+pub(super) mod lines;
 mod log;
 mod log_filter;
 mod queue;
@@ -124,18 +124,22 @@ fn duration(text: &str) -> Result<Duration, String> {
 /// What went wrong, with the exit code and a hint. With `--output json` it has been printed already, and only the exit
 /// code is left.
 pub async fn run(command: ClientCommand) -> Result<Exit, Failure> {
+    if !command.is_endless() {
+        return run_once(&command).await;
+    }
+    tokio::select! {
+        ran = run_once(&command) => ran,
+        interrupted = tokio::signal::ctrl_c() => interrupted.map(|()| Exit::Done).map_err(Failure::from),
+    }
+}
+
+/// Runs a command on a connection of its own.
+pub(super) async fn run_once(command: &ClientCommand) -> Result<Exit, Failure> {
     let connection = match Connection::open(command.options()) {
         Ok(connection) => connection,
-        Err(error) => return report::end(&error, command.options().output),
+        Err(error) => return end(&error, command.options().output),
     };
-    let ran = if command.is_endless() {
-        tokio::select! {
-            ran = connection.run(&command) => ran,
-            interrupted = tokio::signal::ctrl_c() => interrupted.map(|()| Exit::Done).map_err(Failure::from),
-        }
-    } else {
-        connection.run(&command).await
-    };
+    let ran = connection.run(command).await;
     connection.close().await;
     ran
 }
@@ -161,5 +165,10 @@ impl ClientCommand {
             ClientCommand::Status(with) => with.command.is_endless(),
             _ => false,
         }
+    }
+
+    /// Whether it reads standard input.
+    pub fn reads_input(&self) -> bool {
+        matches!(self, ClientCommand::Enqueue(with) if with.command.reads_input())
     }
 }
