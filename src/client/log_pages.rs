@@ -65,15 +65,13 @@ impl LogPages {
         let Some(stream) = &mut self.stream else {
             let (stream, page) = self.ask().await.inspect_err(|_| self.done = true)?;
             self.stream = Some(stream);
-            return Ok(page.map_or(Received::End, Received::Page));
+            return Ok(page.map_or_else(|| self.left_off(), Received::Page));
         };
         let limit = self.client.shared.options.attempt_timeout();
         let limit = if self.follow { limit.max(FOLLOWED_SILENCE_MAX) } else { limit };
         Ok(match tokio::time::timeout(limit, stream.message()).await {
             Ok(Ok(Some(page))) => Received::Page(page),
-            // Only a node whose process ends leaves off without a reason.
-            Ok(Ok(None)) if self.follow => Received::Broken,
-            Ok(Ok(None)) => Received::End,
+            Ok(Ok(None)) => self.left_off(),
             // Asking again tells whether this is a refusal.
             Ok(Err(_)) | Err(_) => Received::Broken,
         })
@@ -95,6 +93,11 @@ impl LogPages {
             Ok(Response::new((stream, first)))
         })
         .await
+    }
+
+    /// A stream that ends without a reason. One that is followed does that only when the node's process ends.
+    fn left_off(&self) -> Received {
+        if self.follow { Received::Broken } else { Received::End }
     }
 
     fn count(&mut self, page: &v1::RequestLogResponse) {

@@ -25,8 +25,12 @@ impl NodeConfig {
     }
 }
 
-/// Gives every setting its default, and takes back that it must be given.
+/// Gives every setting its default, and takes back that it must be given. Descriptions become paragraphs without the line
+/// ends of the source.
 fn complete(schema: &mut Value, default: &Value) {
+    if let Some(Value::String(description)) = schema.get_mut("description") {
+        *description = description.replace('\n', " ");
+    }
     match (schema.get("properties").is_some(), default) {
         (true, Value::Object(defaults)) => {
             let properties = properties_of(schema).expect("it has some");

@@ -8,3 +8,4 @@ mod load;
 mod membership;
 mod redirect;
 mod restart;
+mod tools;

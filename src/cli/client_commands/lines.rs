@@ -8,9 +8,10 @@
 //! for others, and a fast one fills the batches while it waits for the disk. When the cluster is slower than the input, chunks
 //! fill up, and the thread stops reading.
 
+use std::fmt;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -74,11 +75,12 @@ pub(super) async fn enqueue(
     let mut interrupt = signal(SignalKind::interrupt())?;
     let bar = bar(ids && console.is_terminal());
     let mut progress = Progress::default();
-    tokio::select! {
-        done = enqueue_all(client, queue, ids, &mut chunks, &mut progress, &bar, console) => done?,
-        _ = interrupt.recv() => return Err(progress.stopped(Error::Interrupted)),
-    }
+    let ended = tokio::select! {
+        ended = enqueue_all(client, queue, ids, &mut chunks, &mut progress, &bar, console) => ended,
+        _ = interrupt.recv() => Err(progress.stopped(Error::Interrupted)),
+    };
     bar.finish_and_clear();
+    ended?;
     progress.summarize(queue, console)
 }
 
@@ -133,8 +135,12 @@ fn bar(quiet: bool) -> ProgressBar {
     if quiet || io::stdin().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style = ProgressStyle::with_template("enqueued {human_pos} messages, {per_sec}, {elapsed}");
-    ProgressBar::new_spinner().with_style(style.expect("the template is sound"))
+    let rate = |state: &ProgressState, out: &mut dyn fmt::Write| {
+        // Memory that takes no text is none of a progress line's business.
+        let _ = write!(out, "{:.0}", state.per_sec());
+    };
+    let style = ProgressStyle::with_template("enqueued {human_pos} messages, {rate} a second, {elapsed}");
+    ProgressBar::new_spinner().with_style(style.expect("the template is sound").with_key("rate", rate))
 }
 
 fn print_ids(ids: &[v1::MessageId], console: &mut Console) -> Result<(), Error> {

@@ -33,7 +33,7 @@ pub(in crate::cli) enum Error {
     #[error(transparent)]
     Unreadable(#[from] Unreadable),
     /// Not every line of standard input became a message.
-    #[error("{}{source}; enqueued before: {enqueued}", lines(*.enqueued, *.sending))]
+    #[error("{}; enqueued before: {enqueued}", stopped(*.enqueued, *.sending, .source))]
     Lines {
         /// These were.
         enqueued: u64,
@@ -69,12 +69,16 @@ fn tell(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// Names lines of standard input in front of what happened to them. Those that were under way when Ctrl-C came may be in.
-fn lines(enqueued: u64, sending: u64) -> String {
-    match (enqueued + 1, enqueued + sending) {
-        (first, last) if last < first => String::new(),
-        (first, last) if last == first => format!("line {first}: "),
-        (first, last) => format!("lines {first} to {last}: "),
+/// Names the lines of standard input to which something happened, if it happened to any.
+fn stopped(enqueued: u64, sending: u64, why: &Error) -> String {
+    let lines = match sending {
+        0 => return why.to_string(),
+        1 => format!("line {}", enqueued + 1),
+        _ => format!("lines {} to {}", enqueued + 1, enqueued + sending),
+    };
+    match why {
+        Error::Interrupted => format!("{why} while {lines} were under way, which may be enqueued or not"),
+        _ => format!("{lines}: {why}"),
     }
 }
 

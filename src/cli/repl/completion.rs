@@ -53,12 +53,15 @@ impl Completion {
 
     fn place<'a>(&'a self, line: &'a str) -> Option<Place<'a>> {
         let start = line.rfind(char::is_whitespace).map_or(0, |at| at + 1);
+        let word = &line[start..];
         // Within quotes there is nothing to complete.
+        if word.contains(['\'', '"', '\\']) {
+            return None;
+        }
         let mut words = shlex::split(&line[..start])?;
         if words.first().is_some_and(|word| word == "quorate") {
             words.remove(0);
         }
-        let word = &line[start..];
         let mut place = Place { command: &self.commands, option: None, positionals: 0, literal: false, start, word };
         words.iter().for_each(|word| place.pass(word));
         Some(place)
