@@ -1,9 +1,11 @@
 //! The command line: what can be typed, and what a shell gets back.
 //!
-//! `server` runs a node, `dev` a whole cluster on this machine, `config` looks at settings, `completions` is for shells;
-//! everything else is a client ([`client_commands`]), one command at a time or many at a prompt ([`repl`]). What a command prints as its result goes to standard output; errors and hints go to standard error.
+//! `server` runs a node, `dev` a whole cluster on this machine, `config` looks at settings, `bench` measures, `completions` is for
+//! shells; everything else is a client ([`client_commands`]), one command at a time or many at a prompt ([`repl`]). What a command
+//! prints as its result goes to standard output; errors and hints go to standard error.
 //! Exit codes are in [`exit`].
 
+pub mod bench;
 pub mod client_commands;
 pub mod completions;
 pub mod config;
@@ -46,6 +48,9 @@ pub enum Command {
     /// Print a script that lets a shell complete commands and options
     #[command(after_help = completions::HELP)]
     Completions(completions::Arguments),
+    /// Measure how fast a cluster is, or gRPC and the disk of this machine alone
+    #[command(after_help = bench::HELP)]
+    Bench(Box<bench::Arguments>),
     /// Talk to a cluster.
     #[command(flatten)]
     Client(client_commands::ClientCommand),
@@ -62,6 +67,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Config(arguments) => config::run(&arguments),
         Command::Repl(arguments) => repl::run(arguments).await,
         Command::Completions(arguments) => completions::run(&arguments),
+        Command::Bench(arguments) => bench::run(*arguments).await,
         Command::Client(command) => client_commands::run(command).await,
     }
 }

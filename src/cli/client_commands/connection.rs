@@ -21,7 +21,7 @@ pub struct Connection {
 }
 
 /// What the user has been told of already.
-type Told = Arc<Mutex<BTreeSet<String>>>;
+pub(super) type Told = Arc<Mutex<BTreeSet<String>>>;
 
 impl Connection {
     /// A client as the options have it. Connects with the first command.
@@ -75,7 +75,7 @@ pub(super) async fn execute(client: &Client, command: &ClientCommand, console: &
 }
 
 /// Tells a person of what the client meets on its way, each thing once. Scripts hear nothing unless they ask.
-fn observer(verbose: bool, told: Told) -> Option<Observer> {
+pub(super) fn observer(verbose: bool, told: Told) -> Option<Observer> {
     let observer = move |event: &Event| {
         let matters = verbose || matches!(event, Event::Redirected { .. } | Event::Retrying { .. });
         let line = telemetry::escaped(&event.to_string());

@@ -34,9 +34,11 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::cli::{Exit, Failure};
-use crate::client::DURATION_MAX;
+use crate::client::{DURATION_MAX, Observer};
 pub use connection::Connection;
+pub(super) use console::Console;
 pub(super) use report::{Error, end};
+pub(super) use table::Table;
 
 /// A command that talks to a running cluster.
 #[derive(Clone, Debug, Subcommand)]
@@ -110,7 +112,7 @@ pub enum Output {
 }
 
 /// A time as `1m 30s`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     if duration > DURATION_MAX {
         return Err(format!("at most {}", humantime::format_duration(DURATION_MAX)));
@@ -170,5 +172,12 @@ impl ClientCommand {
     /// Whether it reads standard input.
     pub fn reads_input(&self) -> bool {
         matches!(self, ClientCommand::Enqueue(with) if with.command.reads_input())
+    }
+}
+
+impl ClientOptions {
+    /// Tells a person of what the client meets on its way, each thing once.
+    pub(super) fn observer(&self) -> Option<Observer> {
+        connection::observer(self.verbose, connection::Told::default())
     }
 }

@@ -140,15 +140,7 @@ fn reason(error: &Error) -> &str {
         Error::Unreadable(Unreadable::Input(_)) => "input",
         Error::Interrupted => "interrupted",
         Error::Lines { source, .. } => reason(source),
-        Error::Client(error) => match error {
-            client::Error::InvalidEndpoint { .. } => "invalid_endpoint",
-            client::Error::Unavailable { .. } => "unavailable",
-            client::Error::TooManyRedirects { .. } => "too_many_redirects",
-            client::Error::SessionExpired { .. } => reasons::SESSION_EXPIRED,
-            client::Error::OutcomeUnknown { .. } => reasons::OUTCOME_UNKNOWN,
-            client::Error::Malformed { .. } => "malformed",
-            client::Error::Refused(refused) => &refused.reason,
-        },
+        Error::Client(error) => error.reason(),
     }
 }
 
