@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   connection   a client, and the commands that run on it, one after the other
-//!   queue        enqueue, dequeue, peek, queues          lines       enqueue, from standard input
+//!   queue        enqueue, dequeue, peek, queues          lines       enqueue, from standard input (input)
 //!   log          the replicated log                      log_filter  which of its entries
 //!   cluster      status, member                          watch       status, again and again
 //!   console      where output goes and in which form     table       columns, and text without control characters
@@ -17,8 +17,9 @@
 mod cluster;
 mod connection;
 mod console;
+pub(super) mod input;
 mod json;
-pub(super) mod lines;
+mod lines;
 mod log;
 mod log_filter;
 mod queue;
