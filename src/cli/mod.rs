@@ -8,6 +8,7 @@ pub mod client_commands;
 pub mod config;
 pub mod dev;
 pub mod exit;
+mod local_cluster;
 mod open_files;
 pub mod server;
 mod signals;
