@@ -48,7 +48,10 @@ impl QuorateService {
     }
 
     fn request_log(&self, request: &v1::RequestLogRequest) -> Result<Pages, Rejection> {
-        let (shard, status) = route_to_leader(&self.context, request.shard)?;
+        let (shard, status) = match request.consistency() {
+            v1::Consistency::Stale => route(&self.context, request.shard)?,
+            _ => route_to_leader(&self.context, request.shard)?,
+        };
         let room = self.streams.enter()?;
         let range = request_log::Range::new(request, &status);
         Ok(request_log::stream(self.context.clone(), shard, range, room))

@@ -55,21 +55,22 @@ pub struct Range {
     from: Index,
     /// Inclusive; below `from`: nothing.
     to: Index,
-    /// What the leader knew to be committed.
+    /// What the node knew to be committed.
     commit: Index,
-    /// The leader's term: in another one it may be another's log.
-    term: Term,
+    /// The term of a leader whose log is asked for: in another one it may be another's. None: whoever is asked shows its own.
+    leads: Option<Term>,
 }
 
 impl Range {
-    /// From the index that is asked for to the last one that is durable on the leader.
-    pub fn new(request: &v1::RequestLogRequest, leader: &replica::Status) -> Self {
+    /// From the index that is asked for to the last one that is durable on the node of this status.
+    pub fn new(request: &v1::RequestLogRequest, status: &replica::Status) -> Self {
         let from = Index(request.from_index.max(1));
         let to = match request.limit {
-            0 => leader.durable,
-            limit => leader.durable.min(Index(from.0.saturating_add(limit - 1))),
+            0 => status.durable,
+            limit => status.durable.min(Index(from.0.saturating_add(limit - 1))),
         };
-        Self { from, to, commit: leader.commit, term: leader.term }
+        let leads = (request.consistency() != v1::Consistency::Stale).then_some(status.term);
+        Self { from, to, commit: status.commit, leads }
     }
 }
 
@@ -103,9 +104,11 @@ async fn send_pages(
 }
 
 async fn read_page(context: &Context, shard: ShardId, range: Range) -> Result<v1::RequestLogResponse, Rejection> {
-    let (_, status) = route::route_to_leader(context, shard.0)?;
-    if status.term != range.term {
-        return Err(errors::not_leader(context.handle.node(), status.term, context));
+    if let Some(term) = range.leads {
+        let (_, status) = route::route_to_leader(context, shard.0)?;
+        if status.term != term {
+            return Err(errors::not_leader(context.handle.node(), status.term, context));
+        }
     }
     let entries = match range.from <= range.to {
         false => Vec::new(),
