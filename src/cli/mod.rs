@@ -1,11 +1,12 @@
 //! The command line: what can be typed, and what a shell gets back.
 //!
-//! `server` runs a node, `dev` a whole cluster on this machine, `config` looks at settings; everything else is a client
-//! ([`client_commands`]). What a command prints as its result goes to standard output; errors and hints go to standard error.
+//! `server` runs a node, `dev` a whole cluster on this machine, `demo` shows what such a cluster survives, `config` looks at
+//! settings; everything else is a client ([`client_commands`]). What a command prints as its result goes to standard output; errors and hints go to standard error.
 //! Exit codes are in [`exit`].
 
 pub mod client_commands;
 pub mod config;
+pub mod demo;
 pub mod dev;
 pub mod exit;
 mod local_cluster;
@@ -33,6 +34,9 @@ pub enum Command {
     Server(Box<server::Arguments>),
     /// Run a cluster on this machine, to try things out
     Dev(dev::Arguments),
+    /// Show and check, step by step, what a cluster on this machine survives
+    #[command(after_help = demo::HELP)]
+    Demo(demo::Arguments),
     /// Check or show settings
     Config(config::Arguments),
     /// Talk to a cluster.
@@ -48,6 +52,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
     match cli.command {
         Command::Server(arguments) => server::run(*arguments).await,
         Command::Dev(arguments) => dev::run(arguments).await,
+        Command::Demo(arguments) => demo::run(arguments).await,
         Command::Config(arguments) => config::run(&arguments),
         Command::Client(command) => client_commands::run(command).await,
     }

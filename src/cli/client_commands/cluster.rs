@@ -127,6 +127,11 @@ pub(super) async fn member(client: &Client, command: &Member, console: &mut Cons
     Ok(())
 }
 
+/// The condition of nodes as `quorate status` prints it.
+pub(in crate::cli) fn status_text(nodes: &[v1::NodeStatus]) -> String {
+    status_table(nodes).take_text()
+}
+
 fn status_table(nodes: &[v1::NodeStatus]) -> Table {
     let mut table = Table::new(&[
         "NAME",

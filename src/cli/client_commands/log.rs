@@ -14,6 +14,8 @@ use crate::proto::v1::operation::Operation as Verb;
 /// How much of a body the content shows, in characters: there may be several in a line.
 const BODY_CHARACTERS_MAX: usize = 60;
 
+const HEADER: [&str; 5] = ["INDEX", "TERM", "COMMITTED", "KIND", "CONTENT"];
+
 /// Which entries to print.
 #[derive(Clone, Debug, Args)]
 pub struct Log {
@@ -40,7 +42,7 @@ voters, voters_outgoing, learners";
 
 pub(super) async fn log(client: &Client, command: &Log, console: &mut Console) -> Result<(), Error> {
     let mut pages = client.request_log(command.from, command.limit);
-    let mut table = Table::new(&["INDEX", "TERM", "COMMITTED", "KIND", "CONTENT"]);
+    let mut table = Table::new(&HEADER);
     while let Some(page) = pages.next().await? {
         if console.is_json() {
             for entry in &page.entries {
@@ -55,6 +57,13 @@ pub(super) async fn log(client: &Client, command: &Log, console: &mut Console) -
         console.table(&mut table)?;
     }
     Ok(())
+}
+
+/// Entries as `quorate log` prints them.
+pub(in crate::cli) fn text(entries: &[v1::LogEntry]) -> String {
+    let mut table = Table::new(&HEADER);
+    entries.iter().for_each(|entry| add(&mut table, entry));
+    table.take_text()
 }
 
 fn add(table: &mut Table, entry: &v1::LogEntry) {

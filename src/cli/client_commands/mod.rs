@@ -34,7 +34,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use crate::cli::{Exit, Failure};
 use crate::client::{Client, DURATION_MAX, Event, Observer, Options};
 use crate::telemetry;
+pub(super) use cluster::status_text;
 use console::Console;
+pub(super) use log::text as log_text;
 use report::Error;
 
 /// How many different events the user is told of by one command.

@@ -11,10 +11,9 @@ use tokio::task::JoinSet;
 use super::local_cluster::home::{Home, NODES_MAX};
 use super::local_cluster::nodes::{Ended, Logs, Nodes};
 use super::local_cluster::output::{Lines, Output};
-use super::local_cluster::{self, GRACE, program};
+use super::local_cluster::{self, program};
 use super::signals::StopRequests;
 use super::{Exit, Failure};
-use crate::config::{NodeConfig, Sources};
 
 /// A cluster on this machine. Settings for all of its nodes can be given in the environment.
 #[derive(Args, Debug)]
@@ -38,9 +37,7 @@ pub struct Arguments {
 /// # Errors
 /// The directory cannot be used, a node cannot be started, or all of them have ended by themselves.
 pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
-    // The nodes read the same environment: what is wrong with it is said once, here.
-    let settings = NodeConfig::load(&Sources::with_environment(Vec::new(), Vec::new()))
-        .map_err(|error| Failure::new(Exit::Usage, error))?;
+    let stop_deadline = local_cluster::stop_deadline()?;
     let home = Home::open(arguments.data.as_deref(), arguments.nodes.map(usize::from), arguments.ports)?;
     let mut stop = StopRequests::listen(false)?;
     let output = Output::start();
@@ -51,14 +48,8 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
         _ = stop.next() => Ok(Exit::Done),
         () = output.closed() => Ok(Exit::Done),
     };
-    let exit = tokio::select! {
-        () = nodes.stop(settings.drain_deadline + GRACE) => exit,
-        exit = stop.second() => Ok(exit),
-    };
-    // Nodes that still run are killed here; what waits to be printed gets a last chance.
-    drop(nodes);
-    output.finish().await;
-    exit
+    let second = local_cluster::end(nodes, output, stop_deadline, &mut stop).await;
+    second.map_or(exit, Ok)
 }
 
 /// Starts the nodes and reports those that end. Returns only when there is nothing left to run.

@@ -22,12 +22,22 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::sleep;
 
+use super::signals::StopRequests;
 use super::{Exit, Failure};
+use crate::config::{NodeConfig, Sources};
 use home::{Home, Plan};
 use nodes::Nodes;
+use output::Output;
 
 /// How long a node may take to stop, beyond its drain deadline, before it is killed.
-pub(super) const GRACE: Duration = Duration::from_secs(2);
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How long a node may take to stop. The nodes read the same environment: what is wrong with it is said once, here.
+pub(super) fn stop_deadline() -> Result<Duration, Failure> {
+    let settings = NodeConfig::load(&Sources::with_environment(Vec::new(), Vec::new()))
+        .map_err(|error| Failure::new(Exit::Usage, error))?;
+    Ok(settings.drain_deadline + GRACE)
+}
 
 /// Starts all nodes; in a new cluster the first one alone until it listens, because the others join through it.
 pub(super) async fn start(home: &Home, nodes: &mut Nodes) -> Result<(), Failure> {
@@ -50,6 +60,19 @@ async fn listening(node: &Plan) {
     while TcpStream::connect(node.address()).await.is_err() {
         sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// The end: asks the nodes to stop, kills those that have not until the deadline or a second signal, and prints what waits.
+/// Returns the exit code of a second signal, if there was one.
+pub(super) async fn end(mut nodes: Nodes, output: Output, deadline: Duration, stop: &mut StopRequests) -> Option<Exit> {
+    let exit = tokio::select! {
+        () = nodes.stop(deadline) => None,
+        exit = stop.second() => Some(exit),
+    };
+    // Nodes that still run are killed here; what waits to be printed gets a last chance.
+    drop(nodes);
+    output.finish().await;
+    exit
 }
 
 /// How this program was most probably called.

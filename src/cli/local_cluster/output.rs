@@ -61,6 +61,13 @@ impl Lines {
         let _ = self.sender.send(line).await;
     }
 
+    /// Lines without colours, and where they come out.
+    #[cfg(test)]
+    pub(in crate::cli) fn for_test() -> (Self, mpsc::Receiver<String>) {
+        let (sender, receiver) = mpsc::channel(LINES_MAX);
+        (Self { sender, is_coloured: false }, receiver)
+    }
+
     pub(in crate::cli) fn is_coloured(&self) -> bool {
         self.is_coloured
     }
