@@ -47,7 +47,7 @@ Examples:
   quorate demo --step                 one step at a time, for an audience
   quorate demo --data /tmp/demo       keeps everything, also what the nodes tell, in a directory
 
-Exit codes: 0 every check has passed, 1 one has not or the demonstration was stopped, 2 it could not begin.";
+Exit codes: 0 every check has passed; 1 one has not, or the demonstration was stopped or could not begin; 2 wrong usage.";
 
 /// The demonstration. Settings for all of its nodes can be given in the environment.
 #[derive(Args, Debug)]

@@ -48,10 +48,11 @@ impl Stage {
     /// Waits until a node sees what is wanted.
     ///
     /// # Errors
-    /// No node that runs saw it in time.
-    pub(super) async fn until<T>(&self, what: &str, seen: impl Fn(&View) -> Option<T>) -> Result<T, Failure> {
+    /// No node that runs saw it in time, or a node has ended by itself.
+    pub(super) async fn until<T>(&mut self, what: &str, seen: impl Fn(&View) -> Option<T>) -> Result<T, Failure> {
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
+            self.all_go_on().await?;
             for node in self.running() {
                 if let Some(seen) = View::of(&node).await.as_ref().and_then(&seen) {
                     return Ok(seen);
@@ -66,7 +67,7 @@ impl Stage {
     ///
     /// # Errors
     /// They did not in time.
-    pub(super) async fn leader(&self) -> Result<Leader, Failure> {
+    pub(super) async fn leader(&mut self) -> Result<Leader, Failure> {
         let running = self.running();
         let agree = |view: &View| running.iter().all(|node| view.follows_leader(node.name));
         self.until(&format!("{} to follow one leader", names(&running)), |view| {
@@ -81,11 +82,12 @@ impl Stage {
     ///
     /// # Errors
     /// They did not in time.
-    pub(super) async fn all_have_applied(&self) -> Result<u64, Failure> {
+    pub(super) async fn all_have_applied(&mut self) -> Result<u64, Failure> {
+        let plan = self.home.plan().to_vec();
         self.until("all nodes to apply what is committed", |view| {
             let commit = view.leader()?.commit;
             let has_applied = |node: &Plan| view.node(node.name).is_some_and(|node| node.applied >= commit);
-            self.home.plan().iter().all(has_applied).then_some(commit)
+            plan.iter().all(has_applied).then_some(commit)
         })
         .await
     }
@@ -100,7 +102,9 @@ impl Stage {
         while self.running().iter().any(|node| nodes.contains(node)) {
             let left = deadline.saturating_duration_since(Instant::now());
             let ended = timeout(left, self.nodes.next_end()).await.map_err(|_| in_vain("the nodes to end"))?;
-            self.tell_end(ended.as_ref()).await;
+            if let Some(Ended { node, how }) = ended {
+                self.report.told(node.name, &format!("has ended: {how}")).await;
+            }
         }
         Ok(())
     }
@@ -169,16 +173,21 @@ impl Stage {
         }
     }
 
-    /// Tells of nodes that have ended by themselves.
-    pub(super) async fn tell_ends(&mut self) {
-        while let Some(Some(ended)) = self.nodes.next_end().now_or_never() {
-            self.tell_end(Some(&ended)).await;
+    /// Notices nodes that have ended by themselves.
+    ///
+    /// # Errors
+    /// One has.
+    pub(super) async fn all_go_on(&mut self) -> Result<(), Failure> {
+        match self.nodes.next_end().now_or_never().flatten() {
+            None => Ok(()),
+            Some(Ended { node, how }) => {
+                Err(Failure::new(Exit::Failed, format!("node {} has ended by itself: {how}", node.name)))
+            }
         }
     }
 
     /// The last words: the verdict on what was played, or that it was stopped. What has failed is kept to be looked at.
     pub(super) async fn end(mut self, played: Option<Result<(), Failure>>) -> (Exit, Nodes, Home) {
-        self.tell_ends().await;
         let Some(played) = played else {
             self.report.say("stopped before its end").await;
             return (Exit::Failed, self.nodes, self.home);
@@ -196,12 +205,6 @@ impl Stage {
         };
         self.report.say(&last).await;
         (exit, self.nodes, self.home)
-    }
-
-    async fn tell_end(&self, ended: Option<&Ended>) {
-        if let Some(Ended { node, how }) = ended {
-            self.report.told(node.name, &format!("has ended: {how}")).await;
-        }
     }
 }
 

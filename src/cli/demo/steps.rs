@@ -171,7 +171,7 @@ async fn all_logs_are_the_same(stage: &mut Stage) -> Result<(), Failure> {
     let messages = client.peek(QUEUE, 100).await?;
     let left: Vec<_> = messages.iter().map(text).collect();
     stage.report.check("what is left in the queue", LEFT.join(" "), left.join(" ")).await;
-    stage.tell_ends().await;
+    stage.all_go_on().await?;
     stage.report.check("who runs at the end", names(stage.home.plan()), names(&stage.running())).await;
     stage.report.end_step()
 }
@@ -193,7 +193,7 @@ async fn compare_with_all(stage: &mut Stage, leader: &Plan, log: &[v1::LogEntry]
     Ok(())
 }
 
-async fn show_status(stage: &Stage) -> Result<(), Failure> {
+async fn show_status(stage: &mut Stage) -> Result<(), Failure> {
     let running = stage.running();
     let addresses: Vec<String> = running.iter().map(Plan::address).collect();
     stage.report.command(&format!("{} status --endpoints {}", program(), addresses.join(","))).await;

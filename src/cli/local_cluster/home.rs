@@ -74,6 +74,8 @@ enum Error {
     },
     #[error("{} holds a cluster of {there} nodes, and {wanted} are too few to run it", path.display())]
     TooFewNodes { path: PathBuf, there: usize, wanted: usize },
+    #[error("port {port} or {} of this machine is in use", port + 1)]
+    PortsTaken { port: u16 },
     #[error("found no two free ports next to each other on this machine")]
     NoFreePorts,
 }
@@ -95,7 +97,8 @@ impl Home {
                 "run all of its nodes, or give another --data directory",
             ));
         }
-        let ports = ports(&NAMES[..nodes], &remembered, base)?;
+        let ports = ports(&NAMES[..nodes], &remembered, base)
+            .map_err(|error| Failure::with_hint(Exit::Failed, error, "choose other ports with --ports"))?;
         remember(&directory, &ports)?;
         let plan = plan(&directory, &ports);
         let is_new = plan.iter().all(|node| !has_run(&node.data));
@@ -224,7 +227,8 @@ fn ports(
     for (name, offset) in names.iter().zip((0u16..).step_by(2)) {
         let wish = remembered.ports.get(*name).copied().unwrap_or(FIRST_PORT + offset);
         let port = match base {
-            Some(base) => base + offset,
+            Some(base) if is_free(base + offset, &taken) => base + offset,
+            Some(base) => return Err(Error::PortsTaken { port: base + offset }),
             None if is_free(wish, &taken) => wish,
             None => free_pair(&taken).ok_or(Error::NoFreePorts)?,
         };
@@ -310,6 +314,16 @@ mod tests {
         let moved = open(directory.path(), None).unwrap()[0].port;
         assert_ne!(moved, free);
         assert_eq!(open(directory.path(), None).unwrap()[0].port, moved);
+    }
+
+    /// A node would end at once, and the others would join whatever listens there.
+    #[test]
+    fn ports_that_are_asked_for_and_taken_are_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let occupied = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = occupied.local_addr().unwrap().port();
+        let failure = Home::open(Some(directory.path()), Some(1), Some(port)).map(drop).unwrap_err();
+        assert_eq!(failure.lines()[0], format!("error: port {port} or {} of this machine is in use", port + 1));
     }
 
     #[test]
