@@ -11,7 +11,7 @@
 //!
 //! Invariants: what is shown is what has happened; nothing that is printed is known beforehand. Every wait has an end. The
 //! first step in which a check fails is the last. The exit code is 0 only if every check has passed. The nodes are those of
-//! [`local_cluster`], and end with this process however it ends.
+//! `local_cluster`, and end with this process however it ends.
 
 mod compare;
 mod enqueue;

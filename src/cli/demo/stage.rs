@@ -21,6 +21,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// So many lines of the nodes are shown at once. The rest is in their files.
 const LINES_MAX: usize = 40;
 
+/// The cluster on this machine, and who tells of it.
 pub(super) struct Stage {
     pub(super) home: Home,
     pub(super) nodes: Nodes,
@@ -78,7 +79,7 @@ impl Stage {
         .await
     }
 
-    /// Waits until all nodes, dead ones too, have applied what the leader knows to be committed: up to which index.
+    /// Waits until all nodes, not only those that run, have applied what the leader knows to be committed: up to which index.
     ///
     /// # Errors
     /// They did not in time.
@@ -102,14 +103,13 @@ impl Stage {
         while self.running().iter().any(|node| nodes.contains(node)) {
             let left = deadline.saturating_duration_since(Instant::now());
             let ended = timeout(left, self.nodes.next_end()).await.map_err(|_| in_vain("the nodes to end"))?;
-            if let Some(Ended { node, how }) = ended {
-                self.report.told(node.name, &format!("has ended: {how}")).await;
-            }
+            let Some(Ended { node, how }) = ended else { break };
+            self.report.told(node.name, &format!("has ended: {how}")).await;
         }
         Ok(())
     }
 
-    /// From here on.
+    /// From here on: what nodes tell later.
     pub(super) fn now(&self) -> Moment {
         self.journals.now()
     }

@@ -1,4 +1,4 @@
-//! `quorate dev`: a cluster on this machine for trying things out, on [`local_cluster`]. Once it is complete, [`welcome`] says
+//! `quorate dev`: a cluster on this machine for trying things out, on `local_cluster`. Once it is complete, `welcome` says
 //! who leads and how to talk to it.
 
 mod welcome;
