@@ -20,7 +20,7 @@ use crate::proto::v1;
 /// How many there are.
 pub(super) const STEPS: usize = 7;
 
-const APPLIES: &str = "applies for membership";
+const APPLIES: &str = "applies for membership through";
 
 /// What must be left in the queue at the end.
 const LEFT: [&str; 9] = ["3", "s", "s", "t", "e", "r", "U", "W", "U"];
