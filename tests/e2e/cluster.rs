@@ -137,7 +137,7 @@ impl Drop for Node {
 }
 
 /// Two consecutive ports that are free now: the client port and the peer port after it.
-fn free_ports() -> SocketAddr {
+pub fn free_ports() -> SocketAddr {
     eventually("two free ports in a row", || {
         let first = TcpListener::bind("127.0.0.1:0").ok()?;
         let address = first.local_addr().ok()?;

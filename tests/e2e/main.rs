@@ -4,6 +4,7 @@ mod bad_input;
 mod bench;
 mod cluster;
 mod crash;
+mod demo;
 mod dev;
 mod load;
 mod membership;
