@@ -9,7 +9,7 @@ use super::fake::{CLUSTER, FakeNode, Step, World, cluster};
 use super::*;
 
 /// A client of the first `given` nodes, and what its observer was told.
-fn client_of(nodes: &[FakeNode], options: Options) -> (Client, Arc<Mutex<Vec<Event>>>) {
+pub(super) fn client_of(nodes: &[FakeNode], options: Options) -> (Client, Arc<Mutex<Vec<Event>>>) {
     let events = Arc::new(Mutex::new(Vec::new()));
     let told = events.clone();
     let observer: Observer = Arc::new(move |event: &Event| told.lock().unwrap().push(event.clone()));
@@ -19,11 +19,11 @@ fn client_of(nodes: &[FakeNode], options: Options) -> (Client, Arc<Mutex<Vec<Eve
 }
 
 /// Fast enough for tests: an attempt takes 300 ms at most.
-fn fast() -> Options {
+pub(super) fn fast() -> Options {
     Options { timeout: Duration::from_millis(900), ..Options::default() }
 }
 
-fn text(text: &str) -> Body {
+pub(super) fn text(text: &str) -> Body {
     Body::Text(text.to_owned())
 }
 
@@ -31,7 +31,7 @@ fn body_of(message: Option<v1::StoredMessage>) -> Option<Body> {
     message.and_then(|message| message.message).and_then(|message| message.body)
 }
 
-fn queue_length(world: &Mutex<World>, queue: &str) -> usize {
+pub(super) fn queue_length(world: &Mutex<World>, queue: &str) -> usize {
     world.lock().unwrap().queues.get(queue).map_or(0, |queue| queue.len())
 }
 
@@ -328,6 +328,30 @@ async fn queues_are_listed_over_pages() {
     assert_eq!(names, ["a", "b", "c"]);
 }
 
+/// Streams that end, also for another leader's sake, are taken up after the last entry.
+#[tokio::test]
+async fn a_log_that_is_followed_goes_on() {
+    let (nodes, world) = cluster(2).await;
+    let entries =
+        |range: std::ops::RangeInclusive<u64>| range.map(|index| v1::LogEntry { index, ..Default::default() });
+    world.lock().unwrap().log = entries(1..=3).collect();
+    let client = Client::new(vec![nodes[0].address.clone()], Options::default()).unwrap();
+    let mut pages = client.request_log(0, 0).follow();
+    let mut seen = Vec::new();
+    for last in [2, 3, 5, 6] {
+        seen.extend(pages.next().await.unwrap().unwrap().entries.iter().map(|entry| entry.index));
+        assert_eq!(seen.last(), Some(&last));
+        if last == 3 {
+            world.lock().unwrap().log.extend(entries(4..=6));
+            nodes[0].then([Step::NotLeader(nodes[1].address.clone())]);
+        }
+    }
+    assert_eq!(seen, [1, 2, 3, 4, 5, 6]);
+    assert!(nodes[0].script.lock().unwrap().is_empty(), "the leader has changed in between");
+    // A node that answers again and again with nothing at all is no node that can be followed.
+    assert!(matches!(pages.next().await, Err(Error::Malformed { .. })));
+}
+
 #[tokio::test]
 async fn the_log_goes_on_after_a_broken_page() {
     let (nodes, world) = cluster(2).await;
@@ -380,7 +404,7 @@ async fn closing_closes_every_session() {
     client.enqueue("jobs", vec![text("two")]).await.expect("a later call opens another");
 }
 
-async fn until(condition: impl Fn() -> bool) {
+pub(super) async fn until(condition: impl Fn() -> bool) {
     for _ in 0..500 {
         if condition() {
             return;

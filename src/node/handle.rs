@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -64,18 +66,21 @@ struct Shared {
     requests: AtomicU64,
     turns: Arc<AtomicU64>,
     published: watch::Receiver<Published>,
+    leading: watch::Receiver<BTreeMap<ShardId, Term>>,
     reader: LogReader,
 }
 
 /// The loop's ends of what a [`Handle`] holds.
 #[derive(Debug)]
 pub struct Inbox {
-    /// What clients ask for. When it is full the handle refuses at once.
+    /// What clients ask for. When it is full a call is refused at once, and a stream of requests waits.
     pub inputs: mpsc::Receiver<Input>,
     /// Requests whose client went away. Unbounded by type; bounded by the inputs, each of which is forgotten at most once.
     pub forgotten: mpsc::UnboundedReceiver<RequestId>,
     /// Where the loop tells what it knows.
     pub published: watch::Sender<Published>,
+    /// Where the loop tells which shards this node leads, and in which term.
+    pub leading: watch::Sender<BTreeMap<ShardId, Term>>,
     /// Counts the turns of the loop: it stands still only when the loop does.
     pub turns: Arc<AtomicU64>,
 }
@@ -86,22 +91,33 @@ impl Handle {
         let (inbox, inputs) = mpsc::channel(inputs_max);
         let (forget, forgotten) = mpsc::unbounded_channel();
         let (publish, published) = watch::channel(Published::default());
+        let (lead, leading) = watch::channel(BTreeMap::new());
         let turns = Arc::new(AtomicU64::new(0));
         let requests = AtomicU64::new(1);
-        let shared = Shared { node, inbox, forgotten: forget, requests, turns: turns.clone(), published, reader };
-        (Self { shared: Arc::new(shared) }, Inbox { inputs, forgotten, published: publish, turns })
+        let shared =
+            Shared { node, inbox, forgotten: forget, requests, turns: turns.clone(), published, leading, reader };
+        (Self { shared: Arc::new(shared) }, Inbox { inputs, forgotten, published: publish, leading: lead, turns })
     }
 
-    /// Executes a client's operations on this node's replica of `shard`. Dropping the future forgets the request.
+    /// A place in the loop's inbox, as soon as there is one; in the order of asking.
     ///
     /// # Errors
-    /// Whatever the replica refuses with; [`Refusal::Overloaded`] at once when the loop has too much to do.
-    pub async fn execute(&self, shard: ShardId, execute: Execute) -> Result<Executed, Refusal> {
-        let unknown = outcome_unknown(execute.session.is_some());
-        match self.ask(shard, Asked::Execute(execute), unknown).await? {
-            Answer::Executed(executed) => Ok(executed),
-            other => unreachable!("operations were answered with {other:?}"),
-        }
+    /// The loop has ended.
+    pub async fn place(&self) -> Result<Place<'_>, Refusal> {
+        let permit = self.shared.inbox.reserve().await;
+        permit.map(|permit| Place { permit, shared: &self.shared }).map_err(|_| STOPPED)
+    }
+
+    /// A place in the loop's inbox, if there is one now.
+    ///
+    /// # Errors
+    /// [`Refusal::Overloaded`] when the loop has too much to do; the loop has ended.
+    pub fn place_at_once(&self) -> Result<Place<'_>, Refusal> {
+        let permit = self.shared.inbox.try_reserve();
+        permit.map(|permit| Place { permit, shared: &self.shared }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(()) => Refusal::Overloaded,
+            mpsc::error::TrySendError::Closed(()) => STOPPED,
+        })
     }
 
     /// Shows what this node's replica of `shard` holds. Dropping the future forgets the read.
@@ -112,7 +128,7 @@ impl Handle {
     /// # Panics
     /// The loop does, on an operation that would change something.
     pub async fn read(&self, shard: ShardId, read: Read) -> Result<Shown, Refusal> {
-        match self.ask(shard, Asked::Read(read), self.stopped()).await? {
+        match self.place_at_once()?.ask(shard, Asked::Read(read), STOPPED).await? {
             Answer::Shown(shown) => Ok(shown),
             other => unreachable!("a read was answered with {other:?}"),
         }
@@ -124,7 +140,8 @@ impl Handle {
     /// # Errors
     /// Whatever the replica refuses with; [`Refusal::Overloaded`] at once when the loop has too much to do.
     pub async fn transfer_leadership(&self, shard: ShardId, to: Option<NodeId>) -> Result<NodeId, Refusal> {
-        match self.ask(shard, Asked::TransferLeadership(to), outcome_unknown(true)).await? {
+        let asked = Asked::TransferLeadership(to);
+        match self.place_at_once()?.ask(shard, asked, outcome_unknown(true)).await? {
             Answer::LeadershipTransferred { to } => Ok(to),
             other => unreachable!("a transfer of leadership was answered with {other:?}"),
         }
@@ -135,7 +152,7 @@ impl Handle {
     /// # Errors
     /// Whatever the replica refuses with; [`Refusal::Overloaded`] at once when the loop has too much to do.
     pub async fn change_membership(&self, shard: ShardId, change: MembershipChange) -> Result<Index, Refusal> {
-        match self.ask(shard, Asked::ChangeMembership(change), outcome_unknown(true)).await? {
+        match self.place_at_once()?.ask(shard, Asked::ChangeMembership(change), outcome_unknown(true)).await? {
             Answer::MembershipChanged { index } => Ok(index),
             other => unreachable!("a membership change was answered with {other:?}"),
         }
@@ -161,6 +178,17 @@ impl Handle {
         self.shared.published.borrow().replicas.get(&shard).cloned()
     }
 
+    /// What `look` finds in that condition, without a copy of it. The loop waits while `look` looks.
+    pub fn look<T>(&self, shard: ShardId, look: impl FnOnce(&Status) -> T) -> Option<T> {
+        self.shared.published.borrow().replicas.get(&shard).map(look)
+    }
+
+    /// The shards that this node leads, each with the term, to wait for changes of it. Unlike [`Handle::published`] it changes
+    /// seldom, so that many may wait.
+    pub fn leading(&self) -> watch::Receiver<BTreeMap<ShardId, Term>> {
+        self.shared.leading.clone()
+    }
+
     /// This node.
     pub fn node(&self) -> NodeId {
         self.shared.node
@@ -180,24 +208,44 @@ impl Handle {
     pub fn published(&self) -> watch::Receiver<Published> {
         self.shared.published.clone()
     }
+}
 
-    /// Asks the loop. Should that end while it has the request, the answer is `unanswered`.
-    async fn ask(&self, shard: ShardId, what: Asked, unanswered: Refusal) -> Result<Answer, Refusal> {
-        let request = RequestId(self.shared.requests.fetch_add(1, Ordering::Relaxed));
-        let (answer, answered) = oneshot::channel();
-        match self.shared.inbox.try_send(Input { shard, request, what, answer }) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(_)) => return Err(Refusal::Overloaded),
-            Err(mpsc::error::TrySendError::Closed(_)) => return Err(self.stopped()),
+/// Where the loop has ended nobody leads.
+const STOPPED: Refusal = Refusal::NotLeader { leader: None, term: Term(0) };
+
+/// A place in the loop's inbox. Dropping it gives it back.
+pub struct Place<'a> {
+    permit: mpsc::Permit<'a, Input>,
+    shared: &'a Shared,
+}
+
+impl<'a> Place<'a> {
+    /// Asks for the execution of a client's operations on this node's replica of `shard`. The loop has the request when this
+    /// returns; the future waits for the answer, and dropping it forgets the request.
+    ///
+    /// # Errors
+    /// Whatever the replica refuses with.
+    pub fn execute(
+        self,
+        shard: ShardId,
+        execute: Execute,
+    ) -> impl Future<Output = Result<Executed, Refusal>> + Send + use<'a> {
+        let unknown = outcome_unknown(execute.session.is_some());
+        let waiting = self.ask(shard, Asked::Execute(execute), unknown);
+        async {
+            match waiting.await? {
+                Answer::Executed(executed) => Ok(executed),
+                other => unreachable!("operations were answered with {other:?}"),
+            }
         }
-        let mut waiting = Waiting { request, forgotten: Some(&self.shared.forgotten) };
-        let answer = answered.await;
-        waiting.forgotten = None;
-        answer.unwrap_or(Err(unanswered))
     }
 
-    fn stopped(&self) -> Refusal {
-        Refusal::NotLeader { leader: None, term: Term::default() }
+    /// Asks the loop. Should that end while it has the request, the answer is `unanswered`.
+    fn ask(self, shard: ShardId, what: Asked, unanswered: Refusal) -> Waiting<'a> {
+        let request = RequestId(self.shared.requests.fetch_add(1, Ordering::Relaxed));
+        let (answer, answered) = oneshot::channel();
+        self.permit.send(Input { shard, request, what, answer });
+        Waiting { request, unanswered, answered, forgotten: Some(&self.shared.forgotten) }
     }
 }
 
@@ -215,7 +263,19 @@ impl fmt::Debug for Handle {
 /// Someone who waits for an answer. Dropped before it came, it tells the loop, so that nothing waits for nobody.
 struct Waiting<'a> {
     request: RequestId,
+    unanswered: Refusal,
+    answered: oneshot::Receiver<Result<Answer, Refusal>>,
     forgotten: Option<&'a mpsc::UnboundedSender<RequestId>>,
+}
+
+impl Future for Waiting<'_> {
+    type Output = Result<Answer, Refusal>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(Pin::new(&mut self.answered).poll(context));
+        self.forgotten = None;
+        Poll::Ready(answer.unwrap_or_else(|_| Err(self.unanswered.clone())))
+    }
 }
 
 impl Drop for Waiting<'_> {

@@ -1,10 +1,13 @@
 //! The built binary as its users meet it: real processes, real sockets, real disks. One file for each theme.
 
 mod bad_input;
+mod bench;
 mod cluster;
 mod crash;
+mod demo;
 mod dev;
 mod load;
 mod membership;
 mod redirect;
 mod restart;
+mod tools;
