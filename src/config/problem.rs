@@ -80,6 +80,8 @@ pub enum Origin {
     Default,
     /// In a file.
     File(PathBuf),
+    /// In this standard variable of OpenTelemetry.
+    OpenTelemetry(&'static str),
     /// In a variable of the environment.
     Environment,
     /// With this flag.
@@ -95,14 +97,14 @@ impl Origin {
         match self {
             Origin::Default => key.to_owned(),
             Origin::File(file) => format!("{}: {key}", file.display()),
-            Origin::Environment => self.spelling(key),
-            Origin::Flag(flag) => format!("--{flag}"),
+            Origin::OpenTelemetry(_) | Origin::Environment | Origin::Flag(_) => self.spelling(key),
         }
     }
 
     /// How the setting `key` is written there.
     pub(super) fn spelling(&self, key: &str) -> String {
         match self {
+            Origin::OpenTelemetry(variable) => (*variable).to_owned(),
             Origin::Environment => format!("{VARIABLE_PREFIX}{}", key.replace('.', "__").to_uppercase()),
             Origin::Flag(flag) => format!("--{flag}"),
             Origin::Default | Origin::File(_) => key.to_owned(),
