@@ -40,6 +40,7 @@ use crate::ids::{Contact, Index, NodeId, SHARD_0, ShardId, Term};
 use crate::node::{Handle, Peers, Phase};
 use crate::proto::v1;
 use crate::raft::Configuration;
+use crate::telemetry::Telemetry;
 use crate::transport::{AddressBook, Listener};
 
 /// A request with everything around it, in bytes. tonic refuses a larger one while it arrives.
@@ -58,6 +59,8 @@ pub struct Context {
     pub peers: Peers,
     /// What the node is doing.
     pub phase: watch::Receiver<Phase>,
+    /// Where it tells of requests.
+    pub telemetry: Telemetry,
 }
 
 impl Context {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use opentelemetry::context::FutureExt as _;
 use tonic::{Request, Response, Status};
 
 use super::answer::answer;
@@ -14,7 +15,10 @@ use crate::ids::{ClusterId, ShardId};
 use crate::proto::v1;
 use crate::raft::RoleName;
 use crate::replica::{Execute, Executed};
-use crate::telemetry::request as told;
+use crate::telemetry::{Mark, Received, propagation, request as told};
+
+/// The method by which requests come.
+const EXECUTE: &str = "quorate.v1.Quorate/Execute";
 
 /// A request that has no answer this long after its own wait is over is given up, whatever its client says.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -32,17 +36,36 @@ impl QuorateService {
         Self { context, streams: Streams::default() }
     }
 
+    /// Executes a request, and has it followed where that is asked for.
     async fn execute(&self, request: Request<v1::ExecuteRequest>) -> Result<v1::ExecuteResponse, Rejection> {
+        let mut received = self.context.telemetry.receive(EXECUTE, || propagation::from_metadata(request.metadata()));
+        let context = received.context();
+        let executing = self.execute_received(request, &mut received);
+        let executed = match context {
+            Some(context) => executing.with_context(context).await,
+            None => executing.await,
+        };
+        received.is_answered(executed.as_ref().err().map(|rejection| (rejection.code(), rejection.reason())));
+        executed
+    }
+
+    async fn execute_received(
+        &self,
+        request: Request<v1::ExecuteRequest>,
+        received: &mut Received,
+    ) -> Result<v1::ExecuteResponse, Rejection> {
         let deadline = client_deadline(&request);
         let request = request.into_inner();
         let shard = request.shard;
         let session = request.session.clone();
         let execute = receive(request, deadline)?;
         told::received(&execute.operations);
+        received.is_checked(&execute.operations);
         let (shard, status) = route(&self.context, shard)?;
         told::routed(shard, status.role == RoleName::Leader);
         check_cluster(session.as_ref(), self.context.handle.cluster())?;
-        let executed = self.wait_for(shard, execute).await?;
+        received.is_routed();
+        let executed = self.wait_for(shard, execute, received.mark()).await?;
         let header = self.context.header(shard, Some(executed.index));
         answer(shard, header, executed)
     }
@@ -55,12 +78,12 @@ impl QuorateService {
     }
 
     /// Waits for the answer, but not for ever: a client that waits for a message must not hold up a node that stops.
-    async fn wait_for(&self, shard: ShardId, execute: Execute) -> Result<Executed, Rejection> {
+    async fn wait_for(&self, shard: ShardId, execute: Execute, mark: Mark) -> Result<Executed, Rejection> {
         let retry_is_exact = execute.session.is_some();
         let waits = !execute.wait.is_zero();
         let limit = execute.wait + PATIENCE;
         tokio::select! {
-            executed = self.context.handle.execute(shard, execute) => {
+            executed = self.context.handle.execute(shard, execute, mark) => {
                 executed.map_err(|refusal| errors::refusal(refusal, &self.context))
             }
             () = tokio::time::sleep(limit) => Err(errors::too_late(limit, retry_is_exact)),

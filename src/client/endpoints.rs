@@ -4,12 +4,15 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
 
 use super::Error;
 use crate::proto::v1;
 use crate::proto::v1::cluster_client::ClusterClient;
 use crate::proto::v1::quorate_client::QuorateClient;
+use crate::telemetry::propagation;
 
 /// `HOST:PORT`.
 pub(super) type Address = Arc<str>;
@@ -45,10 +48,13 @@ struct State {
     channels: HashMap<Address, Channel>,
 }
 
+/// A connection whose requests carry the caller's trace, if it has one.
+type Traced = InterceptedService<Channel, fn(Request<()>) -> Result<Request<()>, Status>>;
+
 /// The services of one node.
 #[derive(Clone)]
 pub(super) struct Node {
-    pub(super) quorate: QuorateClient<Channel>,
+    pub(super) quorate: QuorateClient<Traced>,
     pub(super) cluster: ClusterClient<Channel>,
 }
 
@@ -82,8 +88,9 @@ impl Endpoints {
             state.channels.insert(address.clone(), channel(address)?);
         }
         let channel = &state.channels[address];
+        let traced: Traced = InterceptedService::new(channel.clone(), propagation::inject);
         Ok(Node {
-            quorate: QuorateClient::new(channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX),
+            quorate: QuorateClient::new(traced).max_decoding_message_size(ANSWER_BYTES_MAX),
             cluster: ClusterClient::new(channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX),
         })
     }

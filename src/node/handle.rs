@@ -12,6 +12,7 @@ use crate::ids::{ClusterId, Index, NodeId, ShardId, Term};
 use crate::raft::{Entry, MembershipChange};
 use crate::replica::{Answer, Execute, Executed, Refusal, RequestId, Status};
 use crate::storage;
+use crate::telemetry::Mark;
 
 /// Where an answer goes. Closed: nobody waits any more.
 pub type AnswerSlot = oneshot::Sender<Result<Answer, Refusal>>;
@@ -32,8 +33,8 @@ pub struct Input {
 /// What a client can ask of a replica.
 #[derive(Debug)]
 pub enum Asked {
-    /// To execute operations.
-    Execute(Execute),
+    /// To execute operations, and who follows them.
+    Execute(Execute, Mark),
     /// To change the membership.
     ChangeMembership(MembershipChange),
 }
@@ -88,13 +89,14 @@ impl Handle {
         (Self { shared: Arc::new(shared) }, Inbox { inputs, forgotten, published: publish, turns })
     }
 
-    /// Executes a client's operations on this node's replica of `shard`. Dropping the future forgets the request.
+    /// Executes a client's operations on this node's replica of `shard`, followed as `mark` says. Dropping the future forgets
+    /// the request.
     ///
     /// # Errors
     /// Whatever the replica refuses with; [`Refusal::Overloaded`] at once when the loop has too much to do.
-    pub async fn execute(&self, shard: ShardId, execute: Execute) -> Result<Executed, Refusal> {
+    pub async fn execute(&self, shard: ShardId, execute: Execute, mark: Mark) -> Result<Executed, Refusal> {
         let retry_is_exact = execute.session.is_some();
-        match self.ask(shard, Asked::Execute(execute), retry_is_exact).await? {
+        match self.ask(shard, Asked::Execute(execute, mark), retry_is_exact).await? {
             Answer::Executed(executed) => Ok(executed),
             Answer::MembershipChanged { index } => unreachable!("operations were answered as a change at {index}"),
         }

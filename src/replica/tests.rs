@@ -86,7 +86,7 @@ impl Alone {
 
     fn request(&mut self, session: Option<SessionRequest>, operation: Operation, wait: Duration) -> Event {
         self.last_request += 1;
-        let execute = Execute { session, operations: vec![operation], wait };
+        let execute = Execute { session, operations: vec![operation], wait, is_followed: false };
         Event::Execute { request: RequestId(self.last_request), execute }
     }
 

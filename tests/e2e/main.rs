@@ -2,9 +2,11 @@
 
 mod bad_input;
 mod cluster;
+mod collector;
 mod crash;
 mod dev;
 mod load;
 mod membership;
 mod redirect;
 mod restart;
+mod telemetry;

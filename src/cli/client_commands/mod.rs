@@ -30,10 +30,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use opentelemetry::context::FutureExt as _;
 
 use crate::cli::{Exit, Failure};
 use crate::client::{Client, DURATION_MAX, Event, Observer, Options};
-use crate::telemetry;
+use crate::telemetry::{self, propagation};
 use console::Console;
 use report::Error;
 
@@ -132,7 +133,9 @@ pub async fn run(command: ClientCommand) -> Result<Exit, Failure> {
     let mut console = Console::new(stdout, options.output, terminal);
     let client_options =
         Options { timeout: options.timeout, observer: observer(options.verbose), ..Options::default() };
-    match execute(&command, client_options, &mut console).await {
+    // A command of a pipeline that is traced belongs to its trace.
+    let executed = execute(&command, client_options, &mut console).with_context(propagation::from_environment());
+    match executed.await {
         Ok(()) => Ok(Exit::Done),
         Err(error) => report::end(&error, options.output),
     }
