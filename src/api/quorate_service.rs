@@ -2,22 +2,24 @@
 
 use std::time::Duration;
 
-use opentelemetry::context::FutureExt as _;
-use tonic::{Request, Response, Status};
+use opentelemetry::Context as TraceContext;
+use tonic::{Request, Response, Status, Streaming};
 
 use super::answer::answer;
 use super::errors::{self, Rejection};
+use super::execute_stream::{self, Answers};
 use super::receive::{client_deadline, receive};
-use super::request_log::{Pages, Streams};
+use super::request_log::{self, Pages};
 use super::route::{route, route_to_leader};
-use super::{Context, request_log};
-use crate::ids::{ClusterId, ShardId};
+use super::{Context, Streams};
+use crate::ids::{ClusterId, SHARD_0, ShardId};
+use crate::node::Place;
 use crate::proto::v1;
 use crate::raft::RoleName;
-use crate::replica::{Execute, Executed};
+use crate::replica::{self, Execute, Executed};
 use crate::telemetry::{Mark, Received, propagation, request as told};
 
-/// The method by which requests come.
+/// The method by which single requests come.
 const EXECUTE: &str = "quorate.v1.Quorate/Execute";
 
 /// A request that has no answer this long after its own wait is over is given up, whatever its client says.
@@ -27,75 +29,118 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Clone)]
 pub struct QuorateService {
     context: Context,
+    /// Clients that read the log.
+    readers: Streams,
+    /// Clients with many requests in flight.
     streams: Streams,
 }
 
 impl QuorateService {
     /// The service of the node that `context` belongs to.
     pub fn new(context: Context) -> Self {
-        Self { context, streams: Streams::default() }
+        let readers = Streams::new(request_log::STREAMS_MAX);
+        let streams = Streams::new(execute_stream::STREAMS_MAX);
+        Self { context, readers, streams }
     }
 
-    /// Executes a request, and has it followed where that is asked for.
-    async fn execute(&self, request: Request<v1::ExecuteRequest>) -> Result<v1::ExecuteResponse, Rejection> {
-        let mut received = self.context.telemetry.receive(EXECUTE, || propagation::from_metadata(request.metadata()));
+    /// The node.
+    pub(super) fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Executes one request, whichever way it came in. The node's loop has it when this returns, so that requests are taken in
+    /// the order of these calls; the future waits for the answer, and dropping it forgets the request.
+    /// Without a `place` in the loop's inbox it takes one that is free, or is refused.
+    pub(super) fn execute<'a>(
+        &'a self,
+        mut received: Received,
+        request: v1::ExecuteRequest,
+        deadline: Option<Duration>,
+        place: Option<Place<'a>>,
+    ) -> impl Future<Output = Result<v1::ExecuteResponse, Status>> + Send + use<'a> {
+        // The lines of the log that are about this request alone say which trace it is in.
         let context = received.context();
-        let executing = self.execute_received(request, &mut received);
-        let executed = match context {
-            Some(context) => executing.with_context(context).await,
-            None => executing.await,
+        let submitted = {
+            let _current = context.clone().map(TraceContext::attach);
+            self.submit(&mut received, request, deadline, place)
         };
-        received.is_answered(executed.as_ref().err().map(|rejection| (rejection.code(), rejection.reason())));
-        executed
+        async move {
+            let answer = self.answer(submitted).await;
+            received.is_answered(answer.as_ref().err().map(|rejection| (rejection.code(), rejection.reason())));
+            let _current = context.map(TraceContext::attach);
+            answer.map_err(|rejection| rejection.into_status(&self.context))
+        }
     }
 
-    async fn execute_received(
+    async fn answer(
         &self,
-        request: Request<v1::ExecuteRequest>,
-        received: &mut Received,
+        submitted: Result<(ShardId, impl Future<Output = Result<Executed, Rejection>>), Rejection>,
     ) -> Result<v1::ExecuteResponse, Rejection> {
-        let deadline = client_deadline(&request);
-        let request = request.into_inner();
-        let shard = request.shard;
-        let session = request.session.clone();
-        let execute = receive(request, deadline)?;
-        told::received(&execute.operations);
-        received.is_checked(&execute.operations);
-        let (shard, status) = route(&self.context, shard)?;
-        told::routed(shard, status.role == RoleName::Leader);
-        check_cluster(session.as_ref(), self.context.handle.cluster())?;
-        received.is_routed();
-        let executed = self.wait_for(shard, execute, received.mark()).await?;
+        let (shard, executing) = submitted?;
+        let executed = executing.await?;
         let header = self.context.header(shard, Some(executed.index));
         answer(shard, header, executed)
     }
 
-    fn request_log(&self, request: &v1::RequestLogRequest) -> Result<Pages, Rejection> {
-        let (shard, status) = route_to_leader(&self.context, request.shard)?;
-        let room = self.streams.enter()?;
-        let range = request_log::Range::new(request, &status);
-        Ok(request_log::stream(self.context.clone(), shard, range, room))
+    fn submit<'a>(
+        &'a self,
+        received: &mut Received,
+        request: v1::ExecuteRequest,
+        deadline: Option<Duration>,
+        place: Option<Place<'a>>,
+    ) -> Result<(ShardId, impl Future<Output = Result<Executed, Rejection>> + Send + use<'a>), Rejection> {
+        let shard = request.shard;
+        let is_of_this_cluster = check_cluster(request.session.as_ref(), self.context.handle.cluster());
+        let execute = receive(request, deadline)?;
+        told::received(&execute.operations);
+        received.is_checked(&execute.operations);
+        let (shard, role) = route(&self.context, shard, |status| status.role)?;
+        told::routed(shard, role == RoleName::Leader);
+        is_of_this_cluster?;
+        let place = place.map_or_else(|| self.context.handle.place_at_once(), Ok);
+        let place = place.map_err(|refusal| errors::refusal(refusal, &self.context))?;
+        received.is_routed();
+        Ok((shard, self.wait_for(shard, execute, received.mark(), deadline, place)))
     }
 
     /// Waits for the answer, but not for ever: a client that waits for a message must not hold up a node that stops.
-    async fn wait_for(&self, shard: ShardId, execute: Execute, mark: Mark) -> Result<Executed, Rejection> {
+    fn wait_for<'a>(
+        &'a self,
+        shard: ShardId,
+        execute: Execute,
+        mark: Mark,
+        deadline: Option<Duration>,
+        place: Place<'a>,
+    ) -> impl Future<Output = Result<Executed, Rejection>> + Send + use<'a> {
         let retry_is_exact = execute.session.is_some();
         let waits = !execute.wait.is_zero();
-        let limit = execute.wait + PATIENCE;
-        tokio::select! {
-            executed = self.context.handle.execute(shard, execute, mark) => {
-                executed.map_err(|refusal| errors::refusal(refusal, &self.context))
+        let limit = deadline.unwrap_or(Duration::MAX).min(execute.wait + PATIENCE);
+        let executing = place.execute(shard, execute, mark);
+        async move {
+            tokio::select! {
+                biased;
+                executed = executing => executed.map_err(|refusal| errors::refusal(refusal, &self.context)),
+                () = tokio::time::sleep(limit) => Err(errors::too_late(limit, retry_is_exact)),
+                () = self.context.drained(), if waits => Err(errors::stopped_while_waiting(retry_is_exact)),
             }
-            () = tokio::time::sleep(limit) => Err(errors::too_late(limit, retry_is_exact)),
-            () = self.context.drained(), if waits => Err(errors::stopped_while_waiting(retry_is_exact)),
         }
+    }
+
+    fn request_log(&self, request: &v1::RequestLogRequest) -> Result<Pages, Rejection> {
+        let (shard, status) = match request.consistency() {
+            v1::Consistency::Stale => route(&self.context, request.shard, replica::Status::clone)?,
+            _ => route_to_leader(&self.context, request.shard)?,
+        };
+        let room = self.readers.enter()?;
+        let range = request_log::Range::new(request, &status);
+        Ok(request_log::stream(self.context.clone(), shard, range, room))
     }
 }
 
 /// Ids of sessions are log indexes: another cluster has the same ones.
 fn check_cluster(session: Option<&v1::SessionRequest>, own: Option<ClusterId>) -> Result<(), Rejection> {
     match (session, own) {
-        (Some(session), Some(own)) if !session.cluster_id.is_empty() && session.cluster_id != own.to_string() => {
+        (Some(session), Some(own)) if !session.cluster_id.is_empty() && session.cluster_id.parse() != Ok(own) => {
             Err(errors::session_of_another_cluster(session, own))
         }
         _ => Ok(()),
@@ -105,8 +150,21 @@ fn check_cluster(session: Option<&v1::SessionRequest>, own: Option<ClusterId>) -
 #[tonic::async_trait]
 impl v1::quorate_server::Quorate for QuorateService {
     async fn execute(&self, request: Request<v1::ExecuteRequest>) -> Result<Response<v1::ExecuteResponse>, Status> {
-        let executed = self.execute(request).await;
-        executed.map(Response::new).map_err(|rejection| rejection.into_status(&self.context))
+        let received = self.context.telemetry.receive(EXECUTE, || propagation::from_metadata(request.metadata()));
+        let deadline = client_deadline(&request);
+        self.execute(received, request.into_inner(), deadline, None).await.map(Response::new)
+    }
+
+    type ExecuteStreamStream = Answers;
+
+    async fn execute_stream(
+        &self,
+        requests: Request<Streaming<v1::ExecuteStreamRequest>>,
+    ) -> Result<Response<Self::ExecuteStreamStream>, Status> {
+        let room = route(&self.context, SHARD_0.0, |_| ()).and_then(|_| self.streams.enter());
+        let room = room.map_err(|rejection| rejection.into_status(&self.context))?;
+        let limits = execute_stream::Limits::default();
+        Ok(Response::new(execute_stream::serve(self.clone(), requests.into_inner(), limits, room)))
     }
 
     type RequestLogStream = Pages;

@@ -1,5 +1,5 @@
-//! Contexts of traces on their way in and out: W3C Trace Context in the metadata of gRPC and in the environment, and what goes
-//! along with entries to the peers.
+//! Contexts of traces on their way in and out: W3C Trace Context in the metadata of gRPC, in frames of requests and in the
+//! environment, and what goes along with entries to the peers.
 
 use opentelemetry::Context;
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator as _};
@@ -14,23 +14,74 @@ pub fn from_metadata(metadata: &MetadataMap) -> Context {
     TraceContextPropagator::new().extract_with_context(&Context::new(), &Incoming(metadata))
 }
 
-/// The context in the variables `TRACEPARENT` and `TRACESTATE`, by which a pipeline passes its trace on to the commands that
-/// it runs; without a good one, none.
-pub fn from_environment() -> Context {
-    TraceContextPropagator::new().extract_with_context(&Context::new(), &Environment::read())
+/// The headers of W3C Trace Context where they are no metadata of gRPC. Empty: there is no trace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TraceHeaders {
+    /// The trace, the span in it, and whether it is sampled.
+    pub traceparent: String,
+    /// What tracing vendors keep there.
+    pub tracestate: String,
 }
 
-/// Sends the current context along with a request, if there is one.
+impl TraceHeaders {
+    /// Those of the current context.
+    pub fn current() -> Self {
+        let mut headers = Self::default();
+        inject_current(&mut headers);
+        headers
+    }
+
+    /// The variables `TRACEPARENT` and `TRACESTATE`, by which a pipeline passes its trace on to the commands that it runs.
+    pub fn from_environment() -> Self {
+        let variable = |name| std::env::var(name).unwrap_or_default();
+        Self { traceparent: variable("TRACEPARENT"), tracestate: variable("TRACESTATE") }
+    }
+
+    /// The context that they tell of; without a good one, none.
+    pub fn context(&self) -> Context {
+        TraceContextPropagator::new().extract_with_context(&Context::new(), self)
+    }
+}
+
+impl Extractor for TraceHeaders {
+    fn get(&self, key: &str) -> Option<&str> {
+        match key {
+            "traceparent" => Some(&self.traceparent),
+            "tracestate" => Some(&self.tracestate),
+            _ => None,
+        }
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        vec!["traceparent", "tracestate"]
+    }
+}
+
+impl Injector for TraceHeaders {
+    fn set(&mut self, key: &str, value: String) {
+        match key {
+            "traceparent" => self.traceparent = value,
+            "tracestate" => self.tracestate = value,
+            other => unreachable!("W3C Trace Context has no header {other}"),
+        }
+    }
+}
+
+/// Sends the current context along with a call, if there is one.
 ///
 /// # Errors
 /// None.
 pub fn inject(mut request: tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status> {
+    inject_current(&mut Outgoing(request.metadata_mut()));
+    Ok(request)
+}
+
+fn inject_current(injector: &mut dyn Injector) {
     Context::map_current(|context| {
         if context.span().span_context().is_valid() {
-            TraceContextPropagator::new().inject_context(context, &mut Outgoing(request.metadata_mut()));
+            TraceContextPropagator::new().inject_context(context, injector);
         }
     });
-    Ok(request)
 }
 
 /// What a peer is told of a span. None when the span is not recorded: then nobody needs to know of it.
@@ -82,32 +133,6 @@ impl Injector for Outgoing<'_> {
     }
 }
 
-#[derive(Default)]
-struct Environment {
-    traceparent: Option<String>,
-    tracestate: Option<String>,
-}
-
-impl Environment {
-    fn read() -> Self {
-        Self { traceparent: std::env::var("TRACEPARENT").ok(), tracestate: std::env::var("TRACESTATE").ok() }
-    }
-}
-
-impl Extractor for Environment {
-    fn get(&self, key: &str) -> Option<&str> {
-        match key {
-            "traceparent" => self.traceparent.as_deref(),
-            "tracestate" => self.tracestate.as_deref(),
-            _ => None,
-        }
-    }
-
-    fn keys(&self) -> Vec<&str> {
-        vec!["traceparent", "tracestate"]
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,11 +154,16 @@ mod tests {
         let sent = inject(tonic::Request::new(())).unwrap();
         assert_eq!(sent.metadata().get("traceparent").unwrap(), PARENT);
         assert_eq!(sent.metadata().get("tracestate").unwrap(), "vendor=x");
+        let headers = TraceHeaders::current();
+        assert_eq!((&*headers.traceparent, &*headers.tracestate), (PARENT, "vendor=x"));
+        assert_eq!(headers.context().span().span_context(), Context::current().span().span_context());
     }
 
     #[test]
     fn without_a_context_nothing_is_sent() {
         assert!(inject(tonic::Request::new(())).unwrap().metadata().is_empty());
+        assert_eq!(TraceHeaders::current(), TraceHeaders::default());
+        assert!(!TraceHeaders::default().context().span().span_context().is_valid());
     }
 
     #[test]

@@ -125,11 +125,27 @@ fn a_command_belongs_to_the_trace_in_its_environment() {
             .find(|span| span.attributes.get("error.type").is_some_and(|why| why == "NOT_LEADER"))
     });
     assert_eq!((refused.node, refused.parent), (cluster.nodes[follower].name.clone(), SpanId::from(7).to_string()));
-    eventually("the enqueue at the leader", || {
+    let enqueued = eventually("the enqueue at the leader", || {
         let is_enqueue =
             |span: &Span| span.attributes.get("messaging.operation.name").is_some_and(|name| name == "Enqueue");
         collector.trace(&hex(3)).into_iter().find(|span| is_enqueue(span) && span.node != cluster.nodes[follower].name)
     });
+    assert_eq!(enqueued.name, "quorate.v1.Quorate/ExecuteStream", "on a stream each request has a context of its own");
+    assert_eq!(enqueued.parent, SpanId::from(7).to_string());
+}
+
+#[test]
+fn what_waits_is_told_at_a_graceful_stop() {
+    let collector = Collector::start();
+    let mut settings = traced_by_clients(&collector);
+    settings.retain(|(name, _)| *name != "OTEL_BSP_SCHEDULE_DELAY");
+    settings.push(("OTEL_BSP_SCHEDULE_DELAY", "3600000".to_owned()));
+    let mut cluster = Cluster::start_with(1, &settings);
+    enqueue(&cluster, client_span(4, TraceFlags::SAMPLED));
+    assert!(collector.trace(&hex(4)).is_empty(), "it waits for an hour");
+    assert!(cluster.nodes[0].terminate().success());
+    // All but `replicated`: there is no peer.
+    assert_eq!(collector.trace(&hex(4)).len(), VERBS.len(), "{}", tree(&collector.trace(&hex(4))));
 }
 
 #[test]

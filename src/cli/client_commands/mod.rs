@@ -34,7 +34,7 @@ use opentelemetry::context::FutureExt as _;
 
 use crate::cli::{Exit, Failure};
 use crate::client::{Client, DURATION_MAX, Event, Observer, Options};
-use crate::telemetry::{self, propagation};
+use crate::telemetry::{self, propagation::TraceHeaders};
 use console::Console;
 use report::Error;
 
@@ -134,7 +134,8 @@ pub async fn run(command: ClientCommand) -> Result<Exit, Failure> {
     let client_options =
         Options { timeout: options.timeout, observer: observer(options.verbose), ..Options::default() };
     // A command of a pipeline that is traced belongs to its trace.
-    let executed = execute(&command, client_options, &mut console).with_context(propagation::from_environment());
+    let executed =
+        execute(&command, client_options, &mut console).with_context(TraceHeaders::from_environment().context());
     match executed.await {
         Ok(()) => Ok(Exit::Done),
         Err(error) => report::end(&error, options.output),
