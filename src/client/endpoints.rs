@@ -203,7 +203,8 @@ impl Endpoints {
     }
 }
 
-fn channel(address: &str) -> Result<Channel, String> {
+/// A channel with the settings of every connection of a client. Err says why `address` is none.
+pub(crate) fn channel(address: &str) -> Result<Channel, String> {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|_| "this is no address".to_owned())?;
     Ok(endpoint
         .user_agent(concat!("quorate-client/", env!("CARGO_PKG_VERSION")))

@@ -55,11 +55,13 @@ use call::{Call, Repeat};
 use endpoints::Endpoints;
 use sessions::{Purpose, Session, Sessions, Slot};
 
+pub(crate) use endpoints::channel;
 pub use error::Error;
 pub use event::Event;
 pub use failure::Refused;
 pub use log_pages::LogPages;
 pub use options::{DURATION_MAX, Observer, Options};
+pub use sessions::REQUESTS_MAX;
 /// The body of a message: text or data.
 pub use v1::message::Body;
 

@@ -15,10 +15,10 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use super::Error;
 use crate::proto::v1::SessionRequest;
 
-/// How many requests that are answered at once are under way; further ones wait for their turn until their deadline. Also how
-/// far the sequences of a session go ahead of its lowest pending one, so that the cluster never keeps more outcomes for it than
-/// it may: 1,000. That happens when one request has to be sent again and the others go on.
-const SHORT_REQUESTS_MAX: u64 = 1_000;
+/// How many requests of a client that are answered at once are under way; further ones wait for their turn until their
+/// deadline. Also how far the sequences of a session go ahead of its lowest pending one, so that the cluster never keeps more
+/// outcomes for it than it may: 1,000. That happens when one request has to be sent again and the others go on.
+pub const REQUESTS_MAX: usize = 1_000;
 
 /// How many requests that may wait for a message are under way; further ones wait for their turn until their deadline. Also
 /// bounds how many sessions one client has open.
@@ -76,7 +76,7 @@ impl Default for Sessions {
             shared: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
             idle: Mutex::default(),
-            short_permits: Semaphore::new(SHORT_REQUESTS_MAX as usize),
+            short_permits: Semaphore::new(REQUESTS_MAX),
             waiting_permits: Semaphore::new(WAITING_REQUESTS_MAX),
         }
     }
@@ -183,7 +183,7 @@ impl Session {
 impl Numbers {
     fn take(&mut self) -> Option<u64> {
         let sequence = self.next;
-        if sequence - self.pending.first().unwrap_or(&sequence) >= SHORT_REQUESTS_MAX {
+        if sequence - self.pending.first().unwrap_or(&sequence) >= REQUESTS_MAX as u64 {
             return None;
         }
         self.pending.insert(sequence);
@@ -261,14 +261,14 @@ mod tests {
     async fn no_sequence_goes_further_ahead_than_the_cluster_keeps_outcomes() {
         let sessions = Sessions::default();
         let lowest = slot(&sessions, Purpose::Short, 7).await;
-        for _ in 1..SHORT_REQUESTS_MAX {
+        for _ in 1..REQUESTS_MAX {
             drop(slot(&sessions, Purpose::Short, 7).await);
         }
         let mut ahead = std::pin::pin!(slot(&sessions, Purpose::Short, 7));
         assert!(futures_util::poll!(&mut ahead).is_pending(), "one more is too far ahead");
         drop(lowest);
-        assert_eq!(ahead.await.request().sequence, SHORT_REQUESTS_MAX + 1);
-        assert!(SHORT_REQUESTS_MAX <= crate::state_machine::Limits::default().session_outcomes_max);
+        assert_eq!(ahead.await.request().sequence, REQUESTS_MAX as u64 + 1);
+        assert!(REQUESTS_MAX as u64 <= crate::state_machine::Limits::default().session_outcomes_max);
     }
 
     #[tokio::test]
