@@ -21,7 +21,9 @@ mod signals;
 mod stdout;
 
 use clap::{Parser, Subcommand};
+use opentelemetry::context::FutureExt as _;
 
+use crate::telemetry::propagation::TraceHeaders;
 pub use exit::{Exit, Failure};
 
 /// A strongly consistent message queue on its own Raft, in one binary.
@@ -75,7 +77,10 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Repl(arguments) => repl::run(arguments).await,
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Bench(arguments) => bench::run(*arguments).await,
-        Command::Client(command) => client_commands::run(command).await,
+        // A command of a pipeline that is traced belongs to its trace.
+        Command::Client(command) => {
+            client_commands::run(command).with_context(TraceHeaders::from_environment().context()).await
+        }
     }
 }
 

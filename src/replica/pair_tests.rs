@@ -133,7 +133,7 @@ impl Pair {
     fn enqueue(&mut self, node: NodeId) -> u64 {
         let body = Body::Data(Bytes::from_static(b"body"));
         let operations = vec![Operation::Enqueue { queue: queue(), body }];
-        let execute = Execute { session: None, operations, wait: Duration::ZERO };
+        let execute = Execute { session: None, operations, wait: Duration::ZERO, is_followed: false };
         self.ask(node, |request| Event::Execute { request, execute })
     }
 

@@ -3,6 +3,7 @@
 mod bad_input;
 mod bench;
 mod cluster;
+mod collector;
 mod crash;
 mod demo;
 mod dev;
@@ -10,4 +11,5 @@ mod load;
 mod membership;
 mod redirect;
 mod restart;
+mod telemetry;
 mod tools;

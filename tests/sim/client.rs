@@ -174,7 +174,8 @@ impl Client {
             let lowest_pending = lowest_pending.unwrap_or(sequence);
             SessionRequest { id, sequence, lowest_pending }
         });
-        Asked::Execute(Execute { session, operations: call.operations.clone(), wait: call.wait })
+        let operations = call.operations.clone();
+        Asked::Execute(Execute { session, operations, wait: call.wait, is_followed: false })
     }
 
     /// An answer has come. None: nobody waits for it any more.
