@@ -39,7 +39,11 @@ impl Cluster {
         let node = match (self.history[place].consistency, self.clients[number].target) {
             (Some(Consistency::AnyNode | Consistency::Stale), _) => self.any_node(),
             (Some(Consistency::Leader), target) => {
-                self.overtaken_leader().or(target).unwrap_or_else(|| self.any_node())
+                let overtaken = self.overtaken_leader();
+                if overtaken.is_some() {
+                    self.coverage.sometimes("an overtaken leader was asked for a read");
+                }
+                overtaken.or(target).unwrap_or_else(|| self.any_node())
             }
             (None, Some(target)) => target,
             (None, None) => self.any_node(),
