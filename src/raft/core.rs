@@ -190,7 +190,7 @@ impl Raft {
             }
             Body::TimeoutNow { last } => self.on_timeout_now(now, from, last),
             Body::ReadIndex { context } => self.on_read_index(from, context),
-            Body::ReadIndexReply { context, index } => self.on_read_index_reply(from, context, index),
+            Body::ReadIndexReply { context, at } => self.on_read_index_reply(from, context, at),
             Body::PreVote { .. }
             | Body::RequestVote { .. }
             | Body::PreVoteReply { refusal: None }

@@ -86,8 +86,9 @@ pub enum Body {
     ReadIndexReply {
         /// From the question.
         context: ReadContext,
-        /// None: the sender does not lead, or has too many reads in hand.
-        index: Option<Index>,
+        /// The entry at the read index: a follower that has it knows by that alone that its log is committed so far. None: the
+        /// sender does not lead, or has too many reads in hand.
+        at: Option<EntryId>,
     },
     /// "You are no member any more."
     Removed {

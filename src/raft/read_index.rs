@@ -18,7 +18,7 @@ use std::time::Duration;
 use super::core::{Raft, Role};
 use super::progress::Progress;
 use super::{Body, Effect, Event, ReadContext};
-use crate::ids::{Index, NodeId, Time};
+use crate::ids::{EntryId, Index, NodeId, Time};
 
 /// Reads that may wait on a leader. One more of another member is refused; those of the leader itself are bounded by whoever
 /// asks for them.
@@ -176,7 +176,7 @@ impl Raft {
     }
 
     /// The leader has answered. Only an answer to a question that is still open counts.
-    pub(super) fn on_read_index_reply(&mut self, from: NodeId, context: ReadContext, index: Option<Index>) {
+    pub(super) fn on_read_index_reply(&mut self, from: NodeId, context: ReadContext, at: Option<EntryId>) {
         let open = match &mut self.role {
             Role::Follower(follower) if follower.leader.is_some_and(|(leader, _)| leader == from) => {
                 let place = follower.questions.iter().position(|question| question.context == context);
@@ -184,11 +184,16 @@ impl Raft {
             }
             _ => None,
         };
-        match open {
-            Some(question) => {
-                question.batches.into_iter().for_each(|batch| self.answer_reader(Reader::Own(batch), index))
-            }
-            None => self.tell(Event::Ignored { from, why: "it answers a read that is no longer asked for" }),
+        let Some(question) = open else {
+            return self.tell(Event::Ignored { from, why: "it answers a read that is no longer asked for" });
+        };
+        // Whoever has an entry of the leader has all before it (paper, section 5.3). Otherwise the commit index comes with the
+        // next heartbeat.
+        if let Some(at) = at.filter(|at| self.log.has(*at)) {
+            self.commit_to(at.index);
+        }
+        for batch in question.batches {
+            self.answer_reader(Reader::Own(batch), at.map(|at| at.index));
         }
     }
 
@@ -236,7 +241,10 @@ impl Raft {
         match (reader, index) {
             (Reader::Own(batch), Some(index)) => self.effects.push(Effect::ReadConfirmed { batch, index }),
             (Reader::Own(batch), None) => self.effects.push(Effect::ReadRefused { batch }),
-            (Reader::Member { node, context }, index) => self.send(node, Body::ReadIndexReply { context, index }),
+            (Reader::Member { node, context }, index) => {
+                let at = index.map(|index| self.id_at(index));
+                self.send(node, Body::ReadIndexReply { context, at });
+            }
         }
     }
 }

@@ -149,8 +149,8 @@ fn encode_body(body: &Body) -> raft_message::Body {
         Body::Removed { index } => Encoded::Removed(internal::Removed { index: index.0 }),
         Body::TimeoutNow { last } => Encoded::TimeoutNow(internal::TimeoutNow { last: Some(encode_id(*last)) }),
         Body::ReadIndex { context } => Encoded::ReadIndex(internal::ReadIndex { context: context.0 }),
-        Body::ReadIndexReply { context, index } => {
-            Encoded::ReadIndexReply(internal::ReadIndexReply { context: context.0, index: index.map(|index| index.0) })
+        Body::ReadIndexReply { context, at } => {
+            Encoded::ReadIndexReply(internal::ReadIndexReply { context: context.0, at: at.map(encode_id) })
         }
     }
 }
@@ -182,7 +182,7 @@ fn decode_body(term: Term, body: raft_message::Body) -> Result<Body, Malformed> 
         Encoded::ReadIndex(read) => Body::ReadIndex { context: ReadContext(read.context) },
         Encoded::ReadIndexReply(reply) => Body::ReadIndexReply {
             context: ReadContext(reply.context),
-            index: reply.index.map(|index| decode_index("index", index)).transpose()?,
+            at: reply.at.map(|at| decode_id("at", Some(at))).transpose()?,
         },
     })
 }
@@ -403,8 +403,8 @@ mod tests {
             index().prop_map(|index| Body::Removed { index }),
             id().prop_map(|last| Body::TimeoutNow { last }),
             any::<u64>().prop_map(|context| Body::ReadIndex { context: ReadContext(context) }),
-            (any::<u64>(), prop::option::of(index()))
-                .prop_map(|(context, index)| { Body::ReadIndexReply { context: ReadContext(context), index } }),
+            (any::<u64>(), prop::option::of(id()))
+                .prop_map(|(context, at)| Body::ReadIndexReply { context: ReadContext(context), at }),
         ]
     }
 

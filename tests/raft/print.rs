@@ -45,8 +45,8 @@ fn body(body: &Body) -> String {
         Body::HeartbeatReply { read_round, .. } => round(*read_round),
         Body::Removed { index } => format!(" by {index}"),
         Body::ReadIndex { context } => format!(" {}", short_context(*context)),
-        Body::ReadIndexReply { context, index: Some(index) } => format!(" {} index {index}", short_context(*context)),
-        Body::ReadIndexReply { context, index: None } => format!(" {} refused", short_context(*context)),
+        Body::ReadIndexReply { context, at: Some(at) } => format!(" {} at {at}", short_context(*context)),
+        Body::ReadIndexReply { context, at: None } => format!(" {} refused", short_context(*context)),
     }
 }
 

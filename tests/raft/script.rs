@@ -331,8 +331,8 @@ impl Runner {
             "TimeoutNow" => Body::TimeoutNow { last },
             "ReadIndex" => Body::ReadIndex { context: ReadContext(number("context")) },
             "ReadIndexReply" => {
-                let index = arguments.number("index").map(Index);
-                Body::ReadIndexReply { context: ReadContext(number("context")), index }
+                let at = arguments.value("at").map(|_| id("at"));
+                Body::ReadIndexReply { context: ReadContext(number("context")), at }
             }
             _ => arguments.fail("there is no such message"),
         };
