@@ -252,6 +252,18 @@ impl Client {
         call.run(request, |mut node, request| async move { node.cluster.promote_member(request).await }).await
     }
 
+    /// Hands leadership to the voter with this name or node id, or to the one that has most of the log, and returns the new
+    /// leader.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when that one cannot take it, or did not in time; then the old leader goes on. Otherwise as
+    /// [`Client::add_member`].
+    pub async fn transfer_leadership(&self, to: Option<&str>) -> Result<v1::TransferLeadershipResponse, Error> {
+        let request = v1::TransferLeadershipRequest { to: to.unwrap_or_default().to_owned() };
+        let call = self.call(Repeat::Freely, Duration::ZERO);
+        call.run(request, |mut node, request| async move { node.cluster.transfer_leadership(request).await }).await
+    }
+
     /// Closes the client's sessions, as far as that is possible in a moment. Not necessary, because they expire by
     /// themselves; calls still under way may fail. A later call opens another.
     pub async fn close(&self) {

@@ -4,6 +4,7 @@ mod bad_input;
 mod cluster;
 mod crash;
 mod dev;
+mod hand_over;
 mod load;
 mod membership;
 mod redirect;

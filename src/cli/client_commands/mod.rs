@@ -3,7 +3,7 @@
 //! ```text
 //!   run      reads the options, makes a client, runs the command, closes the client's sessions, reports an error
 //!   queue    enqueue, dequeue, peek, queues          log       the replicated log
-//!   cluster  status, member                          report    an error -> a line for people or JSON, and the exit code
+//!   cluster  status, member      leader              report    an error -> a line for people or JSON, and the exit code
 //!   console  where output goes and in which form     table     columns, and text without control characters
 //!   json     what is printed with `--output json`
 //! ```
@@ -16,6 +16,7 @@
 mod cluster;
 mod console;
 mod json;
+mod leader;
 mod log;
 mod queue;
 mod report;
@@ -64,6 +65,8 @@ pub enum ClientCommand {
     /// List, add, remove and promote members of the cluster
     #[command(after_help = cluster::MEMBER_HELP)]
     Member(With<cluster::Member>),
+    /// Hand leadership over
+    Leader(With<leader::Leader>),
 }
 
 /// A command with the options of all client commands.
@@ -148,6 +151,7 @@ async fn execute(command: &ClientCommand, options: Options, console: &mut Consol
         ClientCommand::Log(with) => log::log(&client, &with.command, console).await,
         ClientCommand::Status(_) => cluster::status(&client, console).await,
         ClientCommand::Member(with) => cluster::member(&client, &with.command, console).await,
+        ClientCommand::Leader(with) => leader::leader(&client, &with.command, console).await,
     };
     client.close().await;
     result
@@ -164,6 +168,7 @@ impl ClientCommand {
             ClientCommand::Log(with) => &with.options,
             ClientCommand::Status(with) => &with.options,
             ClientCommand::Member(with) => &with.options,
+            ClientCommand::Leader(with) => &with.options,
         }
     }
 }
