@@ -1,7 +1,11 @@
 //! Compiles the protocol definitions without protoc.
 
-const FILES: [&str; 3] =
-    ["proto/quorate/v1/quorate.proto", "proto/quorate/internal/log.proto", "proto/quorate/internal/peer.proto"];
+const FILES: [&str; 4] = [
+    "proto/quorate/v1/quorate.proto",
+    "proto/quorate/internal/log.proto",
+    "proto/quorate/internal/peer.proto",
+    "proto/quorate/internal/echo.proto",
+];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=proto");

@@ -242,9 +242,9 @@ pub fn unreadable(error: &storage::Error) -> Rejection {
     }
 }
 
-/// As many clients read the log as may.
+/// As many streams of one kind are open as may be.
 pub fn too_many_streams(streams_max: usize) -> Rejection {
-    let message = format!("{streams_max} clients read the log of this node, which is as many as may; try again");
+    let message = format!("this node serves {streams_max} streams of this kind, which is as many as it may; try again");
     Rejection::new(Code::ResourceExhausted, reasons::OVERLOADED, message)
         .with(reasons::LIMIT, streams_max)
         .retry_after(SOON)
@@ -272,6 +272,16 @@ fn outcome_unknown(why: &str, retry_is_exact: bool) -> Rejection {
         false => (Code::Aborted, "the request has no session: retry it only if doing it twice does no harm"),
     };
     Rejection::new(code, reasons::OUTCOME_UNKNOWN, format!("{why}, and the request may still be executed; {hint}"))
+}
+
+/// What came on a stream of requests contradicts the interface.
+pub fn invalid_frame(field: impl Into<String>, message: impl Into<String>) -> Rejection {
+    Rejection::field(reasons::INVALID_REQUEST, field, message)
+}
+
+/// The client of a stream takes no answers.
+pub fn unread(patience: Duration) -> Rejection {
+    outcome_unknown(&format!("the client has taken no answer for {patience:?}, so the stream is closed"), false)
 }
 
 /// This node broke a promise to itself.

@@ -5,18 +5,19 @@
 //!   quorate_service, cluster_service   one function for each call
 //!        receive   checked, and turned into what the replica understands          (received)
 //!        route     the shard, and whether this node may take it                   (routed)
-//!        node::Handle::execute ... the loop proposes, appends, replicates, commits, applies ...
+//!        node::Place::execute ... the loop proposes, appends, replicates, commits, applies ...
 //!        answer    the outcome, in the words of the interface                     (answered)
 //!        errors    the only table from refusals to gRPC statuses
+//!   execute_stream many requests in flight on one stream, each through the same verbs
 //!   request_log    the leader's log in pages      status   the condition of nodes      health   of this process
 //! ```
 //!
 //! Invariants
 //! - What one node would accept and another refuse is decided in `receive` and `route`, before anything is proposed.
 //! - Every refusal has a code, a reason of [`crate::reasons`] and the id of the node that refuses; every reply has a header.
-//! - Everything has a bound: the bytes of a request, what a reply can bring back, the streams of a connection, those
-//!   of the log, the pages read ahead for a slow client, and the time anything may take. The node's inbox refuses at once
-//!   when it is full.
+//! - Everything has a bound: the bytes of a request, what a reply can bring back, the streams of a connection and those of
+//!   the node, what is in flight on one of them, the pages and answers ahead of a slow client, and the time anything may
+//!   take. When the node's inbox is full it refuses a call at once, and lets a stream wait.
 //! - A call that its client gives up is forgotten by the replica.
 //!
 //! Not here: the dashboard, authentication, forwarding to the leader.
@@ -24,12 +25,14 @@
 mod answer;
 mod cluster_service;
 pub mod errors;
+pub(crate) mod execute_stream;
 mod health;
-mod quorate_service;
+pub(crate) mod quorate_service;
 mod receive;
 mod request_log;
 mod route;
 pub mod status;
+pub(crate) mod streams;
 
 use std::future::Future;
 
@@ -41,6 +44,7 @@ use crate::node::{Handle, Peers, Phase};
 use crate::proto::v1;
 use crate::raft::Configuration;
 use crate::transport::{AddressBook, Listener};
+use streams::Streams;
 
 /// A request with everything around it, in bytes. tonic refuses a larger one while it arrives.
 const DECODED_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -63,30 +67,27 @@ pub struct Context {
 impl Context {
     /// The header of a reply; `index` is where it was decided, or none: where this node has applied its log up to.
     fn header(&self, shard: ShardId, index: Option<Index>) -> v1::ResponseHeader {
-        let status = self.handle.status(shard);
-        let applied = status.as_ref().map_or(Index(0), |status| status.applied);
+        let seen = self.handle.look(shard, |status| (status.term, status.applied));
+        let (term, applied) = seen.unwrap_or_default();
         v1::ResponseHeader {
             cluster_id: self.handle.cluster().map(|cluster| cluster.to_string()).unwrap_or_default(),
             node_id: self.handle.node().to_string(),
             shard: shard.0,
-            term: status.map_or(0, |status| status.term.0),
+            term: term.0,
             index: index.unwrap_or(applied).0,
         }
     }
 
     fn configuration(&self) -> Configuration {
-        self.handle
-            .status(SHARD_0)
-            .map(|status| status.membership.configuration.clone())
-            .unwrap_or(Configuration::EMPTY)
+        self.handle.look(SHARD_0, |status| status.membership.configuration.clone()).unwrap_or(Configuration::EMPTY)
     }
 
     fn term(&self) -> Term {
-        self.handle.status(SHARD_0).map_or(Term(0), |status| status.term)
+        self.handle.look(SHARD_0, |status| status.term).unwrap_or_default()
     }
 
     fn was_removed(&self) -> bool {
-        self.handle.status(SHARD_0).is_some_and(|status| status.removed.is_some())
+        self.handle.look(SHARD_0, |status| status.removed.is_some()).unwrap_or(false)
     }
 
     /// The client addresses of the members that this node knows, itself left out.

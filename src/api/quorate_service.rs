@@ -2,18 +2,20 @@
 
 use std::time::Duration;
 
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 use super::answer::answer;
 use super::errors::{self, Rejection};
+use super::execute_stream::{self, Answers};
 use super::receive::{client_deadline, receive};
-use super::request_log::{Pages, Streams};
+use super::request_log::{self, Pages};
 use super::route::{route, route_to_leader};
-use super::{Context, request_log};
-use crate::ids::{ClusterId, ShardId};
+use super::{Context, Streams};
+use crate::ids::{ClusterId, SHARD_0, ShardId};
+use crate::node::Place;
 use crate::proto::v1;
 use crate::raft::RoleName;
-use crate::replica::{Execute, Executed};
+use crate::replica::{self, Execute, Executed};
 use crate::telemetry::request as told;
 
 /// A request that has no answer this long after its own wait is over is given up, whatever its client says.
@@ -23,59 +25,98 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[derive(Clone)]
 pub struct QuorateService {
     context: Context,
+    /// Clients that read the log.
+    readers: Streams,
+    /// Clients with many requests in flight.
     streams: Streams,
 }
 
 impl QuorateService {
     /// The service of the node that `context` belongs to.
     pub fn new(context: Context) -> Self {
-        Self { context, streams: Streams::default() }
+        let readers = Streams::new(request_log::STREAMS_MAX);
+        let streams = Streams::new(execute_stream::STREAMS_MAX);
+        Self { context, readers, streams }
     }
 
-    async fn execute(&self, request: Request<v1::ExecuteRequest>) -> Result<v1::ExecuteResponse, Rejection> {
-        let deadline = client_deadline(&request);
-        let request = request.into_inner();
+    /// The node.
+    pub(super) fn context(&self) -> &Context {
+        &self.context
+    }
+
+    /// Executes one request, whichever way it came in. The node's loop has it when this returns, so that requests are taken in
+    /// the order of these calls; the future waits for the answer, and dropping it forgets the request.
+    /// Without a `place` in the loop's inbox it takes one that is free, or is refused.
+    pub(super) fn execute<'a>(
+        &'a self,
+        request: v1::ExecuteRequest,
+        deadline: Option<Duration>,
+        place: Option<Place<'a>>,
+    ) -> impl Future<Output = Result<v1::ExecuteResponse, Rejection>> + Send + use<'a> {
+        let submitted = self.submit(request, deadline, place);
+        async move {
+            let (shard, executing) = submitted?;
+            let executed = executing.await?;
+            let header = self.context.header(shard, Some(executed.index));
+            answer(shard, header, executed)
+        }
+    }
+
+    fn submit<'a>(
+        &'a self,
+        request: v1::ExecuteRequest,
+        deadline: Option<Duration>,
+        place: Option<Place<'a>>,
+    ) -> Result<(ShardId, impl Future<Output = Result<Executed, Rejection>> + Send + use<'a>), Rejection> {
         let shard = request.shard;
-        let session = request.session.clone();
+        let is_of_this_cluster = check_cluster(request.session.as_ref(), self.context.handle.cluster());
         let execute = receive(request, deadline)?;
         told::received(&execute.operations);
-        let (shard, status) = route(&self.context, shard)?;
-        told::routed(shard, status.role == RoleName::Leader);
-        check_cluster(session.as_ref(), self.context.handle.cluster())?;
-        let executed = self.wait_for(shard, execute).await?;
-        let header = self.context.header(shard, Some(executed.index));
-        answer(shard, header, executed)
+        let (shard, role) = route(&self.context, shard, |status| status.role)?;
+        told::routed(shard, role == RoleName::Leader);
+        is_of_this_cluster?;
+        let place = place.map_or_else(|| self.context.handle.place_at_once(), Ok);
+        let place = place.map_err(|refusal| errors::refusal(refusal, &self.context))?;
+        Ok((shard, self.wait_for(shard, execute, deadline, place)))
+    }
+
+    /// Waits for the answer, but not for ever: a client that waits for a message must not hold up a node that stops.
+    fn wait_for<'a>(
+        &'a self,
+        shard: ShardId,
+        execute: Execute,
+        deadline: Option<Duration>,
+        place: Place<'a>,
+    ) -> impl Future<Output = Result<Executed, Rejection>> + Send + use<'a> {
+        let retry_is_exact = execute.session.is_some();
+        let waits = !execute.wait.is_zero();
+        let limit = deadline.unwrap_or(Duration::MAX).min(execute.wait + PATIENCE);
+        let executing = place.execute(shard, execute);
+        async move {
+            tokio::select! {
+                biased;
+                executed = executing => executed.map_err(|refusal| errors::refusal(refusal, &self.context)),
+                () = tokio::time::sleep(limit) => Err(errors::too_late(limit, retry_is_exact)),
+                () = self.context.drained(), if waits => Err(errors::stopped_while_waiting(retry_is_exact)),
+            }
+        }
     }
 
     fn request_log(&self, request: &v1::RequestLogRequest) -> Result<Pages, Rejection> {
         let (shard, status) = match request.consistency() {
-            v1::Consistency::Stale => route(&self.context, request.shard)?,
+            v1::Consistency::Stale => route(&self.context, request.shard, replica::Status::clone)?,
             _ => route_to_leader(&self.context, request.shard)?,
         };
-        let room = self.streams.enter()?;
+        let room = self.readers.enter()?;
         let range = request_log::Range::new(request, &status);
         Ok(request_log::stream(self.context.clone(), shard, range, room))
-    }
-
-    /// Waits for the answer, but not for ever: a client that waits for a message must not hold up a node that stops.
-    async fn wait_for(&self, shard: ShardId, execute: Execute) -> Result<Executed, Rejection> {
-        let retry_is_exact = execute.session.is_some();
-        let waits = !execute.wait.is_zero();
-        let limit = execute.wait + PATIENCE;
-        tokio::select! {
-            executed = self.context.handle.execute(shard, execute) => {
-                executed.map_err(|refusal| errors::refusal(refusal, &self.context))
-            }
-            () = tokio::time::sleep(limit) => Err(errors::too_late(limit, retry_is_exact)),
-            () = self.context.drained(), if waits => Err(errors::stopped_while_waiting(retry_is_exact)),
-        }
     }
 }
 
 /// Ids of sessions are log indexes: another cluster has the same ones.
 fn check_cluster(session: Option<&v1::SessionRequest>, own: Option<ClusterId>) -> Result<(), Rejection> {
     match (session, own) {
-        (Some(session), Some(own)) if !session.cluster_id.is_empty() && session.cluster_id != own.to_string() => {
+        (Some(session), Some(own)) if !session.cluster_id.is_empty() && session.cluster_id.parse() != Ok(own) => {
             Err(errors::session_of_another_cluster(session, own))
         }
         _ => Ok(()),
@@ -85,8 +126,21 @@ fn check_cluster(session: Option<&v1::SessionRequest>, own: Option<ClusterId>) -
 #[tonic::async_trait]
 impl v1::quorate_server::Quorate for QuorateService {
     async fn execute(&self, request: Request<v1::ExecuteRequest>) -> Result<Response<v1::ExecuteResponse>, Status> {
-        let executed = self.execute(request).await;
+        let deadline = client_deadline(&request);
+        let executed = self.execute(request.into_inner(), deadline, None).await;
         executed.map(Response::new).map_err(|rejection| rejection.into_status(&self.context))
+    }
+
+    type ExecuteStreamStream = Answers;
+
+    async fn execute_stream(
+        &self,
+        requests: Request<Streaming<v1::ExecuteStreamRequest>>,
+    ) -> Result<Response<Self::ExecuteStreamStream>, Status> {
+        let room = route(&self.context, SHARD_0.0, |_| ()).and_then(|_| self.streams.enter());
+        let room = room.map_err(|rejection| rejection.into_status(&self.context))?;
+        let limits = execute_stream::Limits::default();
+        Ok(Response::new(execute_stream::serve(self.clone(), requests.into_inner(), limits, room)))
     }
 
     type RequestLogStream = Pages;

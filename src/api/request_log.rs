@@ -1,9 +1,8 @@
 //! The leader's log as clients see it: page after page, as fast as the client reads.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
@@ -22,32 +21,12 @@ const PAGE_BYTES_MAX: u64 = 1024 * 1024;
 /// Pages that are read ahead of the client. When they are all waiting, nothing more is read from disk.
 const PAGES_AHEAD_MAX: usize = 2;
 /// Streams of one node at a time: each holds a few pages and reads the disk that commits need as well. One more is refused.
-const STREAMS_MAX: usize = 32;
+pub const STREAMS_MAX: usize = 32;
 /// A client that takes no page for this long is let go.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a client reads: page after page, or why there are no more.
 pub type Pages = ReceiverStream<Result<v1::RequestLogResponse, Status>>;
-
-/// The streams of this node, as far as there is room for them. Clones share the room.
-#[derive(Clone)]
-pub struct Streams(Arc<Semaphore>);
-
-impl Default for Streams {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(STREAMS_MAX)))
-    }
-}
-
-impl Streams {
-    /// Room for a stream, which lasts as long as what is returned.
-    ///
-    /// # Errors
-    /// There are as many as there may be.
-    pub fn enter(&self) -> Result<OwnedSemaphorePermit, Rejection> {
-        self.0.clone().try_acquire_owned().map_err(|_| errors::too_many_streams(STREAMS_MAX))
-    }
-}
 
 /// What one request asks for, fixed at the moment it was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,15 +135,6 @@ mod tests {
         let shown = log_entry(entry, Index(7));
         assert_eq!((shown.index, shown.term, shown.committed), (7, 2, true));
         assert_eq!(shown.content, None);
-    }
-
-    #[test]
-    fn one_stream_too_many_is_refused_until_another_ends() {
-        let streams = Streams::default();
-        let mut entered: Vec<_> = (0..STREAMS_MAX).map(|_| streams.enter().expect("there is room")).collect();
-        assert_eq!(streams.clone().enter().unwrap_err().reason(), crate::reasons::OVERLOADED);
-        entered.pop();
-        assert!(streams.enter().is_ok());
     }
 
     #[test]

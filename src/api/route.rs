@@ -10,11 +10,11 @@ use crate::raft::RoleName;
 use crate::reasons;
 use crate::replica::{Refusal, Status};
 
-/// Finds the shard of a request on this node.
+/// Finds the shard of a request on this node, and `look`s at the condition of its replica.
 ///
 /// # Errors
 /// There is no such shard, this node stops, or it belongs to no cluster yet.
-pub fn route(context: &Context, shard: u64) -> Result<(ShardId, Status), Rejection> {
+pub fn route<T>(context: &Context, shard: u64, look: impl FnOnce(&Status) -> T) -> Result<(ShardId, T), Rejection> {
     if shard != crate::ids::SHARD_0.0 {
         let message = format!("{shard} does not exist: there is only shard 0");
         return Err(Rejection::field(reasons::INVALID_REQUEST, "shard", message).with(reasons::SHARD, shard));
@@ -23,8 +23,8 @@ pub fn route(context: &Context, shard: u64) -> Result<(ShardId, Status), Rejecti
         return Err(errors::shutting_down());
     }
     let shard = ShardId(shard);
-    match context.handle.status(shard) {
-        Some(status) => Ok((shard, status)),
+    match context.handle.look(shard, look) {
+        Some(seen) => Ok((shard, seen)),
         None => Err(errors::refusal(Refusal::NotLeader { leader: None, term: Default::default() }, context)),
     }
 }
@@ -34,7 +34,7 @@ pub fn route(context: &Context, shard: u64) -> Result<(ShardId, Status), Rejecti
 /// # Errors
 /// Also when another node leads, or none: NOT_LEADER with its address, or NO_LEADER.
 pub fn route_to_leader(context: &Context, shard: u64) -> Result<(ShardId, Status), Rejection> {
-    let (shard, status) = route(context, shard)?;
+    let (shard, status) = route(context, shard, Status::clone)?;
     if let Some(why) = &status.quarantined {
         let message = format!("this node stands still because what it saw cannot be safe: {why}; ask another member");
         return Err(Rejection::new(Code::Unavailable, reasons::NO_LEADER, message));

@@ -1,9 +1,10 @@
 //! The command line: what can be typed, and what a shell gets back.
 //!
-//! `server` runs a node, `dev` a whole cluster on this machine, `config` looks at settings; everything else is a client
-//! ([`client_commands`]). What a command prints as its result goes to standard output; errors and hints go to standard error.
+//! `server` runs a node, `dev` a whole cluster on this machine, `config` looks at settings, `bench` measures; everything else is
+//! a client ([`client_commands`]). What a command prints as its result goes to standard output; errors and hints go to standard error.
 //! Exit codes are in [`exit`].
 
+pub mod bench;
 pub mod client_commands;
 pub mod config;
 pub mod dev;
@@ -34,6 +35,9 @@ pub enum Command {
     Dev(dev::Arguments),
     /// Check or show settings
     Config(config::Arguments),
+    /// Measure how fast a cluster is, or gRPC and the disk of this machine alone
+    #[command(after_help = bench::HELP)]
+    Bench(Box<bench::Arguments>),
     /// Talk to a cluster.
     #[command(flatten)]
     Client(client_commands::ClientCommand),
@@ -48,6 +52,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Server(arguments) => server::run(*arguments).await,
         Command::Dev(arguments) => dev::run(arguments).await,
         Command::Config(arguments) => config::run(&arguments),
+        Command::Bench(arguments) => bench::run(*arguments).await,
         Command::Client(command) => client_commands::run(command).await,
     }
 }

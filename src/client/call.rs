@@ -55,13 +55,17 @@ impl<'a> Call<'a> {
         R: Clone,
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        self.run_each(|node, _| send(node, request.clone())).await
+        self.run_each(|node, _| {
+            let sent = send(node, request.clone());
+            async { Ok(sent.await?.into_inner()) }
+        })
+        .await
     }
 
     /// As [`Call::run`], with a request made anew each time, for the time that this sending may take.
     pub(super) async fn run_each<T, F>(mut self, send: impl Fn(Node, Duration) -> F) -> Result<T, Error>
     where
-        F: Future<Output = Result<Response<T>, Status>>,
+        F: Future<Output = Result<T, Failure>>,
     {
         loop {
             let address = self.shared.endpoints.current();
@@ -76,16 +80,14 @@ impl<'a> Call<'a> {
 
     async fn attempt<T, F>(&self, address: &Address, send: &impl Fn(Node, Duration) -> F) -> Result<T, Failure>
     where
-        F: Future<Output = Result<Response<T>, Status>>,
+        F: Future<Output = Result<T, Failure>>,
     {
         let node = self.shared.endpoints.node(address).map_err(Failure::Unreachable)?;
         let now = Instant::now();
         let wait = self.wait_end.saturating_duration_since(now);
         let limit = self.end.saturating_duration_since(now).min(wait + self.shared.options.attempt_timeout());
-        match tokio::time::timeout(limit, send(node, limit)).await {
-            Ok(answer) => answer.map(Response::into_inner).map_err(Failure::from),
-            Err(_) => Err(Failure::Silent(limit)),
-        }
+        let answer = tokio::time::timeout(limit, send(node, limit)).await;
+        answer.unwrap_or(Err(Failure::Silent(limit)))
     }
 
     /// Decides what follows from a failure at `address`: the error that ends the call, or the least time to pause.

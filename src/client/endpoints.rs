@@ -4,9 +4,12 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use prost::Message as _;
 use tonic::transport::{Channel, Endpoint};
 
-use super::Error;
+use super::failure::Failure;
+use super::pipe::{self, Pipe};
+use super::{Error, outcome};
 use crate::proto::v1;
 use crate::proto::v1::cluster_client::ClusterClient;
 use crate::proto::v1::quorate_client::QuorateClient;
@@ -30,11 +33,13 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 /// A probed connection that stays silent for this long is given up. Above the round trip of the slowest line.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The addresses that were given and those that nodes told, with a channel for each that was used.
+/// The addresses that were given and those that nodes told, with a connection to each that was used.
 /// One of them is current: all calls use it until one of them finds that it does not lead.
 pub(super) struct Endpoints {
     given: Vec<Address>,
     state: Mutex<State>,
+    /// Short requests share a stream; a node that is silent for this long on it is taken for dead. None: they do not.
+    silence_max: Option<Duration>,
 }
 
 struct State {
@@ -42,7 +47,7 @@ struct State {
     current: Address,
     /// The current address was chosen since members were last learnt.
     moved: bool,
-    channels: HashMap<Address, Channel>,
+    nodes: HashMap<Address, Node>,
 }
 
 /// The services of one node.
@@ -50,11 +55,44 @@ struct State {
 pub(super) struct Node {
     pub(super) quorate: QuorateClient<Channel>,
     pub(super) cluster: ClusterClient<Channel>,
+    /// The stream that short requests share, if they do.
+    pipe: Option<Pipe>,
+}
+
+impl Node {
+    fn new(channel: Channel, silence_max: Option<Duration>) -> Self {
+        let quorate = QuorateClient::new(channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX);
+        let cluster = ClusterClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
+        let pipe = silence_max.map(|silence_max| Pipe::new(quorate.clone(), silence_max));
+        Self { quorate, cluster, pipe }
+    }
+
+    /// Sends a request; the node may take `limit` to answer it. One that waits for a message has a call of its own, so that the
+    /// node hears at once when it is given up: on the stream it would still take a message, for nobody.
+    pub(super) async fn execute(
+        mut self,
+        request: v1::ExecuteRequest,
+        limit: Duration,
+    ) -> Result<v1::ExecuteResponse, Failure> {
+        let waits = !outcome::wait_of(&request.operations).is_zero();
+        match &self.pipe {
+            Some(pipe) if !waits && request.encoded_len() <= pipe::REQUEST_BYTES_MAX => {
+                pipe.execute(request, limit).await
+            }
+            _ => {
+                let mut request = tonic::Request::new(request);
+                // Tells the node when nobody will listen any more.
+                request.set_timeout(limit);
+                Ok(self.quorate.execute(request).await?.into_inner())
+            }
+        }
+    }
 }
 
 impl Endpoints {
-    /// The addresses `given`; the first of them is current.
-    pub(super) fn new(given: &[String]) -> Result<Self, Error> {
+    /// The addresses `given`; the first of them is current. With `silence_max` short requests share a stream, on which a node
+    /// that is silent for so long is taken for dead.
+    pub(super) fn new(given: &[String], silence_max: Option<Duration>) -> Result<Self, Error> {
         let mut addresses: Vec<Address> = Vec::new();
         for endpoint in given {
             let address = parse(endpoint)?;
@@ -65,8 +103,8 @@ impl Endpoints {
         let Some(current) = addresses.first().cloned() else {
             return Err(Error::InvalidEndpoint { endpoint: String::new(), why: "at least one is needed".to_owned() });
         };
-        let state = State { learnt: Vec::new(), current, moved: true, channels: HashMap::new() };
-        Ok(Self { given: addresses, state: Mutex::new(state) })
+        let state = State { learnt: Vec::new(), current, moved: true, nodes: HashMap::new() };
+        Ok(Self { given: addresses, state: Mutex::new(state), silence_max })
     }
 
     /// The address thought to lead.
@@ -78,14 +116,12 @@ impl Endpoints {
     /// the name is looked up anew each time. Err says why `address` is none.
     pub(super) fn node(&self, address: &Address) -> Result<Node, String> {
         let mut state = self.lock();
-        if !state.channels.contains_key(address) {
-            state.channels.insert(address.clone(), channel(address)?);
+        if let Some(node) = state.nodes.get(address) {
+            return Ok(node.clone());
         }
-        let channel = &state.channels[address];
-        Ok(Node {
-            quorate: QuorateClient::new(channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX),
-            cluster: ClusterClient::new(channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX),
-        })
+        let node = Node::new(channel(address)?, self.silence_max);
+        state.nodes.insert(address.clone(), node.clone());
+        Ok(node)
     }
 
     /// The node at `from` says that the one at `to` leads. Ignored when another call has gone elsewhere in the meantime.
@@ -124,7 +160,7 @@ impl Endpoints {
         for member in members.iter().filter(|member| !member.client_address.is_empty()) {
             self.learn(&member.client_address);
         }
-        self.forget_channels();
+        self.forget_nodes();
     }
 
     /// How many addresses are known.
@@ -146,11 +182,11 @@ impl Endpoints {
         address
     }
 
-    /// Drops the channels to addresses that are not known any more. Requests under way keep theirs.
-    fn forget_channels(&self) {
+    /// Drops the connections to addresses that are not known any more. Requests under way keep theirs.
+    fn forget_nodes(&self) {
         let mut state = self.lock();
-        let State { learnt, current, channels, .. } = &mut *state;
-        channels.retain(|address, _| address == current || self.given.contains(address) || learnt.contains(address));
+        let State { learnt, current, nodes, .. } = &mut *state;
+        nodes.retain(|address, _| address == current || self.given.contains(address) || learnt.contains(address));
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -159,7 +195,8 @@ impl Endpoints {
     }
 }
 
-fn channel(address: &str) -> Result<Channel, String> {
+/// A channel with the settings of every connection of a client. Err says why `address` is none.
+pub(crate) fn channel(address: &str) -> Result<Channel, String> {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|_| "this is no address".to_owned())?;
     Ok(endpoint
         .user_agent(concat!("quorate-client/", env!("CARGO_PKG_VERSION")))
@@ -197,7 +234,8 @@ mod tests {
     use super::*;
 
     fn endpoints(given: &[&str]) -> Endpoints {
-        Endpoints::new(&given.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>()).expect("they are addresses")
+        Endpoints::new(&given.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>(), None)
+            .expect("they are addresses")
     }
 
     #[test]
@@ -209,7 +247,7 @@ mod tests {
         for wrong in ["", ":7400", "a b:1", "node:port", "node:", "node:99999", "https://node:7400", "node/path"] {
             assert!(parse(wrong).is_err(), "{wrong:?} is no endpoint");
         }
-        assert!(Endpoints::new(&[]).is_err());
+        assert!(Endpoints::new(&[], None).is_err());
     }
 
     #[test]

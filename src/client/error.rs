@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Refused;
+use crate::reasons;
 
 /// Why a call failed. Wherever it matters, the variant says whether the request may have taken effect.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -62,6 +63,22 @@ pub enum Error {
         /// What is wrong with it.
         what: String,
     },
+}
+
+impl Error {
+    /// The reason in a word: one of [`crate::reasons`] if a node gave it, in lower case if the client found it. Part of the
+    /// interface: it does not change.
+    pub fn reason(&self) -> &str {
+        match self {
+            Error::InvalidEndpoint { .. } => "invalid_endpoint",
+            Error::Unavailable { .. } => "unavailable",
+            Error::TooManyRedirects { .. } => "too_many_redirects",
+            Error::SessionExpired { .. } => reasons::SESSION_EXPIRED,
+            Error::OutcomeUnknown { .. } => reasons::OUTCOME_UNKNOWN,
+            Error::Malformed { .. } => "malformed",
+            Error::Refused(refused) => &refused.reason,
+        }
+    }
 }
 
 fn list(tried: &[(String, String)]) -> String {

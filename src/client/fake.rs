@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio_stream::wrappers::TcpListenerStream;
-use tonic::{Code, Request, Response, Status};
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::proto::v1;
@@ -41,6 +43,10 @@ pub(crate) enum Step {
     ExpireSession,
     /// Ends the session of the request, and loses the answer.
     ExpireSessionAndLoseAnswer,
+    /// Executes it, and answers only after the next request of the stream.
+    AnswerAfterNext,
+    /// Ends the stream without having taken the request, nor any after it: the leader is there.
+    EndNotLeader(String),
 }
 
 /// What all nodes share: as if replication were instantaneous.
@@ -54,6 +60,10 @@ pub(crate) struct World {
     pub(crate) queues: BTreeMap<String, VecDeque<v1::StoredMessage>>,
     /// All requests that any node got, with the number of that node.
     pub(crate) requests: Vec<(usize, v1::ExecuteRequest)>,
+    /// How many requests came with each frame of a stream.
+    pub(crate) frames: Vec<usize>,
+    /// Streams that have not ended.
+    pub(crate) open_streams: usize,
     pub(crate) members: Vec<v1::Member>,
     pub(crate) log: Vec<v1::LogEntry>,
     /// What Status answers.
@@ -65,6 +75,8 @@ pub(crate) struct FakeNode {
     pub(crate) address: String,
     pub(crate) script: Arc<Mutex<VecDeque<Step>>>,
     task: JoinHandle<()>,
+    /// Breaks the streams when it goes.
+    _alive: watch::Sender<()>,
 }
 
 impl Drop for FakeNode {
@@ -96,13 +108,14 @@ async fn start(number: usize, world: Arc<Mutex<World>>) -> FakeNode {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let script = Arc::new(Mutex::new(VecDeque::new()));
-    let service = Service { number, world, script: script.clone() };
+    let (alive, dies) = watch::channel(());
+    let service = Service { number, world, script: script.clone(), dies };
     let server = tonic::transport::Server::builder()
         .add_service(QuorateServer::new(service.clone()))
         .add_service(ClusterServer::new(service))
         .serve_with_incoming(TcpListenerStream::new(listener));
     let task = tokio::spawn(async move { server.await.unwrap() });
-    FakeNode { address, script, task }
+    FakeNode { address, script, task, _alive: alive }
 }
 
 fn member(number: usize, address: &str) -> v1::Member {
@@ -129,6 +142,7 @@ struct Service {
     number: usize,
     world: Arc<Mutex<World>>,
     script: Arc<Mutex<VecDeque<Step>>>,
+    dies: watch::Receiver<()>,
 }
 
 impl Service {
@@ -141,8 +155,8 @@ impl Service {
         let step = self.script.lock().unwrap().pop_front().unwrap_or(Step::Serve);
         let run = || serve(&mut self.world.lock().unwrap());
         match step {
-            Step::Serve => run().map(Response::new),
-            Step::NotLeader(address) => Err(self.not_leader(&address)),
+            Step::Serve | Step::AnswerAfterNext => run().map(Response::new),
+            Step::NotLeader(address) | Step::EndNotLeader(address) => Err(self.not_leader(&address)),
             Step::Refuse(code, reason) => Err(self.refusal(code, reason, None)),
             Step::RefuseFor(code, reason, delay) => Err(self.refusal(code, reason, Some(delay))),
             Step::LoseAnswer => run().and(Err(Status::unavailable("connection reset"))),
@@ -219,6 +233,62 @@ impl Service {
     }
 }
 
+impl Service {
+    /// One request of a call or a stream.
+    async fn take(&self, request: v1::ExecuteRequest) -> Result<v1::ExecuteResponse, Status> {
+        self.world.lock().unwrap().requests.push((self.number, request.clone()));
+        let session = request.session.as_ref().map(|session| session.id);
+        self.step(session, |world| self.execute(world, &request)).await.map(Response::into_inner)
+    }
+
+    /// Serves a stream until it breaks. Requests go through the script one after another.
+    async fn serve_stream(
+        self,
+        mut requests: Streaming<v1::ExecuteStreamRequest>,
+        frames: mpsc::Sender<Result<v1::ExecuteStreamResponse, Status>>,
+    ) {
+        let mut held_back = None;
+        while let Ok(Some(frame)) = requests.message().await {
+            self.world.lock().unwrap().frames.push(frame.requests.len());
+            for v1::StreamedRequest { id, request, .. } in frame.requests {
+                let step = self.script.lock().unwrap().front().cloned();
+                let response = match self.take(request.unwrap()).now_or_never() {
+                    // A step that never answers.
+                    None => continue,
+                    Some(Err(status)) if breaks_stream(&step, &status) => {
+                        let _ = frames.send(Err(status)).await;
+                        return;
+                    }
+                    Some(answer) => v1::StreamedResponse { id, answer: Some(streamed(answer)) },
+                };
+                if matches!(step, Some(Step::AnswerAfterNext)) {
+                    held_back = Some(response);
+                    continue;
+                }
+                let responses = [Some(response), held_back.take()].into_iter().flatten().collect();
+                let _ = frames.send(Ok(v1::ExecuteStreamResponse { responses })).await;
+            }
+        }
+    }
+}
+
+/// A lost answer takes the stream with it; a refusal does not.
+fn breaks_stream(step: &Option<Step>, status: &Status) -> bool {
+    matches!(step, Some(Step::EndNotLeader(_))) || status.details().is_empty()
+}
+
+fn streamed(answer: Result<v1::ExecuteResponse, Status>) -> v1::streamed_response::Answer {
+    use v1::streamed_response::Answer;
+    match answer {
+        Ok(response) => Answer::Response(response),
+        Err(status) => Answer::Failure(v1::Failure {
+            code: status.code().into(),
+            message: status.message().to_owned(),
+            details: status.details().to_vec().into(),
+        }),
+    }
+}
+
 impl World {
     /// The requests that carry a session, in the order in which nodes got them.
     pub(crate) fn session_requests(&self) -> Vec<(usize, v1::SessionRequest)> {
@@ -281,10 +351,30 @@ impl Quorate for Service {
     type RequestLogStream = tokio_stream::Iter<std::vec::IntoIter<Result<v1::RequestLogResponse, Status>>>;
 
     async fn execute(&self, request: Request<v1::ExecuteRequest>) -> Result<Response<v1::ExecuteResponse>, Status> {
-        let request = request.into_inner();
-        self.world.lock().unwrap().requests.push((self.number, request.clone()));
-        let session = request.session.as_ref().map(|session| session.id);
-        self.step(session, |world| self.execute(world, &request)).await
+        self.take(request.into_inner()).await.map(Response::new)
+    }
+
+    type ExecuteStreamStream = ReceiverStream<Result<v1::ExecuteStreamResponse, Status>>;
+
+    /// The stream breaks when the node is dropped.
+    async fn execute_stream(
+        &self,
+        requests: Request<Streaming<v1::ExecuteStreamRequest>>,
+    ) -> Result<Response<Self::ExecuteStreamStream>, Status> {
+        let (frames, answers) = mpsc::channel(16);
+        let (mut dies, world) = (self.dies.clone(), self.world.clone());
+        world.lock().unwrap().open_streams += 1;
+        let served = self.clone().serve_stream(requests.into_inner(), frames.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = served => {}
+                _ = dies.changed() => {
+                    let _ = frames.send(Err(Status::unavailable("connection reset"))).await;
+                }
+            }
+            world.lock().unwrap().open_streams -= 1;
+        });
+        Ok(Response::new(ReceiverStream::new(answers)))
     }
 
     /// Pages of two entries. A step that loses the answer breaks the stream after the first page.

@@ -6,7 +6,8 @@
 //!   Client::execute   picks how the request may be repeated: by session, freely, or never
 //!   sessions          gives it a session and a sequence; the slot returns both when the call ends, however it ends
 //!   call              the loop: send to the address thought to lead, judge the answer, pause, again; until the deadline
-//!   endpoints         which addresses there are, which one is thought to lead, one channel for each
+//!   endpoints         which addresses there are, which one is thought to lead, one connection for each
+//!   pipe              the stream that all short requests to one node share
 //!   failure           what an answer other than OK means for the loop
 //! ```
 //!
@@ -27,10 +28,13 @@ mod failure;
 mod log_pages;
 mod options;
 mod outcome;
+mod pipe;
 mod sessions;
 
 #[cfg(test)]
 pub(crate) mod fake;
+#[cfg(test)]
+mod pipe_tests;
 #[cfg(test)]
 mod tests;
 
@@ -48,11 +52,13 @@ use call::{Call, Repeat};
 use endpoints::Endpoints;
 use sessions::{Purpose, Session, Sessions, Slot};
 
+pub(crate) use endpoints::channel;
 pub use error::Error;
 pub use event::Event;
 pub use failure::Refused;
 pub use log_pages::LogPages;
 pub use options::{DURATION_MAX, Observer, Options};
+pub use sessions::REQUESTS_MAX;
 /// The body of a message: text or data.
 pub use v1::message::Body;
 
@@ -66,7 +72,11 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 const SESSIONS_PER_CALL_MAX: u32 = 3;
 
 /// A connection to a cluster: finds the leader, follows it, and repeats requests so that each takes effect once.
-/// Clones share channels, sessions and what is known about the cluster.
+/// Clones share connections, sessions and what is known about the cluster.
+///
+/// Calls that are under way at the same time have no order among themselves, whichever was made first: one of them may have
+/// to be sent again. A call takes effect after another for certain when it is made after that one has returned. What must stay
+/// together goes into one call.
 ///
 /// Dropping the future of a call gives up its answer: whether the request takes effect is then unknown.
 #[derive(Clone)]
@@ -89,8 +99,9 @@ impl Client {
     /// # Errors
     /// [`Error::InvalidEndpoint`] when there is no endpoint, or one is not an address.
     pub fn new(endpoints: Vec<String>, options: Options) -> Result<Self, Error> {
-        let endpoints = Endpoints::new(&endpoints)?;
         let options = Options { timeout: options.timeout.min(DURATION_MAX), ..options };
+        let silence_max = options.pipelined.then(|| options.attempt_timeout());
+        let endpoints = Endpoints::new(&endpoints, silence_max)?;
         let chance = Mutex::new(ChaCha8Rng::seed_from_u64(options.seed.unwrap_or_else(rand::random)));
         Ok(Self { shared: Arc::new(Shared { options, endpoints, sessions: Sessions::default(), chance }) })
     }
@@ -289,7 +300,7 @@ impl Client {
     async fn execute_freely(&self, operations: Vec<v1::Operation>) -> Result<v1::ExecuteResponse, Error> {
         let request = v1::ExecuteRequest { shard: 0, session: None, operations, ..Default::default() };
         let call = self.call(Repeat::Freely, Duration::ZERO);
-        call.run(request, |mut node, request| async move { node.quorate.execute(request).await }).await
+        call.run_each(|node, limit| node.execute(request.clone(), limit)).await
     }
 
     /// Executes operations under a session. If the session has expired before they were first sent, under another.
@@ -323,15 +334,11 @@ impl Client {
     ) -> Result<v1::ExecuteResponse, Error> {
         let wait_end = end - self.shared.options.timeout;
         let call = Call::new(&self.shared, Repeat::BySession, wait_end, end);
-        call.run_each(|mut node, limit| {
+        call.run_each(|node, limit| {
             let wait = wait_end.saturating_duration_since(Instant::now());
             let operations = outcome::with_wait(operations, wait);
             let session = Some(slot.request());
-            let mut request =
-                tonic::Request::new(v1::ExecuteRequest { shard: 0, session, operations, ..Default::default() });
-            // Tells the node when nobody will listen any more.
-            request.set_timeout(limit);
-            async move { node.quorate.execute(request).await }
+            node.execute(v1::ExecuteRequest { shard: 0, session, operations, ..Default::default() }, limit)
         })
         .await
     }
@@ -354,7 +361,7 @@ impl Client {
         let operations = vec![outcome::operation(Verb::OpenSession(v1::OpenSession {}))];
         let request = v1::ExecuteRequest { shard: 0, session: None, operations, ..Default::default() };
         let call = Call::new(&self.shared, Repeat::Freely, Instant::now(), end);
-        let opened = call.run(request, |mut node, request| async move { node.quorate.execute(request).await }).await?;
+        let opened = call.run_each(|node, limit| node.execute(request.clone(), limit)).await?;
         let cluster_id = opened.header.as_ref().map(|header| header.cluster_id.clone()).unwrap_or_default();
         let session = outcome::session_opened(outcome::only(opened)?)?.id;
         self.shared.tell(|| Event::SessionOpened { session });

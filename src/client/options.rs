@@ -19,6 +19,11 @@ pub struct Options {
     /// a node that is silent does not use up the whole. The time that a dequeue may wait comes on top.
     /// At most [`DURATION_MAX`].
     pub timeout: Duration,
+    /// Whether the calls of all tasks share one stream to the leader, on which many are under way at once and what is ready
+    /// together is sent together. That costs the cluster and the client far less than a gRPC call for each, which is what
+    /// they are otherwise. Dequeues that wait, requests of more than 1 MiB and [`super::Client::execute_once`] are always
+    /// calls of their own.
+    pub pipelined: bool,
     /// How often in a row a call follows "the leader is there" before it gives up: nodes that point at each other.
     pub redirects_max: u32,
     /// The first pause before a request is sent again; each further one is twice as long. The actual pause is drawn
@@ -36,6 +41,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             timeout: Duration::from_secs(10),
+            pipelined: true,
             redirects_max: 5,
             pause_min: Duration::from_millis(10),
             pause_max: Duration::from_millis(200),
@@ -56,6 +62,7 @@ impl fmt::Debug for Options {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Options")
             .field("timeout", &self.timeout)
+            .field("pipelined", &self.pipelined)
             .field("redirects_max", &self.redirects_max)
             .field("pause_min", &self.pause_min)
             .field("pause_max", &self.pause_max)

@@ -10,14 +10,19 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 
 use super::Error;
 use crate::proto::v1::SessionRequest;
 
-/// How many requests of each purpose are under way at once; further ones wait for their turn until their deadline.
-/// Also bounds how many sessions one client has open.
-const REQUESTS_MAX: usize = 256;
+/// How many requests of a client that are answered at once are under way; further ones wait for their turn until their
+/// deadline. Also how far the sequences of a session go ahead of its lowest pending one, so that the cluster never keeps more
+/// outcomes for it than it may: 1,000. That happens when one request has to be sent again and the others go on.
+pub const REQUESTS_MAX: usize = 1_000;
+
+/// How many requests that may wait for a message are under way; further ones wait for their turn until their deadline. Also
+/// bounds how many sessions one client has open.
+const WAITING_REQUESTS_MAX: usize = 256;
 
 /// What a request needs a session for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +52,8 @@ pub(super) struct Session {
     cluster_id: String,
     expired: AtomicBool,
     numbers: Mutex<Numbers>,
+    /// Tells those who wait for a sequence that the lowest pending one has changed.
+    advanced: Notify,
 }
 
 struct Numbers {
@@ -70,7 +77,7 @@ impl Default for Sessions {
             opening: tokio::sync::Mutex::default(),
             idle: Mutex::default(),
             short_permits: Semaphore::new(REQUESTS_MAX),
-            waiting_permits: Semaphore::new(REQUESTS_MAX),
+            waiting_permits: Semaphore::new(WAITING_REQUESTS_MAX),
         }
     }
 }
@@ -94,7 +101,7 @@ impl Sessions {
                 None => Arc::new(open.await?),
             },
         };
-        let sequence = session.take_sequence();
+        let sequence = session.sequence().await;
         Ok(Slot { home: self, purpose, session, sequence, _permit: permit })
     }
 
@@ -133,12 +140,13 @@ impl Session {
     /// A session that nobody has used yet.
     pub(super) fn new(id: u64, cluster_id: String) -> Self {
         let numbers = Numbers { next: 1, pending: BTreeSet::new() };
-        Self { id, cluster_id, expired: AtomicBool::new(false), numbers: Mutex::new(numbers) }
+        let (expired, advanced) = (AtomicBool::new(false), Notify::new());
+        Self { id, cluster_id, expired, numbers: Mutex::new(numbers), advanced }
     }
 
     /// The request with which the session is closed: it waits for no earlier one.
     pub(super) fn last_request(&self) -> SessionRequest {
-        let sequence = self.take_sequence();
+        let sequence = lock(&self.numbers).advance();
         self.request(sequence, sequence)
     }
 
@@ -146,16 +154,45 @@ impl Session {
         SessionRequest { id: self.id, sequence, lowest_pending, cluster_id: self.cluster_id.clone() }
     }
 
-    fn take_sequence(&self) -> u64 {
+    /// The next sequence, as soon as it is not too far ahead.
+    async fn sequence(&self) -> u64 {
+        loop {
+            // Before the look, so that no change after it is missed.
+            let advanced = self.advanced.notified();
+            if let Some(sequence) = lock(&self.numbers).take() {
+                return sequence;
+            }
+            advanced.await;
+        }
+    }
+
+    fn release(&self, sequence: u64) {
         let mut numbers = lock(&self.numbers);
-        let sequence = numbers.next;
-        numbers.next += 1;
-        numbers.pending.insert(sequence);
-        sequence
+        let was_lowest = numbers.pending.first() == Some(&sequence);
+        numbers.pending.remove(&sequence);
+        if was_lowest {
+            self.advanced.notify_waiters();
+        }
     }
 
     fn has_expired(&self) -> bool {
         self.expired.load(Ordering::Relaxed)
+    }
+}
+
+impl Numbers {
+    fn take(&mut self) -> Option<u64> {
+        let sequence = self.next;
+        if sequence - self.pending.first().unwrap_or(&sequence) >= REQUESTS_MAX as u64 {
+            return None;
+        }
+        self.pending.insert(sequence);
+        Some(self.advance())
+    }
+
+    fn advance(&mut self) -> u64 {
+        self.next += 1;
+        self.next - 1
     }
 }
 
@@ -179,7 +216,7 @@ impl Slot<'_> {
 
 impl Drop for Slot<'_> {
     fn drop(&mut self) {
-        lock(&self.session.numbers).pending.remove(&self.sequence);
+        self.session.release(self.sequence);
         // Also when the call was given up while its request waits at a node: the next request of the session says that
         // nobody waits for this one any more, and the cluster then refuses it.
         if self.purpose == Purpose::Waiting && !self.session.has_expired() {
@@ -218,6 +255,20 @@ mod tests {
         assert_eq!(third.request().lowest_pending, 1);
         drop(first);
         assert_eq!(third.request().lowest_pending, 3);
+    }
+
+    #[tokio::test]
+    async fn no_sequence_goes_further_ahead_than_the_cluster_keeps_outcomes() {
+        let sessions = Sessions::default();
+        let lowest = slot(&sessions, Purpose::Short, 7).await;
+        for _ in 1..REQUESTS_MAX {
+            drop(slot(&sessions, Purpose::Short, 7).await);
+        }
+        let mut ahead = std::pin::pin!(slot(&sessions, Purpose::Short, 7));
+        assert!(futures_util::poll!(&mut ahead).is_pending(), "one more is too far ahead");
+        drop(lowest);
+        assert_eq!(ahead.await.request().sequence, REQUESTS_MAX as u64 + 1);
+        assert!(REQUESTS_MAX as u64 <= crate::state_machine::Limits::default().session_outcomes_max);
     }
 
     #[tokio::test]

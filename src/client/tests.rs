@@ -9,7 +9,7 @@ use super::fake::{CLUSTER, FakeNode, Step, World, cluster};
 use super::*;
 
 /// A client of the first `given` nodes, and what its observer was told.
-fn client_of(nodes: &[FakeNode], options: Options) -> (Client, Arc<Mutex<Vec<Event>>>) {
+pub(super) fn client_of(nodes: &[FakeNode], options: Options) -> (Client, Arc<Mutex<Vec<Event>>>) {
     let events = Arc::new(Mutex::new(Vec::new()));
     let told = events.clone();
     let observer: Observer = Arc::new(move |event: &Event| told.lock().unwrap().push(event.clone()));
@@ -19,11 +19,11 @@ fn client_of(nodes: &[FakeNode], options: Options) -> (Client, Arc<Mutex<Vec<Eve
 }
 
 /// Fast enough for tests: an attempt takes 300 ms at most.
-fn fast() -> Options {
+pub(super) fn fast() -> Options {
     Options { timeout: Duration::from_millis(900), ..Options::default() }
 }
 
-fn text(text: &str) -> Body {
+pub(super) fn text(text: &str) -> Body {
     Body::Text(text.to_owned())
 }
 
@@ -31,7 +31,7 @@ fn body_of(message: Option<v1::StoredMessage>) -> Option<Body> {
     message.and_then(|message| message.message).and_then(|message| message.body)
 }
 
-fn queue_length(world: &Mutex<World>, queue: &str) -> usize {
+pub(super) fn queue_length(world: &Mutex<World>, queue: &str) -> usize {
     world.lock().unwrap().queues.get(queue).map_or(0, |queue| queue.len())
 }
 
@@ -380,7 +380,7 @@ async fn closing_closes_every_session() {
     client.enqueue("jobs", vec![text("two")]).await.expect("a later call opens another");
 }
 
-async fn until(condition: impl Fn() -> bool) {
+pub(super) async fn until(condition: impl Fn() -> bool) {
     for _ in 0..500 {
         if condition() {
             return;

@@ -22,7 +22,7 @@ use super::handle::{AnswerSlot, Asked, Inbox, Input, Published};
 use super::log_reader::LogReader;
 use super::{Error, Phase};
 use crate::ids::{ClusterId, NodeId, ShardId, Term, Ticket, Time};
-use crate::raft::{Body, Entry, Message};
+use crate::raft::{Body, Entry, Message, RoleName};
 use crate::replica::{Effect, Event, Membership, ReadId, Replica, RequestId};
 use crate::storage::{self, DataDirectory, Writer};
 use crate::telemetry;
@@ -321,10 +321,23 @@ impl EventLoop {
             *before = published;
             changed
         });
+        self.publish_leading();
         // After the others can see it: the transport asks at once who is still admitted.
         if members_changed {
             self.keep_connections();
         }
+    }
+
+    /// Lets those see it who wait for the end of this node's leadership. After the rest, in which they look who leads instead.
+    fn publish_leading(&self) {
+        let published = self.inbox.published.borrow();
+        let leaders = published.replicas.iter().filter(|(_, status)| status.role == RoleName::Leader);
+        let leading: BTreeMap<ShardId, Term> = leaders.map(|(shard, status)| (*shard, status.term)).collect();
+        self.inbox.leading.send_if_modified(|before| {
+            let changed = *before != leading;
+            *before = leading;
+            changed
+        });
     }
 
     /// Keeps connections to the members whose addresses are known; those of a newcomer are about to be written down.

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -60,18 +62,21 @@ struct Shared {
     requests: AtomicU64,
     turns: Arc<AtomicU64>,
     published: watch::Receiver<Published>,
+    leading: watch::Receiver<BTreeMap<ShardId, Term>>,
     reader: LogReader,
 }
 
 /// The loop's ends of what a [`Handle`] holds.
 #[derive(Debug)]
 pub struct Inbox {
-    /// What clients ask for. When it is full the handle refuses at once.
+    /// What clients ask for. When it is full a call is refused at once, and a stream of requests waits.
     pub inputs: mpsc::Receiver<Input>,
     /// Requests whose client went away. Unbounded by type; bounded by the inputs, each of which is forgotten at most once.
     pub forgotten: mpsc::UnboundedReceiver<RequestId>,
     /// Where the loop tells what it knows.
     pub published: watch::Sender<Published>,
+    /// Where the loop tells which shards this node leads, and in which term.
+    pub leading: watch::Sender<BTreeMap<ShardId, Term>>,
     /// Counts the turns of the loop: it stands still only when the loop does.
     pub turns: Arc<AtomicU64>,
 }
@@ -82,22 +87,33 @@ impl Handle {
         let (inbox, inputs) = mpsc::channel(inputs_max);
         let (forget, forgotten) = mpsc::unbounded_channel();
         let (publish, published) = watch::channel(Published::default());
+        let (lead, leading) = watch::channel(BTreeMap::new());
         let turns = Arc::new(AtomicU64::new(0));
         let requests = AtomicU64::new(1);
-        let shared = Shared { node, inbox, forgotten: forget, requests, turns: turns.clone(), published, reader };
-        (Self { shared: Arc::new(shared) }, Inbox { inputs, forgotten, published: publish, turns })
+        let shared =
+            Shared { node, inbox, forgotten: forget, requests, turns: turns.clone(), published, leading, reader };
+        (Self { shared: Arc::new(shared) }, Inbox { inputs, forgotten, published: publish, leading: lead, turns })
     }
 
-    /// Executes a client's operations on this node's replica of `shard`. Dropping the future forgets the request.
+    /// A place in the loop's inbox, as soon as there is one; in the order of asking.
     ///
     /// # Errors
-    /// Whatever the replica refuses with; [`Refusal::Overloaded`] at once when the loop has too much to do.
-    pub async fn execute(&self, shard: ShardId, execute: Execute) -> Result<Executed, Refusal> {
-        let retry_is_exact = execute.session.is_some();
-        match self.ask(shard, Asked::Execute(execute), retry_is_exact).await? {
-            Answer::Executed(executed) => Ok(executed),
-            Answer::MembershipChanged { index } => unreachable!("operations were answered as a change at {index}"),
-        }
+    /// The loop has ended.
+    pub async fn place(&self) -> Result<Place<'_>, Refusal> {
+        let permit = self.shared.inbox.reserve().await;
+        permit.map(|permit| Place { permit, shared: &self.shared }).map_err(|_| STOPPED)
+    }
+
+    /// A place in the loop's inbox, if there is one now.
+    ///
+    /// # Errors
+    /// [`Refusal::Overloaded`] when the loop has too much to do; the loop has ended.
+    pub fn place_at_once(&self) -> Result<Place<'_>, Refusal> {
+        let permit = self.shared.inbox.try_reserve();
+        permit.map(|permit| Place { permit, shared: &self.shared }).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(()) => Refusal::Overloaded,
+            mpsc::error::TrySendError::Closed(()) => STOPPED,
+        })
     }
 
     /// Changes the membership of `shard`; returns the index of the entry that ended the change, which is committed.
@@ -105,7 +121,7 @@ impl Handle {
     /// # Errors
     /// Whatever the replica refuses with; [`Refusal::Overloaded`] at once when the loop has too much to do.
     pub async fn change_membership(&self, shard: ShardId, change: MembershipChange) -> Result<Index, Refusal> {
-        match self.ask(shard, Asked::ChangeMembership(change), true).await? {
+        match self.place_at_once()?.ask(shard, Asked::ChangeMembership(change), true).await? {
             Answer::MembershipChanged { index } => Ok(index),
             Answer::Executed(executed) => unreachable!("a membership change was answered as operations: {executed:?}"),
         }
@@ -131,6 +147,17 @@ impl Handle {
         self.shared.published.borrow().replicas.get(&shard).cloned()
     }
 
+    /// What `look` finds in that condition, without a copy of it. The loop waits while `look` looks.
+    pub fn look<T>(&self, shard: ShardId, look: impl FnOnce(&Status) -> T) -> Option<T> {
+        self.shared.published.borrow().replicas.get(&shard).map(look)
+    }
+
+    /// The shards that this node leads, each with the term, to wait for changes of it. Unlike [`Handle::published`] it changes
+    /// seldom, so that many may wait.
+    pub fn leading(&self) -> watch::Receiver<BTreeMap<ShardId, Term>> {
+        self.shared.leading.clone()
+    }
+
     /// This node.
     pub fn node(&self) -> NodeId {
         self.shared.node
@@ -150,24 +177,43 @@ impl Handle {
     pub fn published(&self) -> watch::Receiver<Published> {
         self.shared.published.clone()
     }
+}
 
-    async fn ask(&self, shard: ShardId, what: Asked, retry_is_exact: bool) -> Result<Answer, Refusal> {
-        let request = RequestId(self.shared.requests.fetch_add(1, Ordering::Relaxed));
-        let (answer, answered) = oneshot::channel();
-        match self.shared.inbox.try_send(Input { shard, request, what, answer }) {
-            Ok(()) => {}
-            Err(mpsc::error::TrySendError::Full(_)) => return Err(Refusal::Overloaded),
-            Err(mpsc::error::TrySendError::Closed(_)) => return Err(self.stopped()),
+/// Where the loop has ended nobody leads.
+const STOPPED: Refusal = Refusal::NotLeader { leader: None, term: Term(0) };
+
+/// A place in the loop's inbox. Dropping it gives it back.
+pub struct Place<'a> {
+    permit: mpsc::Permit<'a, Input>,
+    shared: &'a Shared,
+}
+
+impl<'a> Place<'a> {
+    /// Asks for the execution of a client's operations on this node's replica of `shard`. The loop has the request when this
+    /// returns; the future waits for the answer, and dropping it forgets the request.
+    ///
+    /// # Errors
+    /// Whatever the replica refuses with.
+    pub fn execute(
+        self,
+        shard: ShardId,
+        execute: Execute,
+    ) -> impl Future<Output = Result<Executed, Refusal>> + Send + use<'a> {
+        let retry_is_exact = execute.session.is_some();
+        let waiting = self.ask(shard, Asked::Execute(execute), retry_is_exact);
+        async {
+            match waiting.await? {
+                Answer::Executed(executed) => Ok(executed),
+                Answer::MembershipChanged { index } => unreachable!("operations were answered as a change at {index}"),
+            }
         }
-        let mut waiting = Waiting { request, forgotten: Some(&self.shared.forgotten) };
-        let answer = answered.await;
-        waiting.forgotten = None;
-        // The loop ended while it had the request: nobody on this node knows what will become of it.
-        answer.unwrap_or(Err(Refusal::OutcomeUnknown { at: Default::default(), retry_is_exact }))
     }
 
-    fn stopped(&self) -> Refusal {
-        Refusal::NotLeader { leader: None, term: Term::default() }
+    fn ask(self, shard: ShardId, what: Asked, retry_is_exact: bool) -> Waiting<'a> {
+        let request = RequestId(self.shared.requests.fetch_add(1, Ordering::Relaxed));
+        let (answer, answered) = oneshot::channel();
+        self.permit.send(Input { shard, request, what, answer });
+        Waiting { request, retry_is_exact, answered, forgotten: Some(&self.shared.forgotten) }
     }
 }
 
@@ -180,7 +226,21 @@ impl fmt::Debug for Handle {
 /// Someone who waits for an answer. Dropped before it came, it tells the loop, so that nothing waits for nobody.
 struct Waiting<'a> {
     request: RequestId,
+    retry_is_exact: bool,
+    answered: oneshot::Receiver<Result<Answer, Refusal>>,
     forgotten: Option<&'a mpsc::UnboundedSender<RequestId>>,
+}
+
+impl Future for Waiting<'_> {
+    type Output = Result<Answer, Refusal>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = ready!(Pin::new(&mut self.answered).poll(context));
+        self.forgotten = None;
+        let retry_is_exact = self.retry_is_exact;
+        // The loop ended while it had the request: nobody on this node knows what will become of it.
+        Poll::Ready(answer.unwrap_or(Err(Refusal::OutcomeUnknown { at: Default::default(), retry_is_exact })))
+    }
 }
 
 impl Drop for Waiting<'_> {

@@ -1,6 +1,7 @@
 //! The built binary as its users meet it: real processes, real sockets, real disks. One file for each theme.
 
 mod bad_input;
+mod bench;
 mod cluster;
 mod crash;
 mod dev;

@@ -8,7 +8,7 @@ use super::Output;
 use super::table::Table;
 
 /// Standard output, or what stands for it in a test.
-pub(super) struct Console {
+pub(in crate::cli) struct Console {
     out: Box<dyn Write + Send>,
     output: Output,
     /// Whether a person looks at the output, so that control characters in it could do harm.
@@ -16,11 +16,11 @@ pub(super) struct Console {
 }
 
 impl Console {
-    pub(super) fn new(out: impl Write + Send + 'static, output: Output, terminal: bool) -> Self {
+    pub(in crate::cli) fn new(out: impl Write + Send + 'static, output: Output, terminal: bool) -> Self {
         Self { out: Box::new(out), output, terminal }
     }
 
-    pub(super) fn is_json(&self) -> bool {
+    pub(in crate::cli) fn is_json(&self) -> bool {
         self.output == Output::Json
     }
 
@@ -29,19 +29,19 @@ impl Console {
     }
 
     /// Prints one JSON document in one line.
-    pub(super) fn json(&mut self, document: &Value) -> io::Result<()> {
+    pub(in crate::cli) fn json(&mut self, document: &Value) -> io::Result<()> {
         writeln!(self.out, "{document}")?;
         self.out.flush()
     }
 
     /// Prints the rows that a table has gathered.
-    pub(super) fn table(&mut self, table: &mut Table) -> io::Result<()> {
+    pub(in crate::cli) fn table(&mut self, table: &mut Table) -> io::Result<()> {
         self.out.write_all(table.take_text().as_bytes())?;
         self.out.flush()
     }
 
     /// Prints bytes as they are, and ends the line.
-    pub(super) fn line(&mut self, bytes: &[u8]) -> io::Result<()> {
+    pub(in crate::cli) fn line(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.out.write_all(bytes)?;
         self.out.write_all(b"\n")?;
         self.out.flush()

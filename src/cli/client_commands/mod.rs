@@ -35,8 +35,11 @@ use clap::{Args, Subcommand, ValueEnum};
 use crate::cli::{Exit, Failure};
 use crate::client::{Client, DURATION_MAX, Event, Observer, Options};
 use crate::telemetry;
-use console::Console;
 use report::Error;
+
+pub(super) use console::Console;
+pub(super) use report::end;
+pub(super) use table::Table;
 
 /// How many different events the user is told of by one command.
 const EVENTS_MAX: usize = 50;
@@ -115,7 +118,7 @@ pub enum Output {
 }
 
 /// A time as `1m 30s`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     if duration > DURATION_MAX {
         return Err(format!("at most {}", humantime::format_duration(DURATION_MAX)));
@@ -133,8 +136,7 @@ pub async fn run(command: ClientCommand) -> Result<Exit, Failure> {
     let stdout = std::io::stdout();
     let terminal = stdout.is_terminal();
     let mut console = Console::new(stdout, options.output, terminal);
-    let client_options =
-        Options { timeout: options.timeout, observer: observer(options.verbose), ..Options::default() };
+    let client_options = Options { timeout: options.timeout, observer: options.observer(), ..Options::default() };
     match execute(&command, client_options, &mut console).await {
         Ok(()) => Ok(Exit::Done),
         Err(error) => report::end(&error, options.output),
@@ -173,17 +175,20 @@ impl ClientCommand {
     }
 }
 
-/// Tells a person of what the client meets on its way, each thing once. Scripts hear nothing unless they ask.
-fn observer(verbose: bool) -> Option<Observer> {
-    let told = Mutex::new(BTreeSet::new());
-    let observer = move |event: &Event| {
-        let matters = verbose || matches!(event, Event::Redirected { .. } | Event::Retrying { .. });
-        let line = telemetry::escaped(&event.to_string());
-        let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-        if matters && told.len() < EVENTS_MAX && told.insert(line.clone()) {
-            // Standard error that cannot be written to is no reason to fail.
-            let _ = writeln!(std::io::stderr(), "{line}");
-        }
-    };
-    (verbose || std::io::stderr().is_terminal()).then(|| Arc::new(observer) as Observer)
+impl ClientOptions {
+    /// Tells a person of what the client meets on its way, each thing once. Scripts hear nothing unless they ask.
+    pub(super) fn observer(&self) -> Option<Observer> {
+        let verbose = self.verbose;
+        let told = Mutex::new(BTreeSet::new());
+        let observer = move |event: &Event| {
+            let matters = verbose || matches!(event, Event::Redirected { .. } | Event::Retrying { .. });
+            let line = telemetry::escaped(&event.to_string());
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            if matters && told.len() < EVENTS_MAX && told.insert(line.clone()) {
+                // Standard error that cannot be written to is no reason to fail.
+                let _ = writeln!(std::io::stderr(), "{line}");
+            }
+        };
+        (verbose || std::io::stderr().is_terminal()).then(|| Arc::new(observer) as Observer)
+    }
 }

@@ -12,7 +12,7 @@ use crate::reasons;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+pub(in crate::cli) enum Error {
     /// The client has no result.
     #[error(transparent)]
     Client(#[from] client::Error),
@@ -28,7 +28,7 @@ pub(super) enum Error {
 }
 
 /// Ends a command that failed: its exit code, after standard error has been told, or what `main` tells there.
-pub(super) fn end(error: &Error, output: Output) -> Result<Exit, Failure> {
+pub(in crate::cli) fn end(error: &Error, output: Output) -> Result<Exit, Failure> {
     match error {
         // Who reads only the beginning, such as `head`, has all that it wants.
         Error::Output(cause) if cause.kind() == io::ErrorKind::BrokenPipe => return Ok(Exit::Done),
@@ -91,15 +91,7 @@ fn reason(error: &Error) -> &str {
     match error {
         Error::Empty { .. } => "empty",
         Error::Output(_) | Error::NotPrinted { .. } => "output",
-        Error::Client(error) => match error {
-            client::Error::InvalidEndpoint { .. } => "invalid_endpoint",
-            client::Error::Unavailable { .. } => "unavailable",
-            client::Error::TooManyRedirects { .. } => "too_many_redirects",
-            client::Error::SessionExpired { .. } => reasons::SESSION_EXPIRED,
-            client::Error::OutcomeUnknown { .. } => reasons::OUTCOME_UNKNOWN,
-            client::Error::Malformed { .. } => "malformed",
-            client::Error::Refused(refused) => &refused.reason,
-        },
+        Error::Client(error) => error.reason(),
     }
 }
 

@@ -7,19 +7,19 @@ const CELL_CHARACTERS_MAX: usize = 200;
 
 /// Rows under a header, each column as wide as its widest cell. Rows can be taken out in portions; then a column never gets
 /// narrower than it was.
-pub(super) struct Table {
+pub(in crate::cli) struct Table {
     widths: Vec<usize>,
     rows: Vec<Vec<String>>,
 }
 
 impl Table {
-    pub(super) fn new(header: &[&str]) -> Self {
+    pub(in crate::cli) fn new(header: &[&str]) -> Self {
         let header: Vec<_> = header.iter().map(|&title| title.to_owned()).collect();
         Self { widths: vec![0; header.len()], rows: vec![header] }
     }
 
     /// Adds a row. Cells are shown without their control characters.
-    pub(super) fn row<const N: usize>(&mut self, cells: [String; N]) {
+    pub(in crate::cli) fn row<const N: usize>(&mut self, cells: [String; N]) {
         self.rows.push(cells.iter().map(|cell| one_line(cell, CELL_CHARACTERS_MAX)).collect());
     }
 

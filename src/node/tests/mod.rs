@@ -1,5 +1,7 @@
 //! Whole nodes in this process, on ports that the system chose, asked through their front door: gRPC.
 
+mod stream;
+
 use std::path::Path;
 use std::time::Duration;
 

@@ -1,0 +1,262 @@
+//! One stream to a node, shared by all calls that are under way there.
+//!
+//! ```text
+//!   call --\                      /--> frame of all that has gathered --> node
+//!   call ---+--> asked (bounded) +
+//!   call --/                      \<-- frame of answers, each of which ends its call
+//! ```
+//!
+//! A task owns the stream. It is opened for the first call, closed when nobody has called for a while, and opened again for the
+//! next one. When it breaks, every call that is under way fails, and each decides by itself what to do about that.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use prost::Message as _;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Code, Status, Streaming};
+
+use super::failure::Failure;
+use crate::proto::v1;
+use crate::proto::v1::quorate_client::QuorateClient;
+use crate::reasons;
+
+/// Requests that wait to be sent. When they are that many, further ones wait until their attempt is over.
+const ASKED_MAX: usize = 256;
+
+/// Requests without an answer. When they are that many, nothing more is sent: the node would not read it.
+const IN_FLIGHT_MAX: usize = 1_024;
+
+/// A frame takes requests until they are this many bytes together. With one more of [`REQUEST_BYTES_MAX`] that is well below
+/// what a node takes.
+const FRAME_BYTES_MAX: usize = 1 << 20;
+
+/// A larger request goes by a call of its own, so that it holds up nobody and its refusal is its own.
+pub(super) const REQUEST_BYTES_MAX: usize = 1 << 20;
+
+/// A stream on which nothing is asked for this long is closed: the node has only so many.
+const IDLE_MAX: Duration = Duration::from_secs(30);
+
+/// A way to send requests to one node on a shared stream. Clones share it.
+#[derive(Clone)]
+pub(super) struct Pipe(Arc<Shared>);
+
+struct Shared {
+    client: QuorateClient<Channel>,
+    silence_max: Duration,
+    /// To the task that owns the stream, if there is one; closed when it takes nothing more.
+    asked: Mutex<Option<mpsc::Sender<Asked>>>,
+}
+
+/// What a call hands to the stream.
+struct Asked {
+    request: v1::ExecuteRequest,
+    timeout: Duration,
+    answer: Answer,
+}
+
+/// Where an answer goes. Closed: the call has been given up.
+type Answer = oneshot::Sender<Result<v1::ExecuteResponse, Failure>>;
+
+impl Pipe {
+    /// A way to the node that `client` leads to. A node that answers nothing for `silence_max` is taken for dead.
+    pub(super) fn new(client: QuorateClient<Channel>, silence_max: Duration) -> Self {
+        Self(Arc::new(Shared { client, silence_max, asked: Mutex::default() }))
+    }
+
+    /// Sends a request and waits for its answer; the node may take `timeout` for it. Dropping the future gives up the answer
+    /// and leaves the stream as it is.
+    pub(super) async fn execute(
+        &self,
+        request: v1::ExecuteRequest,
+        timeout: Duration,
+    ) -> Result<v1::ExecuteResponse, Failure> {
+        let (answer, answered) = oneshot::channel();
+        let mut asked = Asked { request, timeout, answer };
+        // A stream that is just being closed gives back what it has not taken, and another is opened.
+        while let Err(mpsc::error::SendError(back)) = self.stream().send(asked).await {
+            asked = back;
+        }
+        // Dropped without an answer only with the runtime that the stream was opened on.
+        answered.await.unwrap_or_else(|_| Err(Failure::Lost("the stream is gone".to_owned())))
+    }
+
+    /// The stream that takes requests now.
+    fn stream(&self) -> mpsc::Sender<Asked> {
+        // Nothing in here panics half-way through a change.
+        let mut current = self.0.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*current {
+            Some(asked) if !asked.is_closed() => asked.clone(),
+            _ => current.insert(open(self.0.client.clone(), self.0.silence_max)).clone(),
+        }
+    }
+}
+
+/// Starts the task of a stream. It ends with the stream, and when there is nobody any more who could ask.
+fn open(client: QuorateClient<Channel>, silence_max: Duration) -> mpsc::Sender<Asked> {
+    let (sender, asked) = mpsc::channel(ASKED_MAX);
+    tokio::spawn(run(client, silence_max, asked));
+    sender
+}
+
+async fn run(mut client: QuorateClient<Channel>, silence_max: Duration, mut asked: mpsc::Receiver<Asked>) {
+    // One frame is on its way while the next one gathers.
+    let (frames, sent) = mpsc::channel(1);
+    let opened = tokio::time::timeout(silence_max, client.execute_stream(ReceiverStream::new(sent))).await;
+    let ended = match opened {
+        Err(_) => Err(Failure::Unreachable(format!("no stream in {:.1} s", silence_max.as_secs_f64()))),
+        Ok(Err(status)) => Err(status.into()),
+        Ok(Ok(answers)) => Stream::new(answers.into_inner(), silence_max).carry(&mut asked, frames).await,
+    };
+    let Err(failure) = ended else { return };
+    let failure = unsent(failure);
+    asked.close();
+    while let Some(Asked { answer, .. }) = asked.recv().await {
+        // Whoever has given up needs no answer.
+        let _ = answer.send(Err(failure.clone()));
+    }
+}
+
+/// An open stream and the requests on it.
+struct Stream {
+    answers: Streaming<v1::ExecuteStreamResponse>,
+    silence_max: Duration,
+    in_flight: HashMap<u64, Answer>,
+    last_id: u64,
+    /// When the node last answered, or was first asked after that.
+    heard: Instant,
+}
+
+impl Stream {
+    fn new(answers: Streaming<v1::ExecuteStreamResponse>, silence_max: Duration) -> Self {
+        Self { answers, silence_max, in_flight: HashMap::new(), last_id: 0, heard: Instant::now() }
+    }
+
+    /// Sends what is asked and passes on what is answered, until nobody asks any more or the stream ends. Then every call that
+    /// is still under way is told why.
+    async fn carry(
+        mut self,
+        asked: &mut mpsc::Receiver<Asked>,
+        frames: mpsc::Sender<v1::ExecuteStreamRequest>,
+    ) -> Result<(), Failure> {
+        let ended = self.exchange(asked, frames).await;
+        if let Err(failure) = &ended {
+            for (_, answer) in self.in_flight {
+                // Whoever has given up needs no answer.
+                let _ = answer.send(Err(failure.clone()));
+            }
+        }
+        ended
+    }
+
+    async fn exchange(
+        &mut self,
+        asked: &mut mpsc::Receiver<Asked>,
+        frames: mpsc::Sender<v1::ExecuteStreamRequest>,
+    ) -> Result<(), Failure> {
+        let mut frame = None;
+        let mut asked_out = false;
+        let mut check = tokio::time::interval(self.silence_max / 4);
+        while !asked_out || !self.in_flight.is_empty() {
+            tokio::select! {
+                biased;
+                answers = self.answers.message() => match answers {
+                    Ok(Some(answers)) => self.on_answers(answers),
+                    Ok(None) => return Err(Failure::Lost("the node has ended the stream".to_owned())),
+                    Err(status) => return Err(ending(status)),
+                },
+                // While there is no room for a frame, answers must be taken all the same.
+                Ok(room) = frames.reserve(), if frame.is_some() => {
+                    if let Some(frame) = frame.take() {
+                        room.send(frame);
+                    }
+                }
+                first = asked.recv(), if frame.is_none() && !asked_out && self.in_flight.len() < IN_FLIGHT_MAX => {
+                    match first {
+                        Some(first) => frame = self.gather(first, asked).await,
+                        None => asked_out = true,
+                    }
+                }
+                _ = check.tick() => match self.heard.elapsed() {
+                    silence if !self.in_flight.is_empty() && silence > self.silence_max => {
+                        return Err(Failure::Silent(self.silence_max));
+                    }
+                    silence if self.in_flight.is_empty() && silence > IDLE_MAX => asked.close(),
+                    _ => {}
+                },
+            }
+        }
+        Ok(())
+    }
+
+    /// One frame of what is asked by now; none when everybody has given up.
+    async fn gather(&mut self, first: Asked, asked: &mut mpsc::Receiver<Asked>) -> Option<v1::ExecuteStreamRequest> {
+        // Calls that were answered together are about to ask again together.
+        tokio::task::yield_now().await;
+        if self.in_flight.is_empty() {
+            self.heard = Instant::now();
+        }
+        let mut requests = Vec::new();
+        let mut bytes = 0;
+        let mut next = Some(first);
+        while let Some(Asked { request, timeout, answer }) = next {
+            if !answer.is_closed() {
+                bytes += request.encoded_len();
+                requests.push(self.put_in_flight(request, timeout, answer));
+            }
+            let is_full = bytes >= FRAME_BYTES_MAX || self.in_flight.len() == IN_FLIGHT_MAX;
+            next = if is_full { None } else { asked.try_recv().ok() };
+        }
+        (!requests.is_empty()).then_some(v1::ExecuteStreamRequest { requests })
+    }
+
+    fn put_in_flight(&mut self, request: v1::ExecuteRequest, timeout: Duration, answer: Answer) -> v1::StreamedRequest {
+        self.last_id += 1;
+        self.in_flight.insert(self.last_id, answer);
+        // A time that the protocol cannot express is longer than any node takes.
+        let timeout = timeout.try_into().ok();
+        v1::StreamedRequest { id: self.last_id, request: Some(request), timeout }
+    }
+
+    fn on_answers(&mut self, answers: v1::ExecuteStreamResponse) {
+        self.heard = Instant::now();
+        for v1::StreamedResponse { id, answer } in answers.responses {
+            // Whoever has given up needs no answer, and what nobody asked for is for nobody.
+            self.in_flight.remove(&id).map(|waiting| waiting.send(received(answer)));
+        }
+    }
+}
+
+fn received(answer: Option<v1::streamed_response::Answer>) -> Result<v1::ExecuteResponse, Failure> {
+    use v1::streamed_response::Answer;
+    match answer {
+        Some(Answer::Response(response)) => Ok(response),
+        Some(Answer::Failure(v1::Failure { code, message, details })) => {
+            Err(Status::with_details(Code::from_i32(code), message, details).into())
+        }
+        None => Err(Failure::Lost("it is neither a response nor a failure".to_owned())),
+    }
+}
+
+/// What the end of the stream means for a request without an answer. With a reason of its own the node says that it has not
+/// taken the request, unless the reason is that it does not know.
+fn ending(status: Status) -> Failure {
+    match Failure::from(status) {
+        Failure::Refused(no) if no.reason.is_empty() || no.reason == reasons::OUTCOME_UNKNOWN => {
+            Failure::Lost(no.to_string())
+        }
+        failure => failure,
+    }
+}
+
+/// What it means for a request that was not sent.
+fn unsent(failure: Failure) -> Failure {
+    match failure {
+        Failure::Lost(_) | Failure::Silent(_) => Failure::Unreachable(failure.to_string()),
+        Failure::Unreachable(_) | Failure::Refused(_) => failure,
+    }
+}
