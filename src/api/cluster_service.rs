@@ -57,7 +57,7 @@ impl ClusterService {
                 self.change(applicant.node, change).await?;
             }
             // The entry that brought it in could still be lost, and it would wait for ever for a leader that knows it.
-            None if !leader.membership_is_settled => {
+            None if !leader.membership_is_anchored => {
                 return Err(errors::refusal(Refusal::Change(ChangeRefused::InProgress), &self.context));
             }
             // Its first answer was lost. Who is in tells its peers of its addresses: clients do not move members.

@@ -331,6 +331,12 @@ impl World {
                 let messages = self.queues.entry(queue).or_default().iter().take(limit.max(1) as usize).cloned();
                 Outcome::Peeked(v1::Peeked { messages: messages.collect() })
             }
+            Verb::Stats(v1::Stats { queue }) => {
+                let meant = self.queues.iter().filter(|(name, _)| queue.is_empty() || **name == queue);
+                let (queues, messages) =
+                    meant.fold((0, 0), |(queues, sum), (_, it)| (queues + 1, sum + it.len() as u64));
+                Outcome::Totals(v1::Totals { queues, messages, ..Default::default() })
+            }
             Verb::ListQueues(v1::ListQueues { after, .. }) => {
                 // Pages of two, so that lists of three need another.
                 let rest: Vec<_> = self.queues.iter().filter(|(name, _)| **name > after).collect();

@@ -22,7 +22,7 @@ pub(super) fn dequeue(queue: &str, wait: Duration) -> v1::Operation {
 
 /// Whether executing this twice does no harm.
 pub(super) fn may_repeat(operation: &v1::Operation) -> bool {
-    matches!(operation.operation, Some(Verb::Peek(_) | Verb::ListQueues(_) | Verb::OpenSession(_)))
+    matches!(operation.operation, Some(Verb::Peek(_) | Verb::ListQueues(_) | Verb::Stats(_) | Verb::OpenSession(_)))
 }
 
 /// How long these operations may wait: only a lone dequeue does.
@@ -102,6 +102,7 @@ fn unexpected(expected: &str, outcome: Option<&Outcome>) -> Error {
         Some(Outcome::Peeked(_)) => "a peek",
         Some(Outcome::Queues(_)) => "queues",
         Some(Outcome::SessionClosed(_)) => "a closed session",
+        Some(Outcome::Totals(_)) => "totals",
     };
     malformed(format!("expected {expected}, got {got}"))
 }

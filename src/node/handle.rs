@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::log_reader::LogReader;
 use crate::ids::{ClusterId, Index, NodeId, ShardId, Term};
 use crate::raft::{Entry, MembershipChange};
-use crate::replica::{Answer, Execute, Executed, Refusal, RequestId, Status};
+use crate::replica::{Answer, Execute, Executed, Read, Refusal, RequestId, Shown, Status};
 use crate::storage;
 
 /// Where an answer goes. Closed: nobody waits any more.
@@ -36,6 +36,10 @@ pub struct Input {
 pub enum Asked {
     /// To execute operations.
     Execute(Execute),
+    /// To show something.
+    Read(Read),
+    /// To hand leadership over.
+    TransferLeadership(Option<NodeId>),
     /// To change the membership.
     ChangeMembership(MembershipChange),
 }
@@ -116,14 +120,28 @@ impl Handle {
         })
     }
 
+    /// Hands the leadership of `shard` over to a voter, or to the one with the most of the log. Returns who that is, once this node
+    /// follows it. Requests that come meanwhile wait, and are then executed or refused as not proposed.
+    ///
+    /// # Errors
+    /// Whatever the replica refuses with; [`Refusal::Overloaded`] at once when the loop has too much to do.
+    pub async fn transfer_leadership(&self, shard: ShardId, to: Option<NodeId>) -> Result<NodeId, Refusal> {
+        let place = self.place_at_once()?;
+        match place.ask(shard, Asked::TransferLeadership(to), outcome_unknown(true)).await? {
+            Answer::LeadershipTransferred { to } => Ok(to),
+            other => unreachable!("a transfer of leadership was answered with {other:?}"),
+        }
+    }
+
     /// Changes the membership of `shard`; returns the index of the entry that ended the change, which is committed.
     ///
     /// # Errors
     /// Whatever the replica refuses with; [`Refusal::Overloaded`] at once when the loop has too much to do.
     pub async fn change_membership(&self, shard: ShardId, change: MembershipChange) -> Result<Index, Refusal> {
-        match self.place_at_once()?.ask(shard, Asked::ChangeMembership(change), true).await? {
+        let place = self.place_at_once()?;
+        match place.ask(shard, Asked::ChangeMembership(change), outcome_unknown(true)).await? {
             Answer::MembershipChanged { index } => Ok(index),
-            Answer::Executed(executed) => unreachable!("a membership change was answered as operations: {executed:?}"),
+            other => unreachable!("a membership change was answered with {other:?}"),
         }
     }
 
@@ -182,6 +200,11 @@ impl Handle {
 /// Where the loop has ended nobody leads.
 const STOPPED: Refusal = Refusal::NotLeader { leader: None, term: Term(0) };
 
+/// The loop ended while it had the request: nobody on this node knows what will become of it.
+fn outcome_unknown(retry_is_exact: bool) -> Refusal {
+    Refusal::OutcomeUnknown { at: Default::default(), retry_is_exact }
+}
+
 /// A place in the loop's inbox. Dropping it gives it back.
 pub struct Place<'a> {
     permit: mpsc::Permit<'a, Input>,
@@ -199,21 +222,39 @@ impl<'a> Place<'a> {
         shard: ShardId,
         execute: Execute,
     ) -> impl Future<Output = Result<Executed, Refusal>> + Send + use<'a> {
-        let retry_is_exact = execute.session.is_some();
-        let waiting = self.ask(shard, Asked::Execute(execute), retry_is_exact);
+        let unanswered = outcome_unknown(execute.session.is_some());
+        let waiting = self.ask(shard, Asked::Execute(execute), unanswered);
         async {
             match waiting.await? {
                 Answer::Executed(executed) => Ok(executed),
-                Answer::MembershipChanged { index } => unreachable!("operations were answered as a change at {index}"),
+                other => unreachable!("operations were answered with {other:?}"),
             }
         }
     }
 
-    fn ask(self, shard: ShardId, what: Asked, retry_is_exact: bool) -> Waiting<'a> {
+    /// Asks to be shown what this node's replica of `shard` holds. As [`Place::execute`] otherwise.
+    ///
+    /// # Errors
+    /// Whatever the replica refuses with.
+    ///
+    /// # Panics
+    /// The loop does, on an operation that would change something.
+    pub fn read(self, shard: ShardId, read: Read) -> impl Future<Output = Result<Shown, Refusal>> + Send + use<'a> {
+        let waiting = self.ask(shard, Asked::Read(read), STOPPED);
+        async {
+            match waiting.await? {
+                Answer::Shown(shown) => Ok(shown),
+                other => unreachable!("a read was answered with {other:?}"),
+            }
+        }
+    }
+
+    /// Should the loop end while it has the request, the answer is `unanswered`.
+    fn ask(self, shard: ShardId, what: Asked, unanswered: Refusal) -> Waiting<'a> {
         let request = RequestId(self.shared.requests.fetch_add(1, Ordering::Relaxed));
         let (answer, answered) = oneshot::channel();
         self.permit.send(Input { shard, request, what, answer });
-        Waiting { request, retry_is_exact, answered, forgotten: Some(&self.shared.forgotten) }
+        Waiting { request, unanswered, answered, forgotten: Some(&self.shared.forgotten) }
     }
 }
 
@@ -226,7 +267,8 @@ impl fmt::Debug for Handle {
 /// Someone who waits for an answer. Dropped before it came, it tells the loop, so that nothing waits for nobody.
 struct Waiting<'a> {
     request: RequestId,
-    retry_is_exact: bool,
+    /// The answer if the loop ends while it has the request.
+    unanswered: Refusal,
     answered: oneshot::Receiver<Result<Answer, Refusal>>,
     forgotten: Option<&'a mpsc::UnboundedSender<RequestId>>,
 }
@@ -237,9 +279,7 @@ impl Future for Waiting<'_> {
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let answer = ready!(Pin::new(&mut self.answered).poll(context));
         self.forgotten = None;
-        let retry_is_exact = self.retry_is_exact;
-        // The loop ended while it had the request: nobody on this node knows what will become of it.
-        Poll::Ready(answer.unwrap_or(Err(Refusal::OutcomeUnknown { at: Default::default(), retry_is_exact })))
+        Poll::Ready(answer.unwrap_or_else(|_| Err(self.unanswered.clone())))
     }
 }
 

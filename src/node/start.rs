@@ -92,7 +92,8 @@ impl Node {
         tasks.spawn(self.learn_addresses(cluster));
         let phase = self.phase.clone();
         // What is left of the deadline is for the last writes.
-        let (hand_over_deadline, clients_deadline) = (self.config.drain_deadline * 2 / 5, self.config.drain_deadline * 2 / 5);
+        let (hand_over_deadline, clients_deadline) =
+            (self.config.drain_deadline * 2 / 5, self.config.drain_deadline * 2 / 5);
         let handle = self.context.handle.clone();
         let event_loop = self.event_loop(cluster, transport.clone(), inbound);
         let mut turning = tokio::spawn(event_loop.run(phase.subscribe()));

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use quorate::ids::{EntryId, Index, NodeId, Term, Ticket, Time};
 use quorate::raft::{
     ChangeRefused, CommitQuorum, Configuration, Effect, Entry, Event, HardState, Learner, MembershipChange, Message,
-    NotLeader, Options, Payload, Raft, Recovered, Window, Write,
+    NoLeader, Options, Payload, ProposalRefused, Raft, ReadBatch, Recovered, TransferRefused, Window, Write,
 };
 
 use crate::print;
@@ -182,12 +182,20 @@ impl Cluster {
         self.step(id, |raft, now| raft.tick(now));
     }
 
-    pub fn propose(&mut self, id: NodeId, commands: Vec<Bytes>) -> Option<Result<EntryId, NotLeader>> {
+    pub fn propose(&mut self, id: NodeId, commands: Vec<Bytes>) -> Option<Result<EntryId, ProposalRefused>> {
         self.step(id, |raft, now| raft.propose(now, commands))
     }
 
     pub fn change(&mut self, id: NodeId, change: MembershipChange) -> Option<Result<EntryId, ChangeRefused>> {
         self.step(id, |raft, now| raft.change_membership(now, change))
+    }
+
+    pub fn transfer(&mut self, id: NodeId, to: Option<NodeId>) -> Option<Result<NodeId, TransferRefused>> {
+        self.step(id, |raft, now| raft.transfer_leadership(now, to))
+    }
+
+    pub fn read_index(&mut self, id: NodeId) -> Option<Result<ReadBatch, NoLeader>> {
+        self.step(id, |raft, now| raft.read_index(now))
     }
 
     pub fn unreachable(&mut self, id: NodeId, peer: NodeId) {
@@ -319,6 +327,12 @@ impl Cluster {
                     self.note(LineKind::Detail, || format!("{} reads {from}..={to} for {}", id.0, peer.0));
                     let node = self.node_mut(id);
                     node.reads.push_back(Read { peer, entries: node.disk.read(from, to, bytes_max) });
+                }
+                Effect::ReadConfirmed { batch, index } => {
+                    self.note(LineKind::Answer, || format!("{} may answer read {} at {index}", id.0, batch.0));
+                }
+                Effect::ReadRefused { batch } => {
+                    self.note(LineKind::Answer, || format!("{} must refuse read {}", id.0, batch.0));
                 }
                 Effect::Tell(event) => self.tell(id, &event),
             }

@@ -307,7 +307,7 @@ impl Cluster {
         match &answer {
             Ok(replica::Answer::Executed(executed)) => self.checks.on_answered(id, executed.index, status.applied),
             Ok(replica::Answer::MembershipChanged { index }) => self.checks.on_membership_answered(id, &status, *index),
-            Err(_) => {}
+            Ok(replica::Answer::Shown(_) | replica::Answer::LeadershipTransferred { .. }) | Err(_) => {}
         }
         let time = self.nodes[&id].clock.time(self.now);
         self.cover_answer(&waiter, time, turns, &answer);
