@@ -12,10 +12,10 @@ use super::request_log::{self, Pages};
 use super::route::{route, route_to_leader};
 use super::{Context, Streams};
 use crate::ids::{ClusterId, SHARD_0, ShardId};
-use crate::node::Place;
+use crate::node::{Asked, Place};
 use crate::proto::v1;
 use crate::raft::RoleName;
-use crate::replica::{self, Execute, Executed};
+use crate::replica::{self, Answer};
 use crate::telemetry::request as told;
 
 /// A request that has no answer this long after its own wait is over is given up, whatever its client says.
@@ -55,10 +55,8 @@ impl QuorateService {
     ) -> impl Future<Output = Result<v1::ExecuteResponse, Rejection>> + Send + use<'a> {
         let submitted = self.submit(request, deadline, place);
         async move {
-            let (shard, executing) = submitted?;
-            let executed = executing.await?;
-            let header = self.context.header(shard, Some(executed.index));
-            answer(shard, header, executed)
+            let (shard, answering) = submitted?;
+            answer(&self.context, shard, answering.await?)
         }
     }
 
@@ -67,35 +65,38 @@ impl QuorateService {
         request: v1::ExecuteRequest,
         deadline: Option<Duration>,
         place: Option<Place<'a>>,
-    ) -> Result<(ShardId, impl Future<Output = Result<Executed, Rejection>> + Send + use<'a>), Rejection> {
+    ) -> Result<(ShardId, impl Future<Output = Result<Answer, Rejection>> + Send + use<'a>), Rejection> {
         let shard = request.shard;
         let is_of_this_cluster = check_cluster(request.session.as_ref(), self.context.handle.cluster());
-        let execute = receive(request, deadline)?;
-        told::received(&execute.operations);
+        let asked = receive(request, deadline)?;
+        told::received(asked.operations());
         let (shard, role) = route(&self.context, shard, |status| status.role)?;
         told::routed(shard, role == RoleName::Leader);
         is_of_this_cluster?;
         let place = place.map_or_else(|| self.context.handle.place_at_once(), Ok);
         let place = place.map_err(|refusal| errors::refusal(refusal, &self.context))?;
-        Ok((shard, self.wait_for(shard, execute, deadline, place)))
+        Ok((shard, self.wait_for(shard, asked, deadline, place)))
     }
 
     /// Waits for the answer, but not for ever: a client that waits for a message must not hold up a node that stops.
     fn wait_for<'a>(
         &'a self,
         shard: ShardId,
-        execute: Execute,
+        asked: Asked,
         deadline: Option<Duration>,
         place: Place<'a>,
-    ) -> impl Future<Output = Result<Executed, Rejection>> + Send + use<'a> {
-        let retry_is_exact = execute.session.is_some();
-        let waits = !execute.wait.is_zero();
-        let limit = deadline.unwrap_or(Duration::MAX).min(execute.wait + PATIENCE);
-        let executing = place.execute(shard, execute);
+    ) -> impl Future<Output = Result<Answer, Rejection>> + Send + use<'a> {
+        let (wait, retry_is_exact) = match &asked {
+            Asked::Execute(execute) => (execute.wait, execute.session.is_some()),
+            _ => (Duration::ZERO, true),
+        };
+        let waits = !wait.is_zero();
+        let limit = deadline.unwrap_or(Duration::MAX).min(wait + PATIENCE);
+        let answering = place.ask(shard, asked);
         async move {
             tokio::select! {
                 biased;
-                executed = executing => executed.map_err(|refusal| errors::refusal(refusal, &self.context)),
+                answer = answering => answer.map_err(|refusal| errors::refusal(refusal, &self.context)),
                 () = tokio::time::sleep(limit) => Err(errors::too_late(limit, retry_is_exact)),
                 () = self.context.drained(), if waits => Err(errors::stopped_while_waiting(retry_is_exact)),
             }

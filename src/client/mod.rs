@@ -49,7 +49,7 @@ use crate::proto::v1;
 use crate::proto::v1::operation::Operation as Verb;
 use crate::reasons;
 use call::{Call, Repeat};
-use endpoints::Endpoints;
+use endpoints::{Endpoints, Node};
 use sessions::{Purpose, Session, Sessions, Slot};
 
 pub(crate) use endpoints::channel;
@@ -264,7 +264,7 @@ impl Client {
     }
 
     /// Hands leadership to the voter with this name or node id, or to the one that has most of the log, and returns the new
-    /// leader.
+    /// leader. Without a name it can move twice, when the first answer is lost.
     ///
     /// # Errors
     /// [`Error::Refused`] when that one cannot take it, or did not in time; then the old leader goes on. Otherwise as
@@ -272,7 +272,16 @@ impl Client {
     pub async fn transfer_leadership(&self, to: Option<&str>) -> Result<v1::TransferLeadershipResponse, Error> {
         let request = v1::TransferLeadershipRequest { to: to.unwrap_or_default().to_owned() };
         let call = self.call(Repeat::Freely, Duration::ZERO);
-        call.run(request, |mut node, request| async move { node.cluster.transfer_leadership(request).await }).await
+        let send = |mut node: Node, request| async move { node.cluster.transfer_leadership(request).await };
+        match call.run(request, send).await {
+            // An earlier sending, whose answer was lost, has made it the leader.
+            Err(Error::Refused(no)) if no.in_doubt && no.reason == reasons::ALREADY_LEADS => {
+                let v1::ListMembersResponse { header, members } = self.members().await?;
+                let leads = |member: &v1::Member| no.metadata.get(reasons::NODE_ID) == Some(&member.node_id);
+                Ok(v1::TransferLeadershipResponse { header, leader: members.into_iter().find(leads) })
+            }
+            answer => answer,
+        }
     }
 
     /// Closes the client's sessions, as far as that is possible in a moment. Not necessary, because they expire by

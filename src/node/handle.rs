@@ -10,9 +10,10 @@ use std::task::{Context, Poll, ready};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::log_reader::LogReader;
-use crate::ids::{ClusterId, Index, NodeId, ShardId, Term};
+use crate::ids::{ClusterId, EntryId, Index, NodeId, ShardId, Term};
 use crate::raft::{Entry, MembershipChange};
-use crate::replica::{Answer, Execute, Executed, Read, Refusal, RequestId, Shown, Status};
+use crate::replica::{Answer, Execute, Read, Refusal, RequestId, Status};
+use crate::state_machine::Operation;
 use crate::storage;
 
 /// Where an answer goes. Closed: nobody waits any more.
@@ -42,6 +43,28 @@ pub enum Asked {
     TransferLeadership(Option<NodeId>),
     /// To change the membership.
     ChangeMembership(MembershipChange),
+}
+
+impl Asked {
+    /// What a client wants done or shown.
+    pub fn operations(&self) -> &[Operation] {
+        match self {
+            Self::Execute(execute) => &execute.operations,
+            Self::Read(read) => &read.operations,
+            Self::TransferLeadership(_) | Self::ChangeMembership(_) => &[],
+        }
+    }
+
+    /// The answer if the loop ends while it has this: nobody on this node knows what will become of it, but for a read, of
+    /// which nothing can come.
+    fn unanswered(&self) -> Refusal {
+        let retry_is_exact = match self {
+            Self::Read(_) => return STOPPED,
+            Self::Execute(execute) => execute.session.is_some(),
+            Self::TransferLeadership(_) | Self::ChangeMembership(_) => true,
+        };
+        Refusal::OutcomeUnknown { at: EntryId::default(), retry_is_exact }
+    }
 }
 
 /// What the loop lets the others see, replaced as a whole whenever it changed.
@@ -127,7 +150,7 @@ impl Handle {
     /// Whatever the replica refuses with; [`Refusal::Overloaded`] at once when the loop has too much to do.
     pub async fn transfer_leadership(&self, shard: ShardId, to: Option<NodeId>) -> Result<NodeId, Refusal> {
         let place = self.place_at_once()?;
-        match place.ask(shard, Asked::TransferLeadership(to), outcome_unknown(true)).await? {
+        match place.ask(shard, Asked::TransferLeadership(to)).await? {
             Answer::LeadershipTransferred { to } => Ok(to),
             other => unreachable!("a transfer of leadership was answered with {other:?}"),
         }
@@ -139,7 +162,7 @@ impl Handle {
     /// Whatever the replica refuses with; [`Refusal::Overloaded`] at once when the loop has too much to do.
     pub async fn change_membership(&self, shard: ShardId, change: MembershipChange) -> Result<Index, Refusal> {
         let place = self.place_at_once()?;
-        match place.ask(shard, Asked::ChangeMembership(change), outcome_unknown(true)).await? {
+        match place.ask(shard, Asked::ChangeMembership(change)).await? {
             Answer::MembershipChanged { index } => Ok(index),
             other => unreachable!("a membership change was answered with {other:?}"),
         }
@@ -200,11 +223,6 @@ impl Handle {
 /// Where the loop has ended nobody leads.
 const STOPPED: Refusal = Refusal::NotLeader { leader: None, term: Term(0) };
 
-/// The loop ended while it had the request: nobody on this node knows what will become of it.
-fn outcome_unknown(retry_is_exact: bool) -> Refusal {
-    Refusal::OutcomeUnknown { at: Default::default(), retry_is_exact }
-}
-
 /// A place in the loop's inbox. Dropping it gives it back.
 pub struct Place<'a> {
     permit: mpsc::Permit<'a, Input>,
@@ -212,47 +230,18 @@ pub struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    /// Asks for the execution of a client's operations on this node's replica of `shard`. The loop has the request when this
-    /// returns; the future waits for the answer, and dropping it forgets the request.
-    ///
-    /// # Errors
-    /// Whatever the replica refuses with.
-    pub fn execute(
-        self,
-        shard: ShardId,
-        execute: Execute,
-    ) -> impl Future<Output = Result<Executed, Refusal>> + Send + use<'a> {
-        let unanswered = outcome_unknown(execute.session.is_some());
-        let waiting = self.ask(shard, Asked::Execute(execute), unanswered);
-        async {
-            match waiting.await? {
-                Answer::Executed(executed) => Ok(executed),
-                other => unreachable!("operations were answered with {other:?}"),
-            }
-        }
-    }
-
-    /// Asks to be shown what this node's replica of `shard` holds. As [`Place::execute`] otherwise.
+    /// Asks this node's replica of `shard`. The loop has the request when this returns; the future waits for the answer, and
+    /// dropping it forgets the request.
     ///
     /// # Errors
     /// Whatever the replica refuses with.
     ///
     /// # Panics
-    /// The loop does, on an operation that would change something.
-    pub fn read(self, shard: ShardId, read: Read) -> impl Future<Output = Result<Shown, Refusal>> + Send + use<'a> {
-        let waiting = self.ask(shard, Asked::Read(read), STOPPED);
-        async {
-            match waiting.await? {
-                Answer::Shown(shown) => Ok(shown),
-                other => unreachable!("a read was answered with {other:?}"),
-            }
-        }
-    }
-
-    /// Should the loop end while it has the request, the answer is `unanswered`.
-    fn ask(self, shard: ShardId, what: Asked, unanswered: Refusal) -> Waiting<'a> {
+    /// The loop does, on a read that would change something.
+    pub fn ask(self, shard: ShardId, what: Asked) -> impl Future<Output = Result<Answer, Refusal>> + Send + use<'a> {
         let request = RequestId(self.shared.requests.fetch_add(1, Ordering::Relaxed));
         let (answer, answered) = oneshot::channel();
+        let unanswered = what.unanswered();
         self.permit.send(Input { shard, request, what, answer });
         Waiting { request, unanswered, answered, forgotten: Some(&self.shared.forgotten) }
     }

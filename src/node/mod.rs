@@ -38,7 +38,7 @@ mod tests;
 
 pub use clock::Clock;
 pub use error::Error;
-pub use handle::{Handle, Place, Published};
+pub use handle::{Asked, Handle, Place, Published};
 pub use peers::Peers;
 pub use running::{Phase, Running};
 pub use start::start;

@@ -71,7 +71,7 @@ fn a_transfer_that_makes_no_sense_is_refused_and_changes_nothing() {
     eventually("the leader to miss the dead node", || {
         let output = cluster.run(&["leader", "transfer", "--to", &name]);
         assert!(!output.status.success(), "leadership went to a dead node");
-        String::from_utf8_lossy(&output.stderr).contains("not reachable").then_some(())
+        String::from_utf8_lossy(&output.stderr).contains("does not answer").then_some(())
     });
     assert_eq!(cluster.leader(), leader);
     cluster.ok(&["enqueue", "orders", "taken"]);
