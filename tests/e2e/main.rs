@@ -10,3 +10,4 @@ mod load;
 mod membership;
 mod redirect;
 mod restart;
+mod tools;
