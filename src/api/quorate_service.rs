@@ -7,15 +7,15 @@ use tonic::{Request, Response, Status, Streaming};
 use super::answer::answer;
 use super::errors::{self, Rejection};
 use super::execute_stream::{self, Answers};
-use super::receive::{client_deadline, receive};
+use super::receive::{client_deadline, consistency, receive};
 use super::request_log::{self, Pages};
-use super::route::{route, route_to_leader};
+use super::route::route;
 use super::{Context, Streams};
 use crate::ids::{ClusterId, SHARD_0, ShardId};
 use crate::node::{Asked, Place};
 use crate::proto::v1;
 use crate::raft::RoleName;
-use crate::replica::{self, Answer};
+use crate::replica::{self, Answer, Read};
 use crate::telemetry::request as told;
 
 /// A request that has no answer this long after its own wait is over is given up, whatever its client says.
@@ -103,13 +103,23 @@ impl QuorateService {
         }
     }
 
-    fn request_log(&self, request: &v1::RequestLogRequest) -> Result<Pages, Rejection> {
-        let (shard, status) = match request.consistency() {
-            v1::Consistency::Stale => route(&self.context, request.shard, replica::Status::clone)?,
-            _ => route_to_leader(&self.context, request.shard)?,
-        };
+    /// Waits until this node may show its log as fresh as it is asked for: a leader until a majority has confirmed it.
+    async fn request_log(
+        &self,
+        request: v1::RequestLogRequest,
+        deadline: Option<Duration>,
+    ) -> Result<Pages, Rejection> {
+        let consistency = consistency(request.consistency)?;
+        let (shard, ()) = route(&self.context, request.shard, |_| ())?;
         let room = self.readers.enter()?;
-        let range = request_log::Range::new(request, &status);
+        let place = self.context.handle.place_at_once().map_err(|refusal| errors::refusal(refusal, &self.context))?;
+        let point = Asked::Read(Read { operations: Vec::new(), consistency });
+        let shown = match self.wait_for(shard, point, deadline, place).await? {
+            Answer::Shown(shown) => shown,
+            other => unreachable!("a read was answered with {other:?}"),
+        };
+        let (_, status) = route(&self.context, request.shard, replica::Status::clone)?;
+        let range = request_log::Range::new(&request, consistency, &status, &shown);
         Ok(request_log::stream(self.context.clone(), shard, range, room))
     }
 }
@@ -150,7 +160,8 @@ impl v1::quorate_server::Quorate for QuorateService {
         &self,
         request: Request<v1::RequestLogRequest>,
     ) -> Result<Response<Self::RequestLogStream>, Status> {
-        let stream = self.request_log(&request.into_inner());
+        let deadline = client_deadline(&request);
+        let stream = self.request_log(request.into_inner(), deadline).await;
         stream.map(Response::new).map_err(|rejection| rejection.into_status(&self.context))
     }
 }

@@ -32,8 +32,10 @@ pub(super) struct Call<'a> {
     wait_end: Instant,
     /// The call ends then.
     end: Instant,
-    /// Redirects in a row.
+    /// Redirects in a row: each by the node that the one before named.
     redirects: u32,
+    /// The address that the last redirect named.
+    redirected_to: String,
     /// Pauses so far.
     pauses: u32,
     in_doubt: bool,
@@ -46,7 +48,18 @@ impl<'a> Call<'a> {
     /// A call that ends at `end`; nodes may wait until `wait_end` before they answer.
     pub(super) fn new(shared: &'a Shared, repeat: Repeat, wait_end: Instant, end: Instant) -> Self {
         let tried = Vec::new();
-        Self { shared, repeat, wait_end, end, redirects: 0, pauses: 0, in_doubt: false, refused: None, tried }
+        Self {
+            shared,
+            repeat,
+            wait_end,
+            end,
+            redirects: 0,
+            redirected_to: String::new(),
+            pauses: 0,
+            in_doubt: false,
+            refused: None,
+            tried,
+        }
     }
 
     /// Sends `request` with `send` until there is an answer.
@@ -121,6 +134,10 @@ impl<'a> Call<'a> {
     }
 
     fn redirect(&mut self, address: &Address, leader: Leader, failure: Failure) -> Result<(), Error> {
+        // The node that was named may be dead. Another call has found that out, and gone on to a node that does not know it yet.
+        if *self.redirected_to != **address {
+            self.redirects = 0;
+        }
         if self.redirects == self.shared.options.redirects_max {
             return Err(Error::TooManyRedirects {
                 redirects: self.redirects,
@@ -130,6 +147,7 @@ impl<'a> Call<'a> {
             });
         }
         self.redirects += 1;
+        self.redirected_to.clone_from(&leader.address);
         self.shared.endpoints.go_to(address, &leader.address);
         self.note(address, failure);
         self.shared.tell(|| Event::Redirected { from: address.to_string(), to: leader.address, leader: leader.name });

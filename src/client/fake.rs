@@ -399,8 +399,11 @@ impl Quorate for Service {
         self.step(None, |world| {
             let entries = world.log.iter().filter(|entry| entry.index >= request.from_index).take(limit);
             let entries: Vec<_> = entries.cloned().collect();
-            let page =
-                |entries: &[v1::LogEntry]| v1::RequestLogResponse { header: self.header(9), entries: entries.to_vec() };
+            let page = |entries: &[v1::LogEntry]| v1::RequestLogResponse {
+                header: self.header(9),
+                entries: entries.to_vec(),
+                age: None,
+            };
             let mut pages: Vec<_> = entries.chunks(2).map(|entries| Ok(page(entries))).collect();
             if breaks {
                 pages.truncate(1);

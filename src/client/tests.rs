@@ -41,7 +41,7 @@ async fn what_is_enqueued_comes_out_in_order() {
     let (client, _) = client_of(&nodes, fast());
     let ids = client.enqueue("jobs", vec![text("one"), Body::Data(vec![0, 255].into())]).await.unwrap();
     assert_eq!(ids.iter().map(|id| id.item).collect::<Vec<_>>(), [0, 1]);
-    assert_eq!(client.peek("jobs", 10).await.unwrap().len(), 2);
+    assert_eq!(client.peek("jobs", 10).await.unwrap().value.len(), 2);
     assert_eq!(body_of(client.dequeue("jobs", Duration::ZERO).await.unwrap()), Some(text("one")));
     let second = client.dequeue("jobs", Duration::ZERO).await.unwrap();
     assert_eq!(body_of(second), Some(Body::Data(vec![0, 255].into())));
@@ -86,6 +86,24 @@ async fn a_node_that_names_itself_or_nobody_knows_no_leader() {
     let asked: Vec<_> = world.lock().unwrap().requests.iter().map(|(node, _)| *node).collect();
     assert_eq!(asked, [0, 1, 0, 1]);
     assert!(events.lock().unwrap().iter().all(|event| matches!(event, Event::Retrying { .. })));
+}
+
+/// A follower names the dead leader until it misses it. One call tries that address, and takes the others back to the follower,
+/// which names it again: that are no redirects in a row.
+#[tokio::test]
+async fn many_calls_wait_together_until_a_dead_leader_is_missed() {
+    let (nodes, world) = cluster(1).await;
+    let dead = "127.0.0.1:1".to_owned();
+    nodes[0].then(vec![Step::NotLeader(dead); 200]);
+    let (client, _) = client_of(&nodes, Options { pipelined: false, ..Options::default() });
+    let calls = (0..30).map(|number| {
+        let client = client.clone();
+        async move { client.enqueue("jobs", vec![text(&number.to_string())]).await }
+    });
+    for enqueued in futures_util::future::join_all(calls).await {
+        enqueued.unwrap();
+    }
+    assert_eq!(queue_length(&world, "jobs"), 30);
 }
 
 #[tokio::test]
@@ -324,7 +342,7 @@ async fn queues_are_listed_over_pages() {
     for queue in ["c", "a", "b"] {
         client.enqueue(queue, vec![text("one")]).await.unwrap();
     }
-    let names: Vec<_> = client.queues().await.unwrap().into_iter().map(|queue| queue.name).collect();
+    let names: Vec<_> = client.queues().await.unwrap().value.into_iter().map(|queue| queue.name).collect();
     assert_eq!(names, ["a", "b", "c"]);
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   connection   a client, and the commands that run on it, one after the other
-//!   queue        enqueue, dequeue, peek, queues          lines       enqueue, from standard input
+//!   queue        enqueue, dequeue, peek, queues, stats   lines       enqueue, from standard input
 //!   log          the replicated log                      log_filter  which of its entries
 //!   cluster      status, member       leader            watch       status, again and again
 //!   console      where output goes and in which form     table       columns, and text without control characters
@@ -17,6 +17,7 @@
 mod cluster;
 mod connection;
 mod console;
+mod freshness;
 mod json;
 mod leader;
 pub(super) mod lines;
@@ -56,6 +57,9 @@ pub enum ClientCommand {
     /// List the queues
     #[command(after_help = queue::QUEUES_HELP)]
     Queues(With<queue::Queues>),
+    /// Show how much a queue holds, or all of them together
+    #[command(after_help = queue::STATS_HELP)]
+    Stats(With<queue::Stats>),
     /// Print the replicated log, as the leader has it
     #[command(after_help = log::HELP)]
     Log(With<log::Log>),
@@ -157,6 +161,7 @@ impl ClientCommand {
             ClientCommand::Dequeue(with) => &with.options,
             ClientCommand::Peek(with) => &with.options,
             ClientCommand::Queues(with) => &with.options,
+            ClientCommand::Stats(with) => &with.options,
             ClientCommand::Log(with) => &with.options,
             ClientCommand::Status(with) => &with.options,
             ClientCommand::Member(with) => &with.options,
