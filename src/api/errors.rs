@@ -62,6 +62,11 @@ impl Rejection {
         self.reason
     }
 
+    /// The code of the status.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
     /// The status that says all this, and which node says it. Every refusal comes through here, and is told.
     pub fn into_status(self, context: &Context) -> Status {
         telemetry::request::refused(self.reason, &self.message);
@@ -309,11 +314,6 @@ fn outcome_unknown(why: &str, retry_is_exact: bool) -> Rejection {
         false => (Code::Aborted, "the request has no session: retry it only if doing it twice does no harm"),
     };
     Rejection::new(code, reasons::OUTCOME_UNKNOWN, format!("{why}, and the request may still be executed; {hint}"))
-}
-
-/// What came on a stream of requests contradicts the interface.
-pub fn invalid_frame(field: impl Into<String>, message: impl Into<String>) -> Rejection {
-    Rejection::field(reasons::INVALID_REQUEST, field, message)
 }
 
 /// The client of a stream takes no answers.

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use opentelemetry::Context as TraceContext;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::answer::answer;
 use super::errors::{self, Rejection};
 use super::execute_stream::{self, Answers};
-use super::receive::{client_deadline, consistency, receive};
+use super::receive::{Checked, client_deadline, consistency, receive};
 use super::request_log::{self, Pages};
 use super::route::route;
 use super::{Context, Streams};
@@ -16,7 +17,10 @@ use crate::node::{Asked, Place};
 use crate::proto::v1;
 use crate::raft::RoleName;
 use crate::replica::{self, Answer, Read};
-use crate::telemetry::request as told;
+use crate::telemetry::{Received, propagation, request as told};
+
+/// The method by which single requests come.
+const EXECUTE: &str = "quorate.v1.Quorate/Execute";
 
 /// A request that has no answer this long after its own wait is over is given up, whatever its client says.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -49,32 +53,55 @@ impl QuorateService {
     /// Without a `place` in the loop's inbox it takes one that is free, or is refused.
     pub(super) fn execute<'a>(
         &'a self,
+        mut received: Received,
         request: v1::ExecuteRequest,
         deadline: Option<Duration>,
         place: Option<Place<'a>>,
-    ) -> impl Future<Output = Result<v1::ExecuteResponse, Rejection>> + Send + use<'a> {
-        let submitted = self.submit(request, deadline, place);
+    ) -> impl Future<Output = Result<v1::ExecuteResponse, Status>> + Send + use<'a> {
+        // The lines of the log that are about this request alone say which trace it is in.
+        let context = received.context();
+        let submitted = {
+            let _current = context.clone().map(TraceContext::attach);
+            self.submit(&mut received, request, deadline, place)
+        };
         async move {
-            let (shard, answering) = submitted?;
-            answer(&self.context, shard, answering.await?)
+            let answer = self.answer(submitted).await;
+            received.is_answered(answer.as_ref().err().map(|rejection| (rejection.code(), rejection.reason())));
+            let _current = context.map(TraceContext::attach);
+            answer.map_err(|rejection| rejection.into_status(&self.context))
         }
+    }
+
+    async fn answer(
+        &self,
+        submitted: Result<(ShardId, impl Future<Output = Result<Answer, Rejection>>), Rejection>,
+    ) -> Result<v1::ExecuteResponse, Rejection> {
+        let (shard, answering) = submitted?;
+        answer(&self.context, shard, answering.await?)
     }
 
     fn submit<'a>(
         &'a self,
+        received: &mut Received,
         request: v1::ExecuteRequest,
         deadline: Option<Duration>,
         place: Option<Place<'a>>,
     ) -> Result<(ShardId, impl Future<Output = Result<Answer, Rejection>> + Send + use<'a>), Rejection> {
         let shard = request.shard;
         let is_of_this_cluster = check_cluster(request.session.as_ref(), self.context.handle.cluster());
-        let asked = receive(request, deadline)?;
-        told::received(asked.operations());
+        let checked = receive(request, deadline)?;
+        told::received(checked.operations());
+        received.is_checked(checked.operations());
         let (shard, role) = route(&self.context, shard, |status| status.role)?;
         told::routed(shard, role == RoleName::Leader);
         is_of_this_cluster?;
         let place = place.map_or_else(|| self.context.handle.place_at_once(), Ok);
         let place = place.map_err(|refusal| errors::refusal(refusal, &self.context))?;
+        received.is_routed();
+        let asked = match checked {
+            Checked::Execute(execute) => Asked::Execute(execute, received.mark()),
+            Checked::Read(read) => Asked::Read(read),
+        };
         Ok((shard, self.wait_for(shard, asked, deadline, place)))
     }
 
@@ -87,7 +114,7 @@ impl QuorateService {
         place: Place<'a>,
     ) -> impl Future<Output = Result<Answer, Rejection>> + Send + use<'a> {
         let (wait, retry_is_exact) = match &asked {
-            Asked::Execute(execute) => (execute.wait, execute.session.is_some()),
+            Asked::Execute(execute, _) => (execute.wait, execute.session.is_some()),
             _ => (Duration::ZERO, true),
         };
         let waits = !wait.is_zero();
@@ -137,9 +164,9 @@ fn check_cluster(session: Option<&v1::SessionRequest>, own: Option<ClusterId>) -
 #[tonic::async_trait]
 impl v1::quorate_server::Quorate for QuorateService {
     async fn execute(&self, request: Request<v1::ExecuteRequest>) -> Result<Response<v1::ExecuteResponse>, Status> {
+        let received = self.context.telemetry.receive(EXECUTE, || propagation::from_metadata(request.metadata()));
         let deadline = client_deadline(&request);
-        let executed = self.execute(request.into_inner(), deadline, None).await;
-        executed.map(Response::new).map_err(|rejection| rejection.into_status(&self.context))
+        self.execute(received, request.into_inner(), deadline, None).await.map(Response::new)
     }
 
     type ExecuteStreamStream = Answers;

@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use super::errors::{self, Rejection};
-use crate::node::Asked;
 use crate::proto::v1;
 use crate::reasons;
 use crate::replica::{Consistency, Execute, Read};
@@ -13,23 +12,42 @@ use crate::state_machine::{Operation, Request};
 /// What a waiting dequeue leaves of the client's deadline for its answer to arrive, if that is long enough for it.
 const ANSWER_MARGIN: Duration = Duration::from_millis(250);
 
+/// What a request asks of a replica.
+#[derive(Debug)]
+pub enum Checked {
+    /// To change something.
+    Execute(Execute),
+    /// To show something.
+    Read(Read),
+}
+
+impl Checked {
+    /// What the client wants done or shown.
+    pub fn operations(&self) -> &[Operation] {
+        match self {
+            Self::Execute(execute) => &execute.operations,
+            Self::Read(read) => &read.operations,
+        }
+    }
+}
+
 /// Checks a request; what comes out is right on every node. `deadline` is how long the client waits for its answer.
 ///
 /// What only reads needs no place in the log, nor in a session: a retry may as well read again.
 ///
 /// # Errors
 /// INVALID_ARGUMENT with the field that is wrong.
-pub fn receive(request: v1::ExecuteRequest, deadline: Option<Duration>) -> Result<Asked, Rejection> {
+pub fn receive(request: v1::ExecuteRequest, deadline: Option<Duration>) -> Result<Checked, Rejection> {
     let consistency = consistency(request.consistency)?;
     let Request { session, operations, wait } = Request::from_proto(request).map_err(|why| errors::invalid(&why))?;
     if operations.iter().all(Operation::only_reads) {
-        return Ok(Asked::Read(Read { operations, consistency }));
+        return Ok(Checked::Read(Read { operations, consistency }));
     }
     if consistency != Consistency::Leader {
         let message = "only a request that only reads can be served by a node that does not lead";
         return Err(Rejection::field(reasons::INVALID_REQUEST, CONSISTENCY, message));
     }
-    Ok(Asked::Execute(end_wait_before(deadline, Execute { session, operations, wait })))
+    Ok(Checked::Execute(end_wait_before(deadline, Execute { session, operations, wait, is_followed: false })))
 }
 
 /// How fresh a read must be, as the protocol says it.
@@ -94,7 +112,7 @@ mod tests {
 
     fn waiting(wait: Duration) -> Execute {
         let queue = "q".parse().unwrap();
-        Execute { session: None, operations: vec![Operation::Dequeue { queue, wait: true }], wait }
+        Execute { session: None, operations: vec![Operation::Dequeue { queue, wait: true }], wait, is_followed: false }
     }
 
     #[test]
@@ -116,9 +134,9 @@ mod tests {
         let peek = || Verb::Peek(v1::Peek { queue: "q".to_owned(), limit: 1 });
         let dequeue = || Verb::Dequeue(v1::Dequeue { queue: "q".to_owned(), wait: None });
         let stale = v1::Consistency::Stale.into();
-        assert!(matches!(request(peek(), stale), Ok(Asked::Read(Read { consistency: Consistency::Stale, .. }))));
-        assert!(matches!(request(peek(), 0), Ok(Asked::Read(Read { consistency: Consistency::Leader, .. }))));
-        assert!(matches!(request(dequeue(), 0), Ok(Asked::Execute(_))));
+        assert!(matches!(request(peek(), stale), Ok(Checked::Read(Read { consistency: Consistency::Stale, .. }))));
+        assert!(matches!(request(peek(), 0), Ok(Checked::Read(Read { consistency: Consistency::Leader, .. }))));
+        assert!(matches!(request(dequeue(), 0), Ok(Checked::Execute(_))));
         assert_eq!(request(dequeue(), stale).unwrap_err().reason(), reasons::INVALID_REQUEST);
         assert_eq!(request(peek(), 99).unwrap_err().reason(), reasons::INVALID_REQUEST);
     }

@@ -54,7 +54,13 @@ impl LogPages {
                     return Ok(Some(page));
                 }
                 Received::End => self.done = true,
-                Received::Broken => self.stream = None,
+                Received::Broken => {
+                    self.stream = None;
+                    if self.follow {
+                        // There is no end at which a node that leaves off again and again would be left alone.
+                        tokio::time::sleep(self.client.shared.options.pause_max).await;
+                    }
+                }
             }
         }
         self.done = true;

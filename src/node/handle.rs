@@ -13,8 +13,8 @@ use super::log_reader::LogReader;
 use crate::ids::{ClusterId, EntryId, Index, NodeId, ShardId, Term};
 use crate::raft::{Entry, MembershipChange};
 use crate::replica::{Answer, Execute, Read, Refusal, RequestId, Status};
-use crate::state_machine::Operation;
 use crate::storage;
+use crate::telemetry::Mark;
 
 /// Where an answer goes. Closed: nobody waits any more.
 pub type AnswerSlot = oneshot::Sender<Result<Answer, Refusal>>;
@@ -35,8 +35,8 @@ pub struct Input {
 /// What a client can ask of a replica.
 #[derive(Debug)]
 pub enum Asked {
-    /// To execute operations.
-    Execute(Execute),
+    /// To execute operations, and who follows them.
+    Execute(Execute, Mark),
     /// To show something.
     Read(Read),
     /// To hand leadership over.
@@ -46,21 +46,12 @@ pub enum Asked {
 }
 
 impl Asked {
-    /// What a client wants done or shown.
-    pub fn operations(&self) -> &[Operation] {
-        match self {
-            Self::Execute(execute) => &execute.operations,
-            Self::Read(read) => &read.operations,
-            Self::TransferLeadership(_) | Self::ChangeMembership(_) => &[],
-        }
-    }
-
     /// The answer if the loop ends while it has this: nobody on this node knows what will become of it, but for a read, of
     /// which nothing can come.
     fn unanswered(&self) -> Refusal {
         let retry_is_exact = match self {
             Self::Read(_) => return STOPPED,
-            Self::Execute(execute) => execute.session.is_some(),
+            Self::Execute(execute, _) => execute.session.is_some(),
             Self::TransferLeadership(_) | Self::ChangeMembership(_) => true,
         };
         Refusal::OutcomeUnknown { at: EntryId::default(), retry_is_exact }

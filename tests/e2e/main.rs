@@ -3,11 +3,14 @@
 mod bad_input;
 mod bench;
 mod cluster;
+mod collector;
 mod crash;
+mod demo;
 mod dev;
 mod hand_over;
 mod load;
 mod membership;
 mod redirect;
 mod restart;
+mod telemetry;
 mod tools;

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   connection   a client, and the commands that run on it, one after the other
-//!   queue        enqueue, dequeue, peek, queues, stats   lines       enqueue, from standard input
+//!   queue        enqueue, dequeue, peek, queues, stats   lines       enqueue, from standard input (input)
 //!   log          the replicated log                      log_filter  which of its entries
 //!   cluster      status, member       leader            watch       status, again and again
 //!   console      where output goes and in which form     table       columns, and text without control characters
@@ -18,9 +18,10 @@ mod cluster;
 mod connection;
 mod console;
 mod freshness;
+pub(super) mod input;
 mod json;
 mod leader;
-pub(super) mod lines;
+mod lines;
 mod log;
 mod log_filter;
 mod queue;
@@ -37,8 +38,10 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use crate::cli::{Exit, Failure};
 use crate::client::{DURATION_MAX, Observer};
+pub(super) use cluster::status_text;
 pub use connection::Connection;
 pub(super) use console::Console;
+pub(super) use log::text as log_text;
 pub(super) use report::{Error, end};
 pub(super) use table::Table;
 

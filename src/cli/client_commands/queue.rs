@@ -7,9 +7,10 @@ use serde_json::json;
 
 use super::console::Console;
 use super::freshness::{Freshness, age_json};
+use super::json;
+use super::lines::Lines;
 use super::report::Error;
 use super::table::Table;
-use super::{json, lines};
 use crate::client::{Body, Client, Shown};
 use crate::proto::v1;
 use crate::telemetry;
@@ -139,7 +140,7 @@ impl Enqueue {
 
 pub(super) async fn enqueue(client: &Client, command: &Enqueue, console: &mut Console) -> Result<(), Error> {
     if command.reads_input() {
-        return lines::enqueue(client, &command.queue, command.ids, std::io::stdin(), console).await;
+        return Lines::new(client, &command.queue, command.ids, console).enqueue(std::io::stdin()).await;
     }
     if command.text.iter().any(|text| text == INPUT) {
         return Err(Error::InputNotAlone);

@@ -6,7 +6,7 @@ use serde_json::json;
 use tonic::Code;
 
 use super::Output;
-use super::lines::Unreadable;
+use super::input::Unreadable;
 use crate::cli::{Exit, Failure};
 use crate::client::{self, Refused};
 use crate::reasons;

@@ -235,7 +235,7 @@ async fn lines_of_input_become_messages() {
     let enqueue = async |input: &'static [u8], ids| {
         let printed = Printed::default();
         let mut console = Console::new(printed.clone(), Output::Json, false);
-        let result = lines::enqueue(&client, "jobs", ids, input, &mut console).await;
+        let result = lines::Lines::new(&client, "jobs", ids, &mut console).enqueue(input).await;
         let text = String::from_utf8(std::mem::take(&mut *printed.0.lock().unwrap())).unwrap();
         (text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>(), result)
     };

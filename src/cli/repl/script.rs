@@ -4,7 +4,7 @@ use std::io::{self, BufReader, Read};
 
 use tokio::sync::mpsc;
 
-use crate::cli::client_commands::lines;
+use crate::cli::client_commands::input;
 
 /// The longest line: a message of 1 MiB, each byte of it escaped, with room for the rest.
 const LINE_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -39,8 +39,8 @@ impl Script {
     }
 }
 
-fn next(input: &mut BufReader<impl Read>) -> io::Result<Option<String>> {
-    let Some(line) = lines::next(input, LINE_BYTES_MAX)? else { return Ok(None) };
+fn next(lines: &mut BufReader<impl Read>) -> io::Result<Option<String>> {
+    let Some(line) = input::next(lines, LINE_BYTES_MAX)? else { return Ok(None) };
     if line.len() > LINE_BYTES_MAX {
         return Err(io::Error::other(format!("a line of commands has more than {LINE_BYTES_MAX} bytes")));
     }
