@@ -131,7 +131,15 @@ impl Raft {
             Role::Leader(_) => self.tick_leader(now),
             _ if now < self.election_at => self.ask_again(now),
             _ if self.may_campaign(now) => self.become_pre_candidate(now),
-            _ => self.reset_election_timer(now),
+            _ => self.wait_for_leader(now),
+        }
+    }
+
+    /// A member that may not campaign leaves that to the others. Whom it followed is of no use to anybody any more.
+    fn wait_for_leader(&mut self, now: Time) {
+        self.reset_election_timer(now);
+        if self.leader().is_some() {
+            self.become_follower(now, self.term(), "the leader was not heard in time");
         }
     }
 

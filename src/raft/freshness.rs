@@ -12,7 +12,7 @@
 //!
 //! It stays true however long a message was on its way, and also when the leader has been replaced without knowing: the age can
 //! come out too high and never too low. Clocks of two nodes are not compared. What it costs: the age of a healthy follower is
-//! two to four heartbeat intervals.
+//! two to three heartbeat intervals.
 
 use super::OpaqueTime;
 use super::core::{Raft, Role};
@@ -39,7 +39,8 @@ pub(super) struct Echo {
 
 impl Echo {
     /// The follower's clock came with an answer. One that waits to be confirmed is not put off by those after it.
-    pub(super) fn on_clock(&mut self, clock: OpaqueTime, now: Time) {
+    pub(super) fn on_clock(&mut self, clock: OpaqueTime, now: Time, led_at: Time) {
+        self.confirm(led_at);
         self.heard.get_or_insert((clock, now));
     }
 
@@ -94,12 +95,17 @@ mod tests {
     #[test]
     fn a_reading_counts_once_the_leader_led_after_it() {
         let mut echo = Echo::default();
-        echo.on_clock(OpaqueTime(1), Time(10));
+        echo.on_clock(OpaqueTime(1), Time(10), Time(5));
         assert_eq!(echo.confirm(Time(10)), None, "the heartbeat can have left before the reading came");
-        echo.on_clock(OpaqueTime(2), Time(20));
-        assert_eq!(echo.confirm(Time(15)), Some(OpaqueTime(1)));
-        echo.on_clock(OpaqueTime(3), Time(30));
-        assert_eq!(echo.confirm(Time(25)), Some(OpaqueTime(1)));
+        echo.on_clock(OpaqueTime(2), Time(20), Time(10));
+        assert_eq!(
+            echo.confirm(Time(15)),
+            Some(OpaqueTime(1)),
+            "the second is not kept, so that the first has its turn"
+        );
+        echo.on_clock(OpaqueTime(3), Time(30), Time(15));
+        echo.on_clock(OpaqueTime(4), Time(40), Time(35));
         assert_eq!(echo.confirm(Time(35)), Some(OpaqueTime(3)));
+        assert_eq!(echo.confirm(Time(45)), Some(OpaqueTime(4)));
     }
 }

@@ -110,17 +110,25 @@ impl Raft {
             return self.step_down(now, "a majority was not heard in time");
         }
         self.give_up_transfer(now);
-        self.begin_read_round(now);
+        let Role::Leader(leader) = &mut self.role else { return };
+        let is_due = leader.heartbeat_at <= now;
+        if leader.reads.begin_round() || is_due {
+            self.send_heartbeats(now);
+            self.confirm_reads();
+        }
+        if is_due {
+            self.tend_members(now);
+        }
+    }
+
+    /// What is done with every interval of heartbeats.
+    fn tend_members(&mut self, now: Time) {
         let patience = self.options.election_timeout_max;
         let Role::Leader(leader) = &mut self.role else { return };
-        if now < leader.heartbeat_at {
-            return;
-        }
         leader.heartbeat_at = now + self.options.heartbeat_interval;
         for progress in leader.progress.values_mut() {
             progress.give_up_waiting(now, patience);
         }
-        self.send_heartbeats(now);
         self.replicate(now);
         self.pursue_transfer();
         self.promote_caught_up(now);
@@ -139,8 +147,8 @@ impl Raft {
     pub(super) fn send_heartbeats(&mut self, now: Time) {
         let commit = self.commit;
         let (led_at, knows_commit) = (self.led_at(now), self.has_committed_in_term());
+        let read_round = self.read_round();
         let Role::Leader(leader) = &mut self.role else { return };
-        let read_round = leader.reads.round;
         let heartbeat = |(peer, progress): (&NodeId, &mut Progress)| {
             let clock = progress.echo.confirm(led_at).filter(|_| knows_commit);
             let fresh = clock.map(|clock| (clock, commit));
@@ -222,11 +230,14 @@ impl Raft {
             return;
         }
         self.tell(Event::HeartbeatHeard { from });
-        if let Role::Leader(leader) = &mut self.role
-            && let Some(progress) = leader.progress.get_mut(&from)
-        {
-            progress.on_heartbeat_answered(sent_at.min(now), read_round.min(leader.reads.round));
-            progress.echo.on_clock(clock, now);
+        // What was not sent was not answered, whatever the peer says.
+        let (sent_at, read_round) = (sent_at.min(now), read_round.min(self.read_round()));
+        if let Some(progress) = self.progress_mut(from) {
+            progress.on_heartbeat_answered(sent_at, read_round);
+        }
+        let led_at = self.led_at(now);
+        if let Some(progress) = self.progress_mut(from) {
+            progress.echo.on_clock(clock, now, led_at);
         }
         self.confirm_reads();
         self.replicate_to(now, from);
@@ -244,11 +255,7 @@ impl Raft {
     }
 
     fn hear(&mut self, now: Time, from: NodeId) -> bool {
-        let progress = match &mut self.role {
-            Role::Leader(leader) => leader.progress.get_mut(&from),
-            _ => None,
-        };
-        match progress {
+        match self.progress_mut(from) {
             Some(progress) => progress.on_heard(now),
             None => self.tell(Event::Ignored { from, why: "it answers something that is no longer asked" }),
         }
@@ -258,6 +265,13 @@ impl Raft {
     pub(super) fn progress(&self, peer: NodeId) -> Option<&Progress> {
         match &self.role {
             Role::Leader(leader) => leader.progress.get(&peer),
+            _ => None,
+        }
+    }
+
+    fn progress_mut(&mut self, peer: NodeId) -> Option<&mut Progress> {
+        match &mut self.role {
+            Role::Leader(leader) => leader.progress.get_mut(&peer),
             _ => None,
         }
     }

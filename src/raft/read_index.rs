@@ -16,6 +16,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::core::{Raft, Role};
+use super::progress::Progress;
 use super::{Body, Effect, Event, ReadContext};
 use crate::ids::{Index, NodeId, Time};
 
@@ -41,8 +42,8 @@ pub(super) enum Reader {
 /// Reads that a leader has to confirm.
 #[derive(Debug, Default)]
 pub(super) struct Reads {
-    /// The latest round that heartbeats carry.
-    pub(super) round: u64,
+    /// The latest one that has begun.
+    round: u64,
     /// In the order of their rounds.
     waiting: VecDeque<Waiting>,
 }
@@ -60,6 +61,13 @@ impl Reads {
     /// Some wait for a round that has not begun.
     pub(super) fn want_round(&self) -> bool {
         self.waiting.back().is_some_and(|last| last.round > self.round)
+    }
+
+    /// Begins a round for the reads that came since the last one, if any did. Heartbeats must follow.
+    pub(super) fn begin_round(&mut self) -> bool {
+        let begins = self.want_round();
+        self.round += u64::from(begins);
+        begins
     }
 
     fn push(&mut self, reader: Reader, index: Option<Index>) {
@@ -183,14 +191,9 @@ impl Raft {
         }
     }
 
-    /// Begins a round for the reads that came since the last one, if any did.
-    pub(super) fn begin_read_round(&mut self, now: Time) {
-        let Role::Leader(leader) = &mut self.role else { return };
-        if leader.reads.want_round() {
-            leader.reads.round += 1;
-            self.send_heartbeats(now);
-            self.confirm_reads();
-        }
+    /// The latest round that heartbeats carry.
+    pub(super) fn read_round(&self) -> u64 {
+        if let Role::Leader(leader) = &self.role { leader.reads.round } else { 0 }
     }
 
     /// An entry of the leader's own term is committed: reads that wait for that get their index.
@@ -204,13 +207,8 @@ impl Raft {
 
     /// Answers the reads whose round a majority has answered, in order.
     pub(super) fn confirm_reads(&mut self) {
-        let Role::Leader(leader) = &self.role else { return };
         let answered = |node: NodeId| {
-            if node == self.id {
-                leader.reads.round
-            } else {
-                leader.progress.get(&node).map_or(0, |to| to.read_round())
-            }
+            if node == self.id { self.read_round() } else { self.progress(node).map_or(0, Progress::read_round) }
         };
         let round = self.configuration().reached_by_majority(answered);
         while let Role::Leader(leader) = &mut self.role

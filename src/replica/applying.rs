@@ -84,7 +84,7 @@ impl Replica {
                 let operations = outcomes.len();
                 let executed = Executed { index, replayed, outcomes, bodies: Vec::new() };
                 self.effects.push(Effect::Tell(Told::Answered { index, operations, replayed }));
-                self.resolve_bodies(proposal.request, Answer::Executed(executed));
+                self.resolve_bodies(now, proposal.request, Answer::Executed(executed));
             }
             Decision::Refused(refusal) => self.answer(proposal.request, Err(Refusal::Refused(refusal))),
             Decision::Waiting => self.park_again(now, proposal),

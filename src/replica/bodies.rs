@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::replica::{Purpose, Replica};
 use super::{Answer, RequestId};
-use crate::ids::Index;
+use crate::ids::{Index, Time};
 use crate::raft::{Entry, Payload};
 use crate::state_machine::Outcome;
 
@@ -19,6 +19,7 @@ pub(super) struct Resolving {
 #[derive(Debug)]
 struct Unresolved {
     answer: Answer,
+    since: Time,
     bodies: Vec<(Index, Bytes)>,
     missing: usize,
 }
@@ -30,16 +31,16 @@ impl Resolving {
     }
 
     /// An entry has come. Returns the answer when it was the last one.
-    fn on_read(&mut self, request: RequestId, entries: Vec<Entry>) -> Option<Answer> {
+    fn on_read(&mut self, now: Time, request: RequestId, entries: Vec<Entry>) -> Option<Answer> {
         let unresolved = self.answers.get_mut(&request)?;
         unresolved.bodies.extend(command_payload(entries));
         unresolved.missing -= 1;
         if unresolved.missing > 0 {
             return None;
         }
-        let Unresolved { answer, mut bodies, .. } = self.answers.remove(&request)?;
+        let Unresolved { answer, since, mut bodies, .. } = self.answers.remove(&request)?;
         bodies.sort_by_key(|(index, _)| *index);
-        Some(answer.with_bodies(bodies))
+        Some(answer.with_bodies(bodies).aged_by(now - since))
     }
 
     /// Nobody waits for the answer any more, or it cannot be given. Returns whether anybody did.
@@ -50,7 +51,7 @@ impl Resolving {
 
 impl Replica {
     /// Finds the bodies that the outcomes name, in memory or on disk, and answers.
-    pub(super) fn resolve_bodies(&mut self, request: RequestId, answer: Answer) {
+    pub(super) fn resolve_bodies(&mut self, now: Time, request: RequestId, answer: Answer) {
         let (mut bodies, mut missing) = (Vec::new(), 0);
         for index in body_indexes(answer.outcomes()) {
             match self.raft.entries_in_memory(index, index, 0) {
@@ -64,13 +65,13 @@ impl Replica {
         if missing == 0 {
             self.answer(request, Ok(answer.with_bodies(bodies)));
         } else {
-            self.resolving.answers.insert(request, Unresolved { answer, bodies, missing });
+            self.resolving.answers.insert(request, Unresolved { answer, since: now, bodies, missing });
         }
     }
 
     /// A body was read from disk.
-    pub(super) fn on_body_read(&mut self, request: RequestId, entries: Vec<Entry>) {
-        if let Some(answer) = self.resolving.on_read(request, entries) {
+    pub(super) fn on_body_read(&mut self, now: Time, request: RequestId, entries: Vec<Entry>) {
+        if let Some(answer) = self.resolving.on_read(now, request, entries) {
             self.answer(request, Ok(answer));
         }
     }

@@ -228,6 +228,14 @@ impl Answer {
             Self::LeadershipTransferred { .. } | Self::MembershipChanged { .. } => self,
         }
     }
+
+    /// The same, given so much later.
+    pub(super) fn aged_by(self, delay: Duration) -> Self {
+        match self {
+            Self::Shown(shown) => Self::Shown(Shown { age: shown.age.map(|age| age + delay), ..shown }),
+            other => other,
+        }
+    }
 }
 
 /// What an executed request brought.
@@ -251,7 +259,7 @@ pub struct Shown {
     /// What this node knew to be committed: `index` or above.
     pub commit: Index,
     /// Of a read with [`Consistency::Stale`]: everything that was committed this long ago is in it. None: this node has not heard
-    /// how much was committed at any time. Two to four heartbeat intervals on a follower in good health.
+    /// how much was committed at any time. Two to three heartbeat intervals on a follower in good health.
     pub age: Option<Duration>,
     /// One for each operation.
     pub outcomes: Vec<Outcome>,

@@ -25,6 +25,8 @@ mod event;
 mod leading;
 mod members;
 mod outbox;
+#[cfg(test)]
+mod pair_tests;
 mod pending;
 mod proposing;
 mod reading;

@@ -7,13 +7,11 @@
 //!
 //! What came in one turn is asked for together.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::time::Duration;
-
 use super::replica::Replica;
 use super::{Answer, Consistency, Effect, Read, Refusal, RequestId, Shown, Told};
 use crate::ids::{Index, Time};
 use crate::raft::{Fresh, NoLeader, ReadBatch};
+use std::collections::{BTreeMap, VecDeque};
 
 /// Moments that are kept until what was committed then is applied. When there are more, the last gives way to the next one.
 const MOMENTS_MAX: usize = 64;
@@ -82,14 +80,15 @@ impl Age {
 }
 
 impl Replica {
-    /// Takes a read: to be shown at once, or to wait.
-    pub(super) fn receive_read(&mut self, now: Time, request: RequestId, read: Read) {
+    /// Takes a read: to be shown at the end of this turn, or to wait.
+    pub(super) fn receive_read(&mut self, request: RequestId, read: Read) {
         if self.raft.quarantined().is_some() {
             self.answer(request, Err(Refusal::Quarantined));
         } else if self.has_too_many_requests() {
             self.answer(request, Err(Refusal::Overloaded));
         } else if read.consistency == Consistency::Stale {
-            self.show(now, request, read);
+            self.reads.waiting.insert(request, read);
+            self.reads.confirmed.entry(Index(0)).or_default().push(request);
         } else {
             self.reads.waiting.insert(request, read);
             self.reads.came.push(request);
@@ -125,12 +124,14 @@ impl Replica {
     /// Answers the reads that what is applied can show.
     pub(super) fn answer_reads(&mut self, now: Time) {
         self.age.look(self.raft.fresh(now), self.applied);
-        if self.raft.quarantined().is_some() {
-            let waiting = std::mem::take(&mut self.reads).waiting;
-            return waiting.into_keys().for_each(|request| self.answer(request, Err(Refusal::Quarantined)));
-        }
         while let Some(ready) = self.reads.pop_ready(self.applied) {
             ready.into_iter().for_each(|(request, read)| self.show(now, request, read));
+        }
+        // Without a leader there is no telling when the rest of the log will come, if ever.
+        if self.raft.leader().is_none() && self.reads.len() > 0 {
+            let waiting = self.reads.waiting.keys().copied().collect();
+            self.refuse_reads(waiting);
+            self.reads = Reads::default();
         }
     }
 
@@ -139,15 +140,11 @@ impl Replica {
             Ok(outcomes) => outcomes,
             Err(refusal) => return self.answer(request, Err(Refusal::Refused(refusal))),
         };
-        let age = if consistency == Consistency::Stale { self.age_at(now) } else { None };
+        let is_stale = consistency == Consistency::Stale;
+        let age = self.age.as_of.filter(|_| is_stale).map(|as_of| now - as_of);
         let (index, commit) = (self.applied, self.raft.commit());
         self.effects.push(Effect::Tell(Told::Shown { index, operations: operations.len() }));
         let shown = Shown { index, commit, age, outcomes, bodies: Vec::new() };
-        self.resolve_bodies(request, Answer::Shown(shown));
-    }
-
-    fn age_at(&mut self, now: Time) -> Option<Duration> {
-        self.age.look(self.raft.fresh(now), self.applied);
-        self.age.as_of.map(|as_of| now - as_of)
+        self.resolve_bodies(now, request, Answer::Shown(shown));
     }
 }

@@ -162,7 +162,7 @@ impl Replica {
             Event::Reachable(peer) => self.raft.on_reachable(now, peer),
             Event::NotInLog { read } => self.on_not_in_log(now, read),
             Event::Execute { request, execute } => self.receive(now, request, execute),
-            Event::Read { request, read } => self.receive_read(now, request, read),
+            Event::Read { request, read } => self.receive_read(request, read),
             Event::TransferLeadership { request, to } => self.transfer_leadership(now, request, to),
             Event::ChangeMembership { request, change } => self.change_membership(now, request, change),
             Event::Forget(request) => self.forget(request),
@@ -232,7 +232,7 @@ impl Replica {
                 self.applying_reads = false;
                 self.apply_entries(now, entries);
             }
-            Some(Purpose::Body(request)) => self.on_body_read(request, entries),
+            Some(Purpose::Body(request)) => self.on_body_read(now, request, entries),
             None => {}
         }
     }

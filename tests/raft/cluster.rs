@@ -195,7 +195,11 @@ impl Cluster {
     }
 
     pub fn read_index(&mut self, id: NodeId) -> Option<Result<ReadBatch, NoLeader>> {
-        self.step(id, |raft, now| raft.read_index(now))
+        let result = self.step(id, |raft, now| raft.read_index(now));
+        if let (Some(Ok(batch)), Some(witness)) = (result, &mut self.witness) {
+            witness.asked(id, batch);
+        }
+        result
     }
 
     pub fn unreachable(&mut self, id: NodeId, peer: NodeId) {
@@ -329,9 +333,11 @@ impl Cluster {
                     node.reads.push_back(Read { peer, entries: node.disk.read(from, to, bytes_max) });
                 }
                 Effect::ReadConfirmed { batch, index } => {
+                    self.read_ended(id, batch, Some(index));
                     self.note(LineKind::Answer, || format!("{} may answer read {} at {index}", id.0, batch.0));
                 }
                 Effect::ReadRefused { batch } => {
+                    self.read_ended(id, batch, None);
                     self.note(LineKind::Answer, || format!("{} must refuse read {}", id.0, batch.0));
                 }
                 Effect::Tell(event) => self.tell(id, &event),
@@ -340,10 +346,17 @@ impl Cluster {
         self.look(id);
     }
 
+    fn read_ended(&mut self, id: NodeId, batch: ReadBatch, index: Option<Index>) {
+        if let Some(witness) = &mut self.witness {
+            let found = witness.read_ended(id, batch, index);
+            self.violation = self.violation.take().or(found.err());
+        }
+    }
+
     fn look(&mut self, id: NodeId) {
         let sent = std::mem::take(&mut self.sent);
         let Some(mut witness) = self.witness.take() else { return };
-        let found = witness.look(id, &sent, &self.nodes);
+        let found = witness.look(self.now, id, &sent, &self.nodes);
         self.witness = Some(witness);
         self.violation = self.violation.take().or(found.err());
     }
