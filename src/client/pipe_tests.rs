@@ -191,3 +191,19 @@ async fn a_client_that_is_dropped_ends_its_stream() {
     drop(client);
     until(|| world.lock().unwrap().open_streams == 0).await;
 }
+
+#[tokio::test]
+async fn many_calls_bear_it_that_a_node_still_names_a_leader_that_is_dead() {
+    let (mut nodes, world) = cluster(3).await;
+    let (client, _) = client_of(&nodes, Options::default());
+    client.enqueue("jobs", vec![text("first")]).await.unwrap();
+    let dead = nodes.remove(0).address.clone();
+    // As long as an election takes, for 50 calls.
+    for node in &nodes {
+        node.then(vec![Step::NotLeader(dead.clone()); 400]);
+    }
+    for enqueued in enqueue_together(&client, 50).await {
+        enqueued.unwrap();
+    }
+    assert_eq!(queue_length(&world, "jobs"), 51);
+}
