@@ -1,17 +1,21 @@
 //! The command line: what can be typed, and what a shell gets back.
 //!
-//! `server` runs a node, `dev` a whole cluster on this machine, `config` looks at settings, `bench` measures; everything else is
-//! a client ([`client_commands`]). What a command prints as its result goes to standard output; errors and hints go to standard error.
+//! `server` runs a node, `dev` a whole cluster on this machine, `config` looks at settings, `bench` measures, `completions` is for
+//! shells; everything else is a client ([`client_commands`]), one command at a time or many at a prompt ([`repl`]). What a command
+//! prints as its result goes to standard output; errors and hints go to standard error.
 //! Exit codes are in [`exit`].
 
 pub mod bench;
 pub mod client_commands;
+pub mod completions;
 pub mod config;
 pub mod dev;
 pub mod exit;
 mod open_files;
+pub mod repl;
 pub mod server;
 mod signals;
+mod stdout;
 
 use clap::{Parser, Subcommand};
 
@@ -30,11 +34,20 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a node until it is told to stop
+    #[command(after_help = server::HELP)]
     Server(Box<server::Arguments>),
     /// Run a cluster on this machine, to try things out
+    #[command(after_help = dev::HELP)]
     Dev(dev::Arguments),
-    /// Check or show settings
+    /// Check, show or describe settings
+    #[command(after_help = config::HELP)]
     Config(config::Arguments),
+    /// Run client commands at a prompt, or from standard input, in one session
+    #[command(after_help = repl::HELP)]
+    Repl(repl::Arguments),
+    /// Print a script that lets a shell complete commands and options
+    #[command(after_help = completions::HELP)]
+    Completions(completions::Arguments),
     /// Measure how fast a cluster is, or gRPC and the disk of this machine alone
     #[command(after_help = bench::HELP)]
     Bench(Box<bench::Arguments>),
@@ -52,6 +65,8 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Server(arguments) => server::run(*arguments).await,
         Command::Dev(arguments) => dev::run(arguments).await,
         Command::Config(arguments) => config::run(&arguments),
+        Command::Repl(arguments) => repl::run(arguments).await,
+        Command::Completions(arguments) => completions::run(&arguments),
         Command::Bench(arguments) => bench::run(*arguments).await,
         Command::Client(command) => client_commands::run(command).await,
     }

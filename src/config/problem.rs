@@ -79,7 +79,12 @@ pub enum Origin {
     /// Nowhere: it is the default.
     Default,
     /// In a file.
-    File(PathBuf),
+    File {
+        /// The file, as it was named.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+    },
     /// In a variable of the environment.
     Environment,
     /// With this flag.
@@ -94,7 +99,7 @@ impl Origin {
     pub fn place(&self, key: &str) -> String {
         match self {
             Origin::Default => key.to_owned(),
-            Origin::File(file) => format!("{}: {key}", file.display()),
+            Origin::File { path, line } => format!("{}:{line}: {key}", path.display()),
             Origin::Environment => self.spelling(key),
             Origin::Flag(flag) => format!("--{flag}"),
         }
@@ -105,7 +110,7 @@ impl Origin {
         match self {
             Origin::Environment => format!("{VARIABLE_PREFIX}{}", key.replace('.', "__").to_uppercase()),
             Origin::Flag(flag) => format!("--{flag}"),
-            Origin::Default | Origin::File(_) => key.to_owned(),
+            Origin::Default | Origin::File { .. } => key.to_owned(),
         }
     }
 }

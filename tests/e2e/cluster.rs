@@ -90,8 +90,12 @@ impl Node {
     }
 
     pub fn signal(&self, name: &str) {
-        let pid = self.process.as_ref().expect("the node runs").id().to_string();
+        let pid = self.pid().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("the node runs").id()
     }
 
     /// Waits until the process ends by itself.

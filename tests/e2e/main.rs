@@ -9,3 +9,4 @@ mod load;
 mod membership;
 mod redirect;
 mod restart;
+mod tools;

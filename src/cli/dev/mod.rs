@@ -45,6 +45,13 @@ pub struct Arguments {
     pub show_heartbeats: bool,
 }
 
+/// The end of the help text.
+pub const HELP: &str = "\
+Examples:
+  quorate dev
+  quorate dev --nodes 5 --data /tmp/quorate
+  QUORATE__LOG__LEVEL=debug quorate dev --show-heartbeats";
+
 const NODES_MAX: i64 = 9;
 /// How long a node may take beyond its drain deadline before it is killed.
 const GRACE: Duration = Duration::from_secs(2);
