@@ -14,6 +14,19 @@ pub fn is_node_name(text: &str) -> bool {
     (1..=NODE_NAME_BYTES_MAX).contains(&text.len()) && text.bytes().all(allowed)
 }
 
+/// The most traces that go along with one message between peers. What is beyond is not told.
+pub const TRACES_MAX: usize = 16;
+
+/// A span of a client's trace, as W3C Trace Context names it: one that is sampled. It travels beside what is replicated and is
+/// never part of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TraceContext {
+    /// The trace; not all zeros.
+    pub trace_id: [u8; 16],
+    /// The span in it; not all zeros.
+    pub span_id: [u8; 8],
+}
+
 /// Defines a counter newtype: ordered, printable as its number.
 macro_rules! counter {
     ($(#[$doc:meta])* $name:ident) => {

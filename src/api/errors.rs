@@ -62,6 +62,11 @@ impl Rejection {
         self.reason
     }
 
+    /// The code of the status.
+    pub fn code(&self) -> Code {
+        self.code
+    }
+
     /// The status that says all this, and which node says it. Every refusal comes through here, and is told.
     pub fn into_status(self, context: &Context) -> Status {
         telemetry::request::refused(self.reason, &self.message);

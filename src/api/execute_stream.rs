@@ -31,6 +31,10 @@ use crate::ids::{SHARD_0, ShardId, Term};
 use crate::node::Place;
 use crate::proto::v1;
 use crate::reasons;
+use crate::telemetry::propagation::TraceHeaders;
+
+/// The method by which requests come here.
+const EXECUTE_STREAM: &str = "quorate.v1.Quorate/ExecuteStream";
 
 /// Streams of one node at a time: as many as connections, of which a client needs one. One more is refused.
 pub const STREAMS_MAX: usize = 1_024;
@@ -108,7 +112,7 @@ async fn converse(
             biased;
             () = frames.closed() => return Ok(()),
             Some(first) = in_flight.next() => {
-                let frame = gather(first, &mut in_flight, &mut flow, context).await;
+                let frame = gather(first, &mut in_flight, &mut flow).await;
                 match frames.send_timeout(Ok(frame), limits.patience).await {
                     Ok(()) => {}
                     Err(SendTimeoutError::Timeout(_)) => return Err(errors::unread(limits.patience)),
@@ -162,7 +166,7 @@ struct Queued {
 struct Answered {
     id: u64,
     bytes: usize,
-    answer: Result<v1::ExecuteResponse, Rejection>,
+    answer: Result<v1::ExecuteResponse, Status>,
 }
 
 /// One request, as if it had come by itself. The loop has it when this returns.
@@ -171,13 +175,15 @@ fn execute<'a>(
     Queued { request, bytes }: Queued,
     place: Place<'a>,
 ) -> impl Future<Output = Answered> + Send + use<'a> {
-    let v1::StreamedRequest { id, request, timeout } = request;
+    let v1::StreamedRequest { id, request, timeout, traceparent, tracestate } = request;
+    let trace = TraceHeaders { traceparent, tracestate };
+    let received = service.context().telemetry.receive(EXECUTE_STREAM, || trace.context());
     let executing =
-        deadline(timeout).map(|deadline| service.execute(request.unwrap_or_default(), deadline, Some(place)));
+        deadline(timeout).map(|deadline| service.execute(received, request.unwrap_or_default(), deadline, Some(place)));
     async move {
         let answer = match executing {
             Ok(executing) => executing.await,
-            Err(rejection) => Err(rejection),
+            Err(rejection) => Err(rejection.into_status(service.context())),
         };
         Answered { id, bytes, answer }
     }
@@ -193,28 +199,27 @@ async fn gather(
     first: Answered,
     in_flight: &mut FuturesUnordered<impl Future<Output = Answered>>,
     flow: &mut Flow,
-    context: &Context,
 ) -> v1::ExecuteStreamResponse {
     // The loop answers in bursts: it has not come far when the first answer wakes this task.
     tokio::task::yield_now().await;
-    let mut responses = vec![response(first, flow, context)];
+    let mut responses = vec![response(first, flow)];
     let mut bytes = responses[0].encoded_len();
     while bytes < FRAME_BYTES_MAX
         && let Some(Some(answered)) = in_flight.next().now_or_never()
     {
-        let response = response(answered, flow, context);
+        let response = response(answered, flow);
         bytes += response.encoded_len();
         responses.push(response);
     }
     v1::ExecuteStreamResponse { responses }
 }
 
-fn response(Answered { id, bytes, answer }: Answered, flow: &mut Flow, context: &Context) -> v1::StreamedResponse {
+fn response(Answered { id, bytes, answer }: Answered, flow: &mut Flow) -> v1::StreamedResponse {
     use v1::streamed_response::Answer;
     flow.answered(id, bytes);
     let answer = match answer {
         Ok(response) => Answer::Response(response),
-        Err(rejection) => Answer::Failure(failure(&rejection.into_status(context))),
+        Err(status) => Answer::Failure(failure(&status)),
     };
     v1::StreamedResponse { id, answer: Some(answer) }
 }

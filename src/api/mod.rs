@@ -43,6 +43,7 @@ use crate::ids::{Contact, Index, NodeId, SHARD_0, ShardId, Term};
 use crate::node::{Handle, Peers, Phase};
 use crate::proto::v1;
 use crate::raft::Configuration;
+use crate::telemetry::Telemetry;
 use crate::transport::{AddressBook, Listener};
 use streams::Streams;
 
@@ -62,6 +63,8 @@ pub struct Context {
     pub peers: Peers,
     /// What the node is doing.
     pub phase: watch::Receiver<Phase>,
+    /// Where it tells of requests.
+    pub telemetry: Telemetry,
 }
 
 impl Context {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use opentelemetry::Context as TraceContext;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::answer::answer;
@@ -16,7 +17,10 @@ use crate::node::Place;
 use crate::proto::v1;
 use crate::raft::RoleName;
 use crate::replica::{self, Execute, Executed};
-use crate::telemetry::request as told;
+use crate::telemetry::{Mark, Received, propagation, request as told};
+
+/// The method by which single requests come.
+const EXECUTE: &str = "quorate.v1.Quorate/Execute";
 
 /// A request that has no answer this long after its own wait is over is given up, whatever its client says.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -49,21 +53,38 @@ impl QuorateService {
     /// Without a `place` in the loop's inbox it takes one that is free, or is refused.
     pub(super) fn execute<'a>(
         &'a self,
+        mut received: Received,
         request: v1::ExecuteRequest,
         deadline: Option<Duration>,
         place: Option<Place<'a>>,
-    ) -> impl Future<Output = Result<v1::ExecuteResponse, Rejection>> + Send + use<'a> {
-        let submitted = self.submit(request, deadline, place);
+    ) -> impl Future<Output = Result<v1::ExecuteResponse, Status>> + Send + use<'a> {
+        // The lines of the log that are about this request alone say which trace it is in.
+        let context = received.context();
+        let submitted = {
+            let _current = context.clone().map(TraceContext::attach);
+            self.submit(&mut received, request, deadline, place)
+        };
         async move {
-            let (shard, executing) = submitted?;
-            let executed = executing.await?;
-            let header = self.context.header(shard, Some(executed.index));
-            answer(shard, header, executed)
+            let answer = self.answer(submitted).await;
+            received.is_answered(answer.as_ref().err().map(|rejection| (rejection.code(), rejection.reason())));
+            let _current = context.map(TraceContext::attach);
+            answer.map_err(|rejection| rejection.into_status(&self.context))
         }
+    }
+
+    async fn answer(
+        &self,
+        submitted: Result<(ShardId, impl Future<Output = Result<Executed, Rejection>>), Rejection>,
+    ) -> Result<v1::ExecuteResponse, Rejection> {
+        let (shard, executing) = submitted?;
+        let executed = executing.await?;
+        let header = self.context.header(shard, Some(executed.index));
+        answer(shard, header, executed)
     }
 
     fn submit<'a>(
         &'a self,
+        received: &mut Received,
         request: v1::ExecuteRequest,
         deadline: Option<Duration>,
         place: Option<Place<'a>>,
@@ -72,12 +93,14 @@ impl QuorateService {
         let is_of_this_cluster = check_cluster(request.session.as_ref(), self.context.handle.cluster());
         let execute = receive(request, deadline)?;
         told::received(&execute.operations);
+        received.is_checked(&execute.operations);
         let (shard, role) = route(&self.context, shard, |status| status.role)?;
         told::routed(shard, role == RoleName::Leader);
         is_of_this_cluster?;
         let place = place.map_or_else(|| self.context.handle.place_at_once(), Ok);
         let place = place.map_err(|refusal| errors::refusal(refusal, &self.context))?;
-        Ok((shard, self.wait_for(shard, execute, deadline, place)))
+        received.is_routed();
+        Ok((shard, self.wait_for(shard, execute, received.mark(), deadline, place)))
     }
 
     /// Waits for the answer, but not for ever: a client that waits for a message must not hold up a node that stops.
@@ -85,13 +108,14 @@ impl QuorateService {
         &'a self,
         shard: ShardId,
         execute: Execute,
+        mark: Mark,
         deadline: Option<Duration>,
         place: Place<'a>,
     ) -> impl Future<Output = Result<Executed, Rejection>> + Send + use<'a> {
         let retry_is_exact = execute.session.is_some();
         let waits = !execute.wait.is_zero();
         let limit = deadline.unwrap_or(Duration::MAX).min(execute.wait + PATIENCE);
-        let executing = place.execute(shard, execute);
+        let executing = place.execute(shard, execute, mark);
         async move {
             tokio::select! {
                 biased;
@@ -126,9 +150,9 @@ fn check_cluster(session: Option<&v1::SessionRequest>, own: Option<ClusterId>) -
 #[tonic::async_trait]
 impl v1::quorate_server::Quorate for QuorateService {
     async fn execute(&self, request: Request<v1::ExecuteRequest>) -> Result<Response<v1::ExecuteResponse>, Status> {
+        let received = self.context.telemetry.receive(EXECUTE, || propagation::from_metadata(request.metadata()));
         let deadline = client_deadline(&request);
-        let executed = self.execute(request.into_inner(), deadline, None).await;
-        executed.map(Response::new).map_err(|rejection| rejection.into_status(&self.context))
+        self.execute(received, request.into_inner(), deadline, None).await.map(Response::new)
     }
 
     type ExecuteStreamStream = Answers;

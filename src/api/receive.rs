@@ -17,7 +17,7 @@ const ANSWER_MARGIN: Duration = Duration::from_millis(250);
 /// INVALID_ARGUMENT with the field that is wrong.
 pub fn receive(request: v1::ExecuteRequest, deadline: Option<Duration>) -> Result<Execute, Rejection> {
     let Request { session, operations, wait } = Request::from_proto(request).map_err(|why| errors::invalid(&why))?;
-    Ok(end_wait_before(deadline, Execute { session, operations, wait }))
+    Ok(end_wait_before(deadline, Execute { session, operations, wait, is_followed: false }))
 }
 
 /// A client that waits for a message until its deadline would never see the answer "empty", and a message that comes in
@@ -66,7 +66,7 @@ mod tests {
 
     fn waiting(wait: Duration) -> Execute {
         let queue = "q".parse().unwrap();
-        Execute { session: None, operations: vec![Operation::Dequeue { queue, wait: true }], wait }
+        Execute { session: None, operations: vec![Operation::Dequeue { queue, wait: true }], wait, is_followed: false }
     }
 
     #[test]

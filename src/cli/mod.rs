@@ -1,16 +1,19 @@
 //! The command line: what can be typed, and what a shell gets back.
 //!
-//! `server` runs a node, `dev` a whole cluster on this machine, `config` looks at settings, `bench` measures, `completions` is for
-//! shells; everything else is a client ([`client_commands`]), one command at a time or many at a prompt ([`repl`]). What a command
-//! prints as its result goes to standard output; errors and hints go to standard error.
+//! `server` runs a node, `dev` a whole cluster on this machine, `demo` shows what such a cluster survives, `config` looks at
+//! settings, `bench` measures, `completions` is for shells; everything else is a client ([`client_commands`]), one command at a
+//! time or many at a prompt ([`repl`]). What a command prints as its result goes to standard output; errors and hints go to
+//! standard error.
 //! Exit codes are in [`exit`].
 
 pub mod bench;
 pub mod client_commands;
 pub mod completions;
 pub mod config;
+pub mod demo;
 pub mod dev;
 pub mod exit;
+mod local_cluster;
 mod open_files;
 pub mod repl;
 pub mod server;
@@ -18,7 +21,9 @@ mod signals;
 mod stdout;
 
 use clap::{Parser, Subcommand};
+use opentelemetry::context::FutureExt as _;
 
+use crate::telemetry::propagation::TraceHeaders;
 pub use exit::{Exit, Failure};
 
 /// A strongly consistent message queue on its own Raft, in one binary.
@@ -39,6 +44,9 @@ pub enum Command {
     /// Run a cluster on this machine, to try things out
     #[command(after_help = dev::HELP)]
     Dev(dev::Arguments),
+    /// Show and check, step by step, what a cluster on this machine survives
+    #[command(after_help = demo::HELP)]
+    Demo(demo::Arguments),
     /// Check, show or describe settings
     #[command(after_help = config::HELP)]
     Config(config::Arguments),
@@ -64,11 +72,15 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
     match cli.command {
         Command::Server(arguments) => server::run(*arguments).await,
         Command::Dev(arguments) => dev::run(arguments).await,
+        Command::Demo(arguments) => demo::run(arguments).await,
         Command::Config(arguments) => config::run(&arguments),
         Command::Repl(arguments) => repl::run(arguments).await,
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Bench(arguments) => bench::run(*arguments).await,
-        Command::Client(command) => client_commands::run(command).await,
+        // A command of a pipeline that is traced belongs to its trace.
+        Command::Client(command) => {
+            client_commands::run(command).with_context(TraceHeaders::from_environment().context()).await
+        }
     }
 }
 

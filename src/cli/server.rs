@@ -10,7 +10,7 @@ use super::signals::StopRequests;
 use super::{Exit, Failure};
 use crate::config::{Flag, NodeConfig, Sources};
 use crate::node::{self, Running};
-use crate::telemetry::{self, Stream};
+use crate::telemetry::{self, Providers, Stream};
 
 /// Settings on the command line win over `QUORATE__SECTION__KEY` in the environment, and those over files.
 #[derive(Args, Debug, Default)]
@@ -72,11 +72,12 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
     let name = (!arguments.stop_with_stdin).then_some(config.node.name.as_str());
     let _log = telemetry::start(&config.log, name, Stream::Stdout)?;
     open_files::raise(&config);
+    let providers = Providers::start(&config)?;
     let drain_deadline = config.drain_deadline;
     let mut stop = StopRequests::listen(arguments.stop_with_stdin)?;
 
     let mut running = tokio::select! {
-        started = node::start(config) => started?,
+        started = node::start(config, providers.telemetry()) => started?,
         request = stop.next() => {
             tracing::info!("stops before it has started, because {request}");
             return Ok(Exit::Done);
@@ -84,21 +85,32 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
     };
     tokio::select! {
         ended = running.wait() => {
+            providers.stop().await;
             ended?;
             Ok(Exit::Done)
         }
         request = stop.next() => {
             tracing::info!("stops because {request}");
-            drain(running, drain_deadline, &mut stop).await
+            drain(running, providers, drain_deadline, &mut stop).await
         }
     }
 }
 
 /// Lets the node finish what it has begun, but no longer than the deadline and not after a second signal. What was
 /// acknowledged is durable in any case.
-async fn drain(running: Running, deadline: Duration, stop: &mut StopRequests) -> Result<Exit, Failure> {
+async fn drain(
+    running: Running,
+    providers: Providers,
+    deadline: Duration,
+    stop: &mut StopRequests,
+) -> Result<Exit, Failure> {
+    let stopping = async {
+        let stopped = running.stop().await;
+        providers.stop().await;
+        stopped
+    };
     tokio::select! {
-        stopped = running.stop() => {
+        stopped = stopping => {
             stopped?;
             tracing::info!("has stopped");
             Ok(Exit::Done)

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use prost::Message as _;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
 
 use super::failure::Failure;
 use super::pipe::{self, Pipe};
@@ -13,6 +15,7 @@ use super::{Error, outcome};
 use crate::proto::v1;
 use crate::proto::v1::cluster_client::ClusterClient;
 use crate::proto::v1::quorate_client::QuorateClient;
+use crate::telemetry::propagation;
 
 /// `HOST:PORT`.
 pub(super) type Address = Arc<str>;
@@ -50,10 +53,13 @@ struct State {
     nodes: HashMap<Address, Node>,
 }
 
+/// A connection whose calls carry the caller's trace, if it has one.
+type Traced = InterceptedService<Channel, fn(Request<()>) -> Result<Request<()>, Status>>;
+
 /// The services of one node.
 #[derive(Clone)]
 pub(super) struct Node {
-    pub(super) quorate: QuorateClient<Channel>,
+    pub(super) quorate: QuorateClient<Traced>,
     pub(super) cluster: ClusterClient<Channel>,
     /// The stream that short requests share, if they do.
     pipe: Option<Pipe>,
@@ -61,9 +67,11 @@ pub(super) struct Node {
 
 impl Node {
     fn new(channel: Channel, silence_max: Option<Duration>) -> Self {
-        let quorate = QuorateClient::new(channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX);
+        let untraced = QuorateClient::new(channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX);
+        let pipe = silence_max.map(|silence_max| Pipe::new(untraced, silence_max));
+        let traced: Traced = InterceptedService::new(channel.clone(), propagation::inject);
+        let quorate = QuorateClient::new(traced).max_decoding_message_size(ANSWER_BYTES_MAX);
         let cluster = ClusterClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
-        let pipe = silence_max.map(|silence_max| Pipe::new(quorate.clone(), silence_max));
         Self { quorate, cluster, pipe }
     }
 

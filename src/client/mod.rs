@@ -18,6 +18,9 @@
 //! - What may have taken effect is never sent again without a session, nor under another sequence.
 //! - Every call ends: at its deadline at the latest.
 //!
+//! Requests carry the OpenTelemetry context in which the call's future is polled, if there is one: they belong to the caller's
+//! trace.
+//!
 //! Not here: forwarding through a node that can reach the leader when the client cannot, TLS, and more than one shard.
 
 mod call;

@@ -24,6 +24,7 @@ use super::failure::Failure;
 use crate::proto::v1;
 use crate::proto::v1::quorate_client::QuorateClient;
 use crate::reasons;
+use crate::telemetry::propagation::TraceHeaders;
 
 /// Requests that wait to be sent. When they are that many, further ones wait until their attempt is over.
 const ASKED_MAX: usize = 256;
@@ -56,6 +57,8 @@ struct Shared {
 struct Asked {
     request: v1::ExecuteRequest,
     timeout: Duration,
+    /// Of the caller's trace.
+    trace: TraceHeaders,
     answer: Answer,
 }
 
@@ -76,7 +79,7 @@ impl Pipe {
         timeout: Duration,
     ) -> Result<v1::ExecuteResponse, Failure> {
         let (answer, answered) = oneshot::channel();
-        let mut asked = Asked { request, timeout, answer };
+        let mut asked = Asked { request, timeout, trace: TraceHeaders::current(), answer };
         // A stream that is just being closed gives back what it has not taken, and another is opened.
         while let Err(mpsc::error::SendError(back)) = self.stream().send(asked).await {
             asked = back;
@@ -194,7 +197,7 @@ impl Stream {
     }
 
     /// One frame of what is asked by now; none when everybody has given up.
-    async fn gather(&mut self, first: Asked, asked: &mut mpsc::Receiver<Asked>) -> Option<v1::ExecuteStreamRequest> {
+    async fn gather(&mut self, first: Asked, waiting: &mut mpsc::Receiver<Asked>) -> Option<v1::ExecuteStreamRequest> {
         // Calls that were answered together are about to ask again together.
         tokio::task::yield_now().await;
         if self.in_flight.is_empty() {
@@ -203,23 +206,24 @@ impl Stream {
         let mut requests = Vec::new();
         let mut bytes = 0;
         let mut next = Some(first);
-        while let Some(Asked { request, timeout, answer }) = next {
-            if !answer.is_closed() {
-                bytes += request.encoded_len();
-                requests.push(self.put_in_flight(request, timeout, answer));
+        while let Some(asked) = next {
+            if !asked.answer.is_closed() {
+                bytes += asked.request.encoded_len();
+                requests.push(self.put_in_flight(asked));
             }
             let is_full = bytes >= FRAME_BYTES_MAX || self.in_flight.len() == IN_FLIGHT_MAX;
-            next = if is_full { None } else { asked.try_recv().ok() };
+            next = if is_full { None } else { waiting.try_recv().ok() };
         }
         (!requests.is_empty()).then_some(v1::ExecuteStreamRequest { requests })
     }
 
-    fn put_in_flight(&mut self, request: v1::ExecuteRequest, timeout: Duration, answer: Answer) -> v1::StreamedRequest {
+    fn put_in_flight(&mut self, Asked { request, timeout, trace, answer }: Asked) -> v1::StreamedRequest {
+        let TraceHeaders { traceparent, tracestate } = trace;
         self.last_id += 1;
         self.in_flight.insert(self.last_id, answer);
         // A time that the protocol cannot express is longer than any node takes.
         let timeout = timeout.try_into().ok();
-        v1::StreamedRequest { id: self.last_id, request: Some(request), timeout }
+        v1::StreamedRequest { id: self.last_id, request: Some(request), timeout, traceparent, tracestate }
     }
 
     fn on_answers(&mut self, answers: v1::ExecuteStreamResponse) {

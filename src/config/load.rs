@@ -11,14 +11,15 @@ use figment::value::{Dict, Value};
 
 use super::line::line_of;
 use super::problem::VARIABLE_PREFIX;
-use super::{API_VERSION, Error, KIND, Loaded, NodeConfig, Origin, Problem, rules};
+use super::{API_VERSION, Error, KIND, Loaded, NodeConfig, Origin, Problem, otel, rules};
 
 /// Where settings come from, besides the defaults. Later ones win, and within one list later entries.
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     /// YAML files.
     pub files: Vec<PathBuf>,
-    /// Names and values of variables. Only those that begin with `QUORATE__` are looked at.
+    /// Names and values of variables. Only those that begin with `QUORATE__` are looked at, and the standard ones of
+    /// OpenTelemetry.
     pub environment: Vec<(String, String)>,
     /// What was given on the command line.
     pub flags: Vec<Flag>,
@@ -56,6 +57,7 @@ impl Sources {
 
 pub(super) fn load(sources: &Sources) -> Result<Loaded, Error> {
     let mut loader = Loader::new();
+    loader.opentelemetry(&sources.environment);
     for file in &sources.files {
         loader.file(file);
     }
@@ -63,10 +65,10 @@ pub(super) fn load(sources: &Sources) -> Result<Loaded, Error> {
     for Flag { flag, key, value } in &sources.flags {
         loader.typed(Origin::Flag(flag), key, value);
     }
-    loader.finish()
+    loader.finish(&sources.environment)
 }
 
-struct Loader {
+pub(super) struct Loader {
     defaults: Figment,
     /// The sections and keys that there are; values are the defaults.
     known: Dict,
@@ -74,7 +76,7 @@ struct Loader {
     origins: BTreeMap<String, Origin>,
     /// Keys with a value of the wrong kind: rules about them would only confuse.
     faulty: BTreeSet<String>,
-    problems: Vec<Problem>,
+    pub(super) problems: Vec<Problem>,
 }
 
 impl Loader {
@@ -142,7 +144,7 @@ impl Loader {
     }
 
     /// Takes a value that somebody typed: it is text, unless only a number or a truth value is good there.
-    fn typed(&mut self, origin: Origin, key: &str, text: &str) {
+    pub(super) fn typed(&mut self, origin: Origin, key: &str, text: &str) {
         let literal = text.parse::<Value>().unwrap_or_else(|never| match never {});
         self.setting(origin, key, &[Value::from(text), literal]);
     }
@@ -172,9 +174,10 @@ impl Loader {
         self.problems.push(Problem::UnknownKey { place: origin.place(key), nearest });
     }
 
-    fn finish(mut self) -> Result<Loaded, Error> {
+    fn finish(mut self, environment: &[(String, String)]) -> Result<Loaded, Error> {
         let config: NodeConfig = self.merged.extract().expect("each setting was good on top of the defaults");
         self.problems.extend(rules::broken(&config, &self.origins, &self.faulty));
+        self.problems.extend(otel::wrong_protocols(&config, environment));
         if !self.problems.is_empty() {
             return Err(Error { problems: self.problems });
         }
@@ -250,6 +253,7 @@ fn explain(error: &figment::Error) -> (String, String) {
 fn in_words(expected: &str) -> String {
     match expected {
         "usize" | "u64" | "u32" | "u16" => "a whole number",
+        "f64" => "a number",
         "a boolean" => "true or false",
         "a string" | "path string" => "a text",
         other if other.starts_with("enum") || other.starts_with("variant") => "a word",
@@ -362,6 +366,16 @@ mod tests {
                 "cluster: {commit_quorum: all}",
                 "cluster.commit_quorum: expected majority or half_plus_one, found \"all\"",
             ),
+            (
+                "telemetry: {traces: {endpoint: 'collector:4317'}}",
+                "telemetry.traces.endpoint: expected http://HOST:PORT, found \"collector:4317\"",
+            ),
+            ("telemetry: {metrics: {interval: 10ms}}", "telemetry.metrics.interval: must be at least 100ms"),
+            (
+                "telemetry: {traces: {sample_ratio: half}}",
+                "telemetry.traces.sample_ratio: expected a number, found \"half\"",
+            ),
+            ("telemetry: {service_name: ''}", "telemetry.service_name: expected a text, found \"\""),
             ("log: {heartbeats: sometimes}", "log.heartbeats: expected true or false, found \"sometimes\""),
             ("log: {format: xml}", "log.format: expected text or json, found \"xml\""),
             (

@@ -1,7 +1,7 @@
 //! The one struct of settings, and where its values come from.
 //!
 //! ```text
-//!    defaults  ->  files (--config, in order)  ->  QUORATE__SECTION__KEY  ->  flags         later ones win
+//!    defaults  ->  OTEL_*  ->  files (--config, in order)  ->  QUORATE__SECTION__KEY  ->  flags         later ones win
 //!        each value is tried alone (load.rs), then the whole is checked for what must fit together (rules.rs)
 //!    shown again with where each value came from (show.rs, line.rs), and described for other programs (schema.rs)
 //! ```
@@ -17,6 +17,7 @@
 
 mod line;
 mod load;
+mod otel;
 mod problem;
 mod rules;
 mod schema;
@@ -33,7 +34,7 @@ use serde::{Deserialize, Serialize};
 pub use load::{Flag, Sources};
 pub use problem::{Error, Origin, Problem};
 pub use show::Loaded;
-pub use values::{Address, InvalidAddress};
+pub use values::{Address, Attributes, InvalidAddress};
 
 use crate::raft::CommitQuorum;
 use values::CommitQuorumName;
@@ -63,6 +64,8 @@ pub struct NodeConfig {
     pub limits: Limits,
     /// What the node tells, and how.
     pub log: Log,
+    /// What the node tells a collector.
+    pub telemetry: Telemetry,
     /// How long a stopping node may take to answer what it has begun. After that it exits all the same; what was
     /// acknowledged is durable either way.
     #[serde(with = "values::duration")]
@@ -212,7 +215,94 @@ pub enum Color {
     Never,
 }
 
+/// What the node tells an OpenTelemetry collector. The standard variables of OpenTelemetry (`OTEL_SERVICE_NAME` ...) are
+/// defaults here: a setting that is given in a file, a variable of Quorate or a flag wins over them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Telemetry {
+    /// The attribute `service.name`. Default: `OTEL_SERVICE_NAME`, then what `resource_attributes` say, then `quorate`.
+    pub service_name: Option<String>,
+    /// The attribute `service.instance.id`, different for every node. Default: what `resource_attributes` say, then
+    /// `node.name`.
+    pub service_instance: Option<String>,
+    /// Further attributes of everything that this node tells, as `key=value,key=value` with `%2C` for a comma in a value.
+    /// Default: `OTEL_RESOURCE_ATTRIBUTES`.
+    pub resource_attributes: Attributes,
+    /// The way of single requests.
+    pub traces: Traces,
+    /// Figures over all requests.
+    pub metrics: Metrics,
+}
+
+/// The way of single requests through all nodes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Traces {
+    /// Where traces go: `none` or `otlp`. Default: `OTEL_TRACES_EXPORTER`, then none.
+    pub exporter: Exporter,
+    /// The collector, `http://HOST:PORT`; it speaks OTLP over gRPC. Default: `OTEL_EXPORTER_OTLP_TRACES_ENDPOINT`, then
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    pub endpoint: String,
+    /// Which requests are traced. Default: `OTEL_TRACES_SAMPLER`, then `parentbased_traceidratio`: a client that has decided
+    /// about its trace is followed, and of the other requests a share is traced.
+    pub sampler: Sampler,
+    /// The share of requests that a sampler with a ratio traces, from 0 to 1. Default: `OTEL_TRACES_SAMPLER_ARG`, then 1.
+    pub sample_ratio: f64,
+}
+
+/// Figures over all requests.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    /// Where metrics go: `none` or `otlp`. Default: `OTEL_METRICS_EXPORTER`, then none.
+    pub exporter: Exporter,
+    /// The collector, `http://HOST:PORT`; it speaks OTLP over gRPC. Default: `OTEL_EXPORTER_OTLP_METRICS_ENDPOINT`, then
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    pub endpoint: String,
+    /// How often they are sent, at least `100ms`. Default: `OTEL_METRIC_EXPORT_INTERVAL`, then `1m`.
+    #[serde(with = "values::duration")]
+    #[schemars(schema_with = "values::duration::schema")]
+    pub interval: Duration,
+}
+
+/// Where telemetry goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Exporter {
+    /// Nowhere: nothing is recorded.
+    None,
+    /// To a collector, by OTLP over gRPC.
+    Otlp,
+}
+
+/// Which requests are traced, in the words of OpenTelemetry. Of those `parentbased_`, the rest of the name is for requests
+/// whose client has decided nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Sampler {
+    /// All.
+    #[serde(rename = "always_on")]
+    AlwaysOn,
+    /// None.
+    #[serde(rename = "always_off")]
+    AlwaysOff,
+    /// A share of all traces.
+    #[serde(rename = "traceidratio")]
+    TraceIdRatio,
+    /// As the client decided; otherwise all.
+    #[serde(rename = "parentbased_always_on")]
+    ParentBasedAlwaysOn,
+    /// As the client decided; otherwise none.
+    #[serde(rename = "parentbased_always_off")]
+    ParentBasedAlwaysOff,
+    /// As the client decided; otherwise a share.
+    #[serde(rename = "parentbased_traceidratio")]
+    ParentBasedTraceIdRatio,
+}
+
 const MIB: u64 = 1 << 20;
+
+/// Where a collector on the same machine listens.
+const COLLECTOR: &str = "http://127.0.0.1:4317";
 
 impl Default for NodeConfig {
     fn default() -> Self {
@@ -233,6 +323,22 @@ impl Default for NodeConfig {
             storage: Storage { segment_bytes: 64 * MIB },
             limits: Limits { requests_in_flight_max: 4096, connections_max: 1024 },
             log: Log { level: "info".into(), format: LogFormat::Text, color: Color::Auto, heartbeats: false },
+            telemetry: Telemetry {
+                service_name: None,
+                service_instance: None,
+                resource_attributes: Attributes::default(),
+                traces: Traces {
+                    exporter: Exporter::None,
+                    endpoint: COLLECTOR.into(),
+                    sampler: Sampler::ParentBasedTraceIdRatio,
+                    sample_ratio: 1.0,
+                },
+                metrics: Metrics {
+                    exporter: Exporter::None,
+                    endpoint: COLLECTOR.into(),
+                    interval: Duration::from_secs(60),
+                },
+            },
             drain_deadline: Duration::from_secs(5),
         }
     }

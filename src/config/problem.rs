@@ -85,6 +85,8 @@ pub enum Origin {
         /// The line, counted from 1.
         line: usize,
     },
+    /// In this standard variable of OpenTelemetry.
+    OpenTelemetry(&'static str),
     /// In a variable of the environment.
     Environment,
     /// With this flag.
@@ -100,7 +102,7 @@ impl Origin {
         match self {
             Origin::Default => key.to_owned(),
             Origin::File { path, line } => format!("{}:{line}: {key}", path.display()),
-            Origin::Environment => self.spelling(key),
+            Origin::OpenTelemetry(_) | Origin::Environment => self.spelling(key),
             Origin::Flag(flag) => format!("--{flag}"),
         }
     }
@@ -108,6 +110,7 @@ impl Origin {
     /// How the setting `key` is written there.
     pub(super) fn spelling(&self, key: &str) -> String {
         match self {
+            Origin::OpenTelemetry(variable) => (*variable).to_owned(),
             Origin::Environment => format!("{VARIABLE_PREFIX}{}", key.replace('.', "__").to_uppercase()),
             Origin::Flag(flag) => format!("--{flag}"),
             Origin::Default | Origin::File { .. } => key.to_owned(),

@@ -7,7 +7,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::values::bytes;
-use super::{NodeConfig, Origin, Problem};
+use super::{Address, NodeConfig, Origin, Problem};
 use crate::ids::{NODE_NAME_BYTES_MAX, is_node_name};
 use crate::{storage, transport};
 
@@ -27,6 +27,7 @@ pub(super) fn broken(
     rules.raft(config);
     rules.sizes(config);
     rules.log(config);
+    rules.telemetry(config);
     rules.problems
 }
 
@@ -131,6 +132,38 @@ impl Rules<'_> {
             format!("expected a level such as info, or a list such as info,quorate::entries=off, found {level:?}")
         });
     }
+
+    fn telemetry(&mut self, config: &NodeConfig) {
+        let telemetry = &config.telemetry;
+        let names = [
+            ("telemetry.service_name", &telemetry.service_name),
+            ("telemetry.service_instance", &telemetry.service_instance),
+        ];
+        for (key, name) in names {
+            let says_something = name.as_deref() != Some("");
+            self.demand(says_something, &[key], || "expected a text, found \"\"".to_owned());
+        }
+        let endpoints = [
+            ("telemetry.traces.endpoint", &telemetry.traces.endpoint),
+            ("telemetry.metrics.endpoint", &telemetry.metrics.endpoint),
+        ];
+        for (key, endpoint) in endpoints {
+            self.demand(is_collector(endpoint), &[key], || format!("expected http://HOST:PORT, found {endpoint:?}"));
+        }
+        let ratio = telemetry.traces.sample_ratio;
+        self.demand((0.0..=1.0).contains(&ratio), &["telemetry.traces.sample_ratio"], || {
+            format!("expected a ratio from 0 to 1, found {ratio}")
+        });
+        let often = telemetry.metrics.interval >= Duration::from_millis(100);
+        self.demand(often, &["telemetry.metrics.interval"], || "must be at least 100ms".to_owned());
+    }
+}
+
+/// `http://HOST:PORT`. Encrypted connections to a collector are not there: one on the same machine can make them.
+fn is_collector(text: &str) -> bool {
+    let authority = text.strip_prefix("http://").map(|rest| rest.strip_suffix('/').unwrap_or(rest));
+    let address = authority.and_then(|authority| authority.parse::<Address>().ok());
+    address.is_some_and(|address| address.port != 0)
 }
 
 /// A level, or a list of levels and `target=level`. The filter alone would take a misspelt level for the name of a target.

@@ -1,8 +1,10 @@
 //! How values are written: addresses, durations, sizes, and words.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer, Unexpected, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
@@ -79,6 +81,52 @@ impl Serialize for Address {
 impl<'de> Deserialize<'de> for Address {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(Text { expected: Self::EXPECTED, parse: |text: &str| text.parse().ok() })
+    }
+}
+
+/// Attributes as OpenTelemetry writes them: `key=value,key=value`, where a value is percent-encoded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attributes(pub BTreeMap<String, String>);
+
+impl Attributes {
+    const EXPECTED: &str = "attributes such as deployment.environment=test,team=a%2Cb";
+
+    fn parse(text: &str) -> Option<Self> {
+        let parts = text.split(',').map(str::trim).filter(|part| !part.is_empty());
+        let attribute = |part: &str| {
+            let (key, value) = part.split_once('=')?;
+            let value = percent_decode_str(value.trim()).decode_utf8().ok()?;
+            (!key.trim().is_empty()).then(|| (key.trim().to_owned(), value.into_owned()))
+        };
+        parts.map(attribute).collect::<Option<_>>().map(Self)
+    }
+}
+
+impl JsonSchema for Attributes {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Attributes".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": r"^ *([^=, ][^=,]*=[^,]*)?(, *[^=, ][^=,]*=[^,]*)*$",
+            "examples": ["deployment.environment=test,team=a%2Cb"],
+        })
+    }
+}
+
+impl Serialize for Attributes {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let written =
+            |(key, value): (&String, &String)| format!("{key}={}", utf8_percent_encode(value, NON_ALPHANUMERIC));
+        serializer.serialize_str(&self.0.iter().map(written).collect::<Vec<_>>().join(","))
+    }
+}
+
+impl<'de> Deserialize<'de> for Attributes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Text { expected: Self::EXPECTED, parse: Self::parse })
     }
 }
 
@@ -227,6 +275,18 @@ mod tests {
         for text in ["", "7400", ":7400", "a:", "a:+1", "a:65536", "::1:7400", "[::1]", "[a]:1", "a b:1", "http://a:1"]
         {
             assert_eq!(text.parse::<Address>(), Err(InvalidAddress), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn attributes_read_back_as_written() {
+        let read = |text: &str| serde_yaml::from_str::<Attributes>(text);
+        let attributes = read("'a.b=c, d=e%2Cf=g ,'").unwrap();
+        assert_eq!(attributes.0, BTreeMap::from([("a.b".into(), "c".into()), ("d".into(), "e,f=g".into())]));
+        assert_eq!(read(&serde_yaml::to_string(&attributes).unwrap()).unwrap(), attributes);
+        assert_eq!(read("''").unwrap(), Attributes::default());
+        for wrong in ["a", "=b", "a=%ff"] {
+            assert!(read(wrong).is_err(), "{wrong:?}");
         }
     }
 

@@ -23,10 +23,10 @@ use super::log_reader::LogReader;
 use super::{Error, Phase};
 use crate::ids::{ClusterId, NodeId, ShardId, Term, Ticket, Time};
 use crate::raft::{Body, Entry, Message, RoleName};
-use crate::replica::{Effect, Event, Membership, ReadId, Replica, RequestId};
+use crate::replica::{Effect, Event, Execute, Membership, ReadId, Replica, RequestId};
 use crate::storage::{self, DataDirectory, Writer};
-use crate::telemetry;
-use crate::transport::{self, AddressBook, Contacts, Inbound, Transport};
+use crate::telemetry::{self, RequestBook};
+use crate::transport::{self, AddressBook, Contacts, Envelope, Inbound, Transport};
 
 /// The loop turns at least this often, so that whoever counts its turns sees that it lives.
 pub const IDLE_MAX: Duration = Duration::from_millis(500);
@@ -83,6 +83,8 @@ pub struct EventLoop {
     pub contacts: watch::Receiver<Arc<Contacts>>,
     /// Who waits for an answer: as many as the replicas have requests in hand, and they refuse what is too much.
     pub waiting: BTreeMap<RequestId, (ShardId, AnswerSlot)>,
+    /// Requests that are traced or measured on their way.
+    pub requests: RequestBook,
     /// What has happened to each replica since its last turn.
     pub events: BTreeMap<ShardId, Vec<Event>>,
     /// Names of nodes that are about to come into the book.
@@ -186,7 +188,10 @@ impl EventLoop {
         }
         self.waiting.insert(request, (shard, answer));
         let event = match what {
-            Asked::Execute(execute) => Event::Execute { request, execute },
+            Asked::Execute(execute, mark) => {
+                let is_followed = self.requests.on_input(request, mark);
+                Event::Execute { request, execute: Execute { is_followed, ..execute } }
+            }
             Asked::ChangeMembership(change) => Event::ChangeMembership { request, change },
         };
         self.on_event(shard, event);
@@ -194,13 +199,20 @@ impl EventLoop {
 
     fn on_forgotten(&mut self, request: RequestId) {
         if let Some((shard, _)) = self.waiting.remove(&request) {
+            self.requests.on_forgotten(request);
             self.on_event(shard, Event::Forget(request));
         }
     }
 
     fn on_inbound(&mut self, inbound: Inbound) {
         match inbound {
-            Inbound::Message { from, shard, message } => self.on_event(shard, Event::Message { from, message }),
+            Inbound::Message { from, envelope: Envelope { shard, message, traces } } => {
+                if !traces.is_empty() {
+                    let durable = self.inbox.published.borrow().replicas.get(&shard).map(|status| status.durable);
+                    self.requests.on_message(shard, durable.unwrap_or_default(), traces);
+                }
+                self.on_event(shard, Event::Message { from, message });
+            }
             Inbound::Connected { peer } => {
                 tracing::info!("is connected to {}", self.name_of(peer));
                 for shard in self.shards() {
@@ -209,6 +221,7 @@ impl EventLoop {
             }
             Inbound::Disconnected { peer, why } => {
                 tracing::warn!("has no connection to {}: {why}", self.name_of(peer));
+                self.requests.on_disconnected(peer);
                 for shard in self.shards() {
                     self.on_event(shard, Event::Unreachable(peer));
                 }
@@ -252,6 +265,7 @@ impl EventLoop {
     /// Lets every replica deal with what has happened to it, the passing of time included.
     fn turn(&mut self) {
         let (now, wall) = (self.clock.now(), self.clock.wall());
+        self.requests.begin_turn();
         let mut effects = Vec::new();
         for (shard, replica) in &mut self.replicas {
             let events = self.events.remove(shard).unwrap_or_default();
@@ -271,7 +285,10 @@ impl EventLoop {
     fn carry_out(&mut self, shard: ShardId, effect: Effect) {
         match effect {
             Effect::Persist(write) => self.writer.submit(shard, write),
-            Effect::Send { to, message } => self.transport.send(to, shard, message),
+            Effect::Send { to, message } => {
+                let traces = self.requests.on_send(shard, to, &message);
+                self.transport.send(to, Envelope { shard, message, traces });
+            }
             Effect::ReadEntries { read, from, to, bytes_max } => {
                 let (reader, completions) = (self.reader.clone(), self.completions.clone());
                 tokio::spawn(async move {
@@ -288,6 +305,7 @@ impl EventLoop {
                 });
             }
             Effect::Answer { request, answer } => {
+                self.requests.on_answer(request);
                 if let Some((_, slot)) = self.waiting.remove(&request) {
                     // A client that has just gone away gets no answer; its Forget finds nothing to forget.
                     let _ = slot.send(answer);
@@ -301,7 +319,10 @@ impl EventLoop {
                     }
                 });
             }
-            Effect::Tell(told) => telemetry::tell(&told, |node| self.name_of(node)),
+            Effect::Tell(told) => {
+                self.requests.on_told(shard, &told);
+                telemetry::tell(&told, |node| self.name_of(node));
+            }
         }
     }
 

@@ -14,6 +14,7 @@ use crate::ids::{ClusterId, Index, NodeId, ShardId, Term};
 use crate::raft::{Entry, MembershipChange};
 use crate::replica::{Answer, Execute, Executed, Refusal, RequestId, Status};
 use crate::storage;
+use crate::telemetry::Mark;
 
 /// Where an answer goes. Closed: nobody waits any more.
 pub type AnswerSlot = oneshot::Sender<Result<Answer, Refusal>>;
@@ -34,8 +35,8 @@ pub struct Input {
 /// What a client can ask of a replica.
 #[derive(Debug)]
 pub enum Asked {
-    /// To execute operations.
-    Execute(Execute),
+    /// To execute operations, and who follows them.
+    Execute(Execute, Mark),
     /// To change the membership.
     ChangeMembership(MembershipChange),
 }
@@ -189,8 +190,8 @@ pub struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    /// Asks for the execution of a client's operations on this node's replica of `shard`. The loop has the request when this
-    /// returns; the future waits for the answer, and dropping it forgets the request.
+    /// Asks for the execution of a client's operations on this node's replica of `shard`, followed as `mark` says. The loop has
+    /// the request when this returns; the future waits for the answer, and dropping it forgets the request.
     ///
     /// # Errors
     /// Whatever the replica refuses with.
@@ -198,9 +199,10 @@ impl<'a> Place<'a> {
         self,
         shard: ShardId,
         execute: Execute,
+        mark: Mark,
     ) -> impl Future<Output = Result<Executed, Refusal>> + Send + use<'a> {
         let retry_is_exact = execute.session.is_some();
-        let waiting = self.ask(shard, Asked::Execute(execute), retry_is_exact);
+        let waiting = self.ask(shard, Asked::Execute(execute, mark), retry_is_exact);
         async {
             match waiting.await? {
                 Answer::Executed(executed) => Ok(executed),

@@ -18,11 +18,12 @@ use super::{Clock, Error, Handle, Peers};
 use crate::api;
 use crate::cluster::{self, announce, bootstrap, join};
 use crate::config::{Address, NodeConfig};
-use crate::ids::{ClusterId, Contact, SHARD_0, ShardId, Ticket};
+use crate::ids::{ClusterId, Contact, NodeId, SHARD_0, ShardId, Ticket};
 use crate::raft::{self, Recovered, Window};
 use crate::replica::{self, Replica};
 use crate::state_machine;
 use crate::storage::{self, DataDirectory, FileDisk, Log, Writer};
+use crate::telemetry::{RequestBook, Telemetry};
 use crate::transport::{self, AddressBook, Listener, Transport};
 
 /// Small messages of peers, such as heartbeats and votes, that may wait for the loop. When they are that many, the transport
@@ -32,11 +33,12 @@ const INBOUND_CONTROL_MAX: usize = 1024;
 /// A write that takes longer than this is a hung disk.
 const DISK_STALL_MAX: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// Starts a node in the background. It serves at once; an empty directory may still have to apply for membership.
+/// Starts a node in the background. It serves at once; an empty directory may still have to apply for membership. What it has
+/// to tell of requests goes to `telemetry`.
 ///
 /// # Errors
 /// A port cannot be bound, or the data directory cannot be used. What happens later is told by [`Running::wait`].
-pub async fn start(config: NodeConfig) -> Result<Running, Error> {
+pub async fn start(config: NodeConfig, telemetry: Telemetry) -> Result<Running, Error> {
     let ports = Ports::bind(&config).await?;
     let directory = open_directory(&config).await?;
     let (log, recovered) = recover_log(&config, &directory).await?;
@@ -49,7 +51,8 @@ pub async fn start(config: NodeConfig) -> Result<Running, Error> {
     let (handle, inbox) = Handle::new(contact.node, reader.clone(), config.limits.requests_in_flight_max);
     let (phase, _) = watch::channel(Phase::Joining);
     let peers = Peers::default();
-    let context = api::Context { handle: handle.clone(), book: book.clone(), peers, phase: phase.subscribe() };
+    let context =
+        api::Context { handle: handle.clone(), book: book.clone(), peers, phase: phase.subscribe(), telemetry };
     let (client_address, peer_address) = (ports.client_address, ports.peer_address);
     let node = Node { config, directory, log, reader, recovered, book, contact, inbox, context, phase: phase.clone() };
     let task = tokio::spawn(node.run(ports));
@@ -191,6 +194,7 @@ impl Node {
         let replica = Replica::new(node, replica_options(&self.config), &recovered, rand::random(), clock.now());
         let (completions, completed) = mpsc::unbounded_channel();
         let writer = Writer::start(self.log, tell_completions(completions.clone()));
+        let requests = request_book(self.context.telemetry, self.book.clone());
         EventLoop {
             node,
             cluster,
@@ -207,6 +211,7 @@ impl Node {
             contacts: self.book.watch(),
             book: self.book,
             waiting: BTreeMap::new(),
+            requests,
             newcomers: BTreeMap::new(),
             directory: self.directory,
         }
@@ -338,6 +343,12 @@ fn replica_options(config: &NodeConfig) -> replica::Options {
         limits: state_machine::Limits::default(),
         requests_max: config.limits.requests_in_flight_max,
     }
+}
+
+/// Follows requests; in what it tells, nodes have the names that people know.
+fn request_book(telemetry: Telemetry, book: AddressBook) -> RequestBook {
+    let name_of = move |node: NodeId| book.get(node).map_or_else(|| node.to_string(), |contact| contact.name);
+    RequestBook::new(telemetry, name_of)
 }
 
 fn tell_completions(

@@ -68,6 +68,8 @@ pub struct Execute {
     pub operations: Vec<Operation>,
     /// How long a lone `Dequeue` may wait for a message; zero for everything else.
     pub wait: Duration,
+    /// Somebody follows the request on its way: tell when it has its place ([`Told::Placed`]). Changes nothing else.
+    pub is_followed: bool,
 }
 
 /// Something to do, in order.
@@ -111,6 +113,15 @@ pub enum Effect {
 pub enum Told {
     /// From the protocol.
     Raft(raft::Event),
+    /// A request that is followed was given its place in the log. Told before the write and the messages with its entry.
+    Placed {
+        /// Which request. One that waits for a message can be placed more than once.
+        request: RequestId,
+        /// The entry that carries it.
+        at: EntryId,
+        /// How many requests were proposed together with it, itself included.
+        together: usize,
+    },
     /// Entries were applied to the state machine.
     Applied {
         /// The first one.

@@ -284,13 +284,24 @@ impl Replica {
     fn propose_together(&mut self, now: Time, timestamp: Timestamp, batch: Vec<Proposal>) {
         let commands = batch.iter().map(|proposal| proposal.command(timestamp).encode()).collect();
         match self.raft.propose(now, commands) {
-            Ok(first) => self.pending.insert(first, batch),
+            Ok(first) => {
+                self.tell_places(first, &batch);
+                self.pending.insert(first, batch);
+            }
             Err(raft::NotLeader) => {
                 let refusal = self.not_leader();
                 for proposal in batch {
                     self.answer(proposal.request, Err(refusal.clone()));
                 }
             }
+        }
+    }
+
+    fn tell_places(&mut self, first: EntryId, batch: &[Proposal]) {
+        let indexes = std::iter::successors(Some(first.index), |index| Some(index.next()));
+        for (proposal, index) in batch.iter().zip(indexes).filter(|(proposal, _)| proposal.execute.is_followed) {
+            let (request, at) = (proposal.request, EntryId::new(first.term, index));
+            self.effects.push(Effect::Tell(Told::Placed { request, at, together: batch.len() }));
         }
     }
 

@@ -86,7 +86,7 @@ impl Alone {
 
     fn request(&mut self, session: Option<SessionRequest>, operation: Operation, wait: Duration) -> Event {
         self.last_request += 1;
-        let execute = Execute { session, operations: vec![operation], wait };
+        let execute = Execute { session, operations: vec![operation], wait, is_followed: false };
         Event::Execute { request: RequestId(self.last_request), execute }
     }
 
@@ -172,4 +172,21 @@ fn a_retry_of_a_decided_dequeue_does_not_wait() {
 
 fn place(id: SessionId) -> SessionRequest {
     SessionRequest { id, sequence: Sequence(1), lowest_pending: Sequence(1) }
+}
+
+/// Whoever follows a request knows its entry before the entry is written or sent; of the others nothing is told.
+#[test]
+fn a_request_that_is_followed_is_told_its_place_first() {
+    let mut alone = Alone::leading();
+    let others = alone.enqueue();
+    let Event::Execute { request, execute } = alone.enqueue() else { unreachable!("an enqueue is executed") };
+    let followed = Event::Execute { request, execute: Execute { is_followed: true, ..execute } };
+    let at = EntryId::new(alone.replica.status().term, Index(alone.entries.len() as u64 + 2));
+    let effects = alone.replica.turn(alone.now, Timestamp(1), [others, followed]);
+    let is_placed = |effect: &&Effect| matches!(effect, Effect::Tell(Told::Placed { .. }));
+    let placed: Vec<&Effect> = effects.iter().filter(is_placed).collect();
+    assert_eq!(placed, [&Effect::Tell(Told::Placed { request, at, together: 2 })]);
+    let first_of = |is: fn(&Effect) -> bool| effects.iter().position(is).expect("it is there");
+    let written = first_of(|effect| matches!(effect, Effect::Persist(_)));
+    assert!(first_of(|effect| matches!(effect, Effect::Tell(Told::Placed { .. }))) < written);
 }

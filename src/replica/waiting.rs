@@ -110,7 +110,8 @@ mod tests {
     fn waiting(requests: impl IntoIterator<Item = u64>) -> Waiting {
         let mut waiting = Waiting::default();
         for request in requests {
-            let execute = Execute { session: None, operations: Vec::new(), wait: Duration::from_secs(1) };
+            let wait = Duration::from_secs(1);
+            let execute = Execute { session: None, operations: Vec::new(), wait, is_followed: false };
             waiting.park(queue(), Parked { request: RequestId(request), execute, deadline: Time(request) });
         }
         waiting

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! An event with a field `event`, a stable name for programs, says everything in its words as well: text leaves its fields out.
-//! Spans are not shown: they are for traces. Times are UTC.
+//! What is said about a request that is traced has the ids of its trace in JSON (`trace_id`, `span_id`); a line for people stays
+//! short. Times are UTC.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,6 +25,7 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::propagation::current_ids;
 use super::tell::HEARTBEAT;
 use crate::config::LogFormat;
 
@@ -78,6 +80,9 @@ impl Format {
         let mut line: Vec<(&str, Value)> = vec![("time", time().into()), ("level", level.as_str().into())];
         line.extend(self.node.as_deref().map(|node| ("node", node.into())));
         line.extend([("target", target.into()), ("message", fields.message.into())]);
+        if let Some((trace_id, span_id)) = current_ids() {
+            line.extend([("trace_id", trace_id.into()), ("span_id", span_id.into())]);
+        }
         // What every line has is not replaced, and not there twice.
         let fixed = line.len();
         for (name, value) in fields.others {
@@ -209,7 +214,7 @@ fn time() -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io;
     use std::sync::{Arc, Mutex};
 
@@ -254,7 +259,7 @@ mod tests {
     }
 
     /// A line of text without its time.
-    fn text(say: impl FnOnce()) -> String {
+    pub(in crate::telemetry) fn text(say: impl FnOnce()) -> String {
         written(LogFormat::Text, false, say)[13..].to_owned()
     }
 

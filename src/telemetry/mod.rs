@@ -1,126 +1,118 @@
-//! What a node tells: the log on its terminal.
+//! What a node tells: the log on its terminal, and to a collector of OpenTelemetry the way of single requests (traces) and
+//! figures over all of them (metrics).
 //!
 //! ```text
 //!    tracing event  ->  filter (log.level, heartbeats)  ->  text or JSON line  ->  bounded queue  ->  thread that writes
+//!
+//!    request  ->  Received (api)  ->  RequestBook (event loop)  ->  spans      ->  bounded queue  ->  thread that sends, OTLP
+//!                                          |    ^             \->  histograms ->  sums, sent at an interval       ''
+//!                                          v    |
+//!                              the book of each follower: entries travel to it with the contexts of their spans
 //! ```
 //!
-//! Targets are the handles for the filter: `quorate::raft` is the protocol, `quorate::entries` the way of every request from
-//! received to answered, `quorate::heartbeat` every heartbeat (off unless asked for), and otherwise the module that speaks.
+//! Targets are the handles for the log's filter: `quorate::raft` is the protocol, `quorate::entries` the way of every request
+//! from received to answered, `quorate::heartbeat` every heartbeat (off unless asked for), and otherwise the module that speaks.
 //!
-//! Invariants: whoever logs never waits for a terminal. When `LINES_MAX` lines wait, further ones are dropped, and the next
-//! one that gets through says how many. No logged value can move the cursor or begin a line of its own.
+//! A trace has the request's span (of kind SERVER, named by its gRPC method), and under it one span for each verb of the
+//! path; `replicated` is there once for each peer, and has the peer's own `appended` under it:
 //!
-//! Not here: metrics and traces.
+//! ```text
+//!    quorate.v1.Quorate/Execute   |------------------------------------------------|
+//!      received                   |--|                                                arrived ... checked
+//!      routed                        |-|                                              checked ... this node may take it
+//!      proposed                        |------|                                       into the loop's inbox ... has its index
+//!      appended                               |-----------------|                     has its index ... on the own disk
+//!      replicated  peer b                     |--------------|                        sent ... acknowledged by b
+//!        appended  (told by b)                   |--------|                           arrived at b ... on b's disk
+//!      committed                              |-----------------|                     has its index ... on a commit quorum
+//!      applied                                                  |---|                 committed ... carried out
+//!      answered                                                     |------|          carried out ... given to whoever waits
+//! ```
+//!
+//! What comes in from outside (a sync, an acknowledgement) is dated by the turn of the loop that takes notice of it: requests
+//! that share a batch share its times. The names of attributes are those of the semantic conventions, version 1.37, for RPC
+//! and messaging (both are still called a development version there); what has no name in them begins with `quorate.`.
+//!
+//! Invariants
+//! - Whoever tells something never waits. When `LINES_MAX` lines wait, further ones are dropped, and the next one that gets
+//!   through says how many. Spans that wait for a collector are bounded in the same way ([`providers`]); a collector that is
+//!   away costs what it would have been told, and one line when it goes and one when it is back.
+//! - No logged value can move the cursor or begin a line of its own.
+//! - With traces and metrics off nothing is allocated, dated or kept for a request. Contexts of traces are never written into
+//!   the log of the cluster, nor hashed, nor replayed.
+//!
+//! Not here: metrics of anything but requests, and a page that shows all this. Instruments have their place in
+//! [`Instruments`].
 
+mod appending;
+mod book;
+mod collector;
 mod format;
+mod instruments;
+mod log;
+mod moment;
+pub mod propagation;
+mod providers;
+mod received;
 pub mod request;
 mod tell;
-
-use std::io::{self, IsTerminal};
-
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::util::SubscriberInitExt;
-
-use crate::config::{Color, Log, LogFormat};
-use format::Format;
-pub use format::escaped;
-pub use tell::tell;
-
-/// Lines that may wait for the terminal.
-const LINES_MAX: usize = 10_000;
-
-/// Where the log goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stream {
-    /// The log is what the command prints.
-    Stdout,
-    /// The log stands beside what the command prints.
-    Stderr,
-}
-
-/// Why there can be no log.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The level cannot be read.
-    #[error("log.level: {0}")]
-    Level(#[from] tracing_subscriber::filter::ParseError),
-    /// The process has a log already.
-    #[error("the log has been started before")]
-    Started(#[from] tracing_subscriber::util::TryInitError),
-}
-
-/// Keeps the log going. When it is dropped, what waits is written, for a second at most.
-#[must_use = "the log ends when this is dropped"]
-pub struct Guard {
-    _worker: WorkerGuard,
-}
-
-/// Starts the log of this process. `node` is the name that every line carries.
-///
-/// # Errors
-/// The level is not one, or there is a log already.
-pub fn start(log: &Log, node: Option<&str>, stream: Stream) -> Result<Guard, Error> {
-    let lines = NonBlockingBuilder::default().buffered_lines_limit(LINES_MAX).lossy(true).thread_name("log");
-    let (writer, worker) = match stream {
-        Stream::Stdout => lines.finish(io::stdout()),
-        Stream::Stderr => lines.finish(io::stderr()),
-    };
-    let format = Format::new(log.format, node, writer.error_counter());
-    tracing_subscriber::fmt()
-        .with_ansi(is_coloured(log, stream))
-        .event_format(format)
-        .with_env_filter(EnvFilter::builder().parse(directives(log))?)
-        .with_writer(writer)
-        .finish()
-        .try_init()?;
-    Ok(Guard { _worker: worker })
-}
-
-/// True when lines on `stream` are to be coloured.
-fn is_coloured(log: &Log, stream: Stream) -> bool {
-    let is_terminal = match stream {
-        Stream::Stdout => io::stdout().is_terminal(),
-        Stream::Stderr => io::stderr().is_terminal(),
-    };
-    log.format == LogFormat::Text && wants_color(log.color, is_terminal)
-}
-
-/// True when `color` asks for colours on what `is_terminal` or not (see <https://no-color.org>).
-pub fn wants_color(color: Color, is_terminal: bool) -> bool {
-    let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    match color {
-        Color::Always => true,
-        Color::Never => false,
-        Color::Auto => is_terminal && !refused,
-    }
-}
-
-/// The filter in the words of [`EnvFilter`]. A bare level is that of Quorate itself.
-fn directives(log: &Log) -> String {
-    let of_part = |part: &str| match part.parse::<LevelFilter>() {
-        Ok(level) if !part.contains('=') => format!("{},quorate={level}", level.min(LevelFilter::WARN)),
-        _ => part.to_owned(),
-    };
-    let heartbeats = if log.heartbeats { "info" } else { "off" };
-    let parts: Vec<String> = log.level.split(',').map(of_part).collect();
-    format!("{},quorate::heartbeat={heartbeats}", parts.join(","))
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::NodeConfig;
+mod tests;
+mod verb;
 
-    #[test]
-    fn a_bare_level_is_that_of_quorate() {
-        let mut log = NodeConfig::default().log;
-        assert_eq!(directives(&log), "warn,quorate=info,quorate::heartbeat=off");
-        log.level = "debug,quorate::entries=off,h2=trace".into();
-        log.heartbeats = true;
-        assert_eq!(directives(&log), "warn,quorate=debug,quorate::entries=off,h2=trace,quorate::heartbeat=info");
-        log.level = "error".into();
-        assert_eq!(directives(&log), "error,quorate=error,quorate::heartbeat=info");
+use std::sync::Arc;
+
+use opentelemetry::trace::{Span as _, Tracer as _};
+use opentelemetry::{Context, KeyValue};
+use opentelemetry_sdk::trace::SdkTracer;
+
+pub use book::RequestBook;
+pub use format::escaped;
+pub use instruments::Instruments;
+pub use log::{Error, Guard, Stream, start, wants_color};
+pub use moment::Moment;
+pub use providers::{Providers, Unusable};
+pub use received::{Mark, Received};
+pub use tell::tell;
+pub use verb::Verb;
+
+/// Where a node tells of its requests: spans, figures, both or neither. Cheap to clone; the default is neither.
+#[derive(Clone, Debug, Default)]
+pub struct Telemetry {
+    /// None: nothing is traced.
+    tracer: Option<SdkTracer>,
+    /// None: nothing is measured.
+    instruments: Option<Arc<Instruments>>,
+}
+
+impl Telemetry {
+    /// A request has been through a verb. `span` is the request's own, if it is traced.
+    fn stage(
+        &self,
+        verb: Verb,
+        span: Option<&Context>,
+        (from, to): (Moment, Moment),
+        attributes: impl FnOnce() -> Vec<KeyValue>,
+    ) {
+        if let Some(instruments) = &self.instruments {
+            instruments.stage(verb, to.since(from));
+        }
+        if let Some(parent) = span {
+            self.span(verb, parent, (from, to), attributes);
+        }
+    }
+
+    /// A verb of a traced request is over. `parent` has the span that it belongs to.
+    fn span(
+        &self,
+        verb: Verb,
+        parent: &Context,
+        (from, to): (Moment, Moment),
+        attributes: impl FnOnce() -> Vec<KeyValue>,
+    ) {
+        if let Some(tracer) = &self.tracer {
+            let builder = tracer.span_builder(verb.name()).with_start_time(from.wall()).with_attributes(attributes());
+            tracer.build_with_context(builder, parent).end_with_timestamp(to.wall());
+        }
     }
 }

@@ -41,7 +41,7 @@ fn summary(operations: &[Operation]) -> String {
     format!("{}{on}", verbs.join(", "))
 }
 
-fn verb_and_queue(operation: &Operation) -> (&'static str, Option<&str>) {
+pub(super) fn verb_and_queue(operation: &Operation) -> (&'static str, Option<&str>) {
     match operation {
         Operation::OpenSession => ("OpenSession", None),
         Operation::CloseSession => ("CloseSession", None),

@@ -46,7 +46,11 @@ enum Kind {
 }
 
 fn kind(told: &Told) -> Kind {
-    let Told::Raft(event) = told else { return Kind::Entries };
+    let event = match told {
+        Told::Raft(event) => event,
+        Told::Placed { .. } => return Kind::Detail,
+        _ => return Kind::Entries,
+    };
     match event {
         Event::HeartbeatSent { .. } | Event::HeartbeatAnswered { .. } | Event::HeartbeatHeard { .. } => Kind::Heartbeat,
         Event::Proposed { .. } | Event::Appended { .. } | Event::Replicated { .. } | Event::Committed { .. } => {
@@ -104,6 +108,11 @@ impl Sentence {
 fn sentence(told: &Told, name_of: &impl Fn(NodeId) -> String) -> Sentence {
     match told {
         Told::Raft(event) => raft_sentence(event, name_of),
+        Told::Placed { at, together, .. } => {
+            let words =
+                format!("gave a request that is followed its place at {}, one of {together} together", at.index);
+            Sentence::new("placed", words).entry(*at)
+        }
         Told::Applied { first, last } => {
             Sentence::new("applied", format!("applied {}", range(*first, *last))).index(*last)
         }

@@ -5,8 +5,9 @@
 
 use bytes::Bytes;
 
+use super::Envelope;
 use super::address_book::CONTACTS_MAX;
-use crate::ids::{Contact, EntryId, Index, ShardId, Term, Time};
+use crate::ids::{Contact, EntryId, Index, ShardId, TRACES_MAX, Term, Time, TraceContext};
 use crate::proto::internal::{self, append_reply, raft_message};
 use crate::raft::{AppendReply, Body, Entry, Message, VoteRefusal};
 use crate::storage::codec as payloads;
@@ -72,18 +73,20 @@ pub enum Malformed {
 }
 
 /// The message as peers send it.
-pub fn encode(shard: ShardId, message: &Message) -> internal::RaftMessage {
-    internal::RaftMessage { shard: shard.0, term: message.term.0, body: Some(encode_body(&message.body)) }
+pub fn encode(Envelope { shard, message, traces }: &Envelope) -> internal::RaftMessage {
+    let body = Some(encode_body(&message.body));
+    internal::RaftMessage { shard: shard.0, term: message.term.0, body, traces: encode_traces(traces) }
 }
 
-/// The message that a peer sent, and the shard it is for.
+/// The message that a peer sent.
 ///
 /// # Errors
 /// It is not a message.
-pub fn decode(message: internal::RaftMessage) -> Result<(ShardId, Message), Malformed> {
+pub fn decode(message: internal::RaftMessage) -> Result<Envelope, Malformed> {
     let term = decode_term("term", message.term)?;
     let body = decode_body(term, message.body.ok_or(Malformed::Missing("body"))?)?;
-    Ok((ShardId(message.shard), Message { term, body }))
+    let traces = decode_traces(message.traces);
+    Ok(Envelope { shard: ShardId(message.shard), message: Message { term, body }, traces })
 }
 
 /// Contacts as peers send them.
@@ -96,6 +99,26 @@ pub fn encode_contacts<'a>(contacts: impl IntoIterator<Item = &'a Contact>) -> V
 pub fn decode_contacts(contacts: Vec<internal::Introduction>) -> Vec<Contact> {
     let decoded = contacts.into_iter().filter_map(|contact| payloads::contact_from_proto(contact).ok());
     decoded.take(CONTACTS_MAX).collect()
+}
+
+fn encode_traces(traces: &[(Index, TraceContext)]) -> Vec<internal::EntryTrace> {
+    let encoded = |(index, TraceContext { trace_id, span_id }): &(Index, TraceContext)| internal::EntryTrace {
+        index: index.0,
+        trace_id: Bytes::copy_from_slice(trace_id),
+        span_id: Bytes::copy_from_slice(span_id),
+    };
+    traces.iter().take(TRACES_MAX).map(encoded).collect()
+}
+
+/// Those that say something: a trace that is damaged is no reason to lose the entries.
+fn decode_traces(traces: Vec<internal::EntryTrace>) -> Vec<(Index, TraceContext)> {
+    let decoded = |trace: internal::EntryTrace| {
+        let index = decode_index("index of a trace", trace.index).ok()?;
+        let trace_id = trace.trace_id.as_ref().try_into().ok().filter(|id| *id != [0; 16])?;
+        let span_id = trace.span_id.as_ref().try_into().ok().filter(|id| *id != [0; 8])?;
+        Some((index, TraceContext { trace_id, span_id }))
+    };
+    traces.into_iter().take(TRACES_MAX).filter_map(decoded).collect()
 }
 
 fn encode_body(body: &Body) -> raft_message::Body {
@@ -339,13 +362,24 @@ mod tests {
         ]
     }
 
+    fn trace() -> impl Strategy<Value = (Index, TraceContext)> {
+        (0..NUMBER_MAX, 1u128.., 1u64..).prop_map(|(index, trace, span)| {
+            (Index(index), TraceContext { trace_id: trace.to_be_bytes(), span_id: span.to_be_bytes() })
+        })
+    }
+
     proptest! {
         #[test]
-        fn what_is_sent_comes_back_equal(shard: u64, term in 200..NUMBER_MAX, body in body()) {
-            let message = Message { term: Term(term), body };
-            let bytes = encode(ShardId(shard), &message).encode_to_vec();
+        fn what_is_sent_comes_back_equal(
+            shard: u64,
+            term in 200..NUMBER_MAX,
+            body in body(),
+            traces in prop::collection::vec(trace(), 0..=TRACES_MAX),
+        ) {
+            let envelope = Envelope { shard: ShardId(shard), message: Message { term: Term(term), body }, traces };
+            let bytes = encode(&envelope).encode_to_vec();
             let received = internal::RaftMessage::decode(bytes.as_slice()).expect("protobuf decodes what it encoded");
-            prop_assert_eq!(decode(received), Ok((ShardId(shard), message)));
+            prop_assert_eq!(decode(received), Ok(envelope));
         }
 
         #[test]
@@ -357,7 +391,7 @@ mod tests {
 
         #[test]
         fn a_damaged_message_is_a_message_or_a_reason(body in body(), at: prop::sample::Index, with: u8) {
-            let mut bytes = encode(ShardId(0), &Message { term: Term(200), body }).encode_to_vec();
+            let mut bytes = encode(&Envelope::new(ShardId(0), Message { term: Term(200), body })).encode_to_vec();
             *at.get_mut(&mut bytes) = with;
             if let Ok(message) = internal::RaftMessage::decode(bytes.as_slice()) {
                 let _ = decode(message);
@@ -369,12 +403,13 @@ mod tests {
         let entries = terms.iter().map(|term| internal::Entry { term: *term, kind: 1, payload: Bytes::new() });
         let previous = Some(internal::EntryId { term: previous.0, index: previous.1 });
         let append = internal::AppendEntries { previous, commit: 0, entries: entries.collect(), attempt: 0 };
-        internal::RaftMessage { shard: 0, term: 9, body: Some(raft_message::Body::AppendEntries(append)) }
+        let body = Some(raft_message::Body::AppendEntries(append));
+        internal::RaftMessage { shard: 0, term: 9, body, traces: Vec::new() }
     }
 
     #[test]
     fn entries_follow_previous_without_a_gap() {
-        let (_, message) = decode(append((2, 7), &[2, 3, 9])).expect("well formed");
+        let Envelope { message, .. } = decode(append((2, 7), &[2, 3, 9])).expect("well formed");
         let Body::AppendEntries { entries, .. } = message.body else { panic!("another body: {message:?}") };
         let ids: Vec<String> = entries.iter().map(|entry| entry.id.to_string()).collect();
         assert_eq!(ids, ["8@2", "9@3", "10@9"]);
@@ -383,7 +418,7 @@ mod tests {
     #[test]
     fn what_cannot_be_true_is_named() {
         let reason = |message| decode(message).expect_err("malformed").to_string();
-        let of_body = |body| reason(internal::RaftMessage { shard: 0, term: 1, body });
+        let of_body = |body| reason(internal::RaftMessage { shard: 0, term: 1, body, traces: Vec::new() });
         assert_eq!(of_body(None), "body is missing");
         assert_eq!(of_body(Some(raft_message::Body::PreVote(internal::VoteRequest { last: None }))), "last is missing");
         assert!(reason(append((9, u64::MAX), &[9])).starts_with("previous is 18446744073709551615"));
@@ -395,6 +430,20 @@ mod tests {
             reason(append((0, 0), &vec![1; ENTRIES_MAX + 1])),
             Malformed::TooManyEntries(ENTRIES_MAX + 1).to_string()
         );
+    }
+
+    #[test]
+    fn of_the_traces_only_what_says_something_is_taken_and_not_too_many() {
+        let trace = |trace_id: &[u8], span_id: &[u8]| internal::EntryTrace {
+            index: 7,
+            trace_id: Bytes::copy_from_slice(trace_id),
+            span_id: Bytes::copy_from_slice(span_id),
+        };
+        let good = trace(&[1; 16], &[2; 8]);
+        let mut traces = vec![trace(&[0; 16], &[2; 8]), trace(&[1; 15], &[2; 8]), trace(&[1; 16], &[]), good.clone()];
+        assert_eq!(decode_traces(traces.clone()), [(Index(7), TraceContext { trace_id: [1; 16], span_id: [2; 8] })]);
+        traces = vec![good; 1000];
+        assert_eq!(decode_traces(traces).len(), TRACES_MAX);
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl Delivery {
     /// The node stops.
     pub async fn send(&self, inbound: Inbound) -> Result<(), Closed> {
         let into = match &inbound {
-            Inbound::Message { message, .. } if Lane::of(&message.body) == Lane::Append => &self.bulk,
+            Inbound::Message { envelope, .. } if Lane::of(&envelope.message.body) == Lane::Append => &self.bulk,
             _ => &self.control,
         };
         into.send(inbound).await.map_err(|_| Closed)
@@ -64,9 +64,10 @@ mod tests {
     use super::*;
     use crate::ids::{EntryId, Index, NodeId, SHARD_0, Term, Time};
     use crate::raft::{AppendReply, Body, Message};
+    use crate::transport::Envelope;
 
     fn message(body: Body) -> Inbound {
-        Inbound::Message { from: NodeId(2), shard: SHARD_0, message: Message { term: Term(1), body } }
+        Inbound::Message { from: NodeId(2), envelope: Envelope::new(SHARD_0, Message { term: Term(1), body }) }
     }
 
     #[tokio::test]

@@ -45,7 +45,7 @@ use tokio::runtime;
 use tokio::sync::watch;
 use tonic::transport::Channel;
 
-use crate::ids::{ClusterId, Index, NodeId, ShardId};
+use crate::ids::{ClusterId, Index, NodeId, ShardId, TraceContext};
 use crate::proto::internal::PeerStatusRequest;
 use crate::proto::internal::peer_client::PeerClient;
 use crate::proto::internal::peer_server::PeerServer;
@@ -100,6 +100,25 @@ impl Lane {
     }
 }
 
+/// A message with what travels along with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Envelope {
+    /// The shard that the message is for.
+    pub shard: ShardId,
+    /// What it says.
+    pub message: Message,
+    /// Of the entries in it whose requests are traced: the spans that their appends belong to. At most
+    /// [`TRACES_MAX`](crate::ids::TRACES_MAX).
+    pub traces: Vec<(Index, TraceContext)>,
+}
+
+impl Envelope {
+    /// A message of which nothing is traced.
+    pub fn new(shard: ShardId, message: Message) -> Self {
+        Self { shard, message, traces: Vec::new() }
+    }
+}
+
 /// What comes from the peers, for the loop that owns the replicas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Inbound {
@@ -107,10 +126,8 @@ pub enum Inbound {
     Message {
         /// Who sent it.
         from: NodeId,
-        /// The shard that it is for.
-        shard: ShardId,
-        /// What it says.
-        message: Message,
+        /// What came.
+        envelope: Envelope,
     },
     /// Both lanes to a peer are open.
     Connected {
@@ -260,9 +277,9 @@ impl Transport {
 
     /// Sends a message to a peer, on the lane of its kind. Never waits. The message is dropped when the node is none of the
     /// peers and does not call here either, and one is when the queue is full: see [`queue::WhenFull`].
-    pub fn send(&self, to: NodeId, shard: ShardId, message: Message) {
+    pub fn send(&self, to: NodeId, envelope: Envelope) {
         if let Some(peer) = self.0.peers().reach(to, |node| self.0.connect(node)) {
-            peer.push(shard, message);
+            peer.push(envelope);
         }
     }
 

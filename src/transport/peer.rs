@@ -21,11 +21,10 @@ use tonic::{Status, Streaming};
 
 use super::link::{Failure, Link};
 use super::queue::Queue;
-use super::{Contacts, Context, FRAME_BYTES_MAX, Lane, Options, codec, encode_cluster, handshake};
-use crate::ids::{NodeId, ShardId};
+use super::{Contacts, Context, Envelope, FRAME_BYTES_MAX, Lane, Options, codec, encode_cluster, handshake};
+use crate::ids::NodeId;
 use crate::proto::internal::peer_client::PeerClient;
 use crate::proto::internal::{self, FromPeer, ToPeer, from_peer, to_peer};
-use crate::raft::Message;
 
 /// The most bytes of one message: it must fit in a frame.
 const MESSAGE_BYTES_MAX: usize = FRAME_BYTES_MAX - 1024;
@@ -55,10 +54,10 @@ impl Peer {
     }
 
     /// Puts a message into the queue of its lane.
-    pub(super) fn push(&self, shard: ShardId, message: Message) {
-        match Lane::of(&message.body) {
-            Lane::Control => self.control.push(shard, message),
-            Lane::Append => self.append.push(shard, message),
+    pub(super) fn push(&self, envelope: Envelope) {
+        match Lane::of(&envelope.message.body) {
+            Lane::Control => self.control.push(envelope),
+            Lane::Append => self.append.push(envelope),
         }
     }
 
@@ -311,8 +310,8 @@ impl Flow {
 }
 
 /// None: no message of the batch can be sent.
-fn encode_batch(batch: &[(ShardId, Message)]) -> Option<to_peer::Frame> {
-    let mut messages: Vec<_> = batch.iter().map(|(shard, message)| codec::encode(*shard, message)).collect();
+fn encode_batch(batch: &[Envelope]) -> Option<to_peer::Frame> {
+    let mut messages: Vec<_> = batch.iter().map(codec::encode).collect();
     messages.retain(|message| {
         let bytes = message.encoded_len();
         if bytes > MESSAGE_BYTES_MAX {

@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::ids::ShardId;
+use super::Envelope;
 use crate::raft::{Body, Message};
 
 /// The most messages in one frame.
@@ -60,8 +60,7 @@ struct State {
 
 #[derive(Debug)]
 struct Waiting {
-    shard: ShardId,
-    message: Message,
+    envelope: Envelope,
     bytes: u64,
 }
 
@@ -72,8 +71,8 @@ impl Queue {
     }
 
     /// Adds a message; see [`WhenFull`] for what happens when there is no room.
-    pub fn push(&self, shard: ShardId, message: Message) {
-        let waiting = Waiting { shard, bytes: size(&message), message };
+    pub fn push(&self, envelope: Envelope) {
+        let waiting = Waiting { bytes: size(&envelope.message), envelope };
         let mut state = self.lock();
         if state.closed {
             return;
@@ -93,7 +92,7 @@ impl Queue {
 
     /// The next messages for a connection, in order, at most about `bytes_max` and at least one; waits for them. None: the
     /// queue is closed and empty, or another connection draws.
-    pub async fn next(&self, connection: u64, bytes_max: u64) -> Option<Vec<(ShardId, Message)>> {
+    pub async fn next(&self, connection: u64, bytes_max: u64) -> Option<Vec<Envelope>> {
         loop {
             {
                 let mut state = self.lock();
@@ -166,15 +165,16 @@ impl State {
     }
 
     fn drop_oldest(&mut self) {
-        let is_heartbeat =
-            |waiting: &Waiting| matches!(waiting.message.body, Body::Heartbeat { .. } | Body::HeartbeatReply { .. });
+        let is_heartbeat = |waiting: &Waiting| {
+            matches!(waiting.envelope.message.body, Body::Heartbeat { .. } | Body::HeartbeatReply { .. })
+        };
         let oldest = self.waiting.iter().position(is_heartbeat).unwrap_or(0);
         if let Some(waiting) = self.waiting.remove(oldest) {
             self.bytes -= waiting.bytes;
         }
     }
 
-    fn take(&mut self, bytes_max: u64) -> Vec<(ShardId, Message)> {
+    fn take(&mut self, bytes_max: u64) -> Vec<Envelope> {
         let mut batch = Vec::new();
         let mut bytes = 0;
         while let Some(first) = self.waiting.front() {
@@ -184,7 +184,7 @@ impl State {
             }
             let Some(first) = self.waiting.pop_front() else { break };
             bytes += first.bytes;
-            batch.push((first.shard, first.message));
+            batch.push(first.envelope);
         }
         self.bytes -= bytes;
         batch
@@ -221,6 +221,10 @@ mod tests {
         Message { term: Term(1), body }
     }
 
+    fn envelope(message: Message) -> Envelope {
+        Envelope::new(SHARD_0, message)
+    }
+
     fn queue(messages_max: usize, bytes_max: u64, when_full: WhenFull) -> Queue {
         Queue::new(Limits { messages_max, bytes_max, when_full })
     }
@@ -231,7 +235,7 @@ mod tests {
         let connection = queue.begin();
         let mut frames = Vec::new();
         while let Some(batch) = queue.next(connection, bytes_max).await {
-            frames.push(batch.into_iter().map(|(_, message)| message).collect());
+            frames.push(batch.into_iter().map(|envelope| envelope.message).collect());
         }
         frames
     }
@@ -240,7 +244,7 @@ mod tests {
     async fn full_control_queue_drops_the_oldest_heartbeat_before_a_vote() {
         let queue = queue(3, 1 << 20, WhenFull::DropOldest);
         for message in [vote(1), heartbeat(1), heartbeat(2), heartbeat(3), vote(2)] {
-            queue.push(SHARD_0, message);
+            queue.push(envelope(message));
         }
         assert_eq!(drain(&queue, 1 << 20).await, [[vote(1), heartbeat(3), vote(2)]]);
         assert_eq!(queue.dropped(), 2);
@@ -250,7 +254,7 @@ mod tests {
     async fn full_control_queue_of_votes_drops_the_oldest() {
         let queue = queue(2, 1 << 20, WhenFull::DropOldest);
         for term in 1..=3 {
-            queue.push(SHARD_0, vote(term));
+            queue.push(envelope(vote(term)));
         }
         assert_eq!(drain(&queue, 1 << 20).await, [[vote(2), vote(3)]]);
     }
@@ -259,7 +263,7 @@ mod tests {
     async fn full_append_queue_drops_the_newest() {
         let queue = queue(100, 1000, WhenFull::DropNewest);
         for bytes in [400, 401, 402] {
-            queue.push(SHARD_0, append(bytes));
+            queue.push(envelope(append(bytes)));
         }
         assert_eq!(drain(&queue, 1 << 20).await, [[append(400), append(401)]]);
         assert_eq!(queue.dropped(), 1);
@@ -269,7 +273,7 @@ mod tests {
     async fn a_message_larger_than_the_queue_waits_alone() {
         for when_full in [WhenFull::DropNewest, WhenFull::DropOldest] {
             let queue = queue(100, 1000, when_full);
-            queue.push(SHARD_0, append(5000));
+            queue.push(envelope(append(5000)));
             assert_eq!(drain(&queue, 1 << 20).await, [[append(5000)]]);
         }
     }
@@ -278,7 +282,7 @@ mod tests {
     async fn frames_are_cut_by_bytes_and_carry_one_message_at_least() {
         let queue = queue(100, 1 << 20, WhenFull::DropNewest);
         for bytes in [100, 100, 5000, 100] {
-            queue.push(SHARD_0, append(bytes));
+            queue.push(envelope(append(bytes)));
         }
         let frames = drain(&queue, 500).await;
         assert_eq!(frames.iter().map(Vec::len).collect::<Vec<_>>(), [2, 1, 1]);
@@ -289,8 +293,8 @@ mod tests {
         let queue = queue(100, 1 << 20, WhenFull::DropNewest);
         let broken = queue.begin();
         let connection = queue.begin();
-        queue.push(SHARD_0, vote(1));
+        queue.push(envelope(vote(1)));
         assert_eq!(queue.next(broken, 1000).await, None);
-        assert_eq!(queue.next(connection, 1000).await, Some(vec![(SHARD_0, vote(1))]));
+        assert_eq!(queue.next(connection, 1000).await, Some(vec![envelope(vote(1))]));
     }
 }

@@ -204,8 +204,8 @@ impl Incoming {
             return Err(self.malformed(format!("{} messages in one frame", batch.messages.len())));
         }
         for message in batch.messages {
-            let (shard, message) = codec::decode(message).map_err(|why| self.malformed(why.to_string()))?;
-            let inbound = Inbound::Message { from: self.from, shard, message };
+            let envelope = codec::decode(message).map_err(|why| self.malformed(why.to_string()))?;
+            let inbound = Inbound::Message { from: self.from, envelope };
             tokio::select! {
                 sent = self.shared.context.delivery.send(inbound) => sent.map_err(|_| stops())?,
                 () = stopped(self.stopping.clone()) => return Err(stops()),

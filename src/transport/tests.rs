@@ -153,7 +153,8 @@ impl Node {
 
     /// Reads the inbox up to this message.
     async fn receives(&mut self, from: NodeId, message: Message) {
-        self.until(|inbound| *inbound == Inbound::Message { from, shard: SHARD_0, message: message.clone() }).await;
+        self.until(|inbound| *inbound == Inbound::Message { from, envelope: Envelope::new(SHARD_0, message.clone()) })
+            .await;
     }
 
     /// Everything of this node is gone at once, as by kill -9.
@@ -236,18 +237,18 @@ async fn messages_arrive_in_order_on_each_lane() {
     a.connected(B).await;
     b.connected(A).await;
     for number in 1..=500 {
-        a.transport.send(B, SHARD_0, heartbeat(number));
-        a.transport.send(B, SHARD_0, append(number, 10_000));
+        a.transport.send(B, Envelope::new(SHARD_0, heartbeat(number)));
+        a.transport.send(B, Envelope::new(SHARD_0, append(number, 10_000)));
     }
     let (mut heartbeats, mut appends) = (Vec::new(), Vec::new());
     while heartbeats.len() + appends.len() < 1000 {
         match b.next().await {
-            Inbound::Message { from: A, message, .. }
+            Inbound::Message { from: A, envelope: Envelope { message, .. } }
                 if message.body == heartbeat(heartbeats.len() as u64 + 1).body =>
             {
                 heartbeats.push(message);
             }
-            Inbound::Message { from: A, message, .. } => appends.push(message),
+            Inbound::Message { from: A, envelope: Envelope { message, .. } } => appends.push(message),
             other => panic!("{other:?}"),
         }
     }
@@ -278,9 +279,9 @@ async fn a_dead_peer_is_noticed_once_and_found_at_its_later_address() {
         assert_eq!(node.book.get(B).map(|contact| contact.peer_address), Some(restarted.address.clone()));
     }
     restarted.connected(A).await;
-    c.transport.send(B, SHARD_0, append(1, 10));
+    c.transport.send(B, Envelope::new(SHARD_0, append(1, 10)));
     restarted.receives(C, append(1, 10)).await;
-    restarted.transport.send(A, SHARD_0, heartbeat(5));
+    restarted.transport.send(A, Envelope::new(SHARD_0, heartbeat(5)));
     a.receives(B, heartbeat(5)).await;
 }
 
@@ -293,7 +294,7 @@ async fn a_connected_peer_that_moves_is_dialed_at_once() {
     a.book.merge(moved.book.all()).expect("saved");
     a.disconnected(B).await;
     a.connected(B).await;
-    a.transport.send(B, SHARD_0, heartbeat(1));
+    a.transport.send(B, Envelope::new(SHARD_0, heartbeat(1)));
     moved.receives(A, heartbeat(1)).await;
 }
 
@@ -301,7 +302,7 @@ async fn a_connected_peer_that_moves_is_dialed_at_once() {
 async fn what_waited_for_a_dial_that_failed_is_not_sent_later() {
     let mut a = Node::start(A);
     a.transport.set_peers([B].into());
-    a.transport.send(B, SHARD_0, heartbeat(1));
+    a.transport.send(B, Envelope::new(SHARD_0, heartbeat(1)));
     let port = bound();
     let contact = contact(B, &address_of(&port));
     a.book.merge([contact.clone()]).expect("saved");
@@ -314,8 +315,8 @@ async fn what_waited_for_a_dial_that_failed_is_not_sent_later() {
 
     let mut b = Node::start_on(port, Identity { cluster: CLUSTER, node: B }, options(), 100, vec![contact]);
     a.connected(B).await;
-    a.transport.send(B, SHARD_0, heartbeat(2));
-    assert_eq!(b.next().await, Inbound::Message { from: A, shard: SHARD_0, message: heartbeat(2) });
+    a.transport.send(B, Envelope::new(SHARD_0, heartbeat(2)));
+    assert_eq!(b.next().await, Inbound::Message { from: A, envelope: Envelope::new(SHARD_0, heartbeat(2)) });
 }
 
 #[tokio::test]
@@ -360,7 +361,7 @@ async fn what_waits_for_a_peer_that_is_given_up_is_still_sent() {
     a.knows(&[&b]);
     a.connected(B).await;
     let removed = Message { term: Term(1), body: Body::Removed { index: Index(3) } };
-    a.transport.send(B, SHARD_0, removed.clone());
+    a.transport.send(B, Envelope::new(SHARD_0, removed.clone()));
     a.transport.set_peers([].into());
     b.receives(A, removed).await;
 }
@@ -370,11 +371,11 @@ async fn a_caller_that_this_node_has_not_heard_of_is_answered() {
     let (mut a, mut b) = (Node::start(A), Node::start(B));
     a.knows(&[&b]);
     a.connected(B).await;
-    a.transport.send(B, SHARD_0, heartbeat(1));
+    a.transport.send(B, Envelope::new(SHARD_0, heartbeat(1)));
     b.receives(A, heartbeat(1)).await;
-    b.transport.send(A, SHARD_0, heartbeat(2));
+    b.transport.send(A, Envelope::new(SHARD_0, heartbeat(2)));
     a.receives(B, heartbeat(2)).await;
-    b.transport.send(C, SHARD_0, heartbeat(3));
+    b.transport.send(C, Envelope::new(SHARD_0, heartbeat(3)));
 
     // When A hangs up B's connection goes too, without a word: B did not want it.
     a.transport.set_peers([].into());
@@ -397,9 +398,9 @@ async fn sending_never_waits_and_drops_for_a_peer_that_does_not_answer() {
     let (_connection, _) = silent.accept().await.expect("dialed");
     let started = Instant::now();
     for number in 1..=10_000 {
-        a.transport.send(B, SHARD_0, heartbeat(number));
-        a.transport.send(B, SHARD_0, append(number, 100));
-        a.transport.send(C, SHARD_0, append(number, 100));
+        a.transport.send(B, Envelope::new(SHARD_0, heartbeat(number)));
+        a.transport.send(B, Envelope::new(SHARD_0, append(number, 100)));
+        a.transport.send(C, Envelope::new(SHARD_0, append(number, 100)));
     }
     assert!(started.elapsed() < Duration::from_secs(5), "20,000 messages took {:?}", started.elapsed());
     let limits = options();
@@ -416,13 +417,15 @@ async fn a_node_that_does_not_read_its_inbox_slows_its_peers_and_gets_all_that_w
     a.connected(B).await;
     // 64 MB: more than the queue and all that can be under way.
     for index in 1..=640 {
-        a.transport.send(B, SHARD_0, append(index, 100_000));
+        a.transport.send(B, Envelope::new(SHARD_0, append(index, 100_000)));
     }
     let kept = 640 - a.transport.dropped();
     assert!((200..640).contains(&kept), "{kept} kept");
     let mut last = EntryId::default();
     for _ in 0..kept {
-        let Inbound::Message { message, .. } = b.next().await else { panic!("only messages come") };
+        let Inbound::Message { envelope: Envelope { message, .. }, .. } = b.next().await else {
+            panic!("only messages come")
+        };
         let Body::AppendEntries { entries, .. } = message.body else { panic!("only appends were sent") };
         assert!(entries[0].id > last, "{} comes after {last}", entries[0].id);
         last = entries[0].id;
@@ -463,7 +466,7 @@ async fn bytes_that_make_no_sense_end_only_their_connection() {
     b.knows(&[&a]);
     a.connected(B).await;
     b.connected(A).await;
-    b.transport.send(A, SHARD_0, heartbeat(1));
+    b.transport.send(A, Envelope::new(SHARD_0, heartbeat(1)));
     a.receives(B, heartbeat(1)).await;
     drop((open, silent));
 }
@@ -471,7 +474,7 @@ async fn bytes_that_make_no_sense_end_only_their_connection() {
 #[tokio::test]
 async fn a_frame_over_the_limit_closes_its_lane() {
     let a = Node::start(A);
-    let large = codec::encode(SHARD_0, &append(1, FRAME_BYTES_MAX));
+    let large = codec::encode(&Envelope::new(SHARD_0, append(1, FRAME_BYTES_MAX)));
     let batch = to_peer::Frame::Batch(internal::Batch { messages: vec![large] });
     let lane = a.call(vec![to_peer::Frame::Hello(hello(B, A)), batch]).await.expect("let in");
     assert_eq!(closes(lane).await.code(), Code::OutOfRange);
@@ -482,9 +485,9 @@ async fn a_message_over_the_limit_is_left_out_and_those_after_it_arrive() {
     let (mut a, mut b) = (Node::start(A), Node::start(B));
     a.knows(&[&b]);
     a.connected(B).await;
-    a.transport.send(B, SHARD_0, append(1, FRAME_BYTES_MAX));
-    a.transport.send(B, SHARD_0, append(2, 5_000_000));
-    assert_eq!(b.next().await, Inbound::Message { from: A, shard: SHARD_0, message: append(2, 5_000_000) });
+    a.transport.send(B, Envelope::new(SHARD_0, append(1, FRAME_BYTES_MAX)));
+    a.transport.send(B, Envelope::new(SHARD_0, append(2, 5_000_000)));
+    assert_eq!(b.next().await, Inbound::Message { from: A, envelope: Envelope::new(SHARD_0, append(2, 5_000_000)) });
 }
 
 #[tokio::test]

@@ -16,7 +16,8 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 pub fn quorate() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
     command.stdin(Stdio::null());
-    for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("QUORATE")) {
+    let is_setting = |key: &str| ["QUORATE", "OTEL_", "TRACE"].iter().any(|prefix| key.starts_with(prefix));
+    for (key, _) in std::env::vars().filter(|(key, _)| is_setting(key)) {
         command.env_remove(key);
     }
     command
@@ -40,7 +41,7 @@ pub struct Node {
     pub address: SocketAddr,
     pub data: PathBuf,
     /// Settings in its environment.
-    pub settings: Vec<(&'static str, &'static str)>,
+    pub settings: Vec<(&'static str, String)>,
     log: PathBuf,
     process: Option<Child>,
 }
@@ -69,7 +70,7 @@ impl Node {
     pub fn command(&self, join: &[SocketAddr]) -> Command {
         let mut command = quorate();
         command.arg("server").args(["--name", &self.name]).args(["--listen", &self.address.to_string()]);
-        command.arg("--data").arg(&self.data).envs(self.settings.iter().copied());
+        command.arg("--data").arg(&self.data).envs(self.settings.iter().map(|(key, value)| (key, value)));
         for address in join {
             command.args(["--join", &address.to_string()]);
         }
@@ -137,7 +138,7 @@ impl Drop for Node {
 }
 
 /// Two consecutive ports that are free now: the client port and the peer port after it.
-fn free_ports() -> SocketAddr {
+pub fn free_ports() -> SocketAddr {
     eventually("two free ports in a row", || {
         let first = TcpListener::bind("127.0.0.1:0").ok()?;
         let address = first.local_addr().ok()?;
@@ -155,9 +156,14 @@ pub struct Cluster {
 impl Cluster {
     /// Starts `size` nodes, named a, b, c ..., and waits until all of them vote.
     pub fn start(size: usize) -> Self {
+        Self::start_with(size, &[])
+    }
+
+    /// Starts `size` nodes with settings in their environment.
+    pub fn start_with(size: usize, settings: &[(&'static str, String)]) -> Self {
         let mut cluster = Self { nodes: Vec::new(), directory: TempDir::new().unwrap() };
         for _ in 0..size {
-            cluster.add();
+            cluster.add_with(settings);
         }
         cluster.eventually_has_voters(size);
         cluster
@@ -165,8 +171,13 @@ impl Cluster {
 
     /// Starts one more node, which joins those that are there.
     pub fn add(&mut self) -> usize {
+        self.add_with(&[])
+    }
+
+    fn add_with(&mut self, settings: &[(&'static str, String)]) -> usize {
         let name = char::from(b'a' + self.nodes.len() as u8).to_string();
         let mut node = Node::new(self.directory.path(), &name);
+        node.settings = settings.to_vec();
         let join: Vec<SocketAddr> = self.nodes.iter().map(|node| node.address).collect();
         node.start(&join);
         self.nodes.push(node);

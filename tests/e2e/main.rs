@@ -3,10 +3,13 @@
 mod bad_input;
 mod bench;
 mod cluster;
+mod collector;
 mod crash;
+mod demo;
 mod dev;
 mod load;
 mod membership;
 mod redirect;
 mod restart;
+mod telemetry;
 mod tools;

@@ -73,7 +73,7 @@ fn a_node_that_lost_its_disk_is_replaced() {
 fn a_dead_voter_is_replaced_under_half_plus_one() {
     let directory = tempfile::TempDir::new().unwrap();
     let mut first = Node::new(directory.path(), "a");
-    first.settings.push(("QUORATE__CLUSTER__COMMIT_QUORUM", "half_plus_one"));
+    first.settings.push(("QUORATE__CLUSTER__COMMIT_QUORUM", "half_plus_one".to_owned()));
     first.start(&[]);
     let mut cluster = Cluster { nodes: vec![first], directory };
     cluster.add();

@@ -142,7 +142,7 @@ impl Client {
             let lowest_pending = lowest_pending.unwrap_or(sequence);
             SessionRequest { id, sequence, lowest_pending }
         });
-        Execute { session, operations: call.operations.clone(), wait: call.wait }
+        Execute { session, operations: call.operations.clone(), wait: call.wait, is_followed: false }
     }
 
     /// An answer has come. None: nobody waits for it any more.

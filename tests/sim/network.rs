@@ -6,7 +6,7 @@ use prost::Message as _;
 use quorate::ids::{NodeId, SHARD_0};
 use quorate::proto::internal;
 use quorate::raft::{Body, Message};
-use quorate::transport::codec;
+use quorate::transport::{Envelope, codec};
 use rand::{Rng, RngExt};
 
 use super::knobs::{self, Micros};
@@ -83,7 +83,7 @@ impl Network {
         if !self.knobs.is_encoded {
             return Ok(message.clone());
         }
-        let mut bytes = codec::encode(SHARD_0, message).encode_to_vec();
+        let mut bytes = codec::encode(&Envelope::new(SHARD_0, message.clone())).encode_to_vec();
         let is_damaged = rng.random_bool(self.knobs.flips) && !bytes.is_empty();
         if is_damaged {
             let at = rng.random_range(0..bytes.len());
@@ -95,8 +95,10 @@ impl Network {
             // message is dropped, because no protocol can do without checksums below it.
             return Err(if matches!(decoded, Ok(Ok(_))) { Damage::Unnoticed } else { Damage::Rejected });
         }
-        let (shard, decoded) = decoded.expect("it was not damaged").expect("it was not damaged");
-        assert!(shard == SHARD_0 && decoded == *message, "{message:?} comes out of the codec as {decoded:?}");
+        let Envelope { shard, message: decoded, traces } =
+            decoded.expect("it was not damaged").expect("it was not damaged");
+        let is_equal = shard == SHARD_0 && decoded == *message && traces.is_empty();
+        assert!(is_equal, "{message:?} comes out of the codec as {decoded:?}");
         Ok(decoded)
     }
 

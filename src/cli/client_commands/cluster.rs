@@ -146,6 +146,11 @@ pub(super) async fn member(client: &Client, command: &Member, console: &mut Cons
     Ok(())
 }
 
+/// The condition of nodes as `quorate status` prints it.
+pub(in crate::cli) fn status_text(nodes: &[v1::NodeStatus]) -> String {
+    status_table(nodes, None).take_text()
+}
+
 /// A line for each node; of a sample that is watched with how fast its commit index grows.
 pub(super) fn status_table(nodes: &[v1::NodeStatus], watched: Option<&Sample>) -> Table {
     let mut header = vec!["NAME", "NODE ID", "ROLE", "TERM", "COMMIT"];

@@ -19,6 +19,8 @@ const BODY_CHARACTERS_MAX: usize = 60;
 /// The most that `--last` keeps in memory.
 const LAST_MAX: u64 = 10_000;
 
+const HEADER: [&str; 5] = ["INDEX", "TERM", "COMMITTED", "KIND", "CONTENT"];
+
 /// Which entries to print.
 #[derive(Clone, Debug, Args)]
 pub struct Log {
@@ -149,7 +151,7 @@ struct Printed<'a> {
 impl<'a> Printed<'a> {
     fn new(command: &Log, console: &'a mut Console) -> Self {
         let left = if command.limit == 0 { u64::MAX } else { command.limit };
-        Self { console, table: Table::new(&["INDEX", "TERM", "COMMITTED", "KIND", "CONTENT"]), left }
+        Self { console, table: Table::new(&HEADER), left }
     }
 
     fn is_full(&self) -> bool {
@@ -184,6 +186,13 @@ impl<'a> Printed<'a> {
         Ok(())
     }
 }
+/// Entries as `quorate log` prints them.
+pub(in crate::cli) fn text(entries: &[v1::LogEntry]) -> String {
+    let mut table = Table::new(&HEADER);
+    entries.iter().for_each(|entry| add(&mut table, entry));
+    table.take_text()
+}
+
 fn add(table: &mut Table, entry: &v1::LogEntry) {
     let committed = if entry.committed { "yes" } else { "no" };
     table.row([

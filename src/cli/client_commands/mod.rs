@@ -36,8 +36,10 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use crate::cli::{Exit, Failure};
 use crate::client::{DURATION_MAX, Observer};
+pub(super) use cluster::status_text;
 pub use connection::Connection;
 pub(super) use console::Console;
+pub(super) use log::text as log_text;
 pub(super) use report::{Error, end};
 pub(super) use table::Table;
 

@@ -20,6 +20,7 @@ use crate::proto::v1::operation::Operation as Verb;
 use crate::proto::v1::outcome::Outcome as Kind;
 use crate::proto::v1::quorate_client::QuorateClient;
 use crate::reasons;
+use crate::telemetry::Telemetry;
 
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -36,7 +37,7 @@ fn config(name: &str, directory: &Path, join: &[&Running]) -> NodeConfig {
 
 /// Starts a node and waits until it belongs to a cluster.
 async fn start_node(config: NodeConfig) -> Running {
-    let running = start(config).await.expect("the node starts");
+    let running = start(config, Telemetry::default()).await.expect("the node starts");
     let mut phase = running.phase();
     tokio::time::timeout(PATIENCE, phase.wait_for(|phase| *phase == Phase::Serving)).await.unwrap().unwrap();
     running
@@ -315,7 +316,7 @@ async fn a_node_with_the_name_of_a_living_member_is_told_so_and_ends() {
     let directory = TempDir::new().unwrap();
     let a = start_alone(directory.path()).await;
     let other = TempDir::new().unwrap();
-    let mut twin = start(config("a", other.path(), &[&a])).await.unwrap();
+    let mut twin = start(config("a", other.path(), &[&a]), Telemetry::default()).await.unwrap();
     let ended = tokio::time::timeout(PATIENCE, twin.wait()).await.unwrap().unwrap_err();
     assert!(ended.to_string().contains("the name 'a' belongs to node"), "{ended}");
     a.stop().await.unwrap();
@@ -326,7 +327,7 @@ async fn a_node_that_applies_in_vain_says_what_it_is_and_stops_when_told() {
     let directory = TempDir::new().unwrap();
     let mut lonely = config("b", directory.path(), &[]);
     lonely.cluster.join = vec!["127.0.0.1:1".parse().unwrap()];
-    let lonely = start(lonely).await.unwrap();
+    let lonely = start(lonely, Telemetry::default()).await.unwrap();
     let nodes = statuses(&lonely).await;
     assert!(nodes.iter().all(|node| node.role() == v1::Role::Outsider), "{nodes:?}");
     let refused = execute(&lonely, vec![list()]).await.unwrap_err();
@@ -583,12 +584,12 @@ async fn a_port_in_use_is_named_with_the_remedy_and_nothing_is_formatted() {
     let node = start_alone(directory.path()).await;
     let mut second = config("b", directory.path(), &[]);
     second.client.listen = node.client_address.to_string().parse().unwrap();
-    let error = start(second).await.unwrap_err();
+    let error = start(second, Telemetry::default()).await.unwrap_err();
     let told = error.to_string();
     assert!(told.contains(&node.client_address.to_string()) && told.contains("client.listen"), "{told}");
     assert!(!directory.path().join("b").exists(), "nothing was changed");
 
-    let error = start(config("a", directory.path(), &[])).await.unwrap_err();
+    let error = start(config("a", directory.path(), &[]), Telemetry::default()).await.unwrap_err();
     assert!(matches!(error, Error::Storage(crate::storage::Error::Locked { .. })), "{error}");
     node.stop().await.unwrap();
 }

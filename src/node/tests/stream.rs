@@ -14,6 +14,7 @@ use crate::api::quorate_service::QuorateService;
 use crate::api::{self, execute_stream};
 use crate::ids::Contact;
 use crate::node::Peers;
+use crate::telemetry::Telemetry;
 use crate::transport::AddressBook;
 
 /// The client's ends of a stream.
@@ -57,7 +58,8 @@ impl Conversation {
 }
 
 fn streamed(id: u64, operations: Vec<v1::Operation>) -> v1::StreamedRequest {
-    v1::StreamedRequest { id, request: Some(v1::ExecuteRequest { operations, ..Default::default() }), timeout: None }
+    let request = Some(v1::ExecuteRequest { operations, ..Default::default() });
+    v1::StreamedRequest { id, request, ..Default::default() }
 }
 
 /// The response to one request, or the status with which a call would have ended.
@@ -81,7 +83,8 @@ fn serve(
     requests: impl Stream<Item = Result<v1::ExecuteStreamRequest, Status>> + Send + Unpin + 'static,
 ) -> execute_stream::Answers {
     let book = AddressBook::new(node.handle.node(), Vec::new(), |_: &[Contact]| Ok(()));
-    let context = api::Context { handle: node.handle.clone(), book, peers: Peers::default(), phase: node.phase() };
+    let (peers, telemetry) = (Peers::default(), Telemetry::default());
+    let context = api::Context { handle: node.handle.clone(), book, peers, phase: node.phase(), telemetry };
     let room = api::streams::Streams::new(1).enter().unwrap();
     execute_stream::serve(QuorateService::new(context), requests, limits, room)
 }
@@ -234,7 +237,7 @@ async fn a_request_that_cannot_be_fails_alone_and_as_a_call_would() {
         .send(vec![
             streamed(1, vec![enqueue("q", "one")]),
             streamed(2, vec![enqueue("no spaces", "never")]),
-            v1::StreamedRequest { id: 3, request: None, timeout: None },
+            v1::StreamedRequest { id: 3, ..Default::default() },
             v1::StreamedRequest { timeout, ..streamed(4, vec![enqueue("q", "never")]) },
             streamed(5, vec![dequeue("q", Duration::ZERO)]),
         ])

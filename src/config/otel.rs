@@ -1,0 +1,161 @@
+//! The standard variables of OpenTelemetry, as a source of settings: any node can be told where to send its telemetry in the
+//! same way as every other service beside it. They are weaker than whatever is meant for Quorate alone.
+
+use super::load::Loader;
+use super::{Exporter, NodeConfig, Origin, Problem};
+
+/// Which settings each variable sets. Of two that set the same, the later one wins: the more special one.
+const VARIABLES: [(&str, &[&str]); 11] = [
+    ("OTEL_SERVICE_NAME", &["telemetry.service_name"]),
+    ("OTEL_RESOURCE_ATTRIBUTES", &["telemetry.resource_attributes"]),
+    ("OTEL_TRACES_EXPORTER", &["telemetry.traces.exporter"]),
+    ("OTEL_METRICS_EXPORTER", &["telemetry.metrics.exporter"]),
+    ("OTEL_EXPORTER_OTLP_ENDPOINT", &["telemetry.traces.endpoint", "telemetry.metrics.endpoint"]),
+    ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &["telemetry.traces.endpoint"]),
+    ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", &["telemetry.metrics.endpoint"]),
+    ("OTEL_TRACES_SAMPLER", &["telemetry.traces.sampler"]),
+    ("OTEL_TRACES_SAMPLER_ARG", &["telemetry.traces.sample_ratio"]),
+    (INTERVAL, &["telemetry.metrics.interval"]),
+    (DISABLED, &["telemetry.traces.exporter", "telemetry.metrics.exporter"]),
+];
+
+/// A number of milliseconds.
+const INTERVAL: &str = "OTEL_METRIC_EXPORT_INTERVAL";
+
+/// `true`: nothing is exported.
+const DISABLED: &str = "OTEL_SDK_DISABLED";
+
+/// How to talk to the collector; only gRPC is spoken here.
+const PROTOCOLS: [&str; 3] =
+    ["OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL"];
+
+impl Loader {
+    /// Takes the variables of OpenTelemetry. One that is empty counts as not given, as its specification says.
+    pub(super) fn opentelemetry(&mut self, environment: &[(String, String)]) {
+        for (variable, keys) in VARIABLES {
+            let origin = Origin::OpenTelemetry(variable);
+            match (variable, given(environment, variable)) {
+                (_, None) => {}
+                (DISABLED, Some(value)) => match value.to_lowercase().as_str() {
+                    "true" => keys.iter().for_each(|key| self.typed(origin.clone(), key, "none")),
+                    "false" => {}
+                    _ => self.problems.push(expected(variable, "true or false", value)),
+                },
+                (INTERVAL, Some(value)) => self.typed(origin, keys[0], &format!("{value}ms")),
+                (_, Some(value)) => keys.iter().for_each(|key| self.typed(origin.clone(), key, value)),
+            }
+        }
+    }
+}
+
+/// What is wrong with the protocols that are asked for, if anything is to be exported at all.
+pub(super) fn wrong_protocols(config: &NodeConfig, environment: &[(String, String)]) -> Vec<Problem> {
+    let exporters = [config.telemetry.traces.exporter, config.telemetry.metrics.exporter];
+    if !exporters.contains(&Exporter::Otlp) {
+        return Vec::new();
+    }
+    let asked = PROTOCOLS.into_iter().filter_map(|variable| Some((variable, given(environment, variable)?)));
+    asked.filter(|(_, value)| *value != "grpc").map(|(variable, value)| expected(variable, "grpc", value)).collect()
+}
+
+fn given<'a>(environment: &'a [(String, String)], variable: &str) -> Option<&'a str> {
+    let value = environment.iter().find(|(name, _)| name == variable).map(|(_, value)| value.trim());
+    value.filter(|value| !value.is_empty())
+}
+
+fn expected(variable: &str, expected: &str, found: &str) -> Problem {
+    Problem::Value { place: variable.to_owned(), expected: expected.to_owned(), found: format!("{found:?}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{Flag, Sampler, Sources};
+
+    fn sources(variables: &[(&str, &str)]) -> Sources {
+        let owned = variables.iter().map(|(name, value)| (name.to_string(), value.to_string()));
+        Sources { environment: owned.collect(), ..Sources::default() }
+    }
+
+    #[test]
+    fn the_standard_variables_are_settings() {
+        let config = NodeConfig::load(&sources(&[
+            ("OTEL_SERVICE_NAME", "orders"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "team=a%2Cb"),
+            ("OTEL_TRACES_EXPORTER", "otlp"),
+            ("OTEL_METRICS_EXPORTER", "otlp"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://both:1"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://traces:2"),
+            ("OTEL_TRACES_SAMPLER", "traceidratio"),
+            ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
+            ("OTEL_METRIC_EXPORT_INTERVAL", "2500"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
+            ("OTEL_SDK_DISABLED", "False"),
+        ]));
+        let telemetry = config.unwrap().telemetry;
+        assert_eq!(telemetry.service_name.as_deref(), Some("orders"));
+        assert_eq!(telemetry.resource_attributes.0["team"], "a,b");
+        assert_eq!(telemetry.traces.exporter, Exporter::Otlp);
+        assert_eq!(telemetry.traces.endpoint, "http://traces:2");
+        assert_eq!(telemetry.traces.sampler, Sampler::TraceIdRatio);
+        assert_eq!(telemetry.traces.sample_ratio, 0.25);
+        assert_eq!(telemetry.metrics.exporter, Exporter::Otlp);
+        assert_eq!(telemetry.metrics.endpoint, "http://both:1");
+        assert_eq!(telemetry.metrics.interval, Duration::from_millis(2500));
+    }
+
+    #[test]
+    fn what_is_meant_for_quorate_wins_over_them() {
+        let mut sources = sources(&[
+            ("OTEL_SDK_DISABLED", "true"),
+            ("OTEL_METRICS_EXPORTER", "otlp"),
+            ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://theirs:1"),
+            ("OTEL_SERVICE_NAME", ""),
+            ("QUORATE__TELEMETRY__TRACES__EXPORTER", "otlp"),
+        ]);
+        sources.flags = vec![Flag { flag: "x", key: "telemetry.traces.endpoint", value: "http://ours:2".to_owned() }];
+        let telemetry = NodeConfig::load(&sources).unwrap().telemetry;
+        assert_eq!(telemetry.traces.exporter, Exporter::Otlp, "given explicitly");
+        assert_eq!(telemetry.traces.endpoint, "http://ours:2");
+        assert_eq!(telemetry.metrics.exporter, Exporter::None, "disabled is stronger than the exporter");
+        assert_eq!(telemetry.service_name, None, "what is empty is not given");
+    }
+
+    #[test]
+    fn bad_values_name_the_variable() {
+        let error = NodeConfig::load(&sources(&[
+            ("OTEL_SDK_DISABLED", "maybe"),
+            ("OTEL_TRACES_EXPORTER", "otlp"),
+            ("OTEL_METRICS_EXPORTER", "zipkin"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "https://c:4317"),
+            ("OTEL_TRACES_SAMPLER", "xray"),
+            ("OTEL_TRACES_SAMPLER_ARG", "1.5"),
+            ("OTEL_METRIC_EXPORT_INTERVAL", "1m"),
+            ("OTEL_RESOURCE_ATTRIBUTES", "novalue"),
+            ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+        ]));
+        let said = error.unwrap_err().to_string();
+        for line in [
+            "OTEL_SDK_DISABLED: expected true or false, found \"maybe\"",
+            "OTEL_METRICS_EXPORTER: expected none or otlp, found \"zipkin\"",
+            "OTEL_EXPORTER_OTLP_ENDPOINT: expected http://HOST:PORT, found \"https://c:4317\"",
+            "OTEL_TRACES_SAMPLER: expected always_on, always_off, traceidratio, parentbased_always_on, \
+             parentbased_always_off or parentbased_traceidratio, found \"xray\"",
+            "OTEL_TRACES_SAMPLER_ARG: expected a ratio from 0 to 1, found 1.5",
+            "OTEL_METRIC_EXPORT_INTERVAL: expected a duration such as 150ms, at most 24h, found \"1mms\"",
+            "OTEL_RESOURCE_ATTRIBUTES: expected attributes such as deployment.environment=test,team=a%2Cb, \
+             found \"novalue\"",
+            "OTEL_EXPORTER_OTLP_PROTOCOL: expected grpc, found \"http/protobuf\"",
+        ] {
+            assert!(said.lines().any(|told| told == line), "{line}\nis not in\n{said}");
+        }
+    }
+
+    /// The variables of other services on the machine do no harm to a node that exports nothing.
+    #[test]
+    fn an_unknown_protocol_matters_only_where_something_is_exported() {
+        NodeConfig::load(&sources(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")])).unwrap();
+    }
+}

@@ -1,0 +1,327 @@
+//! The event loop's book of the requests that are followed: where each of them stands, and since when.
+//!
+//! ```text
+//!    requests   RequestId      -> its span, and when its last verb ended              from on_input to on_answer
+//!    entries    shard, index   -> the request, and which verbs are still to come      from Placed to the last of them
+//!    appending  shard, index   -> another leader's span, on a follower                from on_message to Appended
+//! ```
+//!
+//! A request is followed when it is traced, or, with metrics on, always. When nothing is followed each call looks at an empty
+//! map and returns.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use opentelemetry::trace::{Status, TraceContextExt as _, Tracer as _};
+use opentelemetry::{Context, KeyValue};
+
+use super::appending::Appending;
+use super::{Mark, Moment, Telemetry, Verb, propagation};
+use crate::ids::{EntryId, Index, NodeId, ShardId, TRACES_MAX, TraceContext};
+use crate::raft::{Body, Event, Message};
+use crate::replica::{RequestId, Told};
+
+/// How many requests are followed at once. One that comes when there are as many is not.
+pub(super) const REQUESTS_MAX: usize = 4096;
+
+/// How many entries are followed at once. The oldest goes when another comes: then what was still to come of it is missing.
+pub(super) const ENTRIES_MAX: usize = 1024;
+
+/// The book of one event loop.
+pub struct RequestBook {
+    telemetry: Telemetry,
+    /// The names that people know the nodes by.
+    name_of: Box<dyn Fn(NodeId) -> String + Send>,
+    requests: BTreeMap<RequestId, Request>,
+    entries: BTreeMap<(ShardId, Index), Entry>,
+    appending: Appending,
+    /// When the turn began that carries out effects now: then came what it tells of the disk and of peers.
+    turn_began: Moment,
+}
+
+/// A request that was handed to the loop.
+#[derive(Debug)]
+struct Request {
+    /// With the span of the request, if it is traced.
+    span: Option<Context>,
+    /// When its last verb ended.
+    since: Moment,
+    /// Its entry, once it has one.
+    place: Option<(ShardId, Index)>,
+}
+
+/// The entry of a request.
+#[derive(Debug)]
+struct Entry {
+    request: RequestId,
+    span: Option<Context>,
+    placed_at: Moment,
+    committed_at: Option<Moment>,
+    is_appended: bool,
+    is_applied: bool,
+    is_answered: bool,
+    /// To whom it was sent, and who has not acknowledged it.
+    sent: Vec<Sent>,
+}
+
+#[derive(Debug)]
+struct Sent {
+    to: NodeId,
+    at: Moment,
+    /// With the span `replicated`, if the request is traced. It is under way, so that the peer's append can belong to it.
+    span: Option<Context>,
+}
+
+impl RequestBook {
+    /// An empty book. What it learns goes to `telemetry`.
+    pub fn new(telemetry: Telemetry, name_of: impl Fn(NodeId) -> String + Send + 'static) -> Self {
+        Self {
+            telemetry,
+            name_of: Box::new(name_of),
+            requests: BTreeMap::new(),
+            entries: BTreeMap::new(),
+            appending: Appending::default(),
+            turn_began: Moment::now(),
+        }
+    }
+
+    /// A request was taken out of the inbox. True when it is followed from here on.
+    pub fn on_input(&mut self, request: RequestId, Mark { since, span }: Mark) -> bool {
+        let Some(since) = since.filter(|_| self.requests.len() < REQUESTS_MAX) else { return false };
+        self.requests.insert(request, Request { span, since, place: None });
+        true
+    }
+
+    /// A leader's message has arrived, and with it the traces of some of its entries. This node's log is durable up to
+    /// `durable`: what it has already, it does not append again.
+    pub fn on_message(&mut self, shard: ShardId, durable: Index, traces: Vec<(Index, TraceContext)>) {
+        if self.telemetry.tracer.is_some() {
+            self.appending.arrive(shard, traces.into_iter().filter(|(index, _)| *index > durable));
+        }
+    }
+
+    /// The loop turns: what it tells from here on of the disk and of peers, it has learnt before.
+    pub fn begin_turn(&mut self) {
+        if !self.is_empty() {
+            self.turn_began = Moment::now();
+        }
+    }
+
+    /// A message goes out. Returns the traces that go along with it.
+    pub fn on_send(&mut self, shard: ShardId, to: NodeId, message: &Message) -> Vec<(Index, TraceContext)> {
+        match &message.body {
+            Body::AppendEntries { entries, .. } if !self.entries.is_empty() => {
+                let (Some(first), Some(last)) = (entries.first(), entries.last()) else { return Vec::new() };
+                self.on_sent(shard, to, first.id.index, last.id.index)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// The replica tells something.
+    pub fn on_told(&mut self, shard: ShardId, told: &Told) {
+        if self.is_empty() {
+            return;
+        }
+        match told {
+            Told::Placed { request, at, together } => self.on_placed(shard, *request, *at, *together),
+            Told::Raft(Event::Appended { last }) => self.on_appended(shard, last.index),
+            Told::Raft(Event::Replicated { to, matched }) => self.on_replicated(shard, *to, *matched),
+            Told::Raft(Event::Committed { index }) => self.on_committed(shard, *index),
+            Told::Applied { last, .. } => self.on_applied(shard, *last),
+            Told::Raft(Event::RoleChanged { .. } | Event::FollowsLeader { .. } | Event::Truncated { .. }) => {
+                self.on_leader_changed(shard);
+            }
+            _ => {}
+        }
+    }
+
+    /// A request was answered.
+    pub fn on_answer(&mut self, request: RequestId) {
+        if let Some(Request { span, since, place }) = self.requests.remove(&request) {
+            self.telemetry.stage(Verb::Answered, span.as_ref(), (since, Moment::now()), Vec::new);
+            self.let_go(place);
+        }
+    }
+
+    /// Nobody waits for the answer of a request any more. Its entry is followed to its end.
+    pub fn on_forgotten(&mut self, request: RequestId) {
+        if let Some(Request { place, .. }) = self.requests.remove(&request) {
+            self.let_go(place);
+        }
+    }
+
+    /// The connection to a peer broke: it may not have what was sent, and will be sent it again.
+    pub fn on_disconnected(&mut self, peer: NodeId) {
+        for entry in self.entries.values_mut() {
+            entry.give_up_sent(|sent| sent.to == peer, "the connection broke");
+        }
+        self.entries.retain(|_, entry| !entry.is_done());
+    }
+
+    /// Nothing is followed.
+    pub fn is_empty(&self) -> bool {
+        self.requests.is_empty() && self.entries.is_empty() && self.appending.is_empty()
+    }
+
+    /// How many entries are followed.
+    #[cfg(test)]
+    pub(super) fn entries_followed(&self) -> usize {
+        self.entries.len()
+    }
+
+    fn on_placed(&mut self, shard: ShardId, id: RequestId, at: EntryId, together: usize) {
+        let Some(request) = self.requests.get_mut(&id) else { return };
+        let placed_at = Moment::now();
+        let attributes = || {
+            vec![
+                KeyValue::new("quorate.index", at.index.0 as i64),
+                KeyValue::new("quorate.term", at.term.0 as i64),
+                KeyValue::new("quorate.requests_together", together as i64),
+            ]
+        };
+        self.telemetry.stage(Verb::Proposed, request.span.as_ref(), (request.since, placed_at), attributes);
+        let before = request.place.replace((shard, at.index));
+        let entry = Entry::new(id, request.span.clone(), placed_at);
+        self.entries.insert((shard, at.index), entry);
+        self.let_go(before);
+        if self.entries.len() > ENTRIES_MAX {
+            self.entries.pop_first();
+        }
+    }
+
+    fn on_sent(&mut self, shard: ShardId, to: NodeId, first: Index, last: Index) -> Vec<(Index, TraceContext)> {
+        let at = Moment::now();
+        let mut traces = Vec::new();
+        for ((_, index), entry) in self.entries.range_mut((shard, first)..=(shard, last)) {
+            let is_again = entry.sent.iter().any(|sent| sent.to == to);
+            if !is_again {
+                let span =
+                    entry.span.as_ref().and_then(|parent| self.telemetry.replicated(parent, at, &(self.name_of)(to)));
+                entry.sent.push(Sent { to, at, span });
+            }
+            let sent = entry.sent.iter().find(|sent| sent.to == to);
+            let trace = sent.and_then(|sent| propagation::to_peer(sent.span.as_ref()?));
+            traces.extend(trace.map(|trace| (*index, trace)));
+        }
+        traces.truncate(TRACES_MAX);
+        traces
+    }
+
+    fn on_appended(&mut self, shard: ShardId, last: Index) {
+        self.appending.end(&self.telemetry, shard, last, self.turn_began);
+        for (_, entry) in self.entries.range_mut((shard, Index(0))..=(shard, last)) {
+            if !std::mem::replace(&mut entry.is_appended, true) {
+                let times = (entry.placed_at, self.turn_began);
+                self.telemetry.stage(Verb::Appended, entry.span.as_ref(), times, Vec::new);
+            }
+        }
+        self.entries.retain(|_, entry| !entry.is_done());
+    }
+
+    fn on_replicated(&mut self, shard: ShardId, to: NodeId, matched: Index) {
+        for (_, entry) in self.entries.range_mut((shard, Index(0))..=(shard, matched)) {
+            for sent in entry.sent.extract_if(.., |sent| sent.to == to) {
+                if let Some(instruments) = &self.telemetry.instruments {
+                    instruments.stage(Verb::Replicated, self.turn_began.since(sent.at));
+                }
+                if let Some(span) = sent.span {
+                    span.span().end_with_timestamp(self.turn_began.wall());
+                }
+            }
+        }
+        self.entries.retain(|_, entry| !entry.is_done());
+    }
+
+    fn on_committed(&mut self, shard: ShardId, index: Index) {
+        for (_, entry) in self.entries.range_mut((shard, Index(0))..=(shard, index)) {
+            if entry.committed_at.is_none() {
+                entry.committed_at = Some(self.turn_began);
+                let times = (entry.placed_at, self.turn_began);
+                self.telemetry.stage(Verb::Committed, entry.span.as_ref(), times, Vec::new);
+            }
+        }
+    }
+
+    fn on_applied(&mut self, shard: ShardId, last: Index) {
+        let now = Moment::now();
+        for (_, entry) in self.entries.range_mut((shard, Index(0))..=(shard, last)) {
+            if let Some(committed_at) = entry.committed_at
+                && !std::mem::replace(&mut entry.is_applied, true)
+            {
+                self.telemetry.stage(Verb::Applied, entry.span.as_ref(), (committed_at, now), Vec::new);
+                if let Some(request) = self.requests.get_mut(&entry.request) {
+                    request.since = now;
+                }
+            }
+        }
+    }
+
+    /// What this node proposed as a leader, or got from another one, is now somebody else's to decide.
+    fn on_leader_changed(&mut self, shard: ShardId) {
+        self.appending.forget(shard);
+        for (_, mut entry) in self.entries.extract_if((shard, Index(0))..=(shard, Index(u64::MAX)), |_, _| true) {
+            entry.give_up_sent(|_| true, "leadership was lost");
+        }
+    }
+
+    /// Nobody waits for the request of this entry any more.
+    fn let_go(&mut self, place: Option<(ShardId, Index)>) {
+        let Some(place) = place else { return };
+        if let Some(entry) = self.entries.get_mut(&place) {
+            entry.is_answered = true;
+            if entry.is_done() {
+                self.entries.remove(&place);
+            }
+        }
+    }
+}
+
+impl Entry {
+    fn new(request: RequestId, span: Option<Context>, placed_at: Moment) -> Self {
+        Self {
+            request,
+            span,
+            placed_at,
+            committed_at: None,
+            is_appended: false,
+            is_applied: false,
+            is_answered: false,
+            sent: Vec::new(),
+        }
+    }
+
+    /// Nothing more is to come.
+    fn is_done(&self) -> bool {
+        self.is_answered && self.is_appended && self.sent.is_empty()
+    }
+
+    /// Those will not be acknowledged.
+    fn give_up_sent(&mut self, which: impl Fn(&Sent) -> bool, why: &'static str) {
+        for sent in self.sent.extract_if(.., |sent| which(sent)) {
+            if let Some(span) = sent.span {
+                span.span().set_status(Status::error(why));
+                span.span().end();
+            }
+        }
+    }
+}
+
+impl Telemetry {
+    /// Begins the span of a request's way to a peer.
+    fn replicated(&self, parent: &Context, at: Moment, peer: &str) -> Option<Context> {
+        let tracer = self.tracer.as_ref()?;
+        let builder = tracer.span_builder(Verb::Replicated.name()).with_start_time(at.wall());
+        let builder = builder.with_attributes([KeyValue::new("quorate.peer", peer.to_owned())]);
+        Some(Context::new().with_span(tracer.build_with_context(builder, parent)))
+    }
+}
+
+impl fmt::Debug for RequestBook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestBook")
+            .field("requests", &self.requests.len())
+            .field("entries", &self.entries.len())
+            .finish_non_exhaustive()
+    }
+}

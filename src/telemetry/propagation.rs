@@ -1,0 +1,187 @@
+//! Contexts of traces on their way in and out: W3C Trace Context in the metadata of gRPC, in frames of requests and in the
+//! environment, and what goes along with entries to the peers.
+
+use opentelemetry::Context;
+use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator as _};
+use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
+use opentelemetry_sdk::propagation::TraceContextPropagator;
+use tonic::metadata::{MetadataKey, MetadataMap};
+
+use crate::ids::TraceContext;
+
+/// The context that a client sends in `traceparent` and `tracestate`; without a good one, none.
+pub fn from_metadata(metadata: &MetadataMap) -> Context {
+    TraceContextPropagator::new().extract_with_context(&Context::new(), &Incoming(metadata))
+}
+
+/// The headers of W3C Trace Context where they are no metadata of gRPC. Empty: there is no trace.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TraceHeaders {
+    /// The trace, the span in it, and whether it is sampled.
+    pub traceparent: String,
+    /// What tracing vendors keep there.
+    pub tracestate: String,
+}
+
+impl TraceHeaders {
+    /// Those of the current context.
+    pub fn current() -> Self {
+        let mut headers = Self::default();
+        inject_current(&mut headers);
+        headers
+    }
+
+    /// The variables `TRACEPARENT` and `TRACESTATE`, by which a pipeline passes its trace on to the commands that it runs.
+    pub fn from_environment() -> Self {
+        let variable = |name| std::env::var(name).unwrap_or_default();
+        Self { traceparent: variable("TRACEPARENT"), tracestate: variable("TRACESTATE") }
+    }
+
+    /// The context that they tell of; without a good one, none.
+    pub fn context(&self) -> Context {
+        TraceContextPropagator::new().extract_with_context(&Context::new(), self)
+    }
+}
+
+impl Extractor for TraceHeaders {
+    fn get(&self, key: &str) -> Option<&str> {
+        match key {
+            "traceparent" => Some(&self.traceparent),
+            "tracestate" => Some(&self.tracestate),
+            _ => None,
+        }
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        vec!["traceparent", "tracestate"]
+    }
+}
+
+impl Injector for TraceHeaders {
+    fn set(&mut self, key: &str, value: String) {
+        match key {
+            "traceparent" => self.traceparent = value,
+            "tracestate" => self.tracestate = value,
+            other => unreachable!("W3C Trace Context has no header {other}"),
+        }
+    }
+}
+
+/// Sends the current context along with a call, if there is one.
+///
+/// # Errors
+/// None.
+pub fn inject(mut request: tonic::Request<()>) -> Result<tonic::Request<()>, tonic::Status> {
+    inject_current(&mut Outgoing(request.metadata_mut()));
+    Ok(request)
+}
+
+fn inject_current(injector: &mut dyn Injector) {
+    Context::map_current(|context| {
+        if context.span().span_context().is_valid() {
+            TraceContextPropagator::new().inject_context(context, injector);
+        }
+    });
+}
+
+/// What a peer is told of a span. None when the span is not recorded: then nobody needs to know of it.
+pub(super) fn to_peer(span: &Context) -> Option<TraceContext> {
+    let span = span.span();
+    let context = span.span_context();
+    let told = TraceContext { trace_id: context.trace_id().to_bytes(), span_id: context.span_id().to_bytes() };
+    context.is_sampled().then_some(told)
+}
+
+/// A span that a peer has told of.
+pub(super) fn from_peer(TraceContext { trace_id, span_id }: TraceContext) -> Context {
+    let (trace_id, span_id) = (TraceId::from_bytes(trace_id), SpanId::from_bytes(span_id));
+    // What vendors keep in the state is for services that call others; here a trace ends.
+    let context = SpanContext::new(trace_id, span_id, TraceFlags::SAMPLED, true, TraceState::NONE);
+    Context::new().with_remote_span_context(context)
+}
+
+/// The ids of the trace and the span at work, if a request is traced here.
+pub(super) fn current_ids() -> Option<(String, String)> {
+    Context::map_current(|context| {
+        let span = context.span();
+        let context = span.span_context();
+        context.is_valid().then(|| (context.trace_id().to_string(), context.span_id().to_string()))
+    })
+}
+
+struct Incoming<'a>(&'a MetadataMap);
+
+impl Extractor for Incoming<'_> {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.0.get(key)?.to_str().ok()
+    }
+
+    fn keys(&self) -> Vec<&str> {
+        self.0.as_ref().keys().map(|key| key.as_str()).collect()
+    }
+}
+
+struct Outgoing<'a>(&'a mut MetadataMap);
+
+impl Injector for Outgoing<'_> {
+    fn set(&mut self, key: &str, value: String) {
+        // The propagator's keys are good names; what is empty is not sent.
+        if let (Ok(key), Ok(value), false) = (MetadataKey::from_bytes(key.as_bytes()), value.parse(), value.is_empty())
+        {
+            self.0.insert(key, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    fn metadata(entries: &[(&'static str, &str)]) -> MetadataMap {
+        let mut metadata = MetadataMap::new();
+        for (key, value) in entries {
+            metadata.insert(*key, value.parse().unwrap());
+        }
+        metadata
+    }
+
+    #[test]
+    fn what_a_client_sends_goes_on_unchanged() {
+        let received = from_metadata(&metadata(&[("traceparent", PARENT), ("tracestate", "vendor=x")]));
+        let _current = received.attach();
+        let sent = inject(tonic::Request::new(())).unwrap();
+        assert_eq!(sent.metadata().get("traceparent").unwrap(), PARENT);
+        assert_eq!(sent.metadata().get("tracestate").unwrap(), "vendor=x");
+        let headers = TraceHeaders::current();
+        assert_eq!((&*headers.traceparent, &*headers.tracestate), (PARENT, "vendor=x"));
+        assert_eq!(headers.context().span().span_context(), Context::current().span().span_context());
+    }
+
+    #[test]
+    fn without_a_context_nothing_is_sent() {
+        assert!(inject(tonic::Request::new(())).unwrap().metadata().is_empty());
+        assert_eq!(TraceHeaders::current(), TraceHeaders::default());
+        assert!(!TraceHeaders::default().context().span().span_context().is_valid());
+    }
+
+    #[test]
+    fn what_is_no_context_is_none() {
+        let zeros = PARENT.replace("4bf92f3577b34da6a3ce929d0e0e4736", &"0".repeat(32));
+        for wrong in ["", "00", "garbage", &PARENT.to_uppercase(), &zeros, &format!("{PARENT}-{}", "x".repeat(10_000))]
+        {
+            let context = from_metadata(&metadata(&[("traceparent", wrong)]));
+            assert!(!context.span().span_context().is_valid(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_peer_is_told_of_what_is_sampled_only() {
+        let sampled = from_metadata(&metadata(&[("traceparent", PARENT)]));
+        let told = to_peer(&sampled).expect("it is sampled");
+        assert_eq!(from_peer(told).span().span_context(), sampled.span().span_context());
+        let unsampled = from_metadata(&metadata(&[("traceparent", &PARENT.replace("-01", "-00"))]));
+        assert_eq!(to_peer(&unsampled), None);
+    }
+}

@@ -1,0 +1,140 @@
+//! From settings to what takes spans and figures, and their end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use opentelemetry::metrics::MeterProvider as _;
+use opentelemetry::trace::TracerProvider as _;
+use opentelemetry::{InstrumentationScope, KeyValue};
+use opentelemetry_otlp::{MetricExporter, SpanExporter, WithExportConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
+use opentelemetry_sdk::resource::TelemetryResourceDetector;
+use opentelemetry_sdk::trace::{BatchSpanProcessor, Sampler, SdkTracerProvider};
+
+use super::collector::Watched;
+use super::{Instruments, Telemetry};
+use crate::config::{self, Exporter, NodeConfig};
+
+/// What a stopping node waits for its collector at most.
+const FLUSH_MAX: Duration = Duration::from_secs(2);
+
+/// The exporter does not accept its settings.
+#[derive(Debug, thiserror::Error)]
+#[error("telemetry: {0}")]
+pub struct Unusable(#[from] opentelemetry_otlp::ExporterBuildError);
+
+/// What collects spans and figures and sends them, each on a thread of its own. Spans that wait are bounded: 2,048 unless
+/// `OTEL_BSP_MAX_QUEUE_SIZE` says otherwise. Further ones are dropped and counted, with a line at the first and one at the end.
+#[derive(Debug)]
+pub struct Providers {
+    traces: Option<SdkTracerProvider>,
+    metrics: Option<SdkMeterProvider>,
+}
+
+impl Providers {
+    /// Starts what the settings ask for: nothing at all when both exporters are `none`. To be called within a tokio runtime,
+    /// which runs the connections. Nobody is connected to before there is something to send. The time that one sending may
+    /// take, and headers for the collector, come from `OTEL_EXPORTER_OTLP_TIMEOUT` and `OTEL_EXPORTER_OTLP_HEADERS`.
+    ///
+    /// # Errors
+    /// What the rules for settings do not know of, such as bad values of those variables.
+    pub fn start(config: &NodeConfig) -> Result<Self, Unusable> {
+        let resource = resource(config);
+        let config::Telemetry { traces, metrics, .. } = &config.telemetry;
+        let traces = (traces.exporter == Exporter::Otlp).then(|| start_traces(traces, resource.clone())).transpose()?;
+        let metrics = (metrics.exporter == Exporter::Otlp).then(|| start_metrics(metrics, resource)).transpose()?;
+        Ok(Self { traces, metrics })
+    }
+
+    /// Where the node tells of its requests.
+    pub fn telemetry(&self) -> Telemetry {
+        let scope = InstrumentationScope::builder("quorate").with_version(env!("CARGO_PKG_VERSION")).build();
+        let tracer = self.traces.as_ref().map(|provider| provider.tracer_with_scope(scope.clone()));
+        let meter = self.metrics.as_ref().map(|provider| provider.meter_with_scope(scope));
+        Telemetry { tracer, instruments: meter.map(|meter| Arc::new(Instruments::new(&meter))) }
+    }
+
+    /// Sends what waits, for two seconds at most. What is told after that is lost.
+    pub async fn stop(self) {
+        let Self { traces, metrics } = self;
+        if traces.is_none() && metrics.is_none() {
+            return;
+        }
+        // Side by side: each waits for a thread of its own.
+        let traces =
+            tokio::task::spawn_blocking(move || traces.map(|provider| provider.shutdown_with_timeout(FLUSH_MAX)));
+        let metrics = tokio::task::spawn_blocking(move || metrics.map(|provider| provider.shutdown()));
+        let stopped = async { tokio::join!(traces, metrics) };
+        // What could not be sent is lost, and has been told of if a collector refused it.
+        if tokio::time::timeout(FLUSH_MAX, stopped).await.is_err() {
+            tracing::warn!("stops without having told its collector everything: that took more than {FLUSH_MAX:?}");
+        }
+    }
+}
+
+fn start_traces(traces: &config::Traces, resource: Resource) -> Result<SdkTracerProvider, Unusable> {
+    let exporter = SpanExporter::builder().with_tonic().with_endpoint(&traces.endpoint).build()?;
+    let processor = BatchSpanProcessor::builder(Watched::new(exporter, "spans", &traces.endpoint)).build();
+    let provider = SdkTracerProvider::builder().with_span_processor(processor).with_sampler(sampler(traces));
+    Ok(provider.with_resource(resource).build())
+}
+
+fn start_metrics(metrics: &config::Metrics, resource: Resource) -> Result<SdkMeterProvider, Unusable> {
+    let exporter = MetricExporter::builder().with_tonic().with_endpoint(&metrics.endpoint).build()?;
+    let exporter = Watched::new(exporter, "metrics", &metrics.endpoint);
+    let reader = PeriodicReader::builder(exporter).with_interval(metrics.interval).build();
+    Ok(SdkMeterProvider::builder().with_reader(reader).with_resource(resource).build())
+}
+
+fn sampler(traces: &config::Traces) -> Sampler {
+    use config::Sampler as Asked;
+    let ratio = Sampler::TraceIdRatioBased(traces.sample_ratio);
+    match traces.sampler {
+        Asked::AlwaysOn => Sampler::AlwaysOn,
+        Asked::AlwaysOff => Sampler::AlwaysOff,
+        Asked::TraceIdRatio => ratio,
+        Asked::ParentBasedAlwaysOn => Sampler::ParentBased(Box::new(Sampler::AlwaysOn)),
+        Asked::ParentBasedAlwaysOff => Sampler::ParentBased(Box::new(Sampler::AlwaysOff)),
+        Asked::ParentBasedTraceIdRatio => Sampler::ParentBased(Box::new(ratio)),
+    }
+}
+
+/// Who tells all this. Of two values for one attribute the later one stays: what the settings name wins over what they list.
+fn resource(config: &NodeConfig) -> Resource {
+    let config::Telemetry { service_name, service_instance, resource_attributes, .. } = &config.telemetry;
+    let named = [("service.name", service_name), ("service.instance.id", service_instance)];
+    Resource::builder_empty()
+        .with_detector(Box::new(TelemetryResourceDetector))
+        .with_attributes([
+            KeyValue::new("service.name", "quorate"),
+            KeyValue::new("service.instance.id", config.node.name.clone()),
+            KeyValue::new("service.version", env!("CARGO_PKG_VERSION")),
+        ])
+        .with_attributes(resource_attributes.0.iter().map(|(key, value)| KeyValue::new(key.clone(), value.clone())))
+        .with_attributes(named.into_iter().filter_map(|(key, name)| Some(KeyValue::new(key, name.clone()?))))
+        .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_settings_name_wins_over_what_they_list() {
+        let mut config = NodeConfig::default();
+        config.node.name = "a".to_owned();
+        let value =
+            |config: &NodeConfig, key: &'static str| resource(config).get(&key.into()).map(|value| value.to_string());
+        assert_eq!(value(&config, "service.name").as_deref(), Some("quorate"));
+        assert_eq!(value(&config, "service.instance.id").as_deref(), Some("a"));
+        assert_eq!(value(&config, "service.version").as_deref(), Some(env!("CARGO_PKG_VERSION")));
+
+        let listed = [("service.name", "listed"), ("service.instance.id", "pod-7"), ("team", "x")];
+        config.telemetry.resource_attributes.0 = listed.map(|(key, value)| (key.into(), value.into())).into();
+        config.telemetry.service_name = Some("named".to_owned());
+        assert_eq!(value(&config, "service.name").as_deref(), Some("named"));
+        assert_eq!(value(&config, "service.instance.id").as_deref(), Some("pod-7"));
+        assert_eq!(value(&config, "team").as_deref(), Some("x"));
+    }
+}

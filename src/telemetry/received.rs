@@ -1,0 +1,140 @@
+//! A request in the api, from its arrival to its answer.
+
+use opentelemetry::trace::{Span as _, SpanKind, Status, TraceContextExt as _, Tracer as _};
+use opentelemetry::{Context, KeyValue};
+use tonic::Code;
+
+use super::request::verb_and_queue;
+use super::{Moment, Telemetry, Verb};
+use crate::state_machine::Operation;
+
+/// A request that has arrived. It is dated, and has a span, if anybody wants to know. Dropped without an answer, its span
+/// ends there.
+#[derive(Debug)]
+pub struct Received {
+    telemetry: Telemetry,
+    /// When the last verb ended; none: nobody wants to know of this request.
+    since: Option<Moment>,
+    /// With the span of the request; none: it is not traced.
+    span: Option<Context>,
+}
+
+/// What the event loop has to know of a request to tell of it.
+#[derive(Clone, Debug, Default)]
+pub struct Mark {
+    /// When the request was handed to the loop; none: nobody wants to know.
+    pub(super) since: Option<Moment>,
+    /// With the span of the request; none: it is not traced.
+    pub(super) span: Option<Context>,
+}
+
+impl Telemetry {
+    /// A request has arrived by the gRPC method `rpc` (`package.Service/Method`), in the context `parent` of its client.
+    /// Whether it is traced is decided here.
+    pub fn receive(&self, rpc: &'static str, parent: impl FnOnce() -> Context) -> Received {
+        let span = self.tracer.as_ref().and_then(|tracer| {
+            let (service, method) = rpc.split_once('/').unwrap_or((rpc, ""));
+            let attributes = [("rpc.system", "grpc"), ("rpc.service", service), ("rpc.method", method)];
+            let attributes = attributes.map(|(key, value)| KeyValue::new(key, value));
+            let builder = tracer.span_builder(rpc).with_kind(SpanKind::Server).with_attributes(attributes);
+            let span = tracer.build_with_context(builder, &parent());
+            span.span_context().is_sampled().then(|| Context::new().with_span(span))
+        });
+        let matters = span.is_some() || self.instruments.is_some();
+        Received { telemetry: self.clone(), since: matters.then(Moment::now), span }
+    }
+}
+
+impl Received {
+    /// The request is right.
+    pub fn is_checked(&mut self, operations: &[Operation]) {
+        if let Some(context) = &self.span {
+            context.span().set_attributes(messaging(operations));
+        }
+        self.end(Verb::Received);
+    }
+
+    /// This node's replica may be asked.
+    pub fn is_routed(&mut self) {
+        self.end(Verb::Routed);
+    }
+
+    /// For the event loop, to which the request is handed now.
+    pub fn mark(&self) -> Mark {
+        Mark { since: self.since, span: self.span.clone() }
+    }
+
+    /// The context with the request's span, if the request is traced.
+    pub fn context(&self) -> Option<Context> {
+        self.span.clone()
+    }
+
+    /// The answer is ready. A refusal has its code and its reason.
+    pub fn is_answered(self, refusal: Option<(Code, &'static str)>) {
+        if let Some(instruments) = &self.telemetry.instruments {
+            instruments.answered(refusal.map_or("ok", |(_, reason)| reason));
+        }
+        let Some(context) = &self.span else { return };
+        let (code, reason) = refusal.unwrap_or((Code::Ok, ""));
+        let span = context.span();
+        span.set_attribute(KeyValue::new("rpc.grpc.status_code", code as i64));
+        if refusal.is_some() {
+            span.set_attribute(KeyValue::new("error.type", reason));
+        }
+        if is_fault_of_server(code) {
+            span.set_status(Status::error(reason));
+        }
+        span.end();
+    }
+
+    fn end(&mut self, verb: Verb) {
+        if let Some(since) = self.since {
+            let now = Moment::now();
+            self.telemetry.stage(verb, self.span.as_ref(), (since, now), Vec::new);
+            self.since = Some(now);
+        }
+    }
+}
+
+/// By the conventions for RPC only these codes are errors of a server; others tell of the client.
+fn is_fault_of_server(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unknown
+            | Code::DeadlineExceeded
+            | Code::Unimplemented
+            | Code::Internal
+            | Code::Unavailable
+            | Code::DataLoss
+    )
+}
+
+/// By the conventions for messaging, as far as all operations have it in common.
+fn messaging(operations: &[Operation]) -> Vec<KeyValue> {
+    let mut attributes = vec![KeyValue::new("messaging.system", "quorate")];
+    let common = |of: fn(&Operation) -> Option<&str>| {
+        let first = of(operations.first()?)?;
+        operations.iter().all(|operation| of(operation) == Some(first)).then_some(first)
+    };
+    if let Some(queue) = common(|operation| verb_and_queue(operation).1) {
+        attributes.push(KeyValue::new("messaging.destination.name", queue.to_owned()));
+    }
+    if let Some(verb) = common(|operation| Some(verb_and_queue(operation).0)) {
+        attributes.push(KeyValue::new("messaging.operation.name", verb.to_owned()));
+    }
+    if let Some(kind) = common(operation_type) {
+        attributes.push(KeyValue::new("messaging.operation.type", kind.to_owned()));
+    }
+    if operations.len() > 1 {
+        attributes.push(KeyValue::new("messaging.batch.message_count", operations.len() as i64));
+    }
+    attributes
+}
+
+fn operation_type(operation: &Operation) -> Option<&str> {
+    match operation {
+        Operation::Enqueue { .. } => Some("send"),
+        Operation::Dequeue { .. } | Operation::Peek { .. } => Some("receive"),
+        Operation::OpenSession | Operation::CloseSession | Operation::ListQueues { .. } => None,
+    }
+}

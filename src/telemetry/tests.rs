@@ -1,0 +1,197 @@
+//! The book of requests, told what an event loop would tell it.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use opentelemetry::Context;
+use opentelemetry::trace::{
+    SpanContext, SpanId, Status, TraceContextExt as _, TraceFlags, TraceId, TraceState, TracerProvider as _,
+};
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SpanData, SpanExporter};
+
+use super::{Mark, RequestBook, Telemetry};
+use crate::ids::{EntryId, Index, NodeId, SHARD_0, TRACES_MAX, Term, TraceContext};
+use crate::raft::{Body, Entry, Event, Message, Payload, RoleName};
+use crate::replica::{RequestId, Told};
+
+const B: NodeId = NodeId(2);
+const C: NodeId = NodeId(3);
+
+/// Keeps the spans that have ended.
+#[derive(Clone, Debug, Default)]
+struct Spans(Arc<Mutex<Vec<SpanData>>>);
+
+impl SpanExporter for Spans {
+    async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
+        self.0.lock().unwrap().extend(batch);
+        Ok(())
+    }
+}
+
+impl Spans {
+    /// Their names, in the order in which they ended, with the peer where there is one, and `!` for those that failed.
+    fn names(&self) -> Vec<String> {
+        let name = |span: &SpanData| {
+            let peer = span.attributes.iter().find(|attribute| attribute.key.as_str() == "quorate.peer");
+            let peer = peer.map(|peer| format!(" {}", peer.value)).unwrap_or_default();
+            let failed = if matches!(span.status, Status::Error { .. }) { "!" } else { "" };
+            format!("{}{peer}{failed}", span.name)
+        };
+        self.0.lock().unwrap().iter().map(name).collect()
+    }
+}
+
+/// A telemetry that traces what its clients trace.
+fn telemetry() -> (Telemetry, Spans) {
+    let spans = Spans::default();
+    let sampler = Sampler::ParentBased(Box::new(Sampler::AlwaysOff));
+    let provider = SdkTracerProvider::builder().with_simple_exporter(spans.clone()).with_sampler(sampler).build();
+    (Telemetry { tracer: Some(provider.tracer("test")), instruments: None }, spans)
+}
+
+fn client(flags: TraceFlags) -> Context {
+    let context = SpanContext::new(TraceId::from(1), SpanId::from(1), flags, true, TraceState::NONE);
+    Context::new().with_remote_span_context(context)
+}
+
+/// What the loop gets of a traced request.
+fn mark(telemetry: &Telemetry) -> Mark {
+    telemetry.receive("quorate.v1.Quorate/Execute", || client(TraceFlags::SAMPLED)).mark()
+}
+
+fn book() -> (RequestBook, Telemetry, Spans) {
+    let (telemetry, spans) = telemetry();
+    (RequestBook::new(telemetry.clone(), |node| format!("node {node:?}")), telemetry, spans)
+}
+
+fn id(index: u64) -> EntryId {
+    EntryId::new(Term(1), Index(index))
+}
+
+fn append(indexes: std::ops::RangeInclusive<u64>) -> Message {
+    let entries = indexes.map(|index| Entry { id: id(index), payload: Payload::Noop }).collect();
+    let body = Body::AppendEntries { previous: EntryId::default(), commit: Index(0), entries, attempt: 0 };
+    Message { term: Term(1), body }
+}
+
+fn placed(index: u64) -> Told {
+    Told::Placed { request: RequestId(index), at: id(index), together: 1 }
+}
+
+fn appended(index: u64) -> Told {
+    Told::Raft(Event::Appended { last: id(index) })
+}
+
+fn replicated(to: NodeId, index: u64) -> Told {
+    Told::Raft(Event::Replicated { to, matched: Index(index) })
+}
+
+/// A request that was placed at this index and sent to both peers.
+fn begin(book: &mut RequestBook, telemetry: &Telemetry, index: u64) {
+    assert!(book.on_input(RequestId(index), mark(telemetry)));
+    book.on_told(SHARD_0, &placed(index));
+    for peer in [B, C] {
+        assert_eq!(book.on_send(SHARD_0, peer, &append(1..=index)).last().map(|(at, _)| *at), Some(Index(index)));
+    }
+}
+
+/// The slower peer acknowledges after the client has its answer; its span is told all the same, and then nothing is left.
+#[test]
+fn a_slow_peer_is_followed_beyond_the_answer() {
+    let (mut book, telemetry, spans) = book();
+    begin(&mut book, &telemetry, 1);
+    for told in [
+        replicated(B, 1),
+        appended(1),
+        Told::Raft(Event::Committed { index: Index(1) }),
+        Told::Applied { first: Index(1), last: Index(1) },
+    ] {
+        book.on_told(SHARD_0, &told);
+    }
+    book.on_answer(RequestId(1));
+    let answered = ["proposed", "replicated node NodeId(2)", "appended", "committed", "applied", "answered"];
+    // The request's own span ended first: nobody but its mark held it.
+    assert_eq!(&spans.names(), &answered);
+    assert!(!book.is_empty());
+    book.on_told(SHARD_0, &replicated(C, 1));
+    assert_eq!(spans.names()[6..], ["replicated node NodeId(3)", "quorate.v1.Quorate/Execute"]);
+    assert!(book.is_empty());
+}
+
+#[test]
+fn a_broken_connection_and_a_lost_leadership_end_what_was_sent() {
+    let (mut book, telemetry, spans) = book();
+    begin(&mut book, &telemetry, 1);
+    book.on_disconnected(B);
+    assert_eq!(spans.names(), ["proposed", "replicated node NodeId(2)!"]);
+    let cause = "a later term was seen";
+    book.on_told(SHARD_0, &Told::Raft(Event::RoleChanged { role: RoleName::Follower, term: Term(2), cause }));
+    assert_eq!(spans.names()[2..], ["replicated node NodeId(3)!"]);
+    book.on_answer(RequestId(1));
+    assert_eq!(spans.names()[3..], ["answered", "quorate.v1.Quorate/Execute"]);
+    assert!(book.is_empty());
+}
+
+#[test]
+fn a_request_that_nobody_traces_leaves_nothing_behind() {
+    let (mut book, telemetry, spans) = book();
+    let unsampled = telemetry.receive("quorate.v1.Quorate/Execute", || client(TraceFlags::default()));
+    let off =
+        Telemetry::default().receive("quorate.v1.Quorate/Execute", || unreachable!("nobody looks at the context"));
+    for received in [unsampled, off] {
+        assert!(received.context().is_none() && received.mark().since.is_none());
+        assert!(!book.on_input(RequestId(1), received.mark()));
+    }
+    assert!(book.is_empty());
+    assert!(book.on_send(SHARD_0, B, &append(1..=1)).is_empty());
+    assert!(spans.names().is_empty());
+}
+
+#[test]
+fn only_so_many_traces_go_along_with_a_message() {
+    let (mut book, telemetry, _) = book();
+    let many = TRACES_MAX as u64 + 4;
+    for index in 1..=many {
+        assert!(book.on_input(RequestId(index), mark(&telemetry)));
+        book.on_told(SHARD_0, &placed(index));
+    }
+    let traces = book.on_send(SHARD_0, B, &append(3..=many));
+    let indexes: Vec<u64> = traces.iter().map(|(index, _)| index.0).collect();
+    assert_eq!(indexes, (3..3 + TRACES_MAX as u64).collect::<Vec<_>>());
+    assert_eq!(book.on_send(SHARD_0, B, &append(3..=many)), traces, "sent again, it is the same span");
+}
+
+/// A request without an end is forgotten when there are too many.
+#[test]
+fn the_book_is_bounded() {
+    let (mut book, telemetry, _) = book();
+    let mark = mark(&telemetry);
+    let followed = (1..=10_000).filter(|request| {
+        let is_followed = book.on_input(RequestId(*request), mark.clone());
+        book.on_told(SHARD_0, &placed(*request));
+        is_followed
+    });
+    assert_eq!(followed.count(), super::book::REQUESTS_MAX);
+    assert_eq!(book.entries_followed(), super::book::ENTRIES_MAX);
+}
+
+#[test]
+fn a_follower_tells_of_what_it_did_not_have() {
+    let (mut book, _, spans) = book();
+    let trace = |index| (Index(index), TraceContext { trace_id: [1; 16], span_id: [index as u8; 8] });
+    book.on_message(SHARD_0, Index(5), vec![trace(5), trace(6), trace(7)]);
+    std::thread::sleep(Duration::from_millis(1));
+    book.begin_turn();
+    book.on_told(SHARD_0, &appended(6));
+    {
+        let told = spans.0.lock().unwrap();
+        assert_eq!(told.len(), 1);
+        assert_eq!(told[0].parent_span_id, SpanId::from_bytes([6; 8]));
+        assert_eq!(told[0].span_context.trace_id(), TraceId::from_bytes([1; 16]));
+        assert!(told[0].end_time > told[0].start_time);
+    }
+    book.on_told(SHARD_0, &Told::Raft(Event::FollowsLeader { leader: C, term: Term(2) }));
+    book.on_told(SHARD_0, &appended(7));
+    assert_eq!(spans.names(), ["appended"], "whether it is the old leader's entry that is durable is not known");
+}

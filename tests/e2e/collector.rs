@@ -1,0 +1,176 @@
+//! A collector of OpenTelemetry in this process: it keeps what nodes tell it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
+    MetricsService, MetricsServiceServer,
+};
+use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
+use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
+use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
+use opentelemetry_proto::tonic::metrics::v1::metric::Data;
+use tokio::net::TcpListener;
+use tokio::runtime::Runtime;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::{Request, Response, Status};
+
+/// A span as it was told.
+#[derive(Clone, Debug)]
+pub struct Span {
+    /// The attribute `service.instance.id` of whoever told it.
+    pub node: String,
+    pub name: String,
+    pub trace: String,
+    pub id: String,
+    /// Empty: it has none.
+    pub parent: String,
+    pub start: u64,
+    pub end: u64,
+    pub kind: i32,
+    pub attributes: BTreeMap<String, String>,
+    pub resource: BTreeMap<String, String>,
+}
+
+/// For each metric, by its name and one attribute: how often something was counted.
+pub type Counts = BTreeMap<(String, String), u64>;
+
+/// What was told so far.
+#[derive(Clone, Default)]
+struct Told {
+    spans: Arc<Mutex<Vec<Span>>>,
+    counts: Arc<Mutex<Counts>>,
+}
+
+pub struct Collector {
+    address: SocketAddr,
+    told: Told,
+    _runtime: Runtime,
+}
+
+impl Collector {
+    pub fn start() -> Self {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
+        let told = Told::default();
+        let router = tonic::transport::Server::builder()
+            .add_service(TraceServiceServer::new(told.clone()))
+            .add_service(MetricsServiceServer::new(told.clone()));
+        runtime.spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
+        Self { address, told, _runtime: runtime }
+    }
+
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The spans of one trace, by their start.
+    pub fn trace(&self, trace: &str) -> Vec<Span> {
+        let mut spans: Vec<Span> =
+            self.told.spans.lock().unwrap().iter().filter(|span| span.trace == trace).cloned().collect();
+        spans.sort_by_key(|span| (span.start, span.end));
+        spans
+    }
+
+    pub fn counts(&self) -> Counts {
+        self.told.counts.lock().unwrap().clone()
+    }
+}
+
+/// The spans as a tree, with times in microseconds after the first start.
+pub fn tree(spans: &[Span]) -> String {
+    let start = spans.iter().map(|span| span.start).min().unwrap_or(0);
+    let mut text = String::new();
+    let roots = spans.iter().filter(|span| spans.iter().all(|other| other.id != span.parent));
+    roots.for_each(|root| branch(&mut text, spans, root, start, 0));
+    text
+}
+
+fn branch(text: &mut String, spans: &[Span], span: &Span, start: u64, depth: usize) {
+    let Span { node, name, attributes, .. } = span;
+    let micros = |time: u64| (time - start) / 1000;
+    let name = format!("{}{name}", "  ".repeat(depth));
+    let attributes: Vec<String> = attributes.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let (from, to) = (micros(span.start), micros(span.end));
+    *text += &format!("{name:32} {node}  {from:>7} .. {to:>7} us  {}\n", attributes.join(" "));
+    for child in spans.iter().filter(|child| child.parent == span.id) {
+        branch(text, spans, child, start, depth + 1);
+    }
+}
+
+#[tonic::async_trait]
+impl TraceService for Told {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        for told in request.into_inner().resource_spans {
+            let resource = attributes(&told.resource.unwrap_or_default().attributes);
+            let spans = told.scope_spans.into_iter().flat_map(|scope| scope.spans).map(|span| Span {
+                node: resource["service.instance.id"].clone(),
+                name: span.name,
+                trace: hex(&span.trace_id),
+                id: hex(&span.span_id),
+                parent: hex(&span.parent_span_id),
+                start: span.start_time_unix_nano,
+                end: span.end_time_unix_nano,
+                kind: span.kind,
+                attributes: attributes(&span.attributes),
+                resource: resource.clone(),
+            });
+            self.spans.lock().unwrap().extend(spans);
+        }
+        Ok(Response::new(Default::default()))
+    }
+}
+
+#[tonic::async_trait]
+impl MetricsService for Told {
+    async fn export(
+        &self,
+        request: Request<ExportMetricsServiceRequest>,
+    ) -> Result<Response<ExportMetricsServiceResponse>, Status> {
+        let scopes = request.into_inner().resource_metrics.into_iter().flat_map(|resource| resource.scope_metrics);
+        let mut counts = self.counts.lock().unwrap();
+        for metric in scopes.flat_map(|scope| scope.metrics) {
+            let points: Vec<(Vec<KeyValue>, u64)> = match metric.data {
+                Some(Data::Histogram(histogram)) => {
+                    histogram.data_points.into_iter().map(|point| (point.attributes, point.count)).collect()
+                }
+                Some(Data::Sum(sum)) => {
+                    sum.data_points.into_iter().map(|point| (point.attributes, point_value(&point.value))).collect()
+                }
+                other => panic!("{}: no such data are told: {other:?}", metric.name),
+            };
+            for (with, count) in points {
+                let attribute = attributes(&with).into_values().collect::<Vec<_>>().join(",");
+                counts.insert((metric.name.clone(), attribute), count);
+            }
+        }
+        Ok(Response::new(Default::default()))
+    }
+}
+
+fn point_value(value: &Option<opentelemetry_proto::tonic::metrics::v1::number_data_point::Value>) -> u64 {
+    use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
+    match value {
+        Some(Value::AsInt(count)) => *count as u64,
+        other => panic!("counters count in whole numbers: {other:?}"),
+    }
+}
+
+fn attributes(told: &[KeyValue]) -> BTreeMap<String, String> {
+    let value = |attribute: &KeyValue| match attribute.value.as_ref().and_then(|value| value.value.as_ref()) {
+        Some(any_value::Value::StringValue(text)) => text.clone(),
+        Some(any_value::Value::IntValue(number)) => number.to_string(),
+        other => format!("{other:?}"),
+    };
+    told.iter().map(|attribute| (attribute.key.clone(), value(attribute))).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

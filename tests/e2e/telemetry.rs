@@ -1,0 +1,200 @@
+//! What nodes tell a collector: one trace over all nodes for a request, figures over all requests; and what becomes of a node
+//! whose collector is away.
+
+use std::collections::BTreeSet;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use opentelemetry::Context;
+use opentelemetry::context::FutureExt as _;
+use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
+use quorate::client::{Client, Options};
+use quorate::proto::v1;
+
+use crate::cluster::{Cluster, eventually, quorate};
+use crate::collector::{Collector, Span, tree};
+
+const EXECUTE: &str = "quorate.v1.Quorate/Execute";
+const VERBS: [&str; 8] =
+    ["received", "routed", "proposed", "appended", "replicated", "committed", "applied", "answered"];
+
+/// Settings by which a node traces what a client traces, and tells it soon.
+fn traced_by_clients(collector: &Collector) -> Vec<(&'static str, String)> {
+    vec![
+        ("OTEL_TRACES_EXPORTER", "otlp".to_owned()),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", collector.endpoint()),
+        ("OTEL_TRACES_SAMPLER_ARG", "0".to_owned()),
+        ("OTEL_BSP_SCHEDULE_DELAY", "50".to_owned()),
+    ]
+}
+
+/// A span of the client in the trace with this number.
+fn client_span(trace: u128, flags: TraceFlags) -> Context {
+    let (trace, span) = (TraceId::from(trace), SpanId::from(7));
+    Context::new().with_remote_span_context(SpanContext::new(trace, span, flags, false, TraceState::NONE))
+}
+
+fn hex(trace: u128) -> String {
+    TraceId::from(trace).to_string()
+}
+
+/// Sends one enqueue to the leader, in the context of a client.
+fn enqueue(cluster: &Cluster, context: Context) {
+    let leader = cluster.nodes[cluster.leader()].address.to_string();
+    let message = v1::Message { body: Some(v1::message::Body::Text("x".to_owned())) };
+    let enqueue = v1::Enqueue { queue: "orders".to_owned(), message: Some(message) };
+    let operation = v1::Operation { operation: Some(v1::operation::Operation::Enqueue(enqueue)) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime
+        .block_on(async {
+            let client = Client::new(vec![leader], Options::default()).unwrap();
+            client.execute_once(vec![operation]).with_context(context).await
+        })
+        .unwrap();
+}
+
+fn named<'a>(spans: &'a [Span], name: &str) -> Vec<&'a Span> {
+    spans.iter().filter(|span| span.name == name).collect()
+}
+
+#[test]
+fn a_request_is_one_trace_over_all_nodes() {
+    let collector = Collector::start();
+    let cluster = Cluster::start_with(3, &traced_by_clients(&collector));
+    enqueue(&cluster, client_span(1, TraceFlags::default()));
+    enqueue(&cluster, client_span(2, TraceFlags::SAMPLED));
+
+    // The request, its eight verbs, one more `replicated`, and two appends of followers.
+    let spans = eventually(&format!("12 spans of the trace, there are:\n{}", tree(&collector.trace(&hex(2)))), || {
+        Some(collector.trace(&hex(2))).filter(|spans| spans.len() >= 12)
+    });
+    println!("{}", tree(&spans));
+    assert_eq!(spans.len(), 12);
+
+    let leader = &cluster.nodes[cluster.leader()].name;
+    let request = named(&spans, EXECUTE)[0];
+    assert_eq!(request.parent, SpanId::from(7).to_string(), "the span of the client");
+    assert_eq!(request.kind, 2, "SERVER");
+    for (key, value) in [
+        ("rpc.system", "grpc"),
+        ("rpc.service", "quorate.v1.Quorate"),
+        ("rpc.method", "Execute"),
+        ("rpc.grpc.status_code", "0"),
+        ("messaging.system", "quorate"),
+        ("messaging.destination.name", "orders"),
+        ("messaging.operation.type", "send"),
+    ] {
+        assert_eq!(request.attributes.get(key).map(String::as_str), Some(value), "{key}");
+    }
+    assert_eq!(request.resource["service.name"], "quorate");
+
+    for verb in VERBS {
+        let of_request: Vec<&Span> = named(&spans, verb).into_iter().filter(|span| span.parent == request.id).collect();
+        assert_eq!(of_request.len(), if verb == "replicated" { 2 } else { 1 }, "{verb}");
+        assert!(of_request.iter().all(|span| span.node == *leader && span.start <= span.end), "{verb}");
+        let late = of_request.iter().find(|span| span.start < request.start || span.start > request.end);
+        assert!(late.is_none(), "{verb} begins while the request is under way: {late:?}");
+    }
+    let peers: BTreeSet<&str> =
+        named(&spans, "replicated").iter().map(|span| &*span.attributes["quorate.peer"]).collect();
+    assert_eq!(peers.len(), 2);
+    for replicated in named(&spans, "replicated") {
+        let appended = spans.iter().find(|span| span.parent == replicated.id).expect("the peer tells its append");
+        assert_eq!((&*appended.name, &appended.node), ("appended", &replicated.attributes["quorate.peer"]));
+        // One machine, one clock: it is written between the sending and the acknowledgement.
+        assert!(replicated.start <= appended.start && appended.end <= replicated.end, "{}", tree(&spans));
+    }
+    assert!(collector.trace(&hex(1)).is_empty(), "its client does not trace it");
+}
+
+/// A command of a traced pipeline: whatever it asks, and also what it asks in vain, belongs to the pipeline's trace.
+#[test]
+fn a_command_belongs_to_the_trace_in_its_environment() {
+    let collector = Collector::start();
+    let mut cluster = Cluster::start_with(2, &traced_by_clients(&collector));
+    let follower = cluster.followers()[0];
+    let mut command = quorate();
+    command.args(["enqueue", "orders", "x", "--endpoints", &cluster.nodes[follower].address.to_string()]);
+    command.env("TRACEPARENT", format!("00-{}-{}-01", hex(3), SpanId::from(7)));
+    assert!(command.status().unwrap().success());
+
+    let refused = eventually("the refusal of the follower", || {
+        collector
+            .trace(&hex(3))
+            .into_iter()
+            .find(|span| span.attributes.get("error.type").is_some_and(|why| why == "NOT_LEADER"))
+    });
+    assert_eq!((refused.node, refused.parent), (cluster.nodes[follower].name.clone(), SpanId::from(7).to_string()));
+    let enqueued = eventually("the enqueue at the leader", || {
+        let is_enqueue =
+            |span: &Span| span.attributes.get("messaging.operation.name").is_some_and(|name| name == "Enqueue");
+        collector.trace(&hex(3)).into_iter().find(|span| is_enqueue(span) && span.node != cluster.nodes[follower].name)
+    });
+    assert_eq!(enqueued.name, "quorate.v1.Quorate/ExecuteStream", "on a stream each request has a context of its own");
+    assert_eq!(enqueued.parent, SpanId::from(7).to_string());
+}
+
+#[test]
+fn what_waits_is_told_at_a_graceful_stop() {
+    let collector = Collector::start();
+    let mut settings = traced_by_clients(&collector);
+    settings.retain(|(name, _)| *name != "OTEL_BSP_SCHEDULE_DELAY");
+    settings.push(("OTEL_BSP_SCHEDULE_DELAY", "3600000".to_owned()));
+    let mut cluster = Cluster::start_with(1, &settings);
+    enqueue(&cluster, client_span(4, TraceFlags::SAMPLED));
+    assert!(collector.trace(&hex(4)).is_empty(), "it waits for an hour");
+    assert!(cluster.nodes[0].terminate().success());
+    // All but `replicated`: there is no peer.
+    assert_eq!(collector.trace(&hex(4)).len(), VERBS.len(), "{}", tree(&collector.trace(&hex(4))));
+}
+
+#[test]
+fn every_request_is_measured_by_verb_and_outcome() {
+    let collector = Collector::start();
+    let settings = [
+        ("OTEL_METRICS_EXPORTER", "otlp".to_owned()),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint()),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "100".to_owned()),
+    ];
+    let cluster = Cluster::start_with(1, &settings);
+    for _ in 0..3 {
+        cluster.ok(&["enqueue", "orders", "x"]);
+    }
+    assert!(!cluster.run(&["enqueue", "bad queue", "x"]).status.success());
+    // Three commands, each of which opens a session, enqueues and closes the session; and one that only opens and closes it.
+    let of = |metric: &str, attribute: &str| (metric.to_owned(), attribute.to_owned());
+    eventually("eleven good requests", || {
+        (collector.counts().get(&of("quorate.requests", "ok")) == Some(&11)).then_some(())
+    });
+    let counts = collector.counts();
+    for verb in VERBS.into_iter().filter(|verb| *verb != "replicated") {
+        assert_eq!(counts.get(&of("quorate.request.stage.duration", verb)), Some(&11), "{verb} in {counts:#?}");
+    }
+    assert_eq!(counts.get(&of("quorate.requests", "INVALID_QUEUE_NAME")), Some(&1), "{counts:#?}");
+}
+
+/// With a collector that is away, a node works as ever, says so once, and stops in time.
+#[test]
+fn a_collector_that_is_away_harms_nobody() {
+    // Nobody listens there any more.
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let settings = [
+        ("OTEL_TRACES_EXPORTER", "otlp".to_owned()),
+        ("OTEL_METRICS_EXPORTER", "otlp".to_owned()),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{gone}")),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "100".to_owned()),
+        ("OTEL_BSP_SCHEDULE_DELAY", "50".to_owned()),
+    ];
+    let mut cluster = Cluster::start_with(1, &settings);
+    for _ in 0..5 {
+        cluster.ok(&["enqueue", "orders", "x"]);
+        cluster.nodes[0].eventually_tells("takes no spans");
+    }
+    cluster.nodes[0].eventually_tells("takes no metrics");
+    let start = Instant::now();
+    assert!(cluster.nodes[0].terminate().success());
+    assert!(start.elapsed() < Duration::from_secs(5), "within the drain deadline: {:?}", start.elapsed());
+    let log = cluster.nodes[0].log();
+    assert_eq!(log.matches("takes no spans").count(), 1, "{log}");
+    assert_eq!(log.matches("takes no metrics").count(), 1, "{log}");
+}
