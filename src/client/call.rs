@@ -32,10 +32,10 @@ pub(super) struct Call<'a> {
     wait_end: Instant,
     /// The call ends then.
     end: Instant,
-    /// Redirects in a row: each by the node that the one before named.
+    /// Redirects in a row: each followed by this call, and answered by another one.
     redirects: u32,
-    /// The address that the last redirect named.
-    redirected_to: String,
+    /// Where the last of them led to.
+    redirected_to: Option<Address>,
     /// Pauses so far.
     pauses: u32,
     in_doubt: bool,
@@ -54,7 +54,7 @@ impl<'a> Call<'a> {
             wait_end,
             end,
             redirects: 0,
-            redirected_to: String::new(),
+            redirected_to: None,
             pauses: 0,
             in_doubt: false,
             refused: None,
@@ -82,6 +82,10 @@ impl<'a> Call<'a> {
     {
         loop {
             let address = self.shared.endpoints.current();
+            // Another call has been at the leader that was named, in vain, before this one came to it.
+            if self.redirected_to.as_ref().is_some_and(|to| *to != address) {
+                self.redirects = 0;
+            }
             let failure = match self.attempt(&address, &send).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
@@ -134,10 +138,6 @@ impl<'a> Call<'a> {
     }
 
     fn redirect(&mut self, address: &Address, leader: Leader, failure: Failure) -> Result<(), Error> {
-        // The node that was named may be dead. Another call has found that out, and gone on to a node that does not know it yet.
-        if *self.redirected_to != **address {
-            self.redirects = 0;
-        }
         if self.redirects == self.shared.options.redirects_max {
             return Err(Error::TooManyRedirects {
                 redirects: self.redirects,
@@ -147,8 +147,7 @@ impl<'a> Call<'a> {
             });
         }
         self.redirects += 1;
-        self.redirected_to.clone_from(&leader.address);
-        self.shared.endpoints.go_to(address, &leader.address);
+        self.redirected_to = Some(self.shared.endpoints.go_to(address, &leader.address));
         self.note(address, failure);
         self.shared.tell(|| Event::Redirected { from: address.to_string(), to: leader.address, leader: leader.name });
         Ok(())

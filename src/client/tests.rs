@@ -88,25 +88,6 @@ async fn a_node_that_names_itself_or_nobody_knows_no_leader() {
     assert!(events.lock().unwrap().iter().all(|event| matches!(event, Event::Retrying { .. })));
 }
 
-/// A follower names the dead leader until it misses it. One call tries that address, and takes the others back to the follower,
-/// which names it again: that are no redirects in a row.
-#[tokio::test]
-async fn many_calls_wait_together_until_a_dead_leader_is_missed() {
-    let (nodes, world) = cluster(1).await;
-    let (client, _) = client_of(&nodes, Options { pipelined: false, ..Options::default() });
-    client.enqueue("jobs", vec![text("first")]).await.unwrap();
-    let dead = "127.0.0.1:1".to_owned();
-    nodes[0].then(vec![Step::NotLeader(dead); 250]);
-    let calls = (0..30).map(|number| {
-        let client = client.clone();
-        async move { client.enqueue("jobs", vec![text(&number.to_string())]).await }
-    });
-    for enqueued in futures_util::future::join_all(calls).await {
-        enqueued.unwrap();
-    }
-    assert_eq!(queue_length(&world, "jobs"), 31);
-}
-
 #[tokio::test]
 async fn a_cluster_without_a_leader_is_asked_until_the_deadline() {
     let (nodes, _) = cluster(1).await;

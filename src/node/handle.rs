@@ -271,3 +271,25 @@ impl Drop for Waiting<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::{Log, MemoryDisk, Options};
+
+    #[tokio::test]
+    async fn a_full_inbox_refuses_at_once_or_is_waited_for() {
+        let (log, _) = Log::open(MemoryDisk::default(), Options::default()).unwrap();
+        let (handle, inbox) = Handle::new(NodeId(1), LogReader::new(log.reader()), 1);
+        let only = handle.place_at_once().expect("it is empty");
+        assert_eq!(handle.place_at_once().err(), Some(Refusal::Overloaded));
+        let mut next = std::pin::pin!(handle.place());
+        assert!(futures_util::poll!(&mut next).is_pending());
+        drop(only);
+        assert!(next.await.is_ok());
+
+        drop(inbox);
+        assert_eq!(handle.place_at_once().err(), Some(STOPPED));
+        assert_eq!(handle.place().await.err(), Some(STOPPED));
+    }
+}
