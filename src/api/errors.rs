@@ -279,11 +279,6 @@ fn outcome_unknown(why: &str, retry_is_exact: bool) -> Rejection {
     Rejection::new(code, reasons::OUTCOME_UNKNOWN, format!("{why}, and the request may still be executed; {hint}"))
 }
 
-/// What came on a stream of requests contradicts the interface.
-pub fn invalid_frame(field: impl Into<String>, message: impl Into<String>) -> Rejection {
-    Rejection::field(reasons::INVALID_REQUEST, field, message)
-}
-
 /// The client of a stream takes no answers.
 pub fn unread(patience: Duration) -> Rejection {
     outcome_unknown(&format!("the client has taken no answer for {patience:?}, so the stream is closed"), false)

@@ -29,6 +29,7 @@ use super::{Context, DECODED_BYTES_MAX};
 use crate::ids::{SHARD_0, ShardId, Term};
 use crate::node::Place;
 use crate::proto::v1;
+use crate::reasons;
 use crate::telemetry::propagation::TraceHeaders;
 
 /// The method by which requests come here.
@@ -188,7 +189,7 @@ fn execute<'a>(
 
 fn deadline(timeout: Option<prost_types::Duration>) -> Result<Option<Duration>, Rejection> {
     let deadline = timeout.map(Duration::try_from).transpose();
-    deadline.map_err(|why| errors::invalid_frame("timeout", why.to_string()))
+    deadline.map_err(|why| wrong("timeout", why.to_string()))
 }
 
 /// One frame of what is decided by now.
@@ -254,12 +255,12 @@ impl Flow {
     fn take(&mut self, frame: Result<v1::ExecuteStreamRequest, Status>) -> Result<(), Rejection> {
         let requests = frame.map_err(|status| undecodable(&status))?.requests;
         if requests.is_empty() {
-            return Err(errors::invalid_frame("requests", "a frame has at least one"));
+            return Err(wrong("requests", "a frame has at least one"));
         }
         for (number, v1::StreamedRequest { id, .. }) in requests.iter().enumerate() {
             if !self.ids.insert(*id) {
                 let field = format!("requests[{number}].id");
-                return Err(errors::invalid_frame(field, format!("{id} has been sent already and has no answer yet")));
+                return Err(wrong(field, format!("{id} has been sent already and has no answer yet")));
             }
         }
         let queued = requests.into_iter().map(|request| Queued { bytes: request.encoded_len(), request });
@@ -286,5 +287,9 @@ impl Flow {
 
 /// Bytes that are no frame, or a connection that broke; then nobody reads this.
 fn undecodable(status: &Status) -> Rejection {
-    errors::invalid_frame("requests", format!("a frame cannot be read: {}", status.message()))
+    wrong("requests", format!("a frame cannot be read: {}", status.message()))
+}
+
+fn wrong(field: impl Into<String>, message: impl Into<String>) -> Rejection {
+    Rejection::field(reasons::INVALID_REQUEST, field, message)
 }

@@ -1,4 +1,4 @@
-//! The leader's log as clients see it: page after page, as fast as the client reads.
+//! The leader's log as clients see it: page after page, as fast as the client reads, and on if it follows.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::errors::{self, Rejection};
 use super::{Context, route};
 use crate::ids::{Index, NodeId, ShardId, Term};
 use crate::proto::v1;
-use crate::raft::{Configuration, Entry, Payload};
+use crate::raft::{Configuration, Entry, Payload, RoleName};
 use crate::replica;
 use crate::state_machine::Command;
 
@@ -24,32 +24,59 @@ const PAGES_AHEAD_MAX: usize = 2;
 pub const STREAMS_MAX: usize = 32;
 /// A client that takes no page for this long is let go.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// A client that follows the log hears something at least this often, and one that has gone is noticed.
+const SILENCE_MAX: Duration = Duration::from_secs(1);
 
 /// What a client reads: page after page, or why there are no more.
 pub type Pages = ReceiverStream<Result<v1::RequestLogResponse, Status>>;
 
-/// What one request asks for, fixed at the moment it was asked.
+/// What one request asks for and has not got yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
     from: Index,
-    /// Inclusive; below `from`: nothing.
+    /// What there is to send, inclusive; below `from`: nothing.
     to: Index,
+    /// Where the request ends in any case, inclusive.
+    end: Index,
     /// What the node knew to be committed.
     commit: Index,
     /// The term of a leader whose log is asked for: in another one it may be another's. None: whoever is asked shows its own.
     leads: Option<Term>,
+    /// Goes on beyond `to` as entries are committed.
+    follow: bool,
 }
 
 impl Range {
-    /// From the index that is asked for to the last one that is durable on the node of this status.
+    /// From the index that is asked for to the last one that the node of this status can send now.
     pub fn new(request: &v1::RequestLogRequest, status: &replica::Status) -> Self {
         let from = Index(request.from_index.max(1));
-        let to = match request.limit {
-            0 => status.durable,
-            limit => status.durable.min(Index(from.0.saturating_add(limit - 1))),
+        let end = match request.limit {
+            0 => Index(u64::MAX),
+            limit => Index(from.0.saturating_add(limit - 1)),
         };
         let leads = (request.consistency() != v1::Consistency::Stale).then_some(status.term);
-        Self { from, to, commit: status.commit, leads }
+        let range = Self { from, to: Index(0), end, commit: Index(0), leads, follow: request.follow };
+        range.seen(status)
+    }
+
+    /// The same range, up to what the node has by this status.
+    fn seen(self, status: &replica::Status) -> Self {
+        let last = if self.follow { status.durable.min(status.commit) } else { status.durable };
+        Self { to: last.min(self.end), commit: status.commit, ..self }
+    }
+
+    /// Whether waiting is over at this status: there is something to send, or the log is not the one that is followed.
+    fn is_moved_by(self, status: &replica::Status) -> bool {
+        let leads_no_more = self.leads.is_some_and(|term| term != status.term || status.role != RoleName::Leader);
+        self.seen(status).has_entries() || leads_no_more
+    }
+
+    fn has_entries(self) -> bool {
+        self.from <= self.to
+    }
+
+    fn is_done(self) -> bool {
+        !self.has_entries() && (!self.follow || self.from > self.end)
     }
 }
 
@@ -66,30 +93,51 @@ pub fn stream(context: Context, shard: ShardId, range: Range, room: OwnedSemapho
 async fn send_pages(
     context: Context,
     shard: ShardId,
-    range: Range,
+    mut range: Range,
     pages: mpsc::Sender<Result<v1::RequestLogResponse, Status>>,
 ) {
-    let mut from = range.from;
     loop {
-        let page = read_page(&context, shard, Range { from, ..range }).await;
-        let next = page.as_ref().ok().and_then(|page| page.entries.last()).map(|last| Index(last.index).next());
+        let page = read_page(&context, shard, range).await;
+        let failed = page.is_err();
+        if let Some(last) = page.as_ref().ok().and_then(|page| page.entries.last()) {
+            range.from = Index(last.index).next();
+        }
         let page = page.map_err(|rejection| rejection.into_status(&context));
         let sent = pages.send_timeout(page, PATIENCE).await;
-        match next {
-            Some(next) if sent.is_ok() && next <= range.to => from = next,
-            _ => return,
+        if failed || sent.is_err() || range.is_done() {
+            return;
+        }
+        if !range.has_entries() {
+            range = wait_for_entries(&context, shard, range).await;
         }
     }
 }
 
+/// Waits until there is more to send, or a page must tell that there is not. Which of the two, and whether the node may still
+/// answer, the next reading finds out.
+async fn wait_for_entries(context: &Context, shard: ShardId, range: Range) -> Range {
+    let mut published = context.handle.published();
+    let moved = published.wait_for(|now| now.replicas.get(&shard).is_none_or(|status| range.is_moved_by(status)));
+    tokio::select! {
+        _ = tokio::time::timeout(SILENCE_MAX, moved) => {}
+        () = context.drained() => {}
+    }
+    context.handle.status(shard).map_or(range, |status| range.seen(&status))
+}
+
 async fn read_page(context: &Context, shard: ShardId, range: Range) -> Result<v1::RequestLogResponse, Rejection> {
-    if let Some(term) = range.leads {
-        let (_, status) = route::route_to_leader(context, shard.0)?;
-        if status.term != term {
-            return Err(errors::not_leader(context.handle.node(), status.term, context));
+    match range.leads {
+        None => {
+            route::route(context, shard.0, |_| ())?;
+        }
+        Some(term) => {
+            let (_, status) = route::route_to_leader(context, shard.0)?;
+            if status.term != term {
+                return Err(errors::not_leader(context.handle.node(), status.term, context));
+            }
         }
     }
-    let entries = match range.from <= range.to {
+    let entries = match range.has_entries() {
         false => Vec::new(),
         true => {
             let last = range.to.min(Index(range.from.0 + PAGE_ENTRIES_MAX - 1));

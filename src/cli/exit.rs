@@ -1,7 +1,7 @@
 //! How a command ends: its exit code, and what it says when something went wrong.
 
 use std::error::Error;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
 use crate::telemetry;
@@ -15,8 +15,8 @@ Exit codes:
     3  the queue is empty
     4  no leader could be reached in time
     5  the cluster refused
-  130  stopped at once by a second Ctrl-C
-  143  stopped at once by a second SIGTERM";
+  130  stopped by Ctrl-C; server, dev: at once, by a second one
+  143  stopped by SIGTERM; server, dev: at once, by a second one";
 
 /// How a command ends. The numbers are for scripts and do not change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub enum Exit {
     Unavailable = 4,
     /// The cluster said no, and changed nothing.
     Refused = 5,
-    /// A second Ctrl-C stopped it at once.
+    /// Ctrl-C stopped it, or the second one of two where the first asks for a clean end.
     Interrupted = 130,
     /// A second SIGTERM stopped it at once.
     Terminated = 143,
@@ -64,6 +64,12 @@ impl Failure {
         Self { exit, error: error.into(), hint: Some(hint.into()) }
     }
 
+    /// Prints it on standard error. If that takes nothing, there is nobody left to tell.
+    pub fn tell(&self) {
+        let lines = self.lines().join("\n");
+        let _ = writeln!(io::stderr(), "{lines}");
+    }
+
     /// What is printed: a line that begins with `error:` for each line of the error, and at most one with `hint:`.
     pub fn lines(&self) -> Vec<String> {
         let what = in_words(&*self.error);
@@ -81,9 +87,7 @@ impl<E: Error + Send + Sync + 'static> From<E> for Failure {
 /// The last step of `main`: says what went wrong, if something did.
 pub fn report(result: Result<Exit, Failure>) -> ExitCode {
     let exit = result.unwrap_or_else(|failure| {
-        for line in failure.lines() {
-            eprintln!("{line}");
-        }
+        failure.tell();
         failure.exit
     });
     ExitCode::from(exit as u8)

@@ -1,17 +1,24 @@
 //! The command line: what can be typed, and what a shell gets back.
 //!
-//! `server` runs a node, `dev` a whole cluster on this machine, `config` looks at settings, `bench` measures; everything else is
-//! a client ([`client_commands`]). What a command prints as its result goes to standard output; errors and hints go to standard error.
+//! `server` runs a node, `dev` a whole cluster on this machine, `demo` shows what such a cluster survives, `config` looks at
+//! settings, `bench` measures, `completions` is for shells; everything else is a client ([`client_commands`]), one command at a
+//! time or many at a prompt ([`repl`]). What a command prints as its result goes to standard output; errors and hints go to
+//! standard error.
 //! Exit codes are in [`exit`].
 
 pub mod bench;
 pub mod client_commands;
+pub mod completions;
 pub mod config;
+pub mod demo;
 pub mod dev;
 pub mod exit;
+mod local_cluster;
 mod open_files;
+pub mod repl;
 pub mod server;
 mod signals;
+mod stdout;
 
 use clap::{Parser, Subcommand};
 use opentelemetry::context::FutureExt as _;
@@ -32,11 +39,23 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a node until it is told to stop
+    #[command(after_help = server::HELP)]
     Server(Box<server::Arguments>),
     /// Run a cluster on this machine, to try things out
+    #[command(after_help = dev::HELP)]
     Dev(dev::Arguments),
-    /// Check or show settings
+    /// Show and check, step by step, what a cluster on this machine survives
+    #[command(after_help = demo::HELP)]
+    Demo(demo::Arguments),
+    /// Check, show or describe settings
+    #[command(after_help = config::HELP)]
     Config(config::Arguments),
+    /// Run client commands at a prompt, or from standard input, in one session
+    #[command(after_help = repl::HELP)]
+    Repl(repl::Arguments),
+    /// Print a script that lets a shell complete commands and options
+    #[command(after_help = completions::HELP)]
+    Completions(completions::Arguments),
     /// Measure how fast a cluster is, or gRPC and the disk of this machine alone
     #[command(after_help = bench::HELP)]
     Bench(Box<bench::Arguments>),
@@ -53,7 +72,10 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
     match cli.command {
         Command::Server(arguments) => server::run(*arguments).await,
         Command::Dev(arguments) => dev::run(arguments).await,
+        Command::Demo(arguments) => demo::run(arguments).await,
         Command::Config(arguments) => config::run(&arguments),
+        Command::Repl(arguments) => repl::run(arguments).await,
+        Command::Completions(arguments) => completions::run(&arguments),
         Command::Bench(arguments) => bench::run(*arguments).await,
         // A command of a pipeline that is traced belongs to its trace.
         Command::Client(command) => {

@@ -8,7 +8,7 @@ use clap::Args;
 use super::open_files;
 use super::signals::StopRequests;
 use super::{Exit, Failure};
-use crate::config::{self, Flag, NodeConfig, Sources};
+use crate::config::{Flag, NodeConfig, Sources};
 use crate::node::{self, Running};
 use crate::telemetry::{self, Providers, Stream};
 
@@ -54,12 +54,21 @@ pub struct Arguments {
     pub stop_with_stdin: bool,
 }
 
+/// The end of the help text.
+pub const HELP: &str = "\
+Every setting can also stand in a file (--config) or in the environment (QUORATE__SECTION__KEY); `quorate config show` lists all.
+
+Examples:
+  quorate server --name a --listen 10.0.0.1:7400 --data /var/lib/quorate
+  quorate server --name b --listen 10.0.0.2:7400 --data /var/lib/quorate --join 10.0.0.1:7400
+  QUORATE__RAFT__HEARTBEAT_INTERVAL=50ms quorate server --config node.yaml";
+
 /// Runs a node until it is told to stop.
 ///
 /// # Errors
 /// The settings are wrong, the node cannot start, or it had to stop by itself.
 pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
-    let config = arguments.settings().map_err(|error| Failure::new(Exit::Usage, error))?;
+    let config = NodeConfig::load(&arguments.sources()).map_err(|error| Failure::new(Exit::Usage, error))?;
     let name = (!arguments.stop_with_stdin).then_some(config.node.name.as_str());
     let _log = telemetry::start(&config.log, name, Stream::Stdout)?;
     open_files::raise(&config);
@@ -119,8 +128,9 @@ async fn drain(
 }
 
 impl Arguments {
-    fn settings(&self) -> Result<NodeConfig, config::Error> {
-        NodeConfig::load(&Sources::with_environment(self.config.clone(), self.flags()))
+    /// Where the settings come from.
+    pub(super) fn sources(&self) -> Sources {
+        Sources::with_environment(self.config.clone(), self.flags())
     }
 
     /// Which setting each flag sets.

@@ -181,15 +181,23 @@ impl Client {
     pub async fn queues(&self) -> Result<Vec<v1::QueueInfo>, Error> {
         let mut queues: Vec<v1::QueueInfo> = Vec::new();
         loop {
-            let after = queues.last().map(|queue| queue.name.clone()).unwrap_or_default();
-            let operation = outcome::operation(Verb::ListQueues(v1::ListQueues { after, limit: 0 }));
-            let page = outcome::queues(outcome::only(self.execute(vec![operation]).await?)?)?;
+            let after = queues.last().map_or("", |queue| queue.name.as_str());
+            let page = self.queues_after(after, 0).await?;
             let complete = !page.more || page.queues.is_empty();
             queues.extend(page.queues);
             if complete {
                 return Ok(queues);
             }
         }
+    }
+
+    /// The queues whose names come after `after`, at most `limit` (1 to 1,000; 0: 1,000), in the order of their names.
+    ///
+    /// # Errors
+    /// As [`Client::execute`].
+    pub async fn queues_after(&self, after: &str, limit: u32) -> Result<v1::Queues, Error> {
+        let operation = outcome::operation(Verb::ListQueues(v1::ListQueues { after: after.to_owned(), limit }));
+        outcome::queues(outcome::only(self.execute(vec![operation]).await?)?)
     }
 
     /// The leader's log from index `from` (0: from the first there is), at most `limit` entries (0: all there are).

@@ -328,6 +328,30 @@ async fn queues_are_listed_over_pages() {
     assert_eq!(names, ["a", "b", "c"]);
 }
 
+/// Streams that end, also for another leader's sake, are taken up after the last entry.
+#[tokio::test]
+async fn a_log_that_is_followed_goes_on() {
+    let (nodes, world) = cluster(2).await;
+    let entries =
+        |range: std::ops::RangeInclusive<u64>| range.map(|index| v1::LogEntry { index, ..Default::default() });
+    world.lock().unwrap().log = entries(1..=3).collect();
+    let client = Client::new(vec![nodes[0].address.clone()], Options::default()).unwrap();
+    let mut pages = client.request_log(0, 0).follow();
+    let mut seen = Vec::new();
+    for last in [2, 3, 5, 6] {
+        seen.extend(pages.next().await.unwrap().unwrap().entries.iter().map(|entry| entry.index));
+        assert_eq!(seen.last(), Some(&last));
+        if last == 3 {
+            world.lock().unwrap().log.extend(entries(4..=6));
+            nodes[0].then([Step::NotLeader(nodes[1].address.clone())]);
+        }
+    }
+    assert_eq!(seen, [1, 2, 3, 4, 5, 6]);
+    assert!(nodes[0].script.lock().unwrap().is_empty(), "the leader has changed in between");
+    // A node that answers again and again with nothing at all is no node that can be followed.
+    assert!(matches!(pages.next().await, Err(Error::Malformed { .. })));
+}
+
 #[tokio::test]
 async fn the_log_goes_on_after_a_broken_page() {
     let (nodes, world) = cluster(2).await;

@@ -9,8 +9,9 @@ use figment::error::{Actual, Kind};
 use figment::providers::Serialized;
 use figment::value::{Dict, Value};
 
+use super::line::line_of;
 use super::problem::VARIABLE_PREFIX;
-use super::{API_VERSION, Error, KIND, NodeConfig, Origin, Problem, otel, rules};
+use super::{API_VERSION, Error, KIND, Loaded, NodeConfig, Origin, Problem, otel, rules};
 
 /// Where settings come from, besides the defaults. Later ones win, and within one list later entries.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +37,15 @@ pub struct Flag {
 }
 
 impl Sources {
+    /// What is read, by name, in the order in which later ones win.
+    pub fn names(&self) -> Vec<String> {
+        let files = self.files.iter().map(|file| file.display().to_string());
+        let variables = self.environment.iter().map(|(name, _)| name.clone());
+        let variables = variables.filter(|name| name.starts_with(VARIABLE_PREFIX));
+        let flags = self.flags.iter().map(|flag| format!("--{}", flag.flag));
+        ["defaults".to_owned()].into_iter().chain(files).chain(variables).chain(flags).collect()
+    }
+
     /// These files and flags, and the environment of this process. What is not UTF-8 is not a setting.
     pub fn with_environment(files: Vec<PathBuf>, flags: Vec<Flag>) -> Self {
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
@@ -45,7 +55,7 @@ impl Sources {
     }
 }
 
-pub(super) fn load(sources: &Sources) -> Result<NodeConfig, Error> {
+pub(super) fn load(sources: &Sources) -> Result<Loaded, Error> {
     let mut loader = Loader::new();
     loader.opentelemetry(&sources.environment);
     for file in &sources.files {
@@ -85,10 +95,10 @@ impl Loader {
 
     fn file(&mut self, path: &Path) {
         match read(path) {
-            Ok(mut settings) => {
+            Ok((text, mut settings)) => {
                 self.header(path, &mut settings, "apiVersion", API_VERSION);
                 self.header(path, &mut settings, "kind", KIND);
-                self.section(&Origin::File(path.to_owned()), "", &settings, &self.known.clone());
+                self.section(&File { path, text }, "", &settings, &self.known.clone());
             }
             Err(problem) => self.problems.push(problem),
         }
@@ -104,19 +114,19 @@ impl Loader {
     }
 
     /// Takes what stands in the section `prefix` of a file.
-    fn section(&mut self, origin: &Origin, prefix: &str, settings: &Dict, known: &Dict) {
+    fn section(&mut self, file: &File, prefix: &str, settings: &Dict, known: &Dict) {
         for (name, value) in settings {
             let key = if prefix.is_empty() { name.clone() } else { format!("{prefix}.{name}") };
             match (known.get(name), value) {
-                (None, _) => self.unknown(origin, &key),
+                (None, _) => self.unknown(&file.origin(&key), &key),
                 (Some(_), Value::Empty(..)) => {}
-                (Some(Value::Dict(_, inner)), Value::Dict(_, values)) => self.section(origin, &key, values, inner),
+                (Some(Value::Dict(_, inner)), Value::Dict(_, values)) => self.section(file, &key, values, inner),
                 (Some(Value::Dict(_, inner)), _) => {
                     let expected = format!("a section with {}", inner.keys().cloned().collect::<Vec<_>>().join(", "));
                     let found = found(&value.to_actual());
-                    self.problems.push(Problem::Value { place: origin.place(&key), expected, found });
+                    self.problems.push(Problem::Value { place: file.origin(&key).place(&key), expected, found });
                 }
-                (Some(_), _) => self.setting(origin.clone(), &key, std::slice::from_ref(value)),
+                (Some(_), _) => self.setting(file.origin(&key), &key, std::slice::from_ref(value)),
             }
         }
     }
@@ -164,27 +174,48 @@ impl Loader {
         self.problems.push(Problem::UnknownKey { place: origin.place(key), nearest });
     }
 
-    fn finish(mut self, environment: &[(String, String)]) -> Result<NodeConfig, Error> {
+    fn finish(mut self, environment: &[(String, String)]) -> Result<Loaded, Error> {
         let config: NodeConfig = self.merged.extract().expect("each setting was good on top of the defaults");
         self.problems.extend(rules::broken(&config, &self.origins, &self.faulty));
         self.problems.extend(otel::wrong_protocols(&config, environment));
-        if self.problems.is_empty() { Ok(config) } else { Err(Error { problems: self.problems }) }
+        if !self.problems.is_empty() {
+            return Err(Error { problems: self.problems });
+        }
+        Ok(Loaded { config, origins: self.origins })
     }
 }
 
-/// Reads a file as sections and keys. `serde_yaml` reads it first, because it notices a key that stands there twice.
-fn read(path: &Path) -> Result<Dict, Problem> {
+/// A file of settings that has been read.
+struct File<'a> {
+    path: &'a Path,
+    text: String,
+}
+
+impl File<'_> {
+    fn origin(&self, key: &str) -> Origin {
+        // A key that the text does not spell out comes from a place it refers to: the file is named all the same.
+        Origin::File { path: self.path.to_owned(), line: line_of(&self.text, key).unwrap_or(1) }
+    }
+}
+
+/// Reads a file as text, and as sections and keys. `serde_yaml` reads it first, because it notices a key that stands there twice.
+fn read(path: &Path) -> Result<(String, Dict), Problem> {
     let text = std::fs::read_to_string(path).map_err(|cause| Problem::Unreadable { file: path.to_owned(), cause })?;
     let malformed = |why: String| Problem::Malformed { file: path.to_owned(), why };
     let document: serde_yaml::Value = serde_yaml::from_str(&text).map_err(|error| malformed(error.to_string()))?;
     match Value::serialize(document).map_err(|error| malformed(error.to_string()))? {
-        Value::Dict(_, settings) => Ok(settings),
-        Value::Empty(..) => Ok(Dict::new()),
+        Value::Dict(_, settings) => Ok((text, settings)),
+        Value::Empty(..) => Ok((text, Dict::new())),
         other => Err(malformed(format!("found {}", found(&other.to_actual())))),
     }
 }
 
-/// All settings there are, such as `raft.heartbeat_interval`.
+/// The keys of all settings there are.
+pub(super) fn settings() -> BTreeSet<String> {
+    keys(&Loader::new().known, "").into_iter().collect()
+}
+
+/// All settings in a section and those within it, such as `raft.heartbeat_interval`.
 fn keys(known: &Dict, prefix: &str) -> Vec<String> {
     let mut all = Vec::new();
     for (name, value) in known {
@@ -259,7 +290,6 @@ mod tests {
 
     use super::*;
     use crate::config::LogFormat;
-    use crate::raft::CommitQuorum;
 
     const HEADER: &str = "apiVersion: quorate.dev/v1\nkind: NodeConfig\n";
 
@@ -382,7 +412,7 @@ mod tests {
                 "raft.in_flight_bytes_max: raft.in_flight_bytes_max must be at least raft.append_bytes_max, or not one append could be sent",
             ),
         ] {
-            assert_eq!(problems(&format!("{HEADER}{text}\n")), [format!("node.yaml: {line}")], "{text}");
+            assert_eq!(problems(&format!("{HEADER}{text}\n")), [format!("node.yaml:3: {line}")], "{text}");
         }
     }
 
@@ -394,9 +424,9 @@ mod tests {
         assert_eq!(
             found,
             [
-                "node.yaml: log.color: expected auto, always or never, found \"red\"",
-                "node.yaml: log.leve: there is no such setting; did you mean log.level?",
-                "node.yaml: raft.election_timeout_min: expected a duration such as 150ms, at most 24h, found \"fast\"",
+                "node.yaml:8: log.color: expected auto, always or never, found \"red\"",
+                "node.yaml:7: log.leve: there is no such setting; did you mean log.level?",
+                "node.yaml:4: raft.election_timeout_min: expected a duration such as 150ms, at most 24h, found \"fast\"",
             ]
         );
     }
@@ -463,16 +493,5 @@ mod tests {
         assert!(config.log.heartbeats);
         let join: Vec<String> = config.cluster.join.iter().map(ToString::to_string).collect();
         assert_eq!(join, ["c:3", "d:4"]);
-    }
-
-    #[test]
-    fn what_is_shown_can_be_loaded() {
-        let mut config = NodeConfig::load(&flags(&[("listen", "client.listen", "[::1]:80")])).unwrap();
-        config.cluster.commit_quorum = CommitQuorum::HalfPlusOne;
-        config.peer.listen = Some("[::1]:81".parse().unwrap());
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("shown.yaml");
-        std::fs::write(&file, config.to_yaml()).unwrap();
-        assert_eq!(NodeConfig::load(&Sources { files: vec![file], ..Sources::default() }).unwrap(), config);
     }
 }

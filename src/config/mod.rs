@@ -3,6 +3,7 @@
 //! ```text
 //!    defaults  ->  OTEL_*  ->  files (--config, in order)  ->  QUORATE__SECTION__KEY  ->  flags         later ones win
 //!        each value is tried alone (load.rs), then the whole is checked for what must fit together (rules.rs)
+//!    shown again with where each value came from (show.rs, line.rs), and described for other programs (schema.rs)
 //! ```
 //!
 //! A file is one YAML document that begins with `apiVersion: quorate.dev/v1` and `kind: NodeConfig`. Its keys are those of
@@ -14,20 +15,25 @@
 //! Not here: what a cluster decides together (its members, its commit quorum after the start) lives in the log; limits that
 //! must be equal on all nodes (message size, queue length) are constants of the state machine.
 
+mod line;
 mod load;
 mod otel;
 mod problem;
 mod rules;
+mod schema;
+mod show;
 mod values;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use load::{Flag, Sources};
 pub use problem::{Error, Origin, Problem};
+pub use show::Loaded;
 pub use values::{Address, Attributes, InvalidAddress};
 
 use crate::raft::CommitQuorum;
@@ -39,7 +45,7 @@ pub const API_VERSION: &str = "quorate.dev/v1";
 pub const KIND: &str = "NodeConfig";
 
 /// The settings of one node. Durations are written like `150ms`, sizes like `64MiB`, addresses like `127.0.0.1:7400`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NodeConfig {
     /// Who the node is.
@@ -63,11 +69,12 @@ pub struct NodeConfig {
     /// How long a stopping node may take to answer what it has begun. After that it exits all the same; what was
     /// acknowledged is durable either way.
     #[serde(with = "values::duration")]
+    #[schemars(schema_with = "values::duration::schema")]
     pub drain_deadline: Duration,
 }
 
 /// Who the node is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Node {
     /// What people call the node: 1 to 253 letters, digits, `.`, `-` and `_`, different from that of every other member: a
@@ -79,7 +86,7 @@ pub struct Node {
 }
 
 /// The port for clients.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Client {
     /// Where to listen. Port 0: any free port. Default: only this machine can connect.
@@ -90,7 +97,7 @@ pub struct Client {
 }
 
 /// The port for the other nodes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Peer {
     /// Where to listen. Default: the port after that of `client.listen`, on the same host; 0 when that is 0.
@@ -101,59 +108,68 @@ pub struct Peer {
 }
 
 /// The cluster to belong to.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cluster {
     /// Client addresses of members. A node with an empty data directory applies for membership through whichever of them it
     /// reaches; with none given it starts a cluster of its own. A node that is a member already asks them when it finds none
     /// of the addresses that it remembers.
     #[serde(with = "values::addresses")]
+    #[schemars(with = "Vec<Address>")]
     pub join: Vec<Address>,
     /// How many voters must have an entry on disk before it is committed: `majority` or `half_plus_one`. Only the node that
     /// starts the cluster is asked.
     #[serde(with = "CommitQuorumName")]
+    #[schemars(with = "CommitQuorumName")]
     pub commit_quorum: CommitQuorum,
 }
 
 /// The protocol. The same on all nodes, or a little slower ones will stand for election too early.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Raft {
     /// A follower that hears no leader for a time drawn between this and the next stands for election.
     #[serde(with = "values::duration")]
+    #[schemars(schema_with = "values::duration::schema")]
     pub election_timeout_min: Duration,
     /// The upper end of that draw.
     #[serde(with = "values::duration")]
+    #[schemars(schema_with = "values::duration::schema")]
     pub election_timeout_max: Duration,
     /// How often a leader says that it still leads. Less than half of `election_timeout_min`, so that one lost heartbeat
     /// ends no leadership.
     #[serde(with = "values::duration")]
+    #[schemars(schema_with = "values::duration::schema")]
     pub heartbeat_interval: Duration,
     /// About how many bytes of entries one AppendEntries carries. An entry that is larger goes alone.
     #[serde(with = "values::bytes")]
+    #[schemars(schema_with = "values::bytes::schema")]
     pub append_bytes_max: u64,
     /// AppendEntries that one follower has not answered yet. At the limit the leader waits for an answer.
     pub in_flight_appends_max: usize,
     /// The bytes in those. At the limit the leader waits for an answer.
     #[serde(with = "values::bytes")]
+    #[schemars(schema_with = "values::bytes::schema")]
     pub in_flight_bytes_max: u64,
     /// Bytes of the newest entries that stay in memory. Older ones are read from disk when a follower or an answer needs
     /// them.
     #[serde(with = "values::bytes")]
+    #[schemars(schema_with = "values::bytes::schema")]
     pub cache_bytes: u64,
 }
 
 /// The log on disk.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Storage {
     /// The size of one file of the log. Taken from the disk ahead, so that writing to it does not make the file longer.
     #[serde(with = "values::bytes")]
+    #[schemars(schema_with = "values::bytes::schema")]
     pub segment_bytes: u64,
 }
 
 /// How much at once. Beyond it a client is told to come again, and nothing was proposed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Requests of clients that are being worked on, including those that wait for a message.
@@ -163,7 +179,7 @@ pub struct Limits {
 }
 
 /// What the node tells, and how.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Log {
     /// `off`, `error`, `warn`, `info`, `debug` or `trace`. It is the level of Quorate itself; of the libraries only warnings
@@ -178,7 +194,7 @@ pub struct Log {
 }
 
 /// How lines of the log look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// One sentence a line.
@@ -188,7 +204,7 @@ pub enum LogFormat {
 }
 
 /// When to colour lines for people.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Color {
     /// On a terminal, unless `NO_COLOR` is set.
@@ -201,7 +217,7 @@ pub enum Color {
 
 /// What the node tells an OpenTelemetry collector. The standard variables of OpenTelemetry (`OTEL_SERVICE_NAME` ...) are
 /// defaults here: a setting that is given in a file, a variable of Quorate or a flag wins over them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Telemetry {
     /// The attribute `service.name`. Default: `OTEL_SERVICE_NAME`, then what `resource_attributes` say, then `quorate`.
@@ -219,7 +235,7 @@ pub struct Telemetry {
 }
 
 /// The way of single requests through all nodes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Traces {
     /// Where traces go: `none` or `otlp`. Default: `OTEL_TRACES_EXPORTER`, then none.
@@ -235,7 +251,7 @@ pub struct Traces {
 }
 
 /// Figures over all requests.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Metrics {
     /// Where metrics go: `none` or `otlp`. Default: `OTEL_METRICS_EXPORTER`, then none.
@@ -245,11 +261,12 @@ pub struct Metrics {
     pub endpoint: String,
     /// How often they are sent, at least `100ms`. Default: `OTEL_METRIC_EXPORT_INTERVAL`, then `1m`.
     #[serde(with = "values::duration")]
+    #[schemars(schema_with = "values::duration::schema")]
     pub interval: Duration,
 }
 
 /// Where telemetry goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Exporter {
     /// Nowhere: nothing is recorded.
@@ -260,7 +277,7 @@ pub enum Exporter {
 
 /// Which requests are traced, in the words of OpenTelemetry. Of those `parentbased_`, the rest of the name is for requests
 /// whose client has decided nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Sampler {
     /// All.
     #[serde(rename = "always_on")]
@@ -333,7 +350,7 @@ impl NodeConfig {
     /// # Errors
     /// Everything that is wrong with any of the sources.
     pub fn load(sources: &Sources) -> Result<NodeConfig, Error> {
-        load::load(sources)
+        Loaded::load(sources).map(|loaded| loaded.config)
     }
 
     /// Where to listen for peers.

@@ -79,7 +79,12 @@ pub enum Origin {
     /// Nowhere: it is the default.
     Default,
     /// In a file.
-    File(PathBuf),
+    File {
+        /// The file, as it was named.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+    },
     /// In this standard variable of OpenTelemetry.
     OpenTelemetry(&'static str),
     /// In a variable of the environment.
@@ -96,7 +101,7 @@ impl Origin {
     pub fn place(&self, key: &str) -> String {
         match self {
             Origin::Default => key.to_owned(),
-            Origin::File(file) => format!("{}: {key}", file.display()),
+            Origin::File { path, line } => format!("{}:{line}: {key}", path.display()),
             Origin::OpenTelemetry(_) | Origin::Environment | Origin::Flag(_) => self.spelling(key),
         }
     }
@@ -107,7 +112,7 @@ impl Origin {
             Origin::OpenTelemetry(variable) => (*variable).to_owned(),
             Origin::Environment => format!("{VARIABLE_PREFIX}{}", key.replace('.', "__").to_uppercase()),
             Origin::Flag(flag) => format!("--{flag}"),
-            Origin::Default | Origin::File(_) => key.to_owned(),
+            Origin::Default | Origin::File { .. } => key.to_owned(),
         }
     }
 }

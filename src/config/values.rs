@@ -5,6 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserializer, Unexpected, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -57,6 +58,20 @@ impl fmt::Display for Address {
     }
 }
 
+impl JsonSchema for Address {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Address".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$",
+            "examples": ["127.0.0.1:7400", "[::1]:7400", "quorate-0.quorate:7400"],
+        })
+    }
+}
+
 impl Serialize for Address {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -84,6 +99,16 @@ impl Attributes {
             (!key.trim().is_empty()).then(|| (key.trim().to_owned(), value.into_owned()))
         };
         parts.map(attribute).collect::<Option<_>>().map(Self)
+    }
+}
+
+impl JsonSchema for Attributes {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Attributes".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "examples": ["deployment.environment=test,team=a%2Cb"] })
     }
 }
 
@@ -123,7 +148,16 @@ impl<T, F: Fn(&str) -> Option<T>> Visitor<'_> for Text<F> {
 pub(super) mod duration {
     use std::time::Duration;
 
-    use super::{Deserializer, Serializer, Text};
+    use super::{Deserializer, Schema, SchemaGenerator, Serializer, Text, json_schema};
+
+    pub(in crate::config) fn schema(_: &mut SchemaGenerator) -> Schema {
+        let unit = "(ns|us|ms|s|sec|seconds?|m|min|minutes?|h|hr|hours?|d|days?)";
+        json_schema!({
+            "type": "string",
+            "pattern": format!("^([0-9]+ *{unit} *)+$"),
+            "examples": ["150ms", "1s 500ms", "1m"],
+        })
+    }
 
     /// More is a slip of the pen, and calculating with it could overflow.
     const MAX: Duration = Duration::from_secs(24 * 60 * 60);
@@ -142,7 +176,15 @@ pub(super) mod duration {
 pub(super) mod bytes {
     use bytesize::ByteSize;
 
-    use super::{Deserializer, Serializer, Text};
+    use super::{Deserializer, Schema, SchemaGenerator, Serializer, Text, json_schema};
+
+    pub(in crate::config) fn schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "pattern": r"^[0-9]+(\.[0-9]+)? *(B|[KMGT]i?B)$",
+            "examples": ["64MiB", "1.5GiB", "4096B"],
+        })
+    }
 
     const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
 
@@ -206,7 +248,7 @@ pub(super) mod addresses {
 }
 
 /// How [`CommitQuorum`] is written; Raft itself does not know about files.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(remote = "CommitQuorum", rename_all = "snake_case")]
 pub(super) enum CommitQuorumName {
     Majority,

@@ -91,8 +91,12 @@ impl Node {
     }
 
     pub fn signal(&self, name: &str) {
-        let pid = self.process.as_ref().expect("the node runs").id().to_string();
+        let pid = self.pid().to_string();
         assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().expect("the node runs").id()
     }
 
     /// Waits until the process ends by itself.
@@ -134,7 +138,7 @@ impl Drop for Node {
 }
 
 /// Two consecutive ports that are free now: the client port and the peer port after it.
-fn free_ports() -> SocketAddr {
+pub fn free_ports() -> SocketAddr {
     eventually("two free ports in a row", || {
         let first = TcpListener::bind("127.0.0.1:0").ok()?;
         let address = first.local_addr().ok()?;

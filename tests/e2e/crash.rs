@@ -20,6 +20,23 @@ fn the_leader_is_killed_under_load() {
     check_drained(cluster.addresses(), "orders", &acknowledged);
 }
 
+/// Many requests are in flight on the stream when it breaks, and each of them takes effect once.
+#[test]
+fn the_leader_is_killed_in_the_middle_of_a_stream() {
+    let mut cluster = Cluster::start(3);
+    let load = Load::start_on_one_stream(cluster.addresses(), "orders", 64);
+    load.eventually_acknowledges(500);
+    for _ in 0..2 {
+        let leader = cluster.leader();
+        cluster.nodes[leader].kill();
+        load.eventually_acknowledges(500);
+        cluster.nodes[leader].start(&[]);
+        cluster.eventually_has_voters(3);
+    }
+    let acknowledged = load.finish();
+    check_drained(cluster.addresses(), "orders", &acknowledged);
+}
+
 #[test]
 fn all_nodes_are_killed_at_once() {
     let mut cluster = Cluster::start(3);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use quorate::client::{Body, Client, Options};
 
 use crate::cluster::{PATIENCE, eventually};
 
-/// A running load: one queue, several producers, each with a session of its own.
+/// A running load: one queue, several producers.
 pub struct Load {
     stop: Arc<AtomicBool>,
     acknowledged: Arc<Mutex<Vec<String>>>,
@@ -18,15 +18,25 @@ pub struct Load {
 }
 
 impl Load {
-    /// Starts `producers` that enqueue bodies `PRODUCER-NUMBER` to `queue`.
+    /// Starts `producers` that enqueue bodies `PRODUCER-NUMBER` to `queue`, each with a client of its own.
     pub fn start(endpoints: Vec<String>, queue: &'static str, producers: usize) -> Self {
+        Self::start_with(move || client(endpoints.clone()), queue, producers)
+    }
+
+    /// The same with one client, so that they share a session and a stream.
+    pub fn start_on_one_stream(endpoints: Vec<String>, queue: &'static str, producers: usize) -> Self {
+        let shared = OnceLock::new();
+        Self::start_with(move || shared.get_or_init(|| client(endpoints.clone())).clone(), queue, producers)
+    }
+
+    fn start_with(client: impl Fn() -> Client + Send + 'static, queue: &'static str, producers: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let acknowledged = Arc::new(Mutex::new(Vec::new()));
         let (stop_seen, sink) = (Arc::clone(&stop), Arc::clone(&acknowledged));
         let runner = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let all = (0..producers)
-                .map(|producer| produce(endpoints.clone(), queue, producer, Arc::clone(&stop_seen), Arc::clone(&sink)));
+                .map(|producer| produce(client(), queue, producer, Arc::clone(&stop_seen), Arc::clone(&sink)));
             runtime.block_on(async { futures_util::future::join_all(all).await });
         });
         Self { stop, acknowledged, runner }
@@ -52,16 +62,15 @@ impl Load {
 }
 
 async fn produce(
-    endpoints: Vec<String>,
+    client: Client,
     queue: &str,
     producer: usize,
     stop: Arc<AtomicBool>,
     acknowledged: Arc<Mutex<Vec<String>>>,
 ) {
-    let client = client(endpoints);
     for number in 0.. {
         if stop.load(Ordering::Relaxed) {
-            return client.close().await;
+            return;
         }
         let body = format!("{producer}-{number}");
         client.enqueue(queue, vec![Body::Text(body.clone())]).await.unwrap();

@@ -86,11 +86,11 @@ pub(super) fn start(clients: &[Client], queue: &str, turn: Turn, load: &Load) ->
         let connection = Arc::new(Connection::new(client.clone(), queue, turn, load, &run.period));
         run.recorders.extend(connection.recorders());
         for _ in 0..workers {
-            let connection = Arc::clone(&connection);
-            match run.arrivals.clone() {
-                None => run.workers.spawn(async move { Ok(connection.closed_loop().await) }),
-                Some(arrivals) => run.workers.spawn(async move { Ok(connection.open_loop(&arrivals).await) }),
-            };
+            let (connection, arrivals) = (Arc::clone(&connection), run.arrivals.clone());
+            run.workers.spawn(async move {
+                connection.work(arrivals.as_deref()).await;
+                Ok(())
+            });
         }
     }
     run
@@ -115,14 +115,13 @@ impl Connection {
         steps.into_iter().map(|step| Arc::clone(&step.recorder)).collect()
     }
 
-    async fn closed_loop(&self) {
-        while !self.period.is_over() {
-            self.turn(Instant::now()).await;
-        }
-    }
-
-    async fn open_loop(&self, arrivals: &Arrivals) {
-        while let Some(due) = arrivals.next().await {
+    /// One turn after the other: as soon as the one before is answered, or when it is due.
+    async fn work(&self, arrivals: Option<&Arrivals>) {
+        let next = async || match arrivals {
+            Some(arrivals) => arrivals.next().await,
+            None => (!self.period.is_over()).then(Instant::now),
+        };
+        while let Some(due) = next().await {
             self.turn(due).await;
         }
     }

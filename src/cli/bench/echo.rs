@@ -87,7 +87,7 @@ pub(super) async fn run(arguments: &Arguments) -> Result<Report, Failure> {
             "warmup_seconds": timing.warmup.as_secs_f64(),
             "duration_seconds": timing.duration.as_secs_f64(),
         }),
-        setting: format!("{outstanding} in flight, connections: {connections}, {size} bytes, {mode}, no Raft, no disk"),
+        setting: format!("{outstanding} in flight, {mode}, connections: {connections}, {size} bytes, no Raft, no disk"),
         size,
         measured: run.finish(timing.report_interval).await?,
     })

@@ -115,6 +115,7 @@ async fn on_cluster(turn: Turn, load: Load, fill: Option<u64>) -> Result<Exit, F
     let report = Report {
         benchmark: turn.name(),
         options: json!({
+            "mode": load.mode,
             "outstanding": outstanding,
             "rate": load.rate,
             "connections": load.connections,
@@ -134,7 +135,12 @@ async fn on_cluster(turn: Turn, load: Load, fill: Option<u64>) -> Result<Exit, F
 
 /// Clients that have reached the leader, and a queue with what is to be dequeued.
 async fn prepare(load: &Load, queue: &str, fill: Option<u64>) -> Result<Vec<Client>, client::Error> {
-    let options = Options { timeout: load.client.timeout, observer: load.client.observer(), ..Options::default() };
+    let options = Options {
+        timeout: load.client.timeout,
+        pipelined: load.mode == Mode::Stream,
+        observer: load.client.observer(),
+        ..Options::default()
+    };
     let clients = cluster::connect(load, queue, &options).await?;
     if let Some(messages) = fill {
         cluster::fill(&clients[0], queue, load.size, messages).await?;
@@ -150,12 +156,12 @@ fn print(report: &Report, output: Output) -> Result<Exit, Failure> {
 }
 
 fn setting(load: &Load, queue: &str) -> String {
-    let Load { connections, size, batch, .. } = load;
+    let Load { mode, connections, size, batch, .. } = load;
     let arrival = match load.rate {
         Some(rate) => format!("{rate} requests due each second"),
         None => format!("{} in flight", load.outstanding()),
     };
-    format!("{arrival}, connections: {connections}, {size} bytes, {batch} in a request, queue {queue}")
+    format!("{arrival}, {mode}, connections: {connections}, {size} bytes, {batch} in a request, queue {queue}")
 }
 
 fn random_queue() -> String {

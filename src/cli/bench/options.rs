@@ -11,10 +11,10 @@ use crate::cli::{Exit, Failure};
 use crate::client::REQUESTS_MAX;
 use crate::state_machine::{QueueName, Request};
 
-const OUTSTANDING_MAX: i64 = 65_536;
+const OUTSTANDING_MAX: u32 = 65_536;
 const CONNECTIONS_MAX: i64 = 256;
 const RATE_MAX: i64 = 1_000_000;
-const OUTSTANDING_DEFAULT: usize = 64;
+const OUTSTANDING_DEFAULT: u32 = 64;
 const REPORT_INTERVAL_MIN: Duration = Duration::from_millis(100);
 
 /// Messages with which a queue is filled if nothing says how many are needed, and the most in bytes.
@@ -30,11 +30,14 @@ const FILL_MESSAGE_BYTES_MIN: u64 = 64;
 #[command(mut_args(|argument| argument.global(false)))]
 pub struct Load {
     /// Closed loop: keep this many requests in flight, over all connections [default: 64]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=OUTSTANDING_MAX), conflicts_with = "rate")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(OUTSTANDING_MAX)), conflicts_with = "rate")]
     pub outstanding: Option<u32>,
     /// Open loop: send so many requests per second by schedule; latency counts from when a request was due
     #[arg(long, value_name = "R", value_parser = clap::value_parser!(u32).range(1..=RATE_MAX))]
     pub rate: Option<u32>,
+    /// Whether the requests of a connection share one stream, which is batched, or each is a call
+    #[arg(long, value_enum, default_value_t = Mode::Stream)]
+    pub mode: Mode,
     /// How many clients, each with connections and a session of its own
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=CONNECTIONS_MAX))]
     pub connections: u32,
@@ -119,15 +122,16 @@ pub(super) fn usage(error: Error) -> Failure {
 impl Load {
     /// How many requests may be in flight on each connection.
     pub(super) fn in_flight(&self) -> Vec<usize> {
-        match self.rate {
-            Some(_) => vec![REQUESTS_MAX; self.connections as usize],
-            None => shares(self.outstanding(), self.connections),
-        }
+        let in_flight = match self.rate {
+            Some(_) => OUTSTANDING_MAX.min(self.connections * REQUESTS_MAX as u32),
+            None => self.outstanding(),
+        };
+        shares(in_flight, self.connections)
     }
 
     /// Of a closed loop.
     pub(super) fn outstanding(&self) -> u32 {
-        self.outstanding.unwrap_or(OUTSTANDING_DEFAULT.max(self.connections as usize) as u32)
+        self.outstanding.unwrap_or(OUTSTANDING_DEFAULT.max(self.connections))
     }
 
     pub(super) fn check(&self) -> Result<(), Error> {
@@ -256,6 +260,7 @@ mod tests {
         assert_eq!(drain("").load.in_flight(), [64]);
         assert_eq!(drain("--connections 100").load.in_flight(), vec![1; 100], "each connection has something to do");
         assert_eq!(drain("--rate 5 --connections 2").load.in_flight(), [REQUESTS_MAX; 2]);
+        assert_eq!(drain("--rate 5 --connections 256").load.in_flight(), [256; 256]);
     }
 
     #[test]

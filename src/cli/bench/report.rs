@@ -5,7 +5,7 @@
 //!   options           what was asked for, defaults filled in; see the benchmark
 //!   elapsed_seconds   from when measuring began to the last answer
 //!   ended             duration, interrupted (Ctrl-C) or queue_empty
-//!   dropped           requests of an open loop that were due and never sent, because too many waited
+//!   dropped           requests of an open loop that were due and not sent before the end, or because too many waited
 //!   results           for each verb (two of pair):
 //!     verb                    what the requests asked for
 //!     requests                that succeeded; a latency each
@@ -127,7 +127,7 @@ impl Report {
             lines.push("nothing was left after the warm-up: give more --messages or a shorter --warmup".to_owned());
         }
         if *dropped > 0 {
-            lines.push(format!("{} requests were due and never sent: too many waited", HumanCount(*dropped)));
+            lines.push(format!("{} requests were due and not sent before the end", HumanCount(*dropped)));
         }
         for tally in tallies {
             let verb = tally.verb;
@@ -227,7 +227,7 @@ mod tests {
     fn remarks_tell_what_the_table_does_not() {
         let expected = [
             "2.0 s, interrupted; 1 in flight",
-            "7 requests were due and never sent: too many waited",
+            "7 requests were due and not sent before the end",
             "dequeue: 1 requests found the queue empty",
             "dequeue: 1 failed: QUEUE_FULL",
         ];

@@ -1,5 +1,7 @@
 //! `status` and `member`.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -7,12 +9,20 @@ use super::console::Console;
 use super::json;
 use super::report::Error;
 use super::table::Table;
+use super::watch::{self, Sample};
 use crate::client::Client;
 use crate::proto::v1;
 
-/// Nothing to choose.
+/// How to look.
 #[derive(Clone, Debug, Args)]
-pub struct Status {}
+pub struct Status {
+    /// Show it again and again, each second or as often as this, until Ctrl-C
+    #[arg(long, value_name = "INTERVAL", num_args = 0..=1, default_missing_value = "1s", value_parser = interval)]
+    watch: Option<Duration>,
+}
+
+/// More often would show nothing but the load of asking.
+const INTERVAL_MIN: Duration = Duration::from_millis(100);
 
 /// What to do with members.
 #[derive(Clone, Debug, Args)]
@@ -66,8 +76,14 @@ pub struct Add {
 pub(super) const STATUS_HELP: &str = "\
 Any node answers, also without a leader; '-' stands for what a node that cannot be reached did not tell.
 
+With --watch a terminal is redrawn, with the age of what is seen and how many entries a second are committed. Elsewhere
+samples follow one another; JSON has one document a line, with also \"time\" and for each node \"commit_per_second\". When
+no node answers, the last sample stays and grows old. Only the first one must succeed. Ctrl-C ends it with exit code 0.
+
 Examples:
   quorate status
+  quorate status --watch
+  quorate status --watch 5s --output json >> status.ndjson
   quorate status --output json | jq -r '.nodes[] | select(.role == \"leader\") | .member.name'
 
 JSON: {\"asked\": {...}, \"nodes\": [{\"member\": {...}, \"reachable\", \"role\", \"term\", \"commit\", \"applied\",
@@ -88,13 +104,16 @@ const ADD_HELP: &str = "\
 Example:
   quorate member add 00f1e2d3c4b5a697 --name d --address 10.0.0.4:7400 --peer-address 10.0.0.4:7401";
 
-pub(super) async fn status(client: &Client, console: &mut Console) -> Result<(), Error> {
+pub(super) async fn status(client: &Client, command: &Status, console: &mut Console) -> Result<(), Error> {
+    if let Some(interval) = command.watch {
+        return watch::watch(client, interval, console).await;
+    }
     let status = client.status().await?;
     if console.is_json() {
         let nodes: Vec<_> = status.nodes.iter().map(json::node).collect();
         console.json(&json!({ "asked": json::decided(status.header.as_ref()), "nodes": nodes }))?;
     } else {
-        console.table(&mut status_table(&status.nodes))?;
+        console.table(&mut status_table(&status.nodes, None))?;
     }
     Ok(())
 }
@@ -127,29 +146,30 @@ pub(super) async fn member(client: &Client, command: &Member, console: &mut Cons
     Ok(())
 }
 
-fn status_table(nodes: &[v1::NodeStatus]) -> Table {
-    let mut table = Table::new(&[
-        "NAME",
-        "NODE ID",
-        "ROLE",
-        "TERM",
-        "COMMIT",
-        "APPLIED",
-        "LAST",
-        "LEADER",
-        "REACHABLE",
-        "ADDRESS",
-        "TROUBLE",
-    ]);
+/// The condition of nodes as `quorate status` prints it.
+pub(in crate::cli) fn status_text(nodes: &[v1::NodeStatus]) -> String {
+    status_table(nodes, None).take_text()
+}
+
+/// A line for each node; of a sample that is watched with how fast its commit index grows.
+pub(super) fn status_table(nodes: &[v1::NodeStatus], watched: Option<&Sample>) -> Table {
+    let mut header = vec!["NAME", "NODE ID", "ROLE", "TERM", "COMMIT"];
+    header.extend(watched.map(|_| "COMMIT/S"));
+    header.extend(["APPLIED", "LAST", "LEADER", "REACHABLE", "ADDRESS", "TROUBLE"]);
+    let mut table = Table::new(&header);
     for node in nodes {
         let member = node.member.clone().unwrap_or_default();
         let known = |text: String| if node.reachable { text } else { "-".to_owned() };
-        table.row([
+        let rate = |sample: &Sample| sample.rate(node).map_or("-".to_owned(), |rate| format!("{rate:.1}"));
+        let mut cells = vec![
             member.name,
             member.node_id,
             known(json::role(node).to_owned()),
             known(node.term.to_string()),
             known(node.commit.to_string()),
+        ];
+        cells.extend(watched.map(rate));
+        cells.extend([
             known(node.applied.to_string()),
             known(node.last_index.to_string()),
             known(leader_name(nodes, &node.leader_id)),
@@ -157,6 +177,7 @@ fn status_table(nodes: &[v1::NodeStatus]) -> Table {
             member.client_address,
             node.trouble.clone(),
         ]);
+        table.row(cells);
     }
     table
 }
@@ -182,6 +203,13 @@ fn members_table(members: Vec<v1::Member>) -> Table {
     table
 }
 
+impl Status {
+    /// Whether it goes on until it is interrupted.
+    pub(super) fn is_endless(&self) -> bool {
+        self.watch.is_some()
+    }
+}
+
 impl Add {
     fn member(&self) -> v1::Member {
         v1::Member {
@@ -192,6 +220,14 @@ impl Add {
             ..v1::Member::default()
         }
     }
+}
+
+fn interval(text: &str) -> Result<Duration, String> {
+    let interval = super::duration(text)?;
+    if interval < INTERVAL_MIN {
+        return Err(format!("at least {}", humantime::format_duration(INTERVAL_MIN)));
+    }
+    Ok(interval)
 }
 
 fn node_id(text: &str) -> Result<String, String> {

@@ -28,6 +28,22 @@ impl Console {
         self.terminal
     }
 
+    /// Whether text can be drawn over what was drawn before.
+    pub(super) fn is_screen(&self) -> bool {
+        self.terminal && !self.is_json()
+    }
+
+    /// Draws `text`, which is several lines, from the top of the screen. Every line is written before the rest of the old one
+    /// is cleared, and all of it at once, so that nothing flickers.
+    pub(super) fn draw(&mut self, text: &str) -> io::Result<()> {
+        const TOP: &str = "\x1b[H";
+        const CLEAR_LINE: &str = "\x1b[K";
+        const CLEAR_BELOW: &str = "\x1b[J";
+        let lines: String = text.lines().map(|line| format!("{line}{CLEAR_LINE}\n")).collect();
+        self.out.write_all(format!("{TOP}{lines}{CLEAR_BELOW}").as_bytes())?;
+        self.out.flush()
+    }
+
     /// Prints one JSON document in one line.
     pub(in crate::cli) fn json(&mut self, document: &Value) -> io::Result<()> {
         writeln!(self.out, "{document}")?;

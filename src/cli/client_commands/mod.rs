@@ -1,11 +1,12 @@
 //! The commands that talk to a running cluster, on `src/client`.
 //!
 //! ```text
-//!   run      reads the options, makes a client, runs the command, closes the client's sessions, reports an error
-//!   queue    enqueue, dequeue, peek, queues          log       the replicated log
-//!   cluster  status, member                          report    an error -> a line for people or JSON, and the exit code
-//!   console  where output goes and in which form     table     columns, and text without control characters
-//!   json     what is printed with `--output json`
+//!   connection   a client, and the commands that run on it, one after the other
+//!   queue        enqueue, dequeue, peek, queues          lines       enqueue, from standard input (input)
+//!   log          the replicated log                      log_filter  which of its entries
+//!   cluster      status, member                          watch       status, again and again
+//!   console      where output goes and in which form     table       columns, and text without control characters
+//!   json         what is printed with `--output json`    report      an error -> a line, and the exit code
 //! ```
 //!
 //! Invariants: results go to stdout, everything else to stderr. What a terminal shows has no control characters that come
@@ -14,34 +15,33 @@
 //! Not here: `server`, `dev` and `config`, which need no running cluster.
 
 mod cluster;
+mod connection;
 mod console;
+pub(super) mod input;
 mod json;
+mod lines;
 mod log;
+mod log_filter;
 mod queue;
 mod report;
 mod table;
+mod watch;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
-use std::io::{IsTerminal, Write};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::cli::{Exit, Failure};
-use crate::client::{Client, DURATION_MAX, Event, Observer, Options};
-use crate::telemetry;
-use report::Error;
-
+use crate::client::{DURATION_MAX, Observer};
+pub(super) use cluster::status_text;
+pub use connection::Connection;
 pub(super) use console::Console;
-pub(super) use report::end;
+pub(super) use log::text as log_text;
+pub(super) use report::{Error, end};
 pub(super) use table::Table;
-
-/// How many different events the user is told of by one command.
-const EVENTS_MAX: usize = 50;
 
 /// A command that talks to a running cluster.
 #[derive(Clone, Debug, Subcommand)]
@@ -81,7 +81,7 @@ pub struct With<C: Args> {
 }
 
 /// How to reach the cluster, and how to print.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, PartialEq, Args)]
 #[command(next_help_heading = "Connection and output")]
 pub struct ClientOptions {
     /// Addresses of nodes, separated by commas; one that lives is enough, and the leader is found from there
@@ -123,36 +123,30 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     Ok(duration)
 }
 
-/// Runs a command.
+/// Runs a command on a connection of its own. One that has no end of its own ends well with Ctrl-C.
 ///
 /// # Errors
 /// What went wrong, with the exit code and a hint. With `--output json` it has been printed already, and only the exit
 /// code is left.
 pub async fn run(command: ClientCommand) -> Result<Exit, Failure> {
-    let options = command.options().clone();
-    let stdout = std::io::stdout();
-    let terminal = stdout.is_terminal();
-    let mut console = Console::new(stdout, options.output, terminal);
-    let client_options = Options { timeout: options.timeout, observer: options.observer(), ..Options::default() };
-    match execute(&command, client_options, &mut console).await {
-        Ok(()) => Ok(Exit::Done),
-        Err(error) => report::end(&error, options.output),
+    if !command.is_endless() {
+        return run_once(&command).await;
+    }
+    tokio::select! {
+        ran = run_once(&command) => ran,
+        interrupted = tokio::signal::ctrl_c() => interrupted.map(|()| Exit::Done).map_err(Failure::from),
     }
 }
 
-async fn execute(command: &ClientCommand, options: Options, console: &mut Console) -> Result<(), Error> {
-    let client = Client::new(command.options().endpoints.clone(), options)?;
-    let result = match command {
-        ClientCommand::Enqueue(with) => queue::enqueue(&client, &with.command, console).await,
-        ClientCommand::Dequeue(with) => queue::dequeue(&client, &with.command, console).await,
-        ClientCommand::Peek(with) => queue::peek(&client, &with.command, console).await,
-        ClientCommand::Queues(_) => queue::queues(&client, console).await,
-        ClientCommand::Log(with) => log::log(&client, &with.command, console).await,
-        ClientCommand::Status(_) => cluster::status(&client, console).await,
-        ClientCommand::Member(with) => cluster::member(&client, &with.command, console).await,
+/// Runs a command on a connection of its own.
+pub(super) async fn run_once(command: &ClientCommand) -> Result<Exit, Failure> {
+    let connection = match Connection::open(command.options()) {
+        Ok(connection) => connection,
+        Err(error) => return end(&error, command.options().output),
     };
-    client.close().await;
-    result
+    let ran = connection.run(command).await;
+    connection.close().await;
+    ran
 }
 
 impl ClientCommand {
@@ -168,22 +162,25 @@ impl ClientCommand {
             ClientCommand::Member(with) => &with.options,
         }
     }
+
+    /// Whether it goes on until it is interrupted.
+    pub fn is_endless(&self) -> bool {
+        match self {
+            ClientCommand::Log(with) => with.command.is_endless(),
+            ClientCommand::Status(with) => with.command.is_endless(),
+            _ => false,
+        }
+    }
+
+    /// Whether it reads standard input.
+    pub fn reads_input(&self) -> bool {
+        matches!(self, ClientCommand::Enqueue(with) if with.command.reads_input())
+    }
 }
 
 impl ClientOptions {
-    /// Tells a person of what the client meets on its way, each thing once. Scripts hear nothing unless they ask.
+    /// Tells a person of what the client meets on its way, each thing once.
     pub(super) fn observer(&self) -> Option<Observer> {
-        let verbose = self.verbose;
-        let told = Mutex::new(BTreeSet::new());
-        let observer = move |event: &Event| {
-            let matters = verbose || matches!(event, Event::Redirected { .. } | Event::Retrying { .. });
-            let line = telemetry::escaped(&event.to_string());
-            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
-            if matters && told.len() < EVENTS_MAX && told.insert(line.clone()) {
-                // Standard error that cannot be written to is no reason to fail.
-                let _ = writeln!(std::io::stderr(), "{line}");
-            }
-        };
-        (verbose || std::io::stderr().is_terminal()).then(|| Arc::new(observer) as Observer)
+        connection::observer(self.verbose, connection::Told::default())
     }
 }

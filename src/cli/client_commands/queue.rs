@@ -7,20 +7,30 @@ use serde_json::json;
 
 use super::console::Console;
 use super::json;
+use super::lines::Lines;
 use super::report::Error;
 use super::table::Table;
 use crate::client::{Body, Client};
 use crate::proto::v1;
 use crate::telemetry;
 
+/// What stands for standard input.
+const INPUT: &str = "-";
+
 /// Messages to append.
 #[derive(Clone, Debug, Args)]
 pub struct Enqueue {
     /// The queue: 1 to 255 letters, digits, '.', '_', '-', ':' and '/'
     queue: String,
-    /// The messages; several are enqueued together, or none of them
-    #[arg(required = true)]
+    /// The messages; several are enqueued together, or none of them. A lone `-`: each line of standard input is one
+    #[arg(value_name = "TEXT", required_unless_present = "literal")]
     text: Vec<String>,
+    /// After `--` every text is a message, also `-` and what begins with a dash
+    #[arg(last = true, value_name = "TEXT")]
+    literal: Vec<String>,
+    /// Print the ids of messages that come from standard input, too
+    #[arg(long)]
+    ids: bool,
 }
 
 /// Messages to take.
@@ -54,12 +64,21 @@ pub(super) const ENQUEUE_HELP: &str = "\
 Prints the id of each message, SHARD-INDEX-ITEM, once it is durable on a quorum. It is enqueued exactly once, however
 often the request had to be repeated.
 
+With `-` each line of standard input becomes a message, also an empty one and a last one without a newline; what is not UTF-8
+becomes data. They are enqueued in order, exactly once, and each as soon as it is there. A count goes to standard error.
+Lines that go out together are enqueued together or not at all; when some fail, an error says which ones, and that all
+before them were enqueued. A line of more than 1 MiB ends it.
+
 Examples:
   quorate enqueue orders 'one pizza'
   quorate enqueue orders first second third       together, or not at all
+  quorate enqueue orders -- -5 -                   two messages that begin with a dash
+  seq 1000 | quorate enqueue orders -
+  quorate enqueue orders - --ids < orders.txt
   quorate enqueue orders hello --endpoints 10.0.0.1:7400,10.0.0.2:7400
 
-JSON: {\"ids\": [{\"shard\", \"index\", \"item\"}, ...]}";
+JSON: {\"ids\": [{\"shard\", \"index\", \"item\"}, ...]}; from standard input {\"queue\", \"enqueued\", \"bytes\"} at the end, and
+with --ids before that a line with ids for each group that was enqueued together";
 
 pub(super) const DEQUEUE_HELP: &str = "\
 Prints the body as it was enqueued, and a newline. Control characters in it are escaped if the output is a terminal.
@@ -87,8 +106,21 @@ Example:
 
 JSON: {\"queues\": [{\"name\", \"messages\", \"bytes\"}, ...]}";
 
+impl Enqueue {
+    /// Whether the messages are the lines of standard input.
+    pub(super) fn reads_input(&self) -> bool {
+        self.text == [INPUT] && self.literal.is_empty()
+    }
+}
+
 pub(super) async fn enqueue(client: &Client, command: &Enqueue, console: &mut Console) -> Result<(), Error> {
-    let bodies = command.text.iter().cloned().map(Body::Text).collect();
+    if command.reads_input() {
+        return Lines::new(client, &command.queue, command.ids, console).enqueue(std::io::stdin()).await;
+    }
+    if command.text.iter().any(|text| text == INPUT) {
+        return Err(Error::InputNotAlone);
+    }
+    let bodies = command.text.iter().chain(&command.literal).cloned().map(Body::Text).collect();
     let ids = client.enqueue(&command.queue, bodies).await?;
     if console.is_json() {
         let ids: Vec<_> = ids.iter().map(json::id).collect();
@@ -184,6 +216,6 @@ fn bytes_of(message: Option<&v1::Message>) -> &[u8] {
 }
 
 /// SHARD-INDEX-ITEM.
-fn id_text(id: Option<&v1::MessageId>) -> String {
+pub(super) fn id_text(id: Option<&v1::MessageId>) -> String {
     id.map(|id| format!("{}-{}-{}", id.shard, id.index, id.item)).unwrap_or_default()
 }

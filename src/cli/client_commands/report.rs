@@ -1,11 +1,12 @@
 //! What a user is told when a command fails: one line, perhaps a hint, and an exit code.
 
-use std::io;
+use std::io::{self, Write};
 
 use serde_json::json;
 use tonic::Code;
 
 use super::Output;
+use super::input::Unreadable;
 use crate::cli::{Exit, Failure};
 use crate::client::{self, Refused};
 use crate::reasons;
@@ -19,6 +20,27 @@ pub(in crate::cli) enum Error {
     /// There was no message to take.
     #[error("queue '{queue}' is empty")]
     Empty { queue: String },
+    /// The messages are given both ways.
+    #[error("`-` stands for standard input and goes alone; after `--` it is a message")]
+    InputNotAlone,
+    /// Standard input is that of the REPL.
+    #[error("standard input is read by the REPL itself")]
+    InputTaken,
+    /// Ctrl-C.
+    #[error("interrupted")]
+    Interrupted,
+    /// Standard input gives no further message.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    /// Not every line of standard input became a message.
+    #[error("{}; enqueued before: {enqueued}", stopped(*.enqueued, *.sending, .source))]
+    Lines {
+        /// These were.
+        enqueued: u64,
+        /// So many after them are concerned.
+        sending: u64,
+        source: Box<Error>,
+    },
     /// Standard output does not take what is printed.
     #[error("cannot write to standard output: {0}")]
     Output(#[from] io::Error),
@@ -32,8 +54,8 @@ pub(in crate::cli) fn end(error: &Error, output: Output) -> Result<Exit, Failure
     match error {
         // Who reads only the beginning, such as `head`, has all that it wants.
         Error::Output(cause) if cause.kind() == io::ErrorKind::BrokenPipe => return Ok(Exit::Done),
-        _ if output == Output::Json => eprintln!("{}", document(error)),
-        Error::Empty { .. } => eprintln!("empty"),
+        _ if output == Output::Json => tell(&document(error).to_string()),
+        Error::Empty { .. } => tell("empty"),
         _ => {
             let hint = hint(error).map(str::to_owned);
             return Err(Failure { exit: exit(error), error: error.to_string().replace('\n', " ").into(), hint });
@@ -42,11 +64,32 @@ pub(in crate::cli) fn end(error: &Error, output: Output) -> Result<Exit, Failure
     Ok(exit(error))
 }
 
+/// Writes a line to standard error. If that takes nothing, there is nobody left to tell.
+fn tell(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Names the lines of standard input to which something happened, if it happened to any.
+fn stopped(enqueued: u64, sending: u64, why: &Error) -> String {
+    let lines = match sending {
+        0 => return why.to_string(),
+        1 => format!("line {}", enqueued + 1),
+        _ => format!("lines {} to {}", enqueued + 1, enqueued + sending),
+    };
+    match why {
+        Error::Interrupted => format!("{why} while {lines} were under way, which may be enqueued or not"),
+        _ => format!("{lines}: {why}"),
+    }
+}
+
 /// The exit code for an error.
 fn exit(error: &Error) -> Exit {
     let error = match error {
         Error::Empty { .. } => return Exit::QueueEmpty,
-        Error::Output(_) | Error::NotPrinted { .. } => return Exit::Failed,
+        Error::Output(_) | Error::NotPrinted { .. } | Error::Unreadable(Unreadable::Input(_)) => return Exit::Failed,
+        Error::InputNotAlone | Error::InputTaken | Error::Unreadable(Unreadable::TooLong) => return Exit::Usage,
+        Error::Interrupted => return Exit::Interrupted,
+        Error::Lines { source, .. } => return exit(source),
         Error::Client(error) => error,
     };
     match error {
@@ -74,6 +117,7 @@ fn refused_exit(refused: &Refused) -> Exit {
 fn document(error: &Error) -> serde_json::Value {
     let metadata = match error {
         Error::Client(client::Error::Refused(refused)) => json!(refused.metadata),
+        Error::Lines { enqueued, sending, .. } => json!({ "enqueued": enqueued, "sending": sending }),
         _ => json!({}),
     };
     json!({
@@ -91,12 +135,22 @@ fn reason(error: &Error) -> &str {
     match error {
         Error::Empty { .. } => "empty",
         Error::Output(_) | Error::NotPrinted { .. } => "output",
+        Error::InputNotAlone | Error::InputTaken => "usage",
+        Error::Unreadable(Unreadable::TooLong) => reasons::MESSAGE_TOO_LARGE,
+        Error::Unreadable(Unreadable::Input(_)) => "input",
+        Error::Interrupted => "interrupted",
+        Error::Lines { source, .. } => reason(source),
         Error::Client(error) => error.reason(),
     }
 }
 
 fn hint(error: &Error) -> Option<&'static str> {
-    let Error::Client(error) = error else { return None };
+    let error = match error {
+        Error::Client(error) => error,
+        Error::Lines { source, .. } => return hint(source),
+        Error::InputTaken => return Some("`quorate enqueue QUEUE -` outside of the REPL reads lines"),
+        _ => return None,
+    };
     match error {
         client::Error::InvalidEndpoint { .. } => Some("--endpoints takes HOST:PORT, separated by commas"),
         client::Error::SessionExpired { .. } | client::Error::OutcomeUnknown { .. } => Some(LOOK),

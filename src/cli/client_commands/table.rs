@@ -19,8 +19,8 @@ impl Table {
     }
 
     /// Adds a row. Cells are shown without their control characters.
-    pub(in crate::cli) fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.iter().map(|cell| one_line(cell, CELL_CHARACTERS_MAX)).collect());
+    pub(in crate::cli) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.rows.push(cells.into_iter().map(|cell| one_line(&cell, CELL_CHARACTERS_MAX)).collect());
     }
 
     /// The text of the rows that were added since this was last called; the first time also of the header.
@@ -56,17 +56,17 @@ mod tests {
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
         let mut table = Table::new(&["NAME", "N"]);
-        table.row(["orders".into(), "1".into()]);
-        table.row(["a".into(), "22".into()]);
+        table.row(["orders", "1"].map(str::to_owned));
+        table.row(["a", "22"].map(str::to_owned));
         assert_eq!(table.take_text(), "NAME    N\norders  1\na       22\n");
-        table.row(["b".into(), "3".into()]);
+        table.row(["b", "3"].map(str::to_owned));
         assert_eq!(table.take_text(), "b       3\n");
     }
 
     #[test]
     fn a_cell_has_no_control_characters() {
         let mut table = Table::new(&["TEXT"]);
-        table.row(["a\x1b[31m\nb\u{202e}c é".into()]);
+        table.row(["a\x1b[31m\nb\u{202e}c é".to_owned()]);
         assert_eq!(table.take_text(), "TEXT\na\\u{1b}[31m\\nb\\u{202e}c é\n");
     }
 

@@ -1,15 +1,18 @@
 //! What the commands print, against nodes that run in this process.
 
-use std::io;
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex};
 
 use clap::Parser;
 use serde_json::{Value, json};
 use tonic::Code;
 
+use super::connection::execute;
+use super::console::Console;
 use super::*;
 use crate::cli::{Cli, Command};
 use crate::client::fake::{FakeNode, Step, World, cluster};
-use crate::client::{self, Body};
+use crate::client::{self, Body, Client, Options};
 use crate::proto::v1;
 use crate::proto::v1::log_entry::Content;
 use crate::proto::v1::operation::Operation as Verb;
@@ -49,11 +52,16 @@ impl User {
     }
 
     async fn types_each(&self, arguments: &[&str]) -> (String, Result<(), Error>) {
-        let command = parse(&[arguments, &["--endpoints", &self.node.address]].concat()).expect("it is a good command");
+        let (verb, rest) = arguments.split_at(1);
+        // Not at the end: what stands after `--` is no option.
+        let arguments = [verb, &["--endpoints", &self.node.address], rest].concat();
+        let command = parse(&arguments).expect("it is a good command");
         let printed = Printed::default();
         let mut console = Console::new(printed.clone(), command.options().output, self.terminal);
         let options = Options { timeout: Duration::from_millis(600), ..Options::default() };
-        let result = execute(&command, options, &mut console).await;
+        let client = Client::new(command.options().endpoints.clone(), options).expect("it is an address");
+        let result = execute(&client, &command, &mut console).await;
+        client.close().await;
         let bytes = std::mem::take(&mut *printed.0.lock().unwrap());
         (String::from_utf8_lossy(&bytes).into_owned(), result)
     }
@@ -145,10 +153,10 @@ async fn a_message_that_cannot_be_printed_is_named() {
     let user = User::new().await;
     user.sees("enqueue jobs one").await;
     for (line, exit) in [("peek jobs", Some(Exit::Done)), ("dequeue jobs", None)] {
-        let mut arguments: Vec<_> = line.split(' ').collect();
-        arguments.extend(["--endpoints", &user.node.address]);
+        let arguments: Vec<_> = line.split(' ').collect();
         let mut console = Console::new(Closed, Output::Table, false);
-        let error = execute(&parse(&arguments).unwrap(), Options::default(), &mut console).await.unwrap_err();
+        let client = Client::new(vec![user.node.address.clone()], Options::default()).unwrap();
+        let error = execute(&client, &parse(&arguments).unwrap(), &mut console).await.unwrap_err();
         match report::end(&error, Output::Table) {
             Ok(end) => assert_eq!(Some(end), exit, "{line}"),
             Err(failure) => {
@@ -191,6 +199,73 @@ INDEX  TERM  COMMITTED  KIND           CONTENT
     assert_eq!(lines[0], configuration);
     assert_eq!(lines[1]["kind"], "noop");
     assert_eq!(lines[2], command);
+}
+
+#[tokio::test]
+async fn filters_of_the_log_are_combined() {
+    let user = User::new().await;
+    user.world.lock().unwrap().log = log_with_every_kind();
+    for (filters, indexes) in [
+        ("--kind configuration", vec![1]),
+        ("--kind command", vec![3, 5]),
+        ("--queue jobs", vec![3]),
+        ("--queue job", vec![]),
+        ("--verb dequeue", vec![3]),
+        ("--verb dequeue --queue jobs --kind command --session 7", vec![3]),
+        ("--verb dequeue --session 8", vec![]),
+        // The session that the entry at index 5 opens.
+        ("--session 5", vec![5]),
+        ("--kind command --last 1", vec![5]),
+        ("--kind command --limit 1", vec![3]),
+        ("--from 4 --kind command", vec![5]),
+        ("--since 1h", vec![]),
+    ] {
+        let lines = user.sees(&format!("log {filters} --output json")).await;
+        let seen: Vec<u64> =
+            lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["index"].as_u64().unwrap()).collect();
+        assert_eq!(seen, indexes, "{filters}");
+    }
+}
+
+/// Each line is a message; the summary is what is left of them on standard output.
+#[tokio::test]
+async fn lines_of_input_become_messages() {
+    let user = User::new().await;
+    let client = Client::new(vec![user.node.address.clone()], Options::default()).unwrap();
+    let enqueue = async |input: &'static [u8], ids| {
+        let printed = Printed::default();
+        let mut console = Console::new(printed.clone(), Output::Json, false);
+        let result = lines::Lines::new(&client, "jobs", ids, &mut console).enqueue(input).await;
+        let text = String::from_utf8(std::mem::take(&mut *printed.0.lock().unwrap())).unwrap();
+        (text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>(), result)
+    };
+    let (printed, result) = enqueue(b"one\n\n\xff", false).await;
+    result.unwrap();
+    assert_eq!(printed, [json!({ "queue": "jobs", "enqueued": 3, "bytes": 4 })]);
+    let seen = user.sees_json("peek jobs --output json").await;
+    let bodies: Vec<_> =
+        seen["messages"].as_array().unwrap().iter().map(|message| (&message["text"], &message["data"])).collect();
+    assert_eq!(bodies, [(&json!("one"), &Value::Null), (&json!(""), &Value::Null), (&Value::Null, &json!("/w=="))]);
+
+    let (printed, _) = enqueue(b"four", true).await;
+    assert_eq!(printed[0]["ids"].as_array().unwrap().len(), 1);
+
+    user.node.then([Step::Refuse(Code::ResourceExhausted, reasons::QUEUE_FULL)]);
+    let (printed, result) = enqueue(b"five\nsix\n", false).await;
+    let error = result.unwrap_err();
+    assert_eq!(printed, Vec::<Value>::new());
+    assert!(error.to_string().starts_with("lines 1 to 2: "), "{error}");
+    assert!(error.to_string().ends_with("; enqueued before: 0"), "{error}");
+    assert_eq!(report::end(&error, Output::Table).unwrap_err().exit, Exit::Refused);
+}
+
+#[tokio::test]
+async fn a_dash_is_a_message_only_after_two() {
+    let user = User::new().await;
+    user.sees("enqueue jobs -- - -x").await;
+    assert_eq!(user.sees("dequeue jobs --count 2").await, "-\n-x\n");
+    let error = user.types("enqueue jobs - x").await.1.unwrap_err();
+    assert_eq!(report::end(&error, Output::Table).unwrap_err().exit, Exit::Usage);
 }
 
 #[tokio::test]
@@ -260,6 +335,10 @@ fn what_cannot_be_right_is_refused_before_a_node_is_asked() {
         "member add xyz --name d --address h:1 --peer-address h:2",
         "member add 00000000000000aa --name d",
         "status --output xml",
+        "status --watch 1ms",
+        "log --kind commands",
+        "log --last 0",
+        "log --last 5 --limit 5",
     ] {
         let arguments: Vec<_> = line.split(' ').collect();
         let error = parse(&arguments).expect_err(line);

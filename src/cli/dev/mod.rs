@@ -1,38 +1,25 @@
-//! `quorate dev`: a cluster on this machine, each node a process of its own, for trying things out.
-//!
-//! ```text
-//!    home      where the data is, which ports, who has run before
-//!    nodes     a process for each node; its lines, with its name before them, go to output
-//!    welcome   once the cluster is complete: who leads, and how to talk to it
-//!    stop      standard input of every node is closed, which asks it to stop; also when this process dies
-//! ```
-//!
-//! Invariants: no node outlives this process. Nodes are in process groups of their own, so that Ctrl-C reaches only this
-//! process, and they are asked to stop once. A node that dies by itself, or is killed, does not end the others.
+//! `quorate dev`: a cluster on this machine for trying things out, on `local_cluster`. Once it is complete, `welcome` says
+//! who leads and how to talk to it.
 
-mod home;
-mod nodes;
-mod output;
 mod welcome;
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
 use tokio::task::JoinSet;
 
+use super::local_cluster::home::{Home, NODES_MAX};
+use super::local_cluster::nodes::{Ended, Logs, Nodes};
+use super::local_cluster::output::{Lines, Output};
+use super::local_cluster::{self, program};
 use super::signals::StopRequests;
 use super::{Exit, Failure};
-use crate::config::{NodeConfig, Sources};
-use home::Home;
-use nodes::Nodes;
-use output::Output;
 
 /// A cluster on this machine. Settings for all of its nodes can be given in the environment.
 #[derive(Args, Debug)]
 pub struct Arguments {
     /// How many nodes [default: 3, or as many as are in --data]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=NODES_MAX))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=NODES_MAX as i64))]
     pub nodes: Option<u8>,
     /// Keep the data here, and go on with what is here [default: a directory that is removed at the end]
     #[arg(long, value_name = "DIR")]
@@ -45,58 +32,59 @@ pub struct Arguments {
     pub show_heartbeats: bool,
 }
 
-const NODES_MAX: i64 = 9;
-/// How long a node may take beyond its drain deadline before it is killed.
-const GRACE: Duration = Duration::from_secs(2);
+/// The end of the help text.
+pub const HELP: &str = "\
+Examples:
+  quorate dev
+  quorate dev --nodes 5 --data /tmp/quorate
+  QUORATE__LOG__LEVEL=debug quorate dev --show-heartbeats";
 
 /// Runs a cluster until Ctrl-C.
 ///
 /// # Errors
 /// The directory cannot be used, a node cannot be started, or all of them have ended by themselves.
 pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
-    // The nodes read the same environment: what is wrong with it is said once, here.
-    let settings = NodeConfig::load(&Sources::with_environment(Vec::new(), Vec::new()))
-        .map_err(|error| Failure::new(Exit::Usage, error))?;
-    let home = Home::open(&arguments)?;
+    let stop_deadline = local_cluster::stop_deadline()?;
+    let home = Home::open(arguments.data.as_deref(), arguments.nodes.map(usize::from), arguments.ports)?;
     let mut stop = StopRequests::listen(false)?;
     let output = Output::start();
-    let mut nodes = Nodes::new(output.lines(), arguments.show_heartbeats);
+    let mut nodes = Nodes::new(output.lines(), Logs::Terminal, arguments.show_heartbeats);
 
     let exit = tokio::select! {
         failure = run_cluster(&home, &mut nodes, &output) => Err(failure),
         _ = stop.next() => Ok(Exit::Done),
         () = output.closed() => Ok(Exit::Done),
     };
-    let exit = tokio::select! {
-        () = nodes.stop(settings.drain_deadline + GRACE) => exit,
-        exit = stop.second() => Ok(exit),
-    };
-    // Nodes that still run are killed here; what waits to be printed gets a last chance.
-    drop(nodes);
-    output.finish().await;
-    exit
+    let second = local_cluster::end(nodes, output, stop_deadline, &mut stop).await;
+    second.map_or(exit, Ok)
 }
 
 /// Starts the nodes and reports those that end. Returns only when there is nothing left to run.
 async fn run_cluster(home: &Home, nodes: &mut Nodes, output: &Output) -> Failure {
-    if let Err(failure) = start(home, nodes).await {
+    if let Err(failure) = local_cluster::start(home, nodes).await {
         return failure;
     }
     let mut beside = JoinSet::new();
-    beside.spawn(welcome::welcome(home.plan().to_vec(), nodes.processes(), home.farewell(), output.lines()));
-    while nodes.next_end().await.is_some() {}
+    let welcome = welcome::welcome(home.plan().to_vec(), nodes.processes(), farewell(home), output.lines());
+    beside.spawn(welcome);
+    while let Some(ended) = nodes.next_end().await {
+        tell_end(&ended, &output.lines()).await;
+    }
     Failure::new(Exit::Failed, "every node has ended")
 }
 
-/// Starts all nodes; in a new cluster the first one alone until it listens, because the others join through it.
-async fn start(home: &Home, nodes: &mut Nodes) -> Result<(), Failure> {
-    let (first, others) = home.plan().split_first().expect("a cluster has at least one node");
-    nodes.start(first)?;
-    if home.is_new() {
-        tokio::select! {
-            () = welcome::listening(first) => {}
-            _ = nodes.next_end() => return Err(Failure::new(Exit::Failed, "the first node did not start")),
-        }
+async fn tell_end(Ended { node, how }: &Ended, lines: &Lines) {
+    let prefix = lines.prefix(node.name);
+    lines.send(format!("{prefix}has ended: {how}. To start it again, from another terminal:")).await;
+    lines.send(format!("{prefix}  {} {}", program(), node.arguments().join(" "))).await;
+}
+
+/// What becomes of the data at the end, in words.
+fn farewell(home: &Home) -> String {
+    let directory = home.directory().display();
+    if home.is_temporary() {
+        format!("The data is in {directory} and is removed then; --data DIR would keep it.")
+    } else {
+        format!("The data stays in {directory}; the same command goes on with it.")
     }
-    others.iter().try_for_each(|node| nodes.start(node))
 }

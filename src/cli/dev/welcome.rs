@@ -1,17 +1,14 @@
 //! What a newcomer reads once the cluster is complete: who leads, and how to talk to it.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
-use tonic::transport::Endpoint;
+use tokio::time::{Instant, sleep};
 
-use super::home::Plan;
-use super::output::Lines;
-use crate::proto::v1::cluster_client::ClusterClient;
-use crate::proto::v1::{Membership, Role, StatusRequest, StatusResponse};
+use crate::cli::local_cluster::home::Plan;
+use crate::cli::local_cluster::output::Lines;
+use crate::cli::local_cluster::program;
+use crate::cli::local_cluster::view::{self, View};
 
 const PAUSE: Duration = Duration::from_millis(200);
 /// After this long it is told what there is, complete or not.
@@ -33,26 +30,6 @@ pub(super) async fn welcome(plan: Vec<Plan>, processes: BTreeMap<&'static str, u
     };
     for line in text(&plan, &processes, &leader, &farewell) {
         lines.send(line).await;
-    }
-}
-
-/// Waits until a node accepts connections.
-pub(super) async fn listening(node: &Plan) {
-    while TcpStream::connect(node.address()).await.is_err() {
-        sleep(PAUSE / 4).await;
-    }
-}
-
-/// How this program was most probably called.
-pub(super) fn program() -> String {
-    let Ok(path) = std::env::current_exe() else { return "quorate".to_owned() };
-    let here = std::env::current_dir().unwrap_or_default();
-    let on_path = std::env::var_os("PATH").unwrap_or_default();
-    let is_found = std::env::split_paths(&on_path).any(|directory| path.parent() == Some(directory.as_path()));
-    match (is_found, path.strip_prefix(&here)) {
-        (true, _) => path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-        (false, Ok(relative)) => Path::new(".").join(relative).display().to_string(),
-        (false, Err(_)) => path.display().to_string(),
     }
 }
 
@@ -93,7 +70,7 @@ async fn wait_for_leader(plan: &[Plan]) -> Option<Leader> {
     let mut seen = None;
     while Instant::now() < deadline {
         for node in plan {
-            if let Some(leader) = status(node).await.and_then(|status| leader(&status)) {
+            if let Some(leader) = View::of(node).await.and_then(|view| leader(&view)) {
                 let complete = leader.voters >= plan.len();
                 seen = Some(leader);
                 if complete {
@@ -106,52 +83,18 @@ async fn wait_for_leader(plan: &[Plan]) -> Option<Leader> {
     seen
 }
 
-async fn status(node: &Plan) -> Option<StatusResponse> {
-    let endpoint = Endpoint::from_shared(format!("http://{}", node.address())).ok()?;
-    let ask = async {
-        let mut client = ClusterClient::new(endpoint.connect().await.ok()?);
-        client.status(StatusRequest {}).await.ok()
-    };
-    Some(timeout(Duration::from_secs(1), ask).await.ok()??.into_inner())
-}
-
-fn leader(status: &StatusResponse) -> Option<Leader> {
-    let leader = status.nodes.iter().find(|node| node.role() == Role::Leader)?;
-    let members = status.nodes.iter().filter_map(|node| node.member.as_ref());
-    let voters = members.filter(|member| member.membership() == Membership::Voter).count();
-    Some(Leader { name: leader.member.as_ref()?.name.clone(), term: leader.term, voters })
+fn leader(view: &View) -> Option<Leader> {
+    let leader = view.leader()?;
+    Some(Leader { name: view::name_of(leader).to_owned(), term: leader.term, voters: view.voters().len() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::v1::{Member, NodeStatus};
 
     fn plan(names: &[&'static str]) -> Vec<Plan> {
         let node = |(name, port): (&&'static str, u16)| Plan { name, port, data: name.into(), join: Vec::new() };
         names.iter().zip((7400..).step_by(2)).map(node).collect()
-    }
-
-    #[test]
-    fn the_leader_and_the_voters_are_read_from_a_status() {
-        let node = |name: &str, role: Role, membership: Membership| NodeStatus {
-            member: Some(Member { name: name.into(), membership: membership.into(), ..Member::default() }),
-            role: role.into(),
-            term: 4,
-            ..NodeStatus::default()
-        };
-        let mut status = StatusResponse {
-            nodes: vec![
-                node("a", Role::Follower, Membership::Voter),
-                node("b", Role::Leader, Membership::Voter),
-                node("c", Role::Learner, Membership::Learner),
-            ],
-            ..StatusResponse::default()
-        };
-        let Leader { name, term, voters } = leader(&status).unwrap();
-        assert_eq!((name.as_str(), term, voters), ("b", 4, 2));
-        status.nodes.remove(1);
-        assert!(leader(&status).is_none());
     }
 
     #[test]

@@ -459,6 +459,54 @@ async fn the_log_is_shown_page_by_page() {
     node.stop().await.unwrap();
 }
 
+/// Who follows the log gets every entry once and committed, hears something while there is none, and is told of the end.
+#[tokio::test]
+async fn the_log_is_followed() {
+    let directory = TempDir::new().unwrap();
+    let node = start_alone(directory.path()).await;
+    let follow = async |limit| {
+        let request = v1::RequestLogRequest { from_index: 2, limit, follow: true, ..Default::default() };
+        quorate(&node).await.request_log(request).await.unwrap().into_inner()
+    };
+    let mut stream = follow(0).await;
+    let mut limited = follow(3).await;
+    let mut seen = Vec::new();
+    let mut idle = 0;
+    while idle < 2 {
+        let page =
+            tokio::time::timeout(PATIENCE, stream.message()).await.expect("never silent for long").unwrap().unwrap();
+        idle += u32::from(page.entries.is_empty());
+        seen.extend(page.entries);
+    }
+    for text in ["one", "two", "three"] {
+        let index = execute(&node, vec![enqueue("q", text)]).await.unwrap().header.unwrap().index;
+        while seen.last().is_none_or(|last| last.index < index) {
+            let page = tokio::time::timeout(PATIENCE, stream.message()).await.expect("the entry").unwrap().unwrap();
+            seen.extend(page.entries);
+        }
+    }
+    let indexes: Vec<u64> = seen.iter().map(|entry| entry.index).collect();
+    assert_eq!(indexes, (2..2 + seen.len() as u64).collect::<Vec<_>>());
+    assert!(seen.iter().all(|entry| entry.committed));
+
+    let mut some = Vec::new();
+    while let Some(page) = limited.message().await.unwrap() {
+        some.extend(page.entries.iter().map(|entry| entry.index));
+    }
+    assert_eq!(some, [2, 3, 4]);
+
+    let end = async {
+        loop {
+            if let Err(end) = stream.message().await {
+                return end;
+            }
+        }
+    };
+    let (end, stopped) = tokio::join!(tokio::time::timeout(PATIENCE, end), node.stop());
+    assert_eq!(reason(&end.expect("a node that stops ends the stream")), reasons::SHUTTING_DOWN);
+    stopped.unwrap();
+}
+
 #[tokio::test]
 async fn as_many_may_read_the_log_at_a_time_as_the_node_bears() {
     let directory = TempDir::new().unwrap();

@@ -4,6 +4,7 @@
 //!    DIR/dev.lock     locked while the cluster runs
 //!    DIR/dev.yaml     the client port of each node; peers use the port after it
 //!    DIR/a  DIR/b     the data directory of each node
+//!    DIR/a.log        what the node tells, where it is kept in files
 //! ```
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,15 +16,16 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
-use super::super::{Exit, Failure};
-use super::Arguments;
+use crate::cli::{Exit, Failure};
 
-const NAMES: [&str; super::NODES_MAX as usize] = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
+/// More nodes than this are not run on one machine.
+pub(in crate::cli) const NODES_MAX: usize = 9;
+const NAMES: [&str; NODES_MAX] = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
 const NODES_DEFAULT: usize = 3;
 const FIRST_PORT: u16 = 7400;
 
 /// The directory of a cluster, and the nodes that are to run in it.
-pub(super) struct Home {
+pub(in crate::cli) struct Home {
     plan: Vec<Plan>,
     is_new: bool,
     directory: PathBuf,
@@ -35,15 +37,15 @@ pub(super) struct Home {
 
 /// How one node is to be run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Plan {
+pub(in crate::cli) struct Plan {
     /// Its name.
-    pub(super) name: &'static str,
+    pub(in crate::cli) name: &'static str,
     /// Its client port.
-    pub(super) port: u16,
+    pub(in crate::cli) port: u16,
     /// Its data directory.
-    pub(super) data: PathBuf,
+    pub(in crate::cli) data: PathBuf,
     /// The client ports of the nodes to join through.
-    pub(super) join: Vec<u16>,
+    pub(in crate::cli) join: Vec<u16>,
 }
 
 /// What `dev.yaml` holds.
@@ -62,9 +64,9 @@ enum Error {
         #[source]
         cause: io::Error,
     },
-    #[error("{} is in use by another `quorate dev`", path.display())]
+    #[error("{} is in use by another `quorate dev` or `quorate demo`", path.display())]
     Locked { path: PathBuf },
-    #[error("{} is not what `quorate dev` writes", path.display())]
+    #[error("{} is not what `quorate dev` and `quorate demo` write", path.display())]
     Malformed {
         path: PathBuf,
         #[source]
@@ -72,23 +74,31 @@ enum Error {
     },
     #[error("{} holds a cluster of {there} nodes, and {wanted} are too few to run it", path.display())]
     TooFewNodes { path: PathBuf, there: usize, wanted: usize },
+    #[error("port {port} or {} of this machine is in use", port + 1)]
+    PortsTaken { port: u16 },
     #[error("found no two free ports next to each other on this machine")]
     NoFreePorts,
 }
 
 impl Home {
-    /// Opens or makes the directory, and decides who runs where.
-    pub(super) fn open(arguments: &Arguments) -> Result<Self, Failure> {
-        let (directory, temporary) = directory(arguments.data.as_deref())?;
+    /// Opens or makes the directory `data`, by default one that is removed at the end, and decides who runs where: `nodes`
+    /// nodes, by default as many as there are, on ports from `base` on, by default as the last time.
+    pub(in crate::cli) fn open(data: Option<&Path>, nodes: Option<usize>, base: Option<u16>) -> Result<Self, Failure> {
+        let (directory, temporary) = directory(data)?;
         let lock = lock(&directory)?;
         let remembered = Remembered::read(&directory)?;
         let there = remembered.ports.len();
-        let nodes = arguments.nodes.map_or(if there == 0 { NODES_DEFAULT } else { there }, usize::from);
+        let nodes = nodes.unwrap_or(if there == 0 { NODES_DEFAULT } else { there });
         if nodes < there {
             let error = Error::TooFewNodes { path: directory, there, wanted: nodes };
-            return Err(Failure::with_hint(Exit::Usage, error, "leave --nodes out, or give another --data directory"));
+            return Err(Failure::with_hint(
+                Exit::Usage,
+                error,
+                "run all of its nodes, or give another --data directory",
+            ));
         }
-        let ports = ports(&NAMES[..nodes], &remembered, arguments.ports)?;
+        let ports = ports(&NAMES[..nodes], &remembered, base)
+            .map_err(|error| Failure::with_hint(Exit::Failed, error, "choose other ports with --ports"))?;
         remember(&directory, &ports)?;
         let plan = plan(&directory, &ports);
         let is_new = plan.iter().all(|node| !has_run(&node.data));
@@ -96,33 +106,46 @@ impl Home {
     }
 
     /// The nodes; the first one starts the cluster if it is new.
-    pub(super) fn plan(&self) -> &[Plan] {
+    pub(in crate::cli) fn plan(&self) -> &[Plan] {
         &self.plan
     }
 
     /// True when no node has run here before.
-    pub(super) fn is_new(&self) -> bool {
+    pub(in crate::cli) fn is_new(&self) -> bool {
         self.is_new
     }
 
-    /// What becomes of the data at the end, in words.
-    pub(super) fn farewell(&self) -> String {
-        let directory = self.directory.display();
-        match self.temporary {
-            Some(_) => format!("The data is in {directory} and is removed then; --data DIR would keep it."),
-            None => format!("The data stays in {directory}; the same command goes on with it."),
+    /// Where everything is.
+    pub(in crate::cli) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// True when the directory is removed at the end.
+    pub(in crate::cli) fn is_temporary(&self) -> bool {
+        self.temporary.is_some()
+    }
+
+    /// Leaves the directory where it is, also at the end.
+    pub(in crate::cli) fn keep(&mut self) {
+        if let Some(temporary) = self.temporary.take() {
+            let _path = temporary.keep();
         }
     }
 }
 
 impl Plan {
     /// The client address.
-    pub(super) fn address(&self) -> String {
+    pub(in crate::cli) fn address(&self) -> String {
         loopback(self.port)
     }
 
+    /// The file of what it tells, where that is kept in files.
+    pub(in crate::cli) fn log(&self) -> PathBuf {
+        self.data.with_extension("log")
+    }
+
     /// What to give to `quorate`, so that it runs this node.
-    pub(super) fn arguments(&self) -> Vec<String> {
+    pub(in crate::cli) fn arguments(&self) -> Vec<String> {
         let mut arguments: Vec<String> = ["server", "--name", self.name, "--listen"].map(str::to_owned).into();
         arguments.extend([self.address(), "--data".into(), self.data.display().to_string()]);
         if !self.join.is_empty() {
@@ -149,7 +172,7 @@ fn directory(data: Option<&Path>) -> Result<(PathBuf, Option<TempDir>), Error> {
         }
         None => {
             let parent = std::env::temp_dir();
-            let made = tempfile::Builder::new().prefix("quorate-dev-").tempdir_in(&parent);
+            let made = tempfile::Builder::new().prefix("quorate-").tempdir_in(&parent);
             let temporary = made.map_err(unusable(&parent))?;
             Ok((temporary.path().to_owned(), Some(temporary)))
         }
@@ -184,7 +207,7 @@ fn remember(directory: &Path, ports: &[(&'static str, u16)]) -> Result<(), Error
     let text = serde_yaml::to_string(&Remembered { ports }).expect("names and numbers can be written as YAML");
     let write = || {
         let mut file = tempfile::NamedTempFile::new_in(directory)?;
-        file.write_all(b"# Written by `quorate dev`: the client port of each node. Peers use the port after it.\n")?;
+        file.write_all(b"# Written by `quorate`: the client port of each node. Peers use the port after it.\n")?;
         file.write_all(text.as_bytes())?;
         file.persist(directory.join("dev.yaml"))?;
         io::Result::Ok(())
@@ -204,7 +227,8 @@ fn ports(
     for (name, offset) in names.iter().zip((0u16..).step_by(2)) {
         let wish = remembered.ports.get(*name).copied().unwrap_or(FIRST_PORT + offset);
         let port = match base {
-            Some(base) => base + offset,
+            Some(base) if is_free(base + offset, &taken) => base + offset,
+            Some(base) => return Err(Error::PortsTaken { port: base + offset }),
             None if is_free(wish, &taken) => wish,
             None => free_pair(&taken).ok_or(Error::NoFreePorts)?,
         };
@@ -250,12 +274,8 @@ fn has_run(data: &Path) -> bool {
 mod tests {
     use super::*;
 
-    fn arguments(directory: &Path, nodes: Option<u8>) -> Arguments {
-        Arguments { nodes, data: Some(directory.to_owned()), ports: None, show_heartbeats: false }
-    }
-
-    fn open(directory: &Path, nodes: Option<u8>) -> Result<Vec<Plan>, String> {
-        let home = Home::open(&arguments(directory, nodes)).map_err(|failure| failure.lines()[0].clone())?;
+    fn open(directory: &Path, nodes: Option<usize>) -> Result<Vec<Plan>, String> {
+        let home = Home::open(Some(directory), nodes, None).map_err(|failure| failure.lines()[0].clone())?;
         assert_eq!(home.is_new(), home.plan().iter().all(|node| !has_run(&node.data)));
         Ok(home.plan.clone())
     }
@@ -296,6 +316,16 @@ mod tests {
         assert_eq!(open(directory.path(), None).unwrap()[0].port, moved);
     }
 
+    /// A node would end at once, and the others would join whatever listens there.
+    #[test]
+    fn ports_that_are_asked_for_and_taken_are_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let occupied = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = occupied.local_addr().unwrap().port();
+        let failure = Home::open(Some(directory.path()), Some(1), Some(port)).map(drop).unwrap_err();
+        assert_eq!(failure.lines()[0], format!("error: port {port} or {} of this machine is in use", port + 1));
+    }
+
     #[test]
     fn a_directory_that_cannot_be_used_is_named() {
         let directory = tempfile::tempdir().unwrap();
@@ -304,8 +334,8 @@ mod tests {
         let too_few = format!("error: {path} holds a cluster of 4 nodes, and 3 are too few to run it");
         assert_eq!(open(directory.path(), Some(3)), Err(too_few));
 
-        let _first = Home::open(&arguments(directory.path(), None)).map_err(|failure| failure.lines()).unwrap();
-        let locked = format!("error: {path} is in use by another `quorate dev`");
+        let _first = Home::open(Some(directory.path()), None, None).map_err(|failure| failure.lines()).unwrap();
+        let locked = format!("error: {path} is in use by another `quorate dev` or `quorate demo`");
         assert_eq!(open(directory.path(), None), Err(locked));
     }
 }
