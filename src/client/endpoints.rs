@@ -133,13 +133,15 @@ impl Endpoints {
     }
 
     /// The node at `from` says that the one at `to` leads. Ignored when another call has gone elsewhere in the meantime.
-    pub(super) fn go_to(&self, from: &Address, to: &str) {
+    /// Returns the address at `to`.
+    pub(super) fn go_to(&self, from: &Address, to: &str) -> Address {
         let to = self.learn(to);
         let mut state = self.lock();
         if state.current == *from {
-            state.current = to;
+            state.current = to.clone();
             state.moved = true;
         }
+        to
     }
 
     /// The node at `from` is of no use now: the next address is current. Ignored when another call has gone elsewhere.
