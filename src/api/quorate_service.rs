@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use opentelemetry::Context as TraceContext;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::answer::answer;
@@ -58,16 +57,14 @@ impl QuorateService {
         deadline: Option<Duration>,
         place: Option<Place<'a>>,
     ) -> impl Future<Output = Result<v1::ExecuteResponse, Status>> + Send + use<'a> {
-        // The lines of the log that are about this request alone say which trace it is in.
-        let context = received.context();
         let submitted = {
-            let _current = context.clone().map(TraceContext::attach);
+            let _logged_with_its_trace = received.enter();
             self.submit(&mut received, request, deadline, place)
         };
         async move {
             let answer = self.answer(submitted).await;
             received.is_answered(answer.as_ref().err().map(|rejection| (rejection.code(), rejection.reason())));
-            let _current = context.map(TraceContext::attach);
+            let _logged_with_its_trace = received.enter();
             answer.map_err(|rejection| rejection.into_status(&self.context))
         }
     }

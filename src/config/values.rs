@@ -108,10 +108,7 @@ impl JsonSchema for Attributes {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "examples": ["deployment.environment=test,team=a%2Cb"],
-        })
+        json_schema!({ "type": "string", "examples": ["deployment.environment=test,team=a%2Cb"] })
     }
 }
 

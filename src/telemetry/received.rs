@@ -1,15 +1,15 @@
 //! A request in the api, from its arrival to its answer.
 
 use opentelemetry::trace::{Span as _, SpanKind, Status, TraceContextExt as _, Tracer as _};
-use opentelemetry::{Context, KeyValue};
+use opentelemetry::{Context, ContextGuard, KeyValue};
 use tonic::Code;
 
 use super::request::verb_and_queue;
 use super::{Moment, Telemetry, Verb};
 use crate::state_machine::Operation;
 
-/// A request that has arrived. It is dated, and has a span, if anybody wants to know. Dropped without an answer, its span
-/// ends there.
+/// A request that has arrived. It is dated, and has a span, if anybody wants to know. Dropped without an answer, because its
+/// client has gone away, it counts as cancelled.
 #[derive(Debug)]
 pub struct Received {
     telemetry: Telemetry,
@@ -17,6 +17,7 @@ pub struct Received {
     since: Option<Moment>,
     /// With the span of the request; none: it is not traced.
     span: Option<Context>,
+    is_answered: bool,
 }
 
 /// What the event loop has to know of a request to tell of it.
@@ -41,7 +42,7 @@ impl Telemetry {
             span.span_context().is_sampled().then(|| Context::new().with_span(span))
         });
         let matters = span.is_some() || self.instruments.is_some();
-        Received { telemetry: self.clone(), since: matters.then(Moment::now), span }
+        Received { telemetry: self.clone(), since: matters.then(Moment::now), span, is_answered: false }
     }
 }
 
@@ -64,13 +65,14 @@ impl Received {
         Mark { since: self.since, span: self.span.clone() }
     }
 
-    /// The context with the request's span, if the request is traced.
-    pub fn context(&self) -> Option<Context> {
-        self.span.clone()
+    /// What is logged on this thread while the guard lives, is about this request. None: it is not traced.
+    pub fn enter(&self) -> Option<ContextGuard> {
+        self.span.clone().map(Context::attach)
     }
 
     /// The answer is ready. A refusal has its code and its reason.
-    pub fn is_answered(self, refusal: Option<(Code, &'static str)>) {
+    pub fn is_answered(&mut self, refusal: Option<(Code, &'static str)>) {
+        self.is_answered = true;
         if let Some(instruments) = &self.telemetry.instruments {
             instruments.answered(refusal.map_or("ok", |(_, reason)| reason));
         }
@@ -92,6 +94,14 @@ impl Received {
             let now = Moment::now();
             self.telemetry.stage(verb, self.span.as_ref(), (since, now), Vec::new);
             self.since = Some(now);
+        }
+    }
+}
+
+impl Drop for Received {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.is_answered(Some((Code::Cancelled, "CANCELLED")));
         }
     }
 }
