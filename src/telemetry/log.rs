@@ -1,6 +1,7 @@
 //! The log of this process: where its lines go, and which there are.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, BufWriter, IsTerminal, Write};
+use std::time::Duration;
 
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
@@ -12,6 +13,13 @@ use crate::config::{Color, Log, LogFormat};
 
 /// Lines that may wait for the terminal.
 const LINES_MAX: usize = 10_000;
+
+/// Lines are gathered up to so many bytes, or until none waits.
+const WRITE_BYTES: usize = 64 << 10;
+
+/// After it has written all lines that waited, the thread that writes rests for this long. Under load the lines of that time go
+/// out together, and whoever logs need not wake it for each.
+const REST: Duration = Duration::from_millis(5);
 
 /// Where the log goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +54,8 @@ pub struct Guard {
 pub fn start(log: &Log, node: Option<&str>, stream: Stream) -> Result<Guard, Error> {
     let lines = NonBlockingBuilder::default().buffered_lines_limit(LINES_MAX).lossy(true).thread_name("log");
     let (writer, worker) = match stream {
-        Stream::Stdout => lines.finish(io::stdout()),
-        Stream::Stderr => lines.finish(io::stderr()),
+        Stream::Stdout => lines.finish(Paced::new(io::stdout())),
+        Stream::Stderr => lines.finish(Paced::new(io::stderr())),
     };
     let format = Format::new(log.format, node, writer.error_counter());
     tracing_subscriber::fmt()
@@ -58,6 +66,27 @@ pub fn start(log: &Log, node: Option<&str>, stream: Stream) -> Result<Guard, Err
         .finish()
         .try_init()?;
     Ok(Guard { _worker: worker })
+}
+
+/// What the thread that writes writes to. It flushes when no line waits.
+struct Paced<W: Write>(BufWriter<W>);
+
+impl<W: Write> Paced<W> {
+    fn new(out: W) -> Self {
+        Self(BufWriter::with_capacity(WRITE_BYTES, out))
+    }
+}
+
+impl<W: Write> Write for Paced<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()?;
+        std::thread::sleep(REST);
+        Ok(())
+    }
 }
 
 /// True when lines on `stream` are to be coloured.
