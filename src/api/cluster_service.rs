@@ -57,7 +57,7 @@ impl ClusterService {
                 self.change(applicant.node, change).await?;
             }
             // The entry that brought it in could still be lost, and it would wait for ever for a leader that knows it.
-            None if !leader.membership_is_settled => {
+            None if !leader.membership_is_anchored => {
                 return Err(errors::refusal(Refusal::Change(ChangeRefused::InProgress), &self.context));
             }
             // Its first answer was lost. Who is in tells its peers of its addresses: clients do not move members.
@@ -118,6 +118,15 @@ impl ClusterService {
         let node = self.find(member)?;
         self.change(node, MembershipChange::Promote(node)).await?;
         Ok(v1::PromoteMemberResponse { header: Some(self.context.header(SHARD_0, None)), members: self.members() })
+    }
+
+    /// Has leadership handed to `to`, or to whoever has most of the log, and waits until that one leads.
+    async fn transfer_leadership(&self, to: &str) -> Result<v1::TransferLeadershipResponse, Rejection> {
+        let to = if to.is_empty() { None } else { Some(self.find(to)?) };
+        let transferred = self.context.handle.transfer_leadership(SHARD_0, to).await;
+        let leader = transferred.map_err(|refusal| errors::refusal(refusal, &self.context))?;
+        let leader = members::describe(leader, &self.context.configuration(), &self.context.book);
+        Ok(v1::TransferLeadershipResponse { header: Some(self.context.header(SHARD_0, None)), leader: Some(leader) })
     }
 
     fn find(&self, member: &str) -> Result<NodeId, Rejection> {
@@ -185,5 +194,13 @@ impl v1::cluster_server::Cluster for ClusterService {
     ) -> Result<Response<v1::PromoteMemberResponse>, Status> {
         let promoted = self.promote_member(&request.into_inner().member).await;
         promoted.map(Response::new).map_err(|rejection| rejection.into_status(&self.context))
+    }
+
+    async fn transfer_leadership(
+        &self,
+        request: Request<v1::TransferLeadershipRequest>,
+    ) -> Result<Response<v1::TransferLeadershipResponse>, Status> {
+        let transferred = self.transfer_leadership(&request.into_inner().to).await;
+        transferred.map(Response::new).map_err(|rejection| rejection.into_status(&self.context))
     }
 }

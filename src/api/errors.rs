@@ -10,7 +10,7 @@ use super::Context;
 use crate::cluster::members::Unacceptable;
 use crate::ids::{ClusterId, NodeId, Term};
 use crate::proto::v1;
-use crate::raft::ChangeRefused;
+use crate::raft::{ChangeRefused, TransferRefused};
 use crate::reasons;
 use crate::replica::Refusal;
 use crate::state_machine::{self, InvalidOperation, InvalidRequest, Request};
@@ -102,6 +102,13 @@ pub fn refusal(refusal: Refusal, context: &Context) -> Rejection {
         .retry_after(SOON),
         Refusal::Refused(refusal) => refused(&refusal),
         Refusal::Change(refused) => change_refused(&refused, context),
+        Refusal::Transfer(refused) => transfer_refused(&refused, context),
+        Refusal::NotTransferred { to, leader } => not_transferred(to, leader),
+        Refusal::BodyNotInLog => Rejection::new(
+            Code::OutOfRange,
+            reasons::COMPACTED,
+            "the log of this node does not hold a message that the answer needs; ask another member",
+        ),
         Refusal::Quarantined => Rejection::new(
             Code::Unavailable,
             reasons::NO_LEADER,
@@ -180,6 +187,9 @@ fn refused(refusal: &state_machine::Refusal) -> Rejection {
             full(reasons::TOO_MANY_OUTCOMES, outcomes_max).with(reasons::SESSION, session)
         }
         AnswerTooLarge { bytes_max } => full(reasons::ANSWER_TOO_LARGE, bytes_max),
+        QueueNotFound(queue) => {
+            Rejection::new(Code::NotFound, reasons::QUEUE_NOT_FOUND, refusal.to_string()).with(reasons::QUEUE, queue)
+        }
         SessionExpired(session) => failed(reasons::SESSION_EXPIRED).with(reasons::SESSION, session),
         SequenceForgotten { session, sequence } => {
             failed(reasons::SEQUENCE_FORGOTTEN).with(reasons::SESSION, session).with(reasons::SEQUENCE, sequence)
@@ -198,7 +208,7 @@ fn change_refused(refusal: &ChangeRefused, context: &Context) -> Rejection {
     let failed = |reason| Rejection::new(Code::FailedPrecondition, reason, refusal.to_string());
     match refusal {
         ChangeRefused::NotLeader => no_leader(context.term(), context),
-        ChangeRefused::InProgress => failed(reasons::CHANGE_IN_PROGRESS).retry_after(SOON),
+        ChangeRefused::InProgress | ChangeRefused::HandingOver => failed(reasons::CHANGE_IN_PROGRESS).retry_after(SOON),
         ChangeRefused::WouldLoseQuorum { .. } | ChangeRefused::LastVoter => failed(reasons::WOULD_LOSE_QUORUM),
         ChangeRefused::WasRemoved(node) => failed(reasons::MEMBER_REMOVED).with(reasons::MEMBER, node),
         ChangeRefused::LearnerNotReady { learner, .. } => {
@@ -211,6 +221,33 @@ fn change_refused(refusal: &ChangeRefused, context: &Context) -> Rejection {
             Rejection::new(Code::AlreadyExists, reasons::INVALID_REQUEST, refusal.to_string())
                 .with(reasons::MEMBER, node)
         }
+    }
+}
+
+fn transfer_refused(refusal: &TransferRefused, context: &Context) -> Rejection {
+    let failed = || Rejection::new(Code::FailedPrecondition, reasons::TRANSFER_FAILED, refusal.to_string());
+    match refusal {
+        TransferRefused::NotLeader => no_leader(context.term(), context),
+        TransferRefused::InProgress(to) => failed().with(reasons::MEMBER, to).retry_after(SOON),
+        TransferRefused::NotVoter(to) | TransferRefused::NotHeard(to) => failed().with(reasons::MEMBER, to),
+        TransferRefused::UnknownMember(to) => {
+            Rejection::new(Code::NotFound, reasons::MEMBER_NOT_FOUND, refusal.to_string()).with(reasons::MEMBER, to)
+        }
+        TransferRefused::AlreadyLeads => {
+            Rejection::new(Code::FailedPrecondition, reasons::ALREADY_LEADS, refusal.to_string())
+        }
+        TransferRefused::Leaving | TransferRefused::NoCandidate => failed(),
+    }
+}
+
+fn not_transferred(to: NodeId, leader: Option<NodeId>) -> Rejection {
+    let outcome = leader.map_or("no leader is known yet".to_owned(), |leader| format!("{leader} leads"));
+    let message = format!("leadership did not go to {to} in time: {outcome}");
+    let rejection =
+        Rejection::new(Code::FailedPrecondition, reasons::TRANSFER_FAILED, message).with(reasons::MEMBER, to);
+    match leader {
+        Some(leader) => rejection.with(reasons::LEADER_ID, leader),
+        None => rejection,
     }
 }
 

@@ -7,16 +7,16 @@ use tonic::{Request, Response, Status, Streaming};
 use super::answer::answer;
 use super::errors::{self, Rejection};
 use super::execute_stream::{self, Answers};
-use super::receive::{client_deadline, receive};
+use super::receive::{Checked, client_deadline, consistency, receive};
 use super::request_log::{self, Pages};
-use super::route::{route, route_to_leader};
+use super::route::route;
 use super::{Context, Streams};
 use crate::ids::{ClusterId, SHARD_0, ShardId};
-use crate::node::Place;
+use crate::node::{Asked, Place};
 use crate::proto::v1;
 use crate::raft::RoleName;
-use crate::replica::{self, Execute, Executed};
-use crate::telemetry::{Mark, Received, propagation, request as told};
+use crate::replica::{self, Answer, Read};
+use crate::telemetry::{Received, propagation, request as told};
 
 /// The method by which single requests come.
 const EXECUTE: &str = "quorate.v1.Quorate/Execute";
@@ -71,12 +71,10 @@ impl QuorateService {
 
     async fn answer(
         &self,
-        submitted: Result<(ShardId, impl Future<Output = Result<Executed, Rejection>>), Rejection>,
+        submitted: Result<(ShardId, impl Future<Output = Result<Answer, Rejection>>), Rejection>,
     ) -> Result<v1::ExecuteResponse, Rejection> {
-        let (shard, executing) = submitted?;
-        let executed = executing.await?;
-        let header = self.context.header(shard, Some(executed.index));
-        answer(shard, header, executed)
+        let (shard, answering) = submitted?;
+        answer(&self.context, shard, answering.await?)
     }
 
     fn submit<'a>(
@@ -85,51 +83,67 @@ impl QuorateService {
         request: v1::ExecuteRequest,
         deadline: Option<Duration>,
         place: Option<Place<'a>>,
-    ) -> Result<(ShardId, impl Future<Output = Result<Executed, Rejection>> + Send + use<'a>), Rejection> {
+    ) -> Result<(ShardId, impl Future<Output = Result<Answer, Rejection>> + Send + use<'a>), Rejection> {
         let shard = request.shard;
         let is_of_this_cluster = check_cluster(request.session.as_ref(), self.context.handle.cluster());
-        let execute = receive(request, deadline)?;
-        told::received(&execute.operations);
-        received.is_checked(&execute.operations);
+        let checked = receive(request, deadline)?;
+        told::received(checked.operations());
+        received.is_checked(checked.operations());
         let (shard, role) = route(&self.context, shard, |status| status.role)?;
         told::routed(shard, role == RoleName::Leader);
         is_of_this_cluster?;
         let place = place.map_or_else(|| self.context.handle.place_at_once(), Ok);
         let place = place.map_err(|refusal| errors::refusal(refusal, &self.context))?;
         received.is_routed();
-        Ok((shard, self.wait_for(shard, execute, received.mark(), deadline, place)))
+        let asked = match checked {
+            Checked::Execute(execute) => Asked::Execute(execute, received.mark()),
+            Checked::Read(read) => Asked::Read(read),
+        };
+        Ok((shard, self.wait_for(shard, asked, deadline, place)))
     }
 
     /// Waits for the answer, but not for ever: a client that waits for a message must not hold up a node that stops.
     fn wait_for<'a>(
         &'a self,
         shard: ShardId,
-        execute: Execute,
-        mark: Mark,
+        asked: Asked,
         deadline: Option<Duration>,
         place: Place<'a>,
-    ) -> impl Future<Output = Result<Executed, Rejection>> + Send + use<'a> {
-        let retry_is_exact = execute.session.is_some();
-        let waits = !execute.wait.is_zero();
-        let limit = deadline.unwrap_or(Duration::MAX).min(execute.wait + PATIENCE);
-        let executing = place.execute(shard, execute, mark);
+    ) -> impl Future<Output = Result<Answer, Rejection>> + Send + use<'a> {
+        let (wait, retry_is_exact) = match &asked {
+            Asked::Execute(execute, _) => (execute.wait, execute.session.is_some()),
+            _ => (Duration::ZERO, true),
+        };
+        let waits = !wait.is_zero();
+        let limit = deadline.unwrap_or(Duration::MAX).min(wait + PATIENCE);
+        let answering = place.ask(shard, asked);
         async move {
             tokio::select! {
                 biased;
-                executed = executing => executed.map_err(|refusal| errors::refusal(refusal, &self.context)),
+                answer = answering => answer.map_err(|refusal| errors::refusal(refusal, &self.context)),
                 () = tokio::time::sleep(limit) => Err(errors::too_late(limit, retry_is_exact)),
                 () = self.context.drained(), if waits => Err(errors::stopped_while_waiting(retry_is_exact)),
             }
         }
     }
 
-    fn request_log(&self, request: &v1::RequestLogRequest) -> Result<Pages, Rejection> {
-        let (shard, status) = match request.consistency() {
-            v1::Consistency::Stale => route(&self.context, request.shard, replica::Status::clone)?,
-            _ => route_to_leader(&self.context, request.shard)?,
-        };
+    /// Waits until this node may show its log as fresh as it is asked for: a leader until a majority has confirmed it.
+    async fn request_log(
+        &self,
+        request: v1::RequestLogRequest,
+        deadline: Option<Duration>,
+    ) -> Result<Pages, Rejection> {
+        let consistency = consistency(request.consistency)?;
+        let (shard, ()) = route(&self.context, request.shard, |_| ())?;
         let room = self.readers.enter()?;
-        let range = request_log::Range::new(request, &status);
+        let place = self.context.handle.place_at_once().map_err(|refusal| errors::refusal(refusal, &self.context))?;
+        let point = Asked::Read(Read { operations: Vec::new(), consistency });
+        let shown = match self.wait_for(shard, point, deadline, place).await? {
+            Answer::Shown(shown) => shown,
+            other => unreachable!("a read was answered with {other:?}"),
+        };
+        let (_, status) = route(&self.context, request.shard, replica::Status::clone)?;
+        let range = request_log::Range::new(&request, consistency, &status, &shown);
         Ok(request_log::stream(self.context.clone(), shard, range, room))
     }
 }
@@ -170,7 +184,8 @@ impl v1::quorate_server::Quorate for QuorateService {
         &self,
         request: Request<v1::RequestLogRequest>,
     ) -> Result<Response<Self::RequestLogStream>, Status> {
-        let stream = self.request_log(&request.into_inner());
+        let deadline = client_deadline(&request);
+        let stream = self.request_log(request.into_inner(), deadline).await;
         stream.map(Response::new).map_err(|rejection| rejection.into_status(&self.context))
     }
 }

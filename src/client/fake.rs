@@ -65,6 +65,8 @@ pub(crate) struct World {
     /// Streams that have not ended.
     pub(crate) open_streams: usize,
     pub(crate) members: Vec<v1::Member>,
+    /// Whom leadership was handed to last.
+    pub(crate) handed_to: Option<String>,
     pub(crate) log: Vec<v1::LogEntry>,
     /// What Status answers.
     pub(crate) statuses: Vec<v1::NodeStatus>,
@@ -331,6 +333,12 @@ impl World {
                 let messages = self.queues.entry(queue).or_default().iter().take(limit.max(1) as usize).cloned();
                 Outcome::Peeked(v1::Peeked { messages: messages.collect() })
             }
+            Verb::Stats(v1::Stats { queue }) => {
+                let meant = self.queues.iter().filter(|(name, _)| queue.is_empty() || **name == queue);
+                let (queues, messages) =
+                    meant.fold((0, 0), |(queues, sum), (_, it)| (queues + 1, sum + it.len() as u64));
+                Outcome::Totals(v1::Totals { queues, messages, ..Default::default() })
+            }
             Verb::ListQueues(v1::ListQueues { after, .. }) => {
                 // Pages of two, so that lists of three need another.
                 let rest: Vec<_> = self.queues.iter().filter(|(name, _)| **name > after).collect();
@@ -391,8 +399,11 @@ impl Quorate for Service {
         self.step(None, |world| {
             let entries = world.log.iter().filter(|entry| entry.index >= request.from_index).take(limit);
             let entries: Vec<_> = entries.cloned().collect();
-            let page =
-                |entries: &[v1::LogEntry]| v1::RequestLogResponse { header: self.header(9), entries: entries.to_vec() };
+            let page = |entries: &[v1::LogEntry]| v1::RequestLogResponse {
+                header: self.header(9),
+                entries: entries.to_vec(),
+                age: None,
+            };
             let mut pages: Vec<_> = entries.chunks(2).map(|entries| Ok(page(entries))).collect();
             if breaks {
                 pages.truncate(1);
@@ -457,6 +468,22 @@ impl Cluster for Service {
                 member.membership = v1::Membership::Voter.into();
             }
             Ok(v1::PromoteMemberResponse { header: self.header(9), members: world.members.clone() })
+        })
+        .await
+    }
+
+    /// The member that is asked for leads; it says so itself when it is asked for again.
+    async fn transfer_leadership(
+        &self,
+        request: Request<v1::TransferLeadershipRequest>,
+    ) -> Result<Response<v1::TransferLeadershipResponse>, Status> {
+        let to = request.into_inner().to;
+        self.step(None, |world| {
+            let leader = world.members.iter().find(|member| member.name == to).cloned();
+            if world.handed_to.replace(to.clone()) == Some(to) {
+                return Err(self.refusal(Code::FailedPrecondition, reasons::ALREADY_LEADS, None));
+            }
+            Ok(v1::TransferLeadershipResponse { header: self.header(9), leader })
         })
         .await
     }

@@ -90,7 +90,7 @@ impl LogPages {
             from_index: self.next,
             limit: self.left.unwrap_or(0),
             follow: self.follow,
-            ..Default::default()
+            consistency: self.client.consistency.into(),
         };
         let call = self.client.call(Repeat::Freely, Duration::ZERO);
         call.run(request, |mut node, request| async move {

@@ -22,7 +22,7 @@ pub(super) fn dequeue(queue: &str, wait: Duration) -> v1::Operation {
 
 /// Whether executing this twice does no harm.
 pub(super) fn may_repeat(operation: &v1::Operation) -> bool {
-    matches!(operation.operation, Some(Verb::Peek(_) | Verb::ListQueues(_) | Verb::OpenSession(_)))
+    matches!(operation.operation, Some(Verb::Peek(_) | Verb::ListQueues(_) | Verb::Stats(_) | Verb::OpenSession(_)))
 }
 
 /// How long these operations may wait: only a lone dequeue does.
@@ -88,6 +88,13 @@ pub(super) fn queues(outcome: v1::Outcome) -> Result<v1::Queues, Error> {
     }
 }
 
+pub(super) fn totals(outcome: v1::Outcome) -> Result<v1::Totals, Error> {
+    match outcome.outcome {
+        Some(Outcome::Totals(totals)) => Ok(totals),
+        other => Err(unexpected("totals", other.as_ref())),
+    }
+}
+
 fn to_proto(wait: Duration) -> Option<prost_types::Duration> {
     // A wait that the protocol cannot express is longer than any node allows; zero is no wait.
     prost_types::Duration::try_from(wait).ok().filter(|_| !wait.is_zero())
@@ -102,6 +109,7 @@ fn unexpected(expected: &str, outcome: Option<&Outcome>) -> Error {
         Some(Outcome::Peeked(_)) => "a peek",
         Some(Outcome::Queues(_)) => "queues",
         Some(Outcome::SessionClosed(_)) => "a closed session",
+        Some(Outcome::Totals(_)) => "totals",
     };
     malformed(format!("expected {expected}, got {got}"))
 }

@@ -230,7 +230,9 @@ impl Stream {
         self.heard = Instant::now();
         for v1::StreamedResponse { id, answer } in answers.responses {
             // Whoever has given up needs no answer, and what nobody asked for is for nobody.
-            self.in_flight.remove(&id).map(|waiting| waiting.send(received(answer)));
+            if let Some(waiting) = self.in_flight.remove(&id) {
+                let _ = waiting.send(received(answer));
+            }
         }
     }
 }

@@ -46,6 +46,8 @@ pub enum Completion {
     Durable(Vec<(ShardId, Ticket)>),
     /// Entries of the log were read.
     Read(ShardId, ReadId, Vec<Entry>),
+    /// They are not in the log.
+    NotInLog(ShardId, ReadId),
     /// The disk cannot be trusted any more: this node stops.
     Failed(storage::Error),
 }
@@ -192,6 +194,8 @@ impl EventLoop {
                 let is_followed = self.requests.on_input(request, mark);
                 Event::Execute { request, execute: Execute { is_followed, ..execute } }
             }
+            Asked::Read(read) => Event::Read { request, read },
+            Asked::TransferLeadership(to) => Event::TransferLeadership { request, to },
             Asked::ChangeMembership(change) => Event::ChangeMembership { request, change },
         };
         self.on_event(shard, event);
@@ -248,6 +252,7 @@ impl EventLoop {
                 }
             }
             Completion::Read(shard, read, entries) => self.on_event(shard, Event::EntriesRead { read, entries }),
+            Completion::NotInLog(shard, read) => self.on_event(shard, Event::NotInLog { read }),
             Completion::Failed(error) => return Err(error.into()),
         }
         Ok(())
@@ -294,9 +299,10 @@ impl EventLoop {
                 tokio::spawn(async move {
                     let completion = match reader.read(shard, from, to, bytes_max).await {
                         Ok(entries) => Completion::Read(shard, read, entries),
-                        // Cut from the log meanwhile: whoever asked has lost its leadership, and waits no more.
+                        // Cut from the log meanwhile.
                         Err(error @ storage::Error::NotInLog { .. }) => {
-                            return tracing::warn!("nothing to read: {error}");
+                            tracing::warn!("nothing to read: {error}");
+                            Completion::NotInLog(shard, read)
                         }
                         Err(error) => Completion::Failed(error),
                     };

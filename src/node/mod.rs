@@ -11,9 +11,9 @@
 //! Two task borders lie on the path of a request: into the loop's inbox, and out of its answer slot.
 //!
 //! ```text
-//!   Joining --------> Serving --------> Draining ---------> Stopped
-//!   applies for       answers           answers what is     the loop has ended, all
-//!   membership                          in flight           writes are durable
+//!   Joining -----> Serving -----> HandingOver -----> Draining -----> Stopped
+//!   applies for    answers        gives up           answers what    the loop has ended,
+//!   membership                    leadership         is in flight    all writes are durable
 //! ```
 //!
 //! Invariants
@@ -38,7 +38,7 @@ mod tests;
 
 pub use clock::Clock;
 pub use error::Error;
-pub use handle::{Handle, Place, Published};
+pub use handle::{Asked, Handle, Place, Published};
 pub use peers::Peers;
 pub use running::{Phase, Running};
 pub use start::start;

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -19,8 +20,8 @@ use crate::api;
 use crate::cluster::{self, announce, bootstrap, join};
 use crate::config::{Address, NodeConfig};
 use crate::ids::{ClusterId, Contact, NodeId, SHARD_0, ShardId, Ticket};
-use crate::raft::{self, Recovered, Window};
-use crate::replica::{self, Replica};
+use crate::raft::{self, Recovered, RoleName, Window};
+use crate::replica::{self, Refusal, Replica};
 use crate::state_machine;
 use crate::storage::{self, DataDirectory, FileDisk, Log, Writer};
 use crate::telemetry::{RequestBook, Telemetry};
@@ -31,7 +32,7 @@ use crate::transport::{self, AddressBook, Listener, Transport};
 const INBOUND_CONTROL_MAX: usize = 1024;
 
 /// A write that takes longer than this is a hung disk.
-const DISK_STALL_MAX: std::time::Duration = std::time::Duration::from_secs(5);
+const DISK_STALL_MAX: Duration = Duration::from_secs(5);
 
 /// Starts a node in the background. It serves at once; an empty directory may still have to apply for membership. What it has
 /// to tell of requests goes to `telemetry`.
@@ -80,7 +81,7 @@ impl Node {
         let mut tasks = JoinSet::new();
         let stop_accepting = reached(&self.phase, Phase::Draining);
         let mut clients = tokio::spawn(api::serve(self.context.clone(), ports.client, stop_accepting));
-        let stopped = reached(&self.phase, Phase::Draining);
+        let stopped = reached(&self.phase, Phase::HandingOver);
         let cluster = tokio::select! {
             cluster = self.find_cluster() => cluster,
             () = stopped => return Ok(()),
@@ -94,7 +95,9 @@ impl Node {
         tasks.spawn(self.learn_addresses(cluster));
         let phase = self.phase.clone();
         // What is left of the deadline is for the last writes.
-        let drain_deadline = self.config.drain_deadline * 4 / 5;
+        let (hand_over_deadline, clients_deadline) =
+            (self.config.drain_deadline * 2 / 5, self.config.drain_deadline * 2 / 5);
+        let handle = self.context.handle.clone();
         let event_loop = self.event_loop(cluster, transport.clone(), inbound);
         let mut turning = tokio::spawn(event_loop.run(phase.subscribe()));
         advance(&phase, Phase::Serving);
@@ -108,11 +111,14 @@ impl Node {
                 served.expect(NO_PANIC).map_err(|source| Error::Server { whom: "clients", source })
             }
             Some(served) = peers.join_next() => served.expect(NO_PANIC),
-            () = reached(&phase, Phase::Draining) => Ok(()),
+            () = reached(&phase, Phase::HandingOver) => {
+                hand_over(&handle, hand_over_deadline).await;
+                Ok(())
+            }
         };
         advance(&phase, Phase::Draining);
-        if !clients.is_finished() && tokio::time::timeout(drain_deadline, &mut clients).await.is_err() {
-            tracing::warn!("stops without having answered all clients: they took more than {drain_deadline:?}");
+        if !clients.is_finished() && tokio::time::timeout(clients_deadline, &mut clients).await.is_err() {
+            tracing::warn!("stops without having answered all clients: they took more than {clients_deadline:?}");
         }
         advance(&phase, Phase::Stopped);
         turning.await.expect(NO_PANIC)?;
@@ -361,6 +367,20 @@ fn tell_completions(
         };
         // A loop that has ended has no use for it.
         let _ = completions.send(completion);
+    }
+}
+
+/// Gives leadership to another voter, so that clients need not wait for an election; also clients that wait for their requests
+/// then are told where to go. A node that cannot, such as the only voter, stops all the same.
+async fn hand_over(handle: &Handle, patience: Duration) {
+    if handle.status(SHARD_0).is_none_or(|status| status.role != RoleName::Leader) {
+        return;
+    }
+    match tokio::time::timeout(patience, handle.transfer_leadership(SHARD_0, None)).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(Refusal::Transfer(refused))) => tracing::info!("stops without handing leadership over: {refused}"),
+        Ok(Err(refusal)) => tracing::info!(?refusal, "stops without handing leadership over"),
+        Err(_) => tracing::warn!("stops without having handed leadership over: it took more than {patience:?}"),
     }
 }
 

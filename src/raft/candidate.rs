@@ -28,34 +28,37 @@ impl Raft {
         };
         self.reset_election_timer(now);
         let granted = BTreeSet::from([self.id]);
-        self.role = Role::PreCandidate(Votes { granted, ticket: Ticket(0) });
+        self.set_role(Role::PreCandidate(Votes { granted, ticket: Ticket(0) }));
         let term = self.term();
         self.tell(Event::RoleChanged { role: RoleName::PreCandidate, term, cause });
-        self.ask_for_votes(true);
+        for peer in self.begin_election(true, self.term().next()) {
+            self.send_in(self.term().next(), peer, Body::PreVote { last: self.last() });
+        }
         self.count_votes(now);
     }
 
-    fn become_candidate(&mut self, now: Time) {
+    /// Asks for votes in a term of its own; with `transfer` because the leader wants so.
+    pub(super) fn become_candidate(&mut self, now: Time, transfer: bool) {
         self.reset_election_timer(now);
         let term = self.term().next();
         self.raise_term(now, term, Some(self.id));
-        self.role = Role::Candidate(Votes { granted: BTreeSet::new(), ticket: self.hard_state_ticket() });
-        self.tell(Event::RoleChanged { role: RoleName::Candidate, term, cause: "the pre-vote was won" });
-        self.ask_for_votes(false);
+        self.set_role(Role::Candidate(Votes { granted: BTreeSet::new(), ticket: self.hard_state_ticket() }));
+        let cause = if transfer { "the leader hands over to it" } else { "the pre-vote was won" };
+        self.tell(Event::RoleChanged { role: RoleName::Candidate, term, cause });
+        for peer in self.begin_election(false, term) {
+            self.send(peer, Body::RequestVote { last: self.last(), transfer });
+        }
     }
 
-    fn ask_for_votes(&mut self, pre_vote: bool) {
+    /// The others whose votes are to be asked for.
+    fn begin_election(&mut self, pre_vote: bool, term: Term) -> Vec<NodeId> {
         let last = self.last();
-        let term = if pre_vote { self.term().next() } else { self.term() };
         let others: Vec<NodeId> =
             self.peers().into_iter().filter(|peer| self.configuration().is_voter(*peer)).collect();
         if !others.is_empty() {
             self.tell(Event::VoteAsked { pre_vote, term, last });
         }
-        for peer in others {
-            let body = if pre_vote { Body::PreVote { last } } else { Body::RequestVote { last } };
-            self.send_in(term, peer, body);
-        }
+        others
     }
 
     /// The candidate's own vote counts like any other: once it is durable.
@@ -74,7 +77,7 @@ impl Raft {
     fn count_votes(&mut self, now: Time) {
         let won = |votes: &Votes| self.configuration().has_majority(|voter| votes.granted.contains(&voter));
         match &self.role {
-            Role::PreCandidate(votes) if won(votes) => self.become_candidate(now),
+            Role::PreCandidate(votes) if won(votes) => self.become_candidate(now, false),
             Role::Candidate(votes) if won(votes) => self.become_leader(now),
             _ => {}
         }
@@ -111,7 +114,13 @@ impl Raft {
         if self.tell_if_removed(from) {
             return;
         }
-        let refusal = if term <= self.term() { Some(VoteRefusal::StaleTerm) } else { self.objection(now, last) };
+        let refusal = if term <= self.term() {
+            Some(VoteRefusal::StaleTerm)
+        } else if self.hears_leader(now) {
+            Some(VoteRefusal::LeaderAlive)
+        } else {
+            self.objection(last)
+        };
         let reply = Body::PreVoteReply { refusal };
         match refusal {
             None => {
@@ -125,11 +134,11 @@ impl Raft {
         }
     }
 
-    pub(super) fn on_request_vote(&mut self, now: Time, from: NodeId, term: Term, last: EntryId) {
+    pub(super) fn on_request_vote(&mut self, now: Time, from: NodeId, term: Term, last: EntryId, transfer: bool) {
         if self.tell_if_removed(from) {
             return;
         }
-        let refusal = self.consider_vote(now, from, term, last);
+        let refusal = self.consider_vote(now, from, term, last, transfer);
         match refusal {
             None => {
                 self.raise_term(now, term, Some(from));
@@ -141,11 +150,18 @@ impl Raft {
         self.send(from, Body::RequestVoteReply { refusal });
     }
 
-    fn consider_vote(&mut self, now: Time, from: NodeId, term: Term, last: EntryId) -> Option<VoteRefusal> {
+    fn consider_vote(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        term: Term,
+        last: EntryId,
+        transfer: bool,
+    ) -> Option<VoteRefusal> {
         if term < self.term() {
             return Some(VoteRefusal::StaleTerm);
         }
-        if self.hears_leader(now) {
+        if self.hears_leader(now) && !transfer {
             // The term is not raised either: a voter that was cut off must not unseat a leader that the others hear.
             return Some(VoteRefusal::LeaderAlive);
         }
@@ -156,17 +172,11 @@ impl Raft {
         if voted_for_another {
             return Some(VoteRefusal::AlreadyVoted);
         }
-        self.objection(now, last)
+        self.objection(last)
     }
 
-    fn objection(&self, now: Time, last: EntryId) -> Option<VoteRefusal> {
-        if self.hears_leader(now) {
-            Some(VoteRefusal::LeaderAlive)
-        } else if last < self.last() {
-            Some(VoteRefusal::LogBehind)
-        } else {
-            None
-        }
+    fn objection(&self, last: EntryId) -> Option<VoteRefusal> {
+        (last < self.last()).then_some(VoteRefusal::LogBehind)
     }
 
     /// A leader hears itself: check-quorum ends its leadership when nobody else does.

@@ -62,6 +62,9 @@ pub enum ChangeRefused {
     /// single-server changes).
     #[error("another membership change is in progress")]
     InProgress,
+    /// Leadership goes to another node, and is not to wait for the end of a change.
+    #[error("leadership is being handed over")]
+    HandingOver,
     /// After the change too few voters would be reachable to commit anything.
     #[error("the change would lose the quorum: {reachable} of {voters} voters are reachable and {needed} are needed")]
     WouldLoseQuorum {
@@ -140,9 +143,9 @@ impl Configuration {
         quorum::has_majority(&self.voters, &yes) && quorum::has_majority(&self.voters_outgoing, &yes)
     }
 
-    /// The highest index that is on a majority of each half.
-    pub fn majority_index(&self, matched: impl Fn(NodeId) -> Index) -> Index {
-        self.lower_of_halves(quorum::majority, matched)
+    /// The highest value that a majority of each half has reached, such as an index that is on its disk.
+    pub fn reached_by_majority<T: Ord + Copy + Default>(&self, reached: impl Fn(NodeId) -> T) -> T {
+        self.lower_of_halves(quorum::majority, reached)
     }
 
     /// The highest index that is on a commit quorum of each half.
@@ -150,10 +153,14 @@ impl Configuration {
         self.lower_of_halves(|voters| self.commit_quorum.size(voters), matched)
     }
 
-    fn lower_of_halves(&self, size: impl Fn(usize) -> usize, matched: impl Fn(NodeId) -> Index) -> Index {
-        let on = |half: &BTreeSet<NodeId>| quorum::index_on(half, size(half.len()), &matched);
-        let incoming = on(&self.voters).unwrap_or_default();
-        on(&self.voters_outgoing).map_or(incoming, |outgoing| outgoing.min(incoming))
+    fn lower_of_halves<T: Ord + Copy + Default>(
+        &self,
+        size: impl Fn(usize) -> usize,
+        reached: impl Fn(NodeId) -> T,
+    ) -> T {
+        let by = |half: &BTreeSet<NodeId>| quorum::reached_by(half, size(half.len()), &reached);
+        let incoming = by(&self.voters).unwrap_or_default();
+        by(&self.voters_outgoing).map_or(incoming, |outgoing| outgoing.min(incoming))
     }
 
     /// The configuration that follows when `change` is made; a joint one when voters change.
@@ -268,7 +275,7 @@ mod tests {
         let three = Configuration { commit_quorum: CommitQuorum::HalfPlusOne, ..configuration(&[1, 2, 3]) };
         let joint = three.changed(&MembershipChange::Remove(BTreeSet::from([NodeId(3)]))).unwrap();
         let matched = |node: NodeId| if node.0 <= 2 { Index(7) } else { Index(1) };
-        assert_eq!(joint.majority_index(matched), Index(7));
+        assert_eq!(joint.reached_by_majority(matched), Index(7));
         assert_eq!(joint.commit_index(matched), Index(1));
         assert_eq!(joint.without_outgoing().commit_index(matched), Index(7));
     }

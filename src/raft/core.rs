@@ -7,11 +7,14 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::candidate::Votes;
-use super::follower::{Append, Follower};
+use super::follower::{Append, Follower, Heartbeat};
 use super::leader::Leader;
 use super::log::Log;
 use super::progress::Window;
-use super::{Body, Configuration, Effect, Entry, Event, HardState, Message, Recovered, RoleName, Write};
+use super::{
+    Body, Configuration, Effect, Entry, Event, Fresh, HardState, Message, ReadBatch, ReadContext, Recovered, RoleName,
+    Write,
+};
 use crate::ids::{EntryId, Index, NodeId, Term, Ticket, Time};
 
 /// How a replica behaves. Safety depends on none of it.
@@ -57,6 +60,13 @@ pub struct Raft {
     hard_state_ticket: Ticket,
     quarantined: Option<String>,
     rng: ChaCha8Rng,
+    /// Drawn at the start, so that what an earlier process of this node has said is not taken for its own.
+    pub(super) nonce: u64,
+    /// The last one that a question to the leader had.
+    pub(super) last_context: ReadContext,
+    pub(super) last_batch: ReadBatch,
+    /// What leaders have told of how much was committed when.
+    pub(super) fresh: Option<Fresh>,
 }
 
 /// The part that this member plays, with what only that part knows.
@@ -98,11 +108,17 @@ impl Raft {
             hard_state_ticket: Ticket(0),
             quarantined: None,
             rng: ChaCha8Rng::seed_from_u64(seed),
+            nonce: 0,
+            last_context: ReadContext(0),
+            last_batch: ReadBatch(0),
+            fresh: None,
         };
         let is_alone = raft.configuration().members().eq([id]);
         if !is_alone {
             raft.reset_election_timer(now);
         }
+        raft.nonce = raft.rng.random();
+        raft.last_context = ReadContext(raft.nonce);
         raft
     }
 
@@ -113,9 +129,17 @@ impl Raft {
         }
         match self.role {
             Role::Leader(_) => self.tick_leader(now),
-            _ if now < self.election_at => {}
+            _ if now < self.election_at => self.ask_again(now),
             _ if self.may_campaign(now) => self.become_pre_candidate(now),
-            _ => self.reset_election_timer(now),
+            _ => self.wait_for_leader(now),
+        }
+    }
+
+    /// A member that may not campaign leaves that to the others. Whom it followed is of no use to anybody any more.
+    fn wait_for_leader(&mut self, now: Time) {
+        self.reset_election_timer(now);
+        if self.leader().is_some() {
+            self.become_follower(now, self.term(), "the leader was not heard in time");
         }
     }
 
@@ -124,8 +148,8 @@ impl Raft {
         match &self.role {
             // It stands still. A deadline in the past would keep whoever drives it busy.
             _ if self.quarantined.is_some() => Time(u64::MAX),
-            Role::Leader(leader) => leader.heartbeat_at,
-            _ => self.election_at,
+            Role::Leader(leader) => leader.next_deadline(),
+            _ => self.ask_again_at().map_or(self.election_at, |at| at.min(self.election_at)),
         }
     }
 
@@ -137,10 +161,10 @@ impl Raft {
         let Message { term, body } = message;
         match body {
             Body::PreVote { last } => self.on_pre_vote(now, from, term, last),
-            Body::RequestVote { last } => self.on_request_vote(now, from, term, last),
+            Body::RequestVote { last, transfer } => self.on_request_vote(now, from, term, last, transfer),
             Body::PreVoteReply { refusal: None } => self.on_pre_vote_granted(now, from, term),
             Body::Removed { index } => self.on_removed(now, index),
-            _ if term < self.term() => self.on_stale_message(from, &body),
+            _ if term < self.term() => self.on_stale_message(now, from, &body),
             _ => {
                 if term > self.term() {
                     self.become_follower(now, term, "a later term was seen");
@@ -155,11 +179,18 @@ impl Raft {
             Body::AppendEntries { previous, commit, entries, attempt } => {
                 self.on_append_entries(now, from, Append { previous, commit, entries, attempt });
             }
-            Body::Heartbeat { commit, sent_at } => self.on_heartbeat(now, from, commit, sent_at),
+            Body::Heartbeat { commit, sent_at, read_round, fresh } => {
+                self.on_heartbeat(now, from, Heartbeat { commit, sent_at, read_round, fresh });
+            }
             Body::RequestVoteReply { refusal } => self.on_request_vote_reply(now, from, refusal),
             Body::PreVoteReply { refusal: Some(refusal) } => self.on_pre_vote_refused(from, refusal),
             Body::AppendReply(reply) => self.on_append_reply(now, from, reply),
-            Body::HeartbeatReply { .. } => self.on_heartbeat_reply(now, from),
+            Body::HeartbeatReply { sent_at, read_round, clock } => {
+                self.on_heartbeat_reply(now, from, sent_at, read_round, clock);
+            }
+            Body::TimeoutNow { last } => self.on_timeout_now(now, from, last),
+            Body::ReadIndex { context } => self.on_read_index(from, context),
+            Body::ReadIndexReply { context, index } => self.on_read_index_reply(from, context, index),
             Body::PreVote { .. }
             | Body::RequestVote { .. }
             | Body::PreVoteReply { refusal: None }
@@ -168,10 +199,10 @@ impl Raft {
     }
 
     /// A leader that was overtaken learns the term from the answer: with pre-vote nothing else would tell it.
-    fn on_stale_message(&mut self, from: NodeId, body: &Body) {
+    fn on_stale_message(&mut self, now: Time, from: NodeId, body: &Body) {
         match body {
             Body::AppendEntries { .. } | Body::Heartbeat { .. } => {
-                self.send(from, Body::HeartbeatReply { sent_at: Time(0) });
+                self.send(from, Body::HeartbeatReply { sent_at: Time(0), read_round: 0, clock: self.clock(now) });
             }
             _ => self.tell(Event::Ignored { from, why: "it is of an earlier term" }),
         }
@@ -252,6 +283,11 @@ impl Raft {
         self.log.term_at(index)
     }
 
+    /// True when exactly this entry is committed, as far as this member knows.
+    pub fn is_committed(&self, id: EntryId) -> bool {
+        id.index <= self.commit && self.log.has(id)
+    }
+
     /// Entries that are still in memory: `from..=to`, limited like an append; none when `from` is not in memory.
     pub fn entries_in_memory(&self, from: Index, to: Index, bytes_max: u64) -> Option<Vec<Entry>> {
         self.log.entries(from, to, bytes_max)
@@ -325,11 +361,17 @@ impl Raft {
     pub(super) fn become_follower(&mut self, now: Time, term: Term, cause: &'static str) {
         self.raise_term(now, term, None);
         let was_follower = matches!(self.role, Role::Follower(_));
-        self.role = Role::Follower(Follower::default());
+        self.set_role(Role::Follower(Follower::default()));
         if !was_follower {
             self.reset_election_timer(now);
         }
         self.tell(Event::RoleChanged { role: RoleName::Follower, term, cause });
+    }
+
+    /// Takes on another role, or the same one anew. What waits for an answer in the old one is refused.
+    pub(super) fn set_role(&mut self, role: Role) {
+        let ended = std::mem::replace(&mut self.role, role);
+        self.refuse_reads(ended);
     }
 
     /// Writes a new term or vote. Whatever is sent from here on waits for that write.
@@ -438,7 +480,7 @@ impl Raft {
     /// A node that its own latest configuration leaves out may have to lead once more: the entry that does so may be on its
     /// disk only, and then nobody else's log is as up to date (dissertation, section 4.2.2). Once that is committed, a leader
     /// tells it that it is removed.
-    fn may_campaign(&self, now: Time) -> bool {
+    pub(super) fn may_campaign(&self, now: Time) -> bool {
         let is_voter = self.configurations.iter().any(|(_, configuration)| configuration.is_voter(self.id));
         is_voter && self.removed.is_none() && !self.disk_is_stalled(now)
     }
@@ -450,7 +492,7 @@ impl Raft {
     /// Safety is in doubt because of something that came from outside: stand still, loudly.
     pub fn quarantine(&mut self, why: String) {
         self.tell(Event::Quarantined { why: why.clone() });
-        self.role = Role::Follower(Follower::default());
+        self.set_role(Role::Follower(Follower::default()));
         self.quarantined = Some(why);
     }
 }

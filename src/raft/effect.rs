@@ -1,6 +1,6 @@
 //! What a replica wants done. Plain data, comparable and printable: same inputs, same effects.
 
-use super::{Entry, Event, HardState, Message};
+use super::{Entry, Event, HardState, Message, ReadBatch};
 use crate::ids::{Index, NodeId, Ticket};
 
 /// One wish of the Raft core, to be carried out in order.
@@ -27,6 +27,18 @@ pub enum Effect {
         to: Index,
         /// Stop after about this many bytes.
         bytes_max: u64,
+    },
+    /// These reads may be answered once the log is applied up to `index`.
+    ReadConfirmed {
+        /// Which reads.
+        batch: ReadBatch,
+        /// The commit index of the leader when they were asked for, or later.
+        index: Index,
+    },
+    /// Nobody can say what these reads must show: leadership was lost, or the leader. They may be asked for again.
+    ReadRefused {
+        /// Which reads.
+        batch: ReadBatch,
     },
     /// Something to tell.
     Tell(Event),

@@ -130,11 +130,33 @@ pub enum Event {
         /// The learner.
         learner: NodeId,
     },
+    /// This leader hands over to another voter and takes no proposals until that has ended.
+    TransferBegun {
+        /// Who is to lead.
+        to: NodeId,
+    },
+    /// This leader told the one that is to lead to campaign at once.
+    TimeoutNowSent {
+        /// Who is to lead.
+        to: NodeId,
+    },
+    /// The leader wants this node to campaign at once.
+    TimeoutNowReceived {
+        /// The leader.
+        from: NodeId,
+    },
+    /// The one that was to lead did not win in time; this leader goes on.
+    TransferGivenUp {
+        /// Who was to lead.
+        to: NodeId,
+    },
     /// The leader was told that this node is no member any more.
     WasRemoved {
         /// The index of the configuration that left it out.
         index: Index,
     },
+    /// The leader has not answered what reads of this node must show, and is asked anew.
+    ReadIndexAskedAgain,
     /// A message was not acted upon.
     Ignored {
         /// The sender.

@@ -1,7 +1,8 @@
 //! The follower: appends what the leader sends, and answers (paper, section 5.3).
 
 use super::core::{Raft, Role};
-use super::{AppendReply, Body, Entry, Event, RoleName};
+use super::read_index::Question;
+use super::{AppendReply, Body, Entry, Event, OpaqueTime, RoleName};
 use crate::ids::{EntryId, Index, NodeId, Term, Time};
 
 /// What only a follower knows.
@@ -9,6 +10,8 @@ use crate::ids::{EntryId, Index, NodeId, Term, Time};
 pub(super) struct Follower {
     /// The leader of the term, and when it was last heard.
     pub(super) leader: Option<(NodeId, Time)>,
+    /// What it was asked and has not answered, in the order of asking. Bounded by the reads of whoever drives this member.
+    pub(super) questions: Vec<Question>,
 }
 
 /// What an AppendEntries says.
@@ -18,6 +21,15 @@ pub(super) struct Append {
     pub(super) commit: Index,
     pub(super) entries: Vec<Entry>,
     pub(super) attempt: u64,
+}
+
+/// What a Heartbeat says.
+#[derive(Debug)]
+pub(super) struct Heartbeat {
+    pub(super) commit: Index,
+    pub(super) sent_at: Time,
+    pub(super) read_round: u64,
+    pub(super) fresh: Option<(OpaqueTime, Index)>,
 }
 
 impl Raft {
@@ -60,14 +72,18 @@ impl Raft {
         self.send_when_durable(from, Body::AppendReply(AppendReply::Rejected { previous, hint, attempt }));
     }
 
-    pub(super) fn on_heartbeat(&mut self, now: Time, from: NodeId, commit: Index, sent_at: Time) {
+    pub(super) fn on_heartbeat(&mut self, now: Time, from: NodeId, heartbeat: Heartbeat) {
+        let Heartbeat { commit, sent_at, read_round, fresh } = heartbeat;
         if !self.follow(now, from) {
             return;
         }
         self.tell(Event::HeartbeatAnswered { leader: from });
         // The leader names no more than what it knows this log to share with its own.
         self.commit_to(commit.min(self.last().index));
-        self.send(from, Body::HeartbeatReply { sent_at });
+        if let Some((clock, index)) = fresh {
+            self.on_fresh(now, clock, index);
+        }
+        self.send(from, Body::HeartbeatReply { sent_at, read_round, clock: self.clock(now) });
     }
 
     /// Takes `from` for the leader of the term. False when that cannot be.
@@ -86,7 +102,7 @@ impl Raft {
                 }
             },
             Role::PreCandidate(_) | Role::Candidate(_) => {
-                self.role = Role::Follower(Follower { leader: Some((from, now)) });
+                self.set_role(Role::Follower(Follower { leader: Some((from, now)), questions: Vec::new() }));
                 let cause = "another node leads the term";
                 self.tell(Event::RoleChanged { role: RoleName::Follower, term, cause });
                 self.tell(Event::FollowsLeader { leader: from, term });

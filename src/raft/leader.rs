@@ -6,7 +6,9 @@ use bytes::Bytes;
 
 use super::core::{Raft, Role};
 use super::progress::Progress;
-use super::{AppendReply, Body, Effect, Entry, Event, Payload, RoleName};
+use super::read_index::Reads;
+use super::transfer::Transfer;
+use super::{AppendReply, Body, Effect, Entry, Event, OpaqueTime, Payload, RoleName};
 use crate::ids::{EntryId, Index, NodeId, Time};
 
 /// What only a leader knows.
@@ -20,21 +22,44 @@ pub(super) struct Leader {
     pub(super) noop: Index,
     /// Members that a change has left out. They are told once it is committed.
     pub(super) left: Vec<NodeId>,
+    pub(super) reads: Reads,
+    pub(super) transfer: Option<Transfer>,
     since: Time,
 }
 
-/// This node is not the leader: nothing was proposed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotLeader;
+/// Why nothing was proposed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ProposalRefused {
+    /// Only the leader proposes.
+    #[error("not the leader")]
+    NotLeader,
+    /// The leader hands over. Either somebody else will lead soon, or it takes proposals again.
+    #[error("leadership is being handed over")]
+    HandingOver,
+}
+
+impl Leader {
+    /// When a tick has something to do.
+    pub(super) fn next_deadline(&self) -> Time {
+        match &self.transfer {
+            _ if self.reads.want_round() => Time(0),
+            Some(transfer) => transfer.until.min(self.heartbeat_at),
+            None => self.heartbeat_at,
+        }
+    }
+}
 
 impl Raft {
     /// Gives commands their place in the log. Returns the first entry; the others follow it.
     ///
     /// # Errors
-    /// This member is not the leader.
-    pub fn propose(&mut self, now: Time, commands: Vec<Bytes>) -> Result<EntryId, NotLeader> {
-        if !matches!(self.role, Role::Leader(_)) || self.quarantined().is_some() {
-            return Err(NotLeader);
+    /// This member does not lead, or hands over.
+    pub fn propose(&mut self, now: Time, commands: Vec<Bytes>) -> Result<EntryId, ProposalRefused> {
+        if !self.is_leader() {
+            return Err(ProposalRefused::NotLeader);
+        }
+        if !self.takes_proposals() {
+            return Err(ProposalRefused::HandingOver);
         }
         Ok(self.propose_payloads(now, commands.into_iter().map(Payload::Command)))
     }
@@ -57,8 +82,15 @@ impl Raft {
     pub(super) fn become_leader(&mut self, now: Time) {
         let last = self.last().index;
         let progress = self.peers().into_iter().map(|peer| (peer, Progress::new(last, now))).collect();
-        self.role =
-            Role::Leader(Leader { progress, heartbeat_at: now, noop: last.next(), left: Vec::new(), since: now });
+        self.set_role(Role::Leader(Leader {
+            progress,
+            heartbeat_at: now,
+            noop: last.next(),
+            left: Vec::new(),
+            reads: Reads::default(),
+            transfer: None,
+            since: now,
+        }));
         let term = self.term();
         self.tell(Event::RoleChanged { role: RoleName::Leader, term, cause: "a majority voted for it" });
         self.propose_payloads(now, [Payload::Noop]);
@@ -77,17 +109,28 @@ impl Raft {
         if !self.is_heard_by_majority(now) {
             return self.step_down(now, "a majority was not heard in time");
         }
+        self.give_up_transfer(now);
+        let Role::Leader(leader) = &mut self.role else { return };
+        let is_due = leader.heartbeat_at <= now;
+        if leader.reads.begin_round() || is_due {
+            self.send_heartbeats(now);
+            self.confirm_reads();
+        }
+        if is_due {
+            self.tend_members(now);
+        }
+    }
+
+    /// What is done with every interval of heartbeats.
+    fn tend_members(&mut self, now: Time) {
         let patience = self.options.election_timeout_max;
         let Role::Leader(leader) = &mut self.role else { return };
-        if now < leader.heartbeat_at {
-            return;
-        }
         leader.heartbeat_at = now + self.options.heartbeat_interval;
         for progress in leader.progress.values_mut() {
             progress.give_up_waiting(now, patience);
         }
-        self.send_heartbeats(now);
         self.replicate(now);
+        self.pursue_transfer();
         self.promote_caught_up(now);
     }
 
@@ -101,15 +144,22 @@ impl Raft {
         now - leader.since <= window || self.configuration().has_majority(is_heard)
     }
 
-    fn send_heartbeats(&mut self, now: Time) {
+    pub(super) fn send_heartbeats(&mut self, now: Time) {
         let commit = self.commit;
-        let Role::Leader(leader) = &self.role else { return };
-        let known: Vec<(NodeId, Index)> = leader.progress.iter().map(|(peer, to)| (*peer, to.matched)).collect();
-        if !known.is_empty() {
+        let (led_at, knows_commit) = (self.led_at(now), self.has_committed_in_term());
+        let read_round = self.read_round();
+        let Role::Leader(leader) = &mut self.role else { return };
+        let heartbeat = |(peer, progress): (&NodeId, &mut Progress)| {
+            let clock = progress.echo.confirm(led_at).filter(|_| knows_commit);
+            let fresh = clock.map(|clock| (clock, commit));
+            (*peer, Body::Heartbeat { commit: commit.min(progress.matched), sent_at: now, read_round, fresh })
+        };
+        let heartbeats: Vec<(NodeId, Body)> = leader.progress.iter_mut().map(heartbeat).collect();
+        if !heartbeats.is_empty() {
             self.tell(Event::HeartbeatSent { commit });
         }
-        for (peer, matched) in known {
-            self.send(peer, Body::Heartbeat { commit: commit.min(matched), sent_at: now });
+        for (peer, heartbeat) in heartbeats {
+            self.send(peer, heartbeat);
         }
     }
 
@@ -168,11 +218,29 @@ impl Raft {
         self.replicate_to(now, peer);
     }
 
-    pub(super) fn on_heartbeat_reply(&mut self, now: Time, from: NodeId) {
-        if self.hear(now, from) {
-            self.tell(Event::HeartbeatHeard { from });
-            self.replicate_to(now, from);
+    pub(super) fn on_heartbeat_reply(
+        &mut self,
+        now: Time,
+        from: NodeId,
+        sent_at: Time,
+        read_round: u64,
+        clock: OpaqueTime,
+    ) {
+        if !self.hear(now, from) {
+            return;
         }
+        self.tell(Event::HeartbeatHeard { from });
+        // What was not sent was not answered, whatever the peer says.
+        let (sent_at, read_round) = (sent_at.min(now), read_round.min(self.read_round()));
+        if let Some(progress) = self.progress_mut(from) {
+            progress.on_heartbeat_answered(sent_at, read_round);
+        }
+        let led_at = self.led_at(now);
+        if let Some(progress) = self.progress_mut(from) {
+            progress.echo.on_clock(clock, now, led_at);
+        }
+        self.confirm_reads();
+        self.replicate_to(now, from);
     }
 
     pub(super) fn on_append_reply(&mut self, now: Time, from: NodeId, reply: AppendReply) {
@@ -187,11 +255,7 @@ impl Raft {
     }
 
     fn hear(&mut self, now: Time, from: NodeId) -> bool {
-        let progress = match &mut self.role {
-            Role::Leader(leader) => leader.progress.get_mut(&from),
-            _ => None,
-        };
-        match progress {
+        match self.progress_mut(from) {
             Some(progress) => progress.on_heard(now),
             None => self.tell(Event::Ignored { from, why: "it answers something that is no longer asked" }),
         }
@@ -201,6 +265,13 @@ impl Raft {
     pub(super) fn progress(&self, peer: NodeId) -> Option<&Progress> {
         match &self.role {
             Role::Leader(leader) => leader.progress.get(&peer),
+            _ => None,
+        }
+    }
+
+    fn progress_mut(&mut self, peer: NodeId) -> Option<&mut Progress> {
+        match &mut self.role {
+            Role::Leader(leader) => leader.progress.get_mut(&peer),
             _ => None,
         }
     }
@@ -245,8 +316,15 @@ impl Raft {
         // Entries of earlier terms are never committed by counting (paper, section 5.4.2).
         if index > self.commit && self.log.term_at(index) == Some(self.term()) {
             self.commit_to(index);
+            self.give_reads_index();
             self.after_commit(now);
         }
+        self.pursue_transfer();
+    }
+
+    /// A leader knows of everything that is committed once that holds for an entry of its own term.
+    pub(super) fn has_committed_in_term(&self) -> bool {
+        matches!(&self.role, Role::Leader(leader) if leader.noop <= self.commit)
     }
 
     /// What `node` is known to have on disk. The leader's own disk counts like any other.
@@ -267,6 +345,9 @@ impl Raft {
         }
         if !self.configuration().is_member(self.id) {
             self.send_heartbeats(now);
+            if let Some(heir) = self.successor(now) {
+                self.send_timeout_now(heir);
+            }
             self.on_removed(now, index);
         }
     }

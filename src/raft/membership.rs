@@ -23,6 +23,9 @@ impl Raft {
         if !self.membership_is_anchored() {
             return Err(ChangeRefused::InProgress);
         }
+        if !self.takes_proposals() {
+            return Err(ChangeRefused::HandingOver);
+        }
         let next = self.configuration().changed(&change)?;
         if next.voters != self.configuration().voters {
             self.check_quorum_after(now, &next)?;
@@ -48,7 +51,7 @@ impl Raft {
     fn configuration_is_on_majority(&self) -> bool {
         let Role::Leader(leader) = &self.role else { return false };
         let needed = self.configuration_index().max(leader.noop);
-        self.configuration().majority_index(|node| self.matched(node)) >= needed
+        self.configuration().reached_by_majority(|node| self.matched(node)) >= needed
     }
 
     /// True when nothing of a change is left to be done.
@@ -57,14 +60,17 @@ impl Raft {
     }
 
     fn check_quorum_after(&self, now: Time, next: &Configuration) -> Result<(), ChangeRefused> {
-        let window = self.options.election_timeout_max;
-        let is_reachable = |voter: &&NodeId| {
-            **voter == self.id || self.progress(**voter).is_some_and(|progress| progress.is_well(now, window))
-        };
+        let is_reachable = |voter: &&NodeId| **voter == self.id || self.is_well(now, **voter);
         let voters = next.voters.len();
         let reachable = next.voters.iter().filter(is_reachable).count();
         let needed = next.commit_quorum.size(voters);
         if reachable < needed { Err(ChangeRefused::WouldLoseQuorum { voters, reachable, needed }) } else { Ok(()) }
+    }
+
+    /// True for another member that this leader can count on.
+    pub(super) fn is_well(&self, now: Time, member: NodeId) -> bool {
+        let window = self.options.election_timeout_max;
+        self.progress(member).is_some_and(|progress| progress.is_well(now, window))
     }
 
     fn check_caught_up(&self, learner: NodeId) -> Result<(), ChangeRefused> {
@@ -106,10 +112,9 @@ impl Raft {
 
     /// Makes voters of the learners that have caught up and are meant to be. A refusal is no harm: the next tick tries again.
     pub(super) fn promote_caught_up(&mut self, now: Time) {
-        let window = self.options.election_timeout_max;
         let is_ready = |(node, learner): &(&NodeId, &Learner)| {
-            let is_well = |progress: &Progress| progress.caught_up && progress.is_well(now, window);
-            !learner.stay && self.progress(**node).is_some_and(is_well)
+            let has_caught_up = self.progress(**node).is_some_and(|progress| progress.caught_up);
+            !learner.stay && has_caught_up && self.is_well(now, **node)
         };
         let ready = self.configuration().learners.iter().find(is_ready).map(|(node, _)| *node);
         if let Some(learner) = ready {

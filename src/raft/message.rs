@@ -29,6 +29,8 @@ pub enum Body {
     RequestVote {
         /// The last entry of the candidate's log.
         last: EntryId,
+        /// The leader has asked the candidate to take over, so that a voter that hears from it does not refuse.
+        transfer: bool,
     },
     /// The answer to a `RequestVote`.
     RequestVoteReply {
@@ -54,11 +56,38 @@ pub enum Body {
         commit: Index,
         /// The leader's clock, echoed in the reply.
         sent_at: Time,
+        /// Counts the leader's reads, and is echoed: a majority that answers a round confirms the reads up to it.
+        read_round: u64,
+        /// How much was committed at a moment of the follower's own clock, once the leader can tell. Nothing but the age of
+        /// what the follower has applied is taken from it.
+        fresh: Option<(OpaqueTime, Index)>,
     },
     /// The answer to a `Heartbeat`.
     HeartbeatReply {
         /// From the heartbeat.
         sent_at: Time,
+        /// From the heartbeat.
+        read_round: u64,
+        /// The follower's clock, for a later heartbeat to come back to.
+        clock: OpaqueTime,
+    },
+    /// "Campaign at once" (dissertation, section 3.10). Says nothing to a follower whose log ends elsewhere: the leader has
+    /// gone on meanwhile.
+    TimeoutNow {
+        /// The last entry of the leader's log, all of which is committed.
+        last: EntryId,
+    },
+    /// "Up to which index must I have applied the log, for a read that is asked for now?" (dissertation, section 6.4).
+    ReadIndex {
+        /// Names the question.
+        context: ReadContext,
+    },
+    /// The answer to a `ReadIndex`.
+    ReadIndexReply {
+        /// From the question.
+        context: ReadContext,
+        /// None: the sender does not lead, or has too many reads in hand.
+        index: Option<Index>,
     },
     /// "You are no member any more."
     Removed {
@@ -66,6 +95,16 @@ pub enum Body {
         index: Index,
     },
 }
+
+/// Names one attempt of one member to learn a read index. It never comes again, not even after a restart: an answer can be
+/// of any age.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadContext(pub u64);
+
+/// A moment on the clock of a member, shifted by a number that its process drew at its start: only that process knows what
+/// it means, and one that started later takes it for no moment at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpaqueTime(pub u64);
 
 /// What became of an `AppendEntries`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

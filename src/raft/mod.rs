@@ -8,6 +8,7 @@
 //!                         |
 //!              core.rs    |    what all roles share: term, vote, log, durability
 //!       follower.rs  candidate.rs  leader.rs + membership.rs          one file for each role
+//!            transfer.rs     read_index.rs     freshness.rs           what leader and followers do together
 //!              log.rs     progress.rs     quorum.rs + configuration.rs
 //!                         |
 //!                   take_effects: Persist, Send, ReadEntries, Tell    carried out in order
@@ -22,7 +23,10 @@
 //! What only a faulty peer can bring about (two leaders in a term, another entry at a committed index) quarantines the
 //! member: it stands still and says why.
 //!
-//! Not here: snapshots, leadership transfer and ReadIndex.
+//! - A read index is given out only when a majority has answered a round of heartbeats that began after the read was asked
+//!   for, and an entry of the leader's own term is committed.
+//!
+//! Not here: snapshots.
 
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
@@ -33,21 +37,27 @@ mod effect;
 mod entry;
 mod event;
 mod follower;
+mod freshness;
 mod leader;
 mod log;
 mod membership;
 mod message;
 mod progress;
 pub mod quorum;
+mod read_index;
 mod recovered;
+mod transfer;
 
 pub use self::core::{Options, Raft};
 pub use configuration::{ChangeRefused, Configuration, Learner, MembershipChange};
 pub use effect::{Effect, Write};
 pub use entry::{Entry, HardState, Payload};
 pub use event::{Event, RoleName};
-pub use leader::NotLeader;
-pub use message::{AppendReply, Body, Message, VoteRefusal};
+pub use freshness::Fresh;
+pub use leader::ProposalRefused;
+pub use message::{AppendReply, Body, Message, OpaqueTime, ReadContext, VoteRefusal};
 pub use progress::Window;
 pub use quorum::CommitQuorum;
+pub use read_index::{NoLeader, ReadBatch};
 pub use recovered::Recovered;
+pub use transfer::TransferRefused;

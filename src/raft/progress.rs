@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::freshness::Echo;
 use crate::ids::{Index, Time};
 
 /// The leader's view of a member.
@@ -23,6 +24,12 @@ pub struct Progress {
     heard_at: Option<Time>,
     /// The connection to it broke after that.
     disconnected: bool,
+    /// When the latest of the heartbeats was sent that it has answered.
+    heartbeat_answered: Time,
+    /// The latest read round that it has answered.
+    read_round: u64,
+    /// Its clock.
+    pub echo: Echo,
     /// It once had, at the end of a short round, all that the leader had at its start (dissertation, section 4.2.1).
     pub caught_up: bool,
     mode: Mode,
@@ -78,6 +85,9 @@ impl Progress {
             reading: false,
             heard_at: None,
             disconnected: false,
+            heartbeat_answered: Time(0),
+            read_round: 0,
+            echo: Echo::default(),
             caught_up: false,
             mode: Mode::Probe { sent: None },
             attempt: 0,
@@ -151,6 +161,22 @@ impl Progress {
     pub fn on_heard(&mut self, now: Time) {
         self.heard_at = Some(now);
         self.disconnected = false;
+    }
+
+    /// The member answered a heartbeat that was sent then and carried this read round.
+    pub fn on_heartbeat_answered(&mut self, sent_at: Time, read_round: u64) {
+        self.heartbeat_answered = self.heartbeat_answered.max(sent_at);
+        self.read_round = self.read_round.max(read_round);
+    }
+
+    /// When the latest of the heartbeats was sent that the member has answered; 0: none was answered.
+    pub fn heartbeat_answered(&self) -> Time {
+        self.heartbeat_answered
+    }
+
+    /// The latest read round that the member has answered.
+    pub fn read_round(&self) -> u64 {
+        self.read_round
     }
 
     /// The connection to the member broke. If its process died, this tells sooner than any time-out.

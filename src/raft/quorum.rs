@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::ids::{Index, NodeId};
+use crate::ids::NodeId;
 
 /// How many voters must have an entry on disk before it is committed. Part of the replicated configuration.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,16 +37,18 @@ pub fn has_majority(voters: &BTreeSet<NodeId>, yes: impl Fn(NodeId) -> bool) -> 
     voters.is_empty() || voters.iter().filter(|voter| yes(**voter)).count() >= majority(voters.len())
 }
 
-/// The highest index that at least `quorum` of `voters` have, where `matched` tells what each has. `None`: no voters.
-pub fn index_on(voters: &BTreeSet<NodeId>, quorum: usize, matched: impl Fn(NodeId) -> Index) -> Option<Index> {
-    let mut indexes: Vec<Index> = voters.iter().map(|voter| matched(*voter)).collect();
-    indexes.sort_unstable_by(|left, right| right.cmp(left));
-    indexes.get(quorum.checked_sub(1)?).copied()
+/// The highest value that at least `quorum` of `voters` have reached, where `reached` tells what each has, such as the last
+/// index on its disk. `None`: no voters.
+pub fn reached_by<T: Ord + Copy>(voters: &BTreeSet<NodeId>, quorum: usize, reached: impl Fn(NodeId) -> T) -> Option<T> {
+    let mut values: Vec<T> = voters.iter().map(|voter| reached(*voter)).collect();
+    values.sort_unstable_by(|left, right| right.cmp(left));
+    values.get(quorum.checked_sub(1)?).copied()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::Index;
     use proptest::prelude::*;
 
     /// The table of acknowledgements that the README prints.
@@ -71,22 +73,22 @@ mod tests {
     }
 
     /// The naive twin: try every index and count.
-    fn index_on_by_counting(voters: &BTreeSet<NodeId>, quorum: usize, matched: &[u64]) -> Option<Index> {
+    fn reached_by_counting(voters: &BTreeSet<NodeId>, quorum: usize, matched: &[u64]) -> Option<Index> {
         let has = |index: u64| voters.iter().filter(|voter| matched[voter.0 as usize] >= index).count();
         (0..=20).rev().find(|index| has(*index) >= quorum).map(Index)
     }
 
     proptest! {
         #[test]
-        fn index_on_agrees_with_counting(
+        fn reached_by_agrees_with_counting(
             matched in prop::collection::vec(0u64..20, 9),
             voters in prop::collection::btree_set((0u64..9).prop_map(NodeId), 1..9),
             half_plus_one: bool,
         ) {
             let rule = if half_plus_one { CommitQuorum::HalfPlusOne } else { CommitQuorum::Majority };
             let quorum = rule.size(voters.len());
-            let index = index_on(&voters, quorum, |voter| Index(matched[voter.0 as usize]));
-            prop_assert_eq!(index, index_on_by_counting(&voters, quorum, &matched));
+            let index = reached_by(&voters, quorum, |voter| Index(matched[voter.0 as usize]));
+            prop_assert_eq!(index, reached_by_counting(&voters, quorum, &matched));
         }
 
         #[test]

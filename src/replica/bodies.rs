@@ -4,44 +4,81 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use super::{Executed, RequestId};
-use crate::ids::Index;
+use super::replica::{Purpose, Replica};
+use super::{Answer, RequestId};
+use crate::ids::{Index, Time};
 use crate::raft::{Entry, Payload};
 use crate::state_machine::Outcome;
 
-/// Executed requests, some of whose bodies are being read from disk.
+/// Answers, some of whose bodies are being read from disk.
 #[derive(Debug, Default)]
 pub(super) struct Resolving {
-    requests: BTreeMap<RequestId, (Executed, usize)>,
+    answers: BTreeMap<RequestId, Unresolved>,
+}
+
+#[derive(Debug)]
+struct Unresolved {
+    answer: Answer,
+    since: Time,
+    bodies: Vec<(Index, Bytes)>,
+    missing: usize,
 }
 
 impl Resolving {
-    /// Keeps an answer until `missing` entries have come, at least one.
-    pub(super) fn wait_for(&mut self, request: RequestId, executed: Executed, missing: usize) {
-        self.requests.insert(request, (executed, missing));
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.answers.len()
     }
 
     /// An entry has come. Returns the answer when it was the last one.
-    pub(super) fn on_read(&mut self, request: RequestId, entries: Vec<Entry>) -> Option<Executed> {
-        let (executed, missing) = self.requests.get_mut(&request)?;
-        executed.bodies.extend(command_payload(entries));
-        *missing -= 1;
-        if *missing > 0 {
+    fn on_read(&mut self, now: Time, request: RequestId, entries: Vec<Entry>) -> Option<Answer> {
+        let unresolved = self.answers.get_mut(&request)?;
+        unresolved.bodies.extend(command_payload(entries));
+        unresolved.missing -= 1;
+        if unresolved.missing > 0 {
             return None;
         }
-        let (mut executed, _) = self.requests.remove(&request)?;
-        executed.bodies.sort_by_key(|(index, _)| *index);
-        Some(executed)
+        let Unresolved { answer, since, mut bodies, .. } = self.answers.remove(&request)?;
+        bodies.sort_by_key(|(index, _)| *index);
+        Some(answer.with_bodies(bodies).aged_by(now - since))
     }
 
-    /// Nobody waits for the answer any more.
-    pub(super) fn forget(&mut self, request: RequestId) {
-        self.requests.remove(&request);
+    /// Nobody waits for the answer any more, or it cannot be given. Returns whether anybody did.
+    pub(super) fn forget(&mut self, request: RequestId) -> bool {
+        self.answers.remove(&request).is_some()
+    }
+}
+
+impl Replica {
+    /// Finds the bodies that the outcomes name, in memory or on disk, and answers.
+    pub(super) fn resolve_bodies(&mut self, now: Time, request: RequestId, answer: Answer) {
+        let (mut bodies, mut missing) = (Vec::new(), 0);
+        for index in body_indexes(answer.outcomes()) {
+            match self.raft.entries_in_memory(index, index, 0) {
+                Some(entries) => bodies.extend(command_payload(entries)),
+                None => {
+                    missing += 1;
+                    self.read_log(Purpose::Body(request), index, index, 0);
+                }
+            }
+        }
+        if missing == 0 {
+            self.answer(request, Ok(answer.with_bodies(bodies)));
+        } else {
+            self.resolving.answers.insert(request, Unresolved { answer, since: now, bodies, missing });
+        }
+    }
+
+    /// A body was read from disk.
+    pub(super) fn on_body_read(&mut self, now: Time, request: RequestId, entries: Vec<Entry>) {
+        if let Some(answer) = self.resolving.on_read(now, request, entries) {
+            self.answer(request, Ok(answer));
+        }
     }
 }
 
 /// The entries that hold the bodies of these outcomes, each once.
-pub(super) fn body_indexes(outcomes: &[Outcome]) -> BTreeSet<Index> {
+fn body_indexes(outcomes: &[Outcome]) -> BTreeSet<Index> {
     let mut indexes = BTreeSet::new();
     for outcome in outcomes {
         match outcome {
@@ -54,7 +91,7 @@ pub(super) fn body_indexes(outcomes: &[Outcome]) -> BTreeSet<Index> {
 }
 
 /// The command in the first of `entries`, where the bodies are.
-pub(super) fn command_payload(entries: Vec<Entry>) -> Option<(Index, Bytes)> {
+fn command_payload(entries: Vec<Entry>) -> Option<(Index, Bytes)> {
     match entries.into_iter().next() {
         Some(Entry { id, payload: Payload::Command(bytes) }) => Some((id.index, bytes)),
         _ => None,

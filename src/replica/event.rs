@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::ids::{Contact, EntryId, Index, NodeId, Term, Ticket};
-use crate::raft::{self, ChangeRefused, Configuration, Entry, MembershipChange, Message, RoleName};
+use crate::raft::{self, ChangeRefused, Configuration, Entry, MembershipChange, Message, RoleName, TransferRefused};
 use crate::state_machine::{Operation, Outcome, SessionRequest};
 
 /// Names a request of a client on this node, as long as the process lives.
@@ -37,6 +37,11 @@ pub enum Event {
         /// From the first index asked for on, without gaps; at least one.
         entries: Vec<Entry>,
     },
+    /// The log does not have entries that the replica asked for: they were cut meanwhile.
+    NotInLog {
+        /// Which read this ends.
+        read: ReadId,
+    },
     /// The connection to a peer broke.
     Unreachable(NodeId),
     /// There is a connection to a peer again.
@@ -47,6 +52,20 @@ pub enum Event {
         request: RequestId,
         /// What the client asks for.
         execute: Execute,
+    },
+    /// A client wants to be shown something.
+    Read {
+        /// Its name in the answer.
+        request: RequestId,
+        /// What the client asks for.
+        read: Read,
+    },
+    /// Somebody wants another node to lead.
+    TransferLeadership {
+        /// Its name in the answer.
+        request: RequestId,
+        /// Who is to lead; none: the voter with the most of the log.
+        to: Option<NodeId>,
     },
     /// Somebody wants the membership changed.
     ChangeMembership {
@@ -70,6 +89,26 @@ pub struct Execute {
     pub wait: Duration,
     /// Somebody follows the request on its way: tell when it has its place ([`Told::Placed`]). Changes nothing else.
     pub is_followed: bool,
+}
+
+/// A client's request that changes nothing, checked. It writes nothing to the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// What to show, all at one point of the log. None: the answer only tells how far that point is.
+    pub operations: Vec<Operation>,
+    /// How fresh it must be.
+    pub consistency: Consistency,
+}
+
+/// How fresh the answer to a read is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consistency {
+    /// It shows everything that was committed before the read came. Only the leader answers.
+    Leader,
+    /// The same, from any member that knows a leader: it asks that up to which index it must have applied its log.
+    AnyNode,
+    /// It shows what is applied on this node, at once.
+    Stale,
 }
 
 /// Something to do, in order.
@@ -138,6 +177,13 @@ pub enum Told {
         /// The first outcome was returned again.
         replayed: bool,
     },
+    /// A read was answered.
+    Shown {
+        /// The index up to which the answer shows the log.
+        index: Index,
+        /// How many operations it had.
+        operations: usize,
+    },
     /// A request was refused because another node leads.
     Redirected {
         /// The leader, if known.
@@ -150,11 +196,46 @@ pub enum Told {
 pub enum Answer {
     /// The operations were executed.
     Executed(Executed),
+    /// What a read asked for.
+    Shown(Shown),
+    /// This node follows the leader that was asked for.
+    LeadershipTransferred {
+        /// Who leads.
+        to: NodeId,
+    },
     /// The membership was changed, and no later leader can be without the change.
     MembershipChanged {
         /// The index of the entry that ended the change.
         index: Index,
     },
+}
+
+impl Answer {
+    /// What came of each operation.
+    pub(super) fn outcomes(&self) -> &[Outcome] {
+        match self {
+            Self::Executed(executed) => &executed.outcomes,
+            Self::Shown(shown) => &shown.outcomes,
+            Self::LeadershipTransferred { .. } | Self::MembershipChanged { .. } => &[],
+        }
+    }
+
+    /// The same, with the entries that hold the bodies.
+    pub(super) fn with_bodies(self, bodies: Vec<(Index, Bytes)>) -> Self {
+        match self {
+            Self::Executed(executed) => Self::Executed(Executed { bodies, ..executed }),
+            Self::Shown(shown) => Self::Shown(Shown { bodies, ..shown }),
+            Self::LeadershipTransferred { .. } | Self::MembershipChanged { .. } => self,
+        }
+    }
+
+    /// The same, given so much later.
+    pub(super) fn aged_by(self, delay: Duration) -> Self {
+        match self {
+            Self::Shown(shown) => Self::Shown(Shown { age: shown.age.map(|age| age + delay), ..shown }),
+            other => other,
+        }
+    }
 }
 
 /// What an executed request brought.
@@ -167,6 +248,22 @@ pub struct Executed {
     /// One for each operation.
     pub outcomes: Vec<Outcome>,
     /// The entries (command payloads, as in the log) that hold the bodies which the outcomes refer to, by index.
+    pub bodies: Vec<(Index, Bytes)>,
+}
+
+/// What a read shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// The entries up to this one are in it, and no others.
+    pub index: Index,
+    /// What this node knew to be committed: `index` or above.
+    pub commit: Index,
+    /// Of a read with [`Consistency::Stale`]: everything that was committed this long ago is in it. None: this node has not heard
+    /// how much was committed at any time. Two to three heartbeat intervals on a follower in good health.
+    pub age: Option<Duration>,
+    /// One for each operation.
+    pub outcomes: Vec<Outcome>,
+    /// As in [`Executed::bodies`].
     pub bodies: Vec<(Index, Bytes)>,
 }
 
@@ -193,6 +290,17 @@ pub enum Refusal {
     Refused(crate::state_machine::Refusal),
     /// The membership change was refused.
     Change(ChangeRefused),
+    /// The transfer of leadership was refused: nothing has changed.
+    Transfer(TransferRefused),
+    /// Leadership did not go where it was asked to.
+    NotTransferred {
+        /// Who was to lead.
+        to: NodeId,
+        /// Who leads: this node, when the other did not win in time, or a third one. None: this node hears of nobody.
+        leader: Option<NodeId>,
+    },
+    /// The log does not hold a body that the answer needs.
+    BodyNotInLog,
     /// The replica stands still because safety is in doubt.
     Quarantined,
 }
@@ -217,7 +325,7 @@ pub struct Status {
     /// Who belongs to the shard, as far as this replica knows.
     pub membership: Arc<Membership>,
     /// This node leads, and no change of the membership is under way: no later leader can be without it.
-    pub membership_is_settled: bool,
+    pub membership_is_anchored: bool,
     /// The index of the configuration that left this node out, if one did.
     pub removed: Option<Index>,
     /// Why the replica stands still, if it does.

@@ -5,6 +5,7 @@
 //!                 |  ^                                                      |
 //!                 v  | a message came, or the time is over                  |
 //!              waiting <----------------------------------------------------+  nothing to take
+//!   Read ----> receive -> ask for the read index -> confirmed -> applied that far -> show -> resolve bodies -> Answer
 //! ```
 //!
 //! Pure: the driver calls `turn` with what happened and carries out the effects in order. Disk, network and clock are outside.
@@ -18,16 +19,25 @@
 
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 
+mod applying;
 mod bodies;
 mod event;
+mod leading;
 mod members;
 mod outbox;
+#[cfg(test)]
+mod pair_tests;
 mod pending;
+mod proposing;
+mod reading;
 #[expect(clippy::module_inception, reason = "the noun of this room")]
 mod replica;
 #[cfg(test)]
 mod tests;
 mod waiting;
 
-pub use event::{Answer, Effect, Event, Execute, Executed, Membership, ReadId, Refusal, RequestId, Status, Told};
+pub use event::{
+    Answer, Consistency, Effect, Event, Execute, Executed, Membership, Read, ReadId, Refusal, RequestId, Shown, Status,
+    Told,
+};
 pub use replica::{Options, Replica};

@@ -41,11 +41,11 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{Term, Time};
-    use crate::raft::Body;
+    use crate::ids::Term;
+    use crate::raft::{Body, ReadContext};
 
     fn message(number: u64) -> Message {
-        Message { term: Term(number), body: Body::HeartbeatReply { sent_at: Time(0) } }
+        Message { term: Term(number), body: Body::ReadIndex { context: ReadContext(number) } }
     }
 
     #[test]

@@ -90,8 +90,9 @@ impl Pending {
         }
     }
 
-    /// All of them, in order.
-    pub(super) fn drain(&mut self) -> Vec<(EntryId, Proposal)> {
-        std::mem::take(self).proposals.into_values().collect()
+    /// Takes out those whose entries do not satisfy `keep`, in order.
+    pub(super) fn drain_unless(&mut self, keep: impl Fn(EntryId) -> bool) -> Vec<(EntryId, Proposal)> {
+        let ids: Vec<EntryId> = self.proposals.values().map(|(id, _)| *id).filter(|id| !keep(*id)).collect();
+        ids.into_iter().filter_map(|id| Some((id, self.take(id)?))).collect()
     }
 }

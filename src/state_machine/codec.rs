@@ -7,7 +7,9 @@ use bytes::{Buf, Bytes};
 use prost::Message;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
 
-use super::{Body, Command, InvalidQueueName, MessageId, Operation, Outcome, QueueInfo, QueueName, SessionRequest};
+use super::{
+    Body, Command, InvalidQueueName, MessageId, Operation, Outcome, QueueInfo, QueueName, SessionRequest, Totals,
+};
 use crate::ids::{Sequence, SessionId, ShardId, Timestamp};
 use crate::proto::v1::{operation::Operation as Verb, outcome::Outcome as Kind};
 use crate::proto::{internal, v1};
@@ -130,6 +132,10 @@ impl Operation {
                 let after = (!list.after.is_empty()).then(|| name(&list.after, ".list_queues.after")).transpose()?;
                 Self::ListQueues { after, limit: list.limit }
             }
+            Verb::Stats(stats) => {
+                let queue = (!stats.queue.is_empty()).then(|| name(&stats.queue, ".stats.queue")).transpose()?;
+                Self::Stats { queue }
+            }
         })
     }
 
@@ -152,6 +158,7 @@ impl Operation {
             Self::ListQueues { after, limit } => {
                 Verb::ListQueues(v1::ListQueues { after: after.as_ref().map(name).unwrap_or_default(), limit: *limit })
             }
+            Self::Stats { queue } => Verb::Stats(v1::Stats { queue: queue.as_ref().map(name).unwrap_or_default() }),
         };
         v1::Operation { operation: Some(verb) }
     }
@@ -204,6 +211,9 @@ impl Outcome {
             }
             Self::Queues { queues, more } => {
                 Kind::Queues(v1::Queues { queues: queues.iter().map(QueueInfo::to_proto).collect(), more: *more })
+            }
+            Self::Stats(Totals { queues, messages, bytes, sessions }) => {
+                Kind::Totals(v1::Totals { queues: *queues, messages: *messages, bytes: *bytes, sessions: *sessions })
             }
         };
         Ok(v1::Outcome { outcome: Some(outcome) })

@@ -139,12 +139,17 @@ pub enum Operation {
         /// How many at most.
         limit: u32,
     },
+    /// Counts what the shard holds, or one queue.
+    Stats {
+        /// None: everything.
+        queue: Option<QueueName>,
+    },
 }
 
 impl Operation {
     /// True for what changes nothing.
     pub fn only_reads(&self) -> bool {
-        matches!(self, Self::Peek { .. } | Self::ListQueues { .. })
+        matches!(self, Self::Peek { .. } | Self::ListQueues { .. } | Self::Stats { .. })
     }
 }
 
@@ -201,6 +206,8 @@ pub enum Outcome {
         /// There are more.
         more: bool,
     },
+    /// What there is.
+    Stats(Totals),
 }
 
 /// A queue and what is in it.
@@ -212,6 +219,19 @@ pub struct QueueInfo {
     pub messages: u64,
     /// Their bodies together, in bytes.
     pub bytes: u64,
+}
+
+/// What a shard holds, or one of its queues.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Totals {
+    /// Queues, empty ones included; 1 for one queue.
+    pub queues: u64,
+    /// Messages that wait.
+    pub messages: u64,
+    /// Their bodies together, in bytes.
+    pub bytes: u64,
+    /// Open sessions; 0 for one queue, as sessions belong to the shard.
+    pub sessions: u64,
 }
 
 /// Why the state machine says no; nothing has changed. Under a session the answer is final, a retry gets the same, except for
@@ -246,6 +266,9 @@ pub enum Refusal {
         /// What is allowed.
         bytes_max: u64,
     },
+    /// There is no such queue to describe.
+    #[error("there is no queue '{0}'")]
+    QueueNotFound(QueueName),
     /// The session does not exist any more, or never did.
     #[error("session {0} has expired")]
     SessionExpired(SessionId),

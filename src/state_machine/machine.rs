@@ -3,6 +3,7 @@
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
+use super::query::{Query, Room};
 use super::queue::Queues;
 use super::session::{Admission, Kept, SessionLimits, Sessions};
 use super::transaction::{Context, Transaction};
@@ -103,6 +104,19 @@ impl StateMachine {
             Some(request) => self.apply_in_session(index, request, command),
             None => self.execute(index, command),
         }
+    }
+
+    /// What operations that only read show at this point of the log. The same operations in an entry show the same.
+    ///
+    /// # Errors
+    /// One of them is refused.
+    ///
+    /// # Panics
+    /// One of them would change something.
+    pub fn query(&self, operations: &[Operation]) -> Result<Vec<Outcome>, Refusal> {
+        let query = Query { queues: &self.queues, sessions: &self.sessions };
+        let mut room = Room::new(self.answer_bytes_max);
+        operations.iter().map(|operation| query.show(operation, &mut room)).collect()
     }
 
     /// How many messages wait in a queue; none in one that does not exist.

@@ -4,6 +4,7 @@
 //! v1::ExecuteRequest -- request --> Request      checked once, before it is proposed
 //! Command ------------- codec ----> log entry -- codec --> Command
 //! (Index, Command) ---- machine --> Applied      Decision: Executed, Refused or Waiting
+//! [Operation] --------- query ----> [Outcome]    what only reads, beside the log
 //! Outcome ------------- codec ----> v1::Outcome  bodies are filled in from the log
 //! ```
 //!
@@ -26,6 +27,7 @@
 mod codec;
 mod command;
 mod machine;
+mod query;
 mod queue;
 mod request;
 mod session;
@@ -41,6 +43,7 @@ mod tests;
 pub use codec::{BodyMissing, InvalidOperation, Malformed, message_body};
 pub use command::{
     Body, Command, InvalidQueueName, MessageId, Operation, Outcome, QueueInfo, QueueName, Refusal, SessionRequest,
+    Totals,
 };
 pub use machine::{Applied, Decision, Limits, StateMachine};
 pub use request::{InvalidRequest, Request};

@@ -53,8 +53,12 @@ impl Twin {
             return Decision::Waiting.into();
         }
         let applied = self.execute(index, command);
-        let reads = |operation: &Operation| matches!(operation, Operation::Peek { .. } | Operation::ListQueues { .. });
-        if command.operations.iter().all(reads) {
+        let changes = |operation: &Operation| match operation {
+            Operation::Peek { .. } | Operation::ListQueues { .. } | Operation::Stats { .. } => false,
+            Operation::OpenSession | Operation::CloseSession => true,
+            Operation::Enqueue { .. } | Operation::Dequeue { .. } => true,
+        };
+        if !command.operations.iter().any(changes) {
             return applied;
         }
         if let Some(request) = command.session
@@ -191,6 +195,19 @@ impl Twin {
                 };
                 Ok(Outcome::Queues { queues: all.into_iter().map(info).collect(), more })
             }
+            Operation::Stats { queue } => {
+                let meant = self.queues.iter().filter(|(name, _)| queue.as_ref().is_none_or(|queue| queue == name));
+                let meant: Vec<&Vec<(MessageId, u64)>> = meant.map(|(_, messages)| messages).collect();
+                match queue {
+                    Some(queue) if meant.is_empty() => Err(Refusal::QueueNotFound(queue.clone())),
+                    _ => Ok(Outcome::Stats(Totals {
+                        queues: meant.len() as u64,
+                        messages: meant.iter().map(|messages| messages.len() as u64).sum(),
+                        bytes: meant.iter().copied().flatten().map(|(_, bytes)| bytes).sum(),
+                        sessions: if queue.is_some() { 0 } else { self.sessions.len() as u64 },
+                    })),
+                }
+            }
         }
     }
 
@@ -247,6 +264,7 @@ fn operation() -> impl Strategy<Value = Operation> {
         3 => (queue_name(), 0..4u32).prop_map(|(queue, limit)| Operation::Peek { queue, limit }),
         3 => (proptest::option::of(queue_name()), 0..3u32)
             .prop_map(|(after, limit)| Operation::ListQueues { after, limit }),
+        2 => proptest::option::of(queue_name()).prop_map(|queue| Operation::Stats { queue }),
     ]
 }
 
@@ -302,6 +320,25 @@ proptest! {
                 unchanged.apply(Index(number), &Command { operations: vec![], ..command });
                 prop_assert_eq!(machine.digest(), unchanged.digest(), "a refused command changed something");
             }
+        }
+    }
+
+    /// Beside the log and through it, at the same point.
+    #[test]
+    fn a_query_shows_what_an_entry_would(steps in proptest::collection::vec(step(), 1..60)) {
+        let mut machine = StateMachine::new(LIMITS);
+        for (number, command) in (1..).zip(commands(&steps)) {
+            let reads: Vec<Operation> = command.operations.iter().filter(|it| it.only_reads()).cloned().collect();
+            let shown = machine.query(&reads);
+            let timestamp = machine.timestamp();
+            let entry = Command { session: None, timestamp, operations: reads, expiry: false };
+            let decided = match machine.clone().apply(Index(number), &entry).decision {
+                Decision::Executed { outcomes, .. } => Ok(outcomes),
+                Decision::Refused(refusal) => Err(refusal),
+                Decision::Waiting => panic!("reads do not wait"),
+            };
+            prop_assert_eq!(shown, decided);
+            machine.apply(Index(number), &command);
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::ops::Bound;
 
-use super::{MessageId, QueueInfo, QueueName, Refusal};
+use super::{MessageId, QueueInfo, QueueName, Refusal, Totals};
 use crate::ids::Index;
 
 /// A message that waits: its name, and its length so that answers can be limited without reading it.
@@ -37,6 +37,9 @@ impl Waiting {
 #[derive(Clone, Debug)]
 pub(super) struct Queues {
     by_name: BTreeMap<QueueName, Queue>,
+    /// Of all queues together. Follows from `by_name`.
+    messages: u64,
+    bytes: u64,
     queues_max: u64,
     queue_messages_max: u64,
 }
@@ -57,7 +60,7 @@ pub(super) enum Pushed {
 
 impl Queues {
     pub(super) fn new(queues_max: u64, queue_messages_max: u64) -> Self {
-        Self { by_name: BTreeMap::new(), queues_max, queue_messages_max }
+        Self { by_name: BTreeMap::new(), messages: 0, bytes: 0, queues_max, queue_messages_max }
     }
 
     pub(super) fn messages_in(&self, name: &QueueName) -> u64 {
@@ -80,12 +83,15 @@ impl Queues {
             return Err(Refusal::QueueFull { queue: name.clone(), messages, messages_max });
         }
         queue.push_back(message);
+        self.count_in(message);
         Ok(pushed)
     }
 
     /// Takes the oldest message.
     pub(super) fn pop(&mut self, name: &QueueName) -> Option<Waiting> {
-        self.by_name.get_mut(name)?.pop_front()
+        let message = self.by_name.get_mut(name)?.pop_front()?;
+        self.count_out(message);
+        Some(message)
     }
 
     /// The oldest message, which stays.
@@ -100,25 +106,45 @@ impl Queues {
 
     /// Takes the last `push` to this queue back.
     pub(super) fn undo_push(&mut self, name: &QueueName, pushed: Pushed) {
-        match pushed {
-            Pushed::ToCreated => drop(self.by_name.remove(name)),
-            Pushed::ToExisting => self.queue_mut(name).pop_back(),
+        if let Some(message) = self.queue_mut(name).pop_back() {
+            self.count_out(message);
+        }
+        if pushed == Pushed::ToCreated {
+            self.by_name.remove(name);
         }
     }
 
     /// Takes the last `pop` from this queue back.
     pub(super) fn undo_pop(&mut self, name: &QueueName, message: Waiting) {
         self.queue_mut(name).push_front(message);
+        self.count_in(message);
+    }
+
+    /// What all queues hold together. Constant time: one request may ask a thousand times.
+    pub(super) fn totals(&self) -> Totals {
+        let queues = self.by_name.len() as u64;
+        Totals { queues, messages: self.messages, bytes: self.bytes, sessions: 0 }
+    }
+
+    /// A queue and what is in it, if it exists.
+    pub(super) fn info(&self, name: &QueueName) -> Option<QueueInfo> {
+        self.by_name.get_key_value(name).map(info)
     }
 
     /// The queues after this name, in the order of their names.
     pub(super) fn after(&self, name: Option<&QueueName>) -> impl Iterator<Item = QueueInfo> {
         let lower = name.map_or(Bound::Unbounded, Bound::Excluded);
-        self.by_name.range::<QueueName, _>((lower, Bound::Unbounded)).map(|(name, queue)| QueueInfo {
-            name: name.clone(),
-            messages: queue.messages(),
-            bytes: queue.bytes,
-        })
+        self.by_name.range::<QueueName, _>((lower, Bound::Unbounded)).map(info)
+    }
+
+    fn count_in(&mut self, message: Waiting) {
+        self.messages += 1;
+        self.bytes += message.bytes();
+    }
+
+    fn count_out(&mut self, message: Waiting) {
+        self.messages -= 1;
+        self.bytes -= message.bytes();
     }
 
     fn queue_mut(&mut self, name: &QueueName) -> &mut Queue {
@@ -126,11 +152,15 @@ impl Queues {
     }
 }
 
-/// The limits add nothing to the state.
+/// The limits and the totals add nothing to the state.
 impl Hash for Queues {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         self.by_name.hash(hasher);
     }
+}
+
+fn info((name, queue): (&QueueName, &Queue)) -> QueueInfo {
+    QueueInfo { name: name.clone(), messages: queue.messages(), bytes: queue.bytes }
 }
 
 impl Queue {
@@ -148,10 +178,10 @@ impl Queue {
         self.waiting.push_front(message);
     }
 
-    fn pop_back(&mut self) {
-        if let Some(message) = self.waiting.pop_back() {
-            self.bytes -= message.bytes();
-        }
+    fn pop_back(&mut self) -> Option<Waiting> {
+        let message = self.waiting.pop_back()?;
+        self.bytes -= message.bytes();
+        Some(message)
     }
 
     fn pop_front(&mut self) -> Option<Waiting> {

@@ -183,7 +183,7 @@ fn checked(number: usize, operation: v1::Operation, wait: Duration) -> Result<Op
         }
         Operation::Dequeue { wait: waits, .. } => *waits &= !wait.is_zero(),
         Operation::Enqueue { body, .. } => check_message(number, body)?,
-        Operation::OpenSession | Operation::CloseSession => {}
+        Operation::OpenSession | Operation::CloseSession | Operation::Stats { .. } => {}
     }
     Ok(operation)
 }

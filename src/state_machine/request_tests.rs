@@ -46,6 +46,10 @@ fn list(after: &str, limit: u32) -> Verb {
     Verb::ListQueues(v1::ListQueues { after: after.into(), limit })
 }
 
+fn stats(queue: &str) -> Verb {
+    Verb::Stats(v1::Stats { queue: queue.into() })
+}
+
 fn seconds(seconds: i64, nanos: i32) -> Option<prost_types::Duration> {
     Some(prost_types::Duration { seconds, nanos })
 }
@@ -79,6 +83,8 @@ fn queue_names_are_checked_in_every_verb() {
     }
     assert_eq!(cause(vec![list("not a name", 0)]), "Operation");
     assert!(check(vec![list("", 0)]).is_ok(), "from the first queue on");
+    assert_eq!(cause(vec![stats("not a name")]), "Operation");
+    assert!(check(vec![stats(""), stats("q")]).is_ok(), "of all and of one");
 }
 
 #[test]

@@ -123,6 +123,11 @@ impl Sessions {
         self.due.first().map(|(due, _)| *due)
     }
 
+    /// How many are open.
+    pub(super) fn count(&self) -> u64 {
+        self.by_id.len() as u64
+    }
+
     pub(super) fn time_to_live(&self) -> Duration {
         self.limits.time_to_live
     }

@@ -3,9 +3,10 @@
 //! Operations are carried out one after the other on the real state, so that each sees what those before it did. If one is
 //! refused, the others are taken back in reverse order.
 
+use super::query::{Query, Room};
 use super::queue::{Pushed, Queues, Waiting};
 use super::session::Sessions;
-use super::{MessageId, Operation, Outcome, QueueInfo, QueueName, Refusal};
+use super::{MessageId, Operation, Outcome, QueueName, Refusal};
 use crate::ids::{Index, SessionId, Timestamp};
 
 /// A command being carried out.
@@ -13,7 +14,7 @@ pub(super) struct Transaction<'a> {
     queues: &'a mut Queues,
     sessions: &'a mut Sessions,
     context: Context,
-    answer_bytes: u64,
+    room: Room,
     done: Vec<Done<'a>>,
 }
 
@@ -35,7 +36,7 @@ enum Done<'a> {
 
 impl<'a> Transaction<'a> {
     pub(super) fn new(queues: &'a mut Queues, sessions: &'a mut Sessions, context: Context) -> Self {
-        Self { queues, sessions, context, answer_bytes: 0, done: Vec::new() }
+        Self { queues, sessions, context, room: Room::new(context.answer_bytes_max), done: Vec::new() }
     }
 
     /// Carries the operations out and says what became of each. After a refusal nothing has changed.
@@ -56,8 +57,9 @@ impl<'a> Transaction<'a> {
             Operation::CloseSession => self.close_session(),
             Operation::Enqueue { queue, body } => self.enqueue(queue, item, body.bytes()),
             Operation::Dequeue { queue, wait: _ } => self.dequeue(queue),
-            Operation::Peek { queue, limit } => self.peek(queue, *limit),
-            Operation::ListQueues { after, limit } => self.list_queues(after.as_ref(), *limit),
+            Operation::Peek { .. } | Operation::ListQueues { .. } | Operation::Stats { .. } => {
+                Query { queues: self.queues, sessions: self.sessions }.show(operation, &mut self.room)
+            }
         }
     }
 
@@ -86,40 +88,10 @@ impl<'a> Transaction<'a> {
         let Some(message) = self.queues.first(queue) else {
             return Ok(Outcome::Dequeued(None));
         };
-        self.grow_answer(message.bytes())?;
+        self.room.take(message.bytes())?;
         self.queues.pop(queue);
         self.done.push(Done::Popped { queue, message });
         Ok(Outcome::Dequeued(Some(message.id())))
-    }
-
-    /// Ends early where the answer is full, but an empty answer always means an empty queue.
-    fn peek(&mut self, queue: &QueueName, limit: u32) -> Result<Outcome, Refusal> {
-        let mut seen = Vec::new();
-        let mut grown = Ok(());
-        for message in self.queues.iter(queue).take(limit as usize) {
-            grown = grow(&mut self.answer_bytes, message.bytes(), self.context.answer_bytes_max);
-            if grown.is_err() {
-                break;
-            }
-            seen.push(message.id());
-        }
-        if seen.is_empty() {
-            grown?;
-        }
-        Ok(Outcome::Peeked(seen))
-    }
-
-    fn list_queues(&mut self, after: Option<&QueueName>, limit: u32) -> Result<Outcome, Refusal> {
-        let mut rest = self.queues.after(after);
-        let queues: Vec<QueueInfo> = rest.by_ref().take(limit as usize).collect();
-        let more = rest.next().is_some();
-        drop(rest);
-        self.grow_answer(queues.iter().map(answer_bytes_of).sum())?;
-        Ok(Outcome::Queues { queues, more })
-    }
-
-    fn grow_answer(&mut self, bytes: u64) -> Result<(), Refusal> {
-        grow(&mut self.answer_bytes, bytes, self.context.answer_bytes_max)
     }
 
     fn take_back(&mut self) {
@@ -131,19 +103,4 @@ impl<'a> Transaction<'a> {
             }
         }
     }
-}
-
-/// A client must be able to receive what it asks for, and a node to hold it: an answer has a limit.
-fn grow(total: &mut u64, bytes: u64, bytes_max: u64) -> Result<(), Refusal> {
-    if bytes > bytes_max.saturating_sub(*total) {
-        return Err(Refusal::AnswerTooLarge { bytes_max });
-    }
-    *total += bytes;
-    Ok(())
-}
-
-/// About what a queue takes in an answer: its name and two numbers.
-fn answer_bytes_of(queue: &QueueInfo) -> u64 {
-    const NUMBERS: u64 = 32;
-    queue.name.as_str().len() as u64 + NUMBERS
 }

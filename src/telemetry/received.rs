@@ -145,6 +145,7 @@ fn operation_type(operation: &Operation) -> Option<&str> {
     match operation {
         Operation::Enqueue { .. } => Some("send"),
         Operation::Dequeue { .. } | Operation::Peek { .. } => Some("receive"),
-        Operation::OpenSession | Operation::CloseSession | Operation::ListQueues { .. } => None,
+        Operation::OpenSession | Operation::CloseSession => None,
+        Operation::ListQueues { .. } | Operation::Stats { .. } => None,
     }
 }

@@ -49,6 +49,7 @@ pub(super) fn verb_and_queue(operation: &Operation) -> (&'static str, Option<&st
         Operation::Dequeue { queue, .. } => ("Dequeue", Some(queue.as_str())),
         Operation::Peek { queue, .. } => ("Peek", Some(queue.as_str())),
         Operation::ListQueues { .. } => ("ListQueues", None),
+        Operation::Stats { queue } => ("Stats", queue.as_ref().map(|queue| queue.as_str())),
     }
 }
 

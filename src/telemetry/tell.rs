@@ -56,9 +56,9 @@ fn kind(told: &Told) -> Kind {
         Event::Proposed { .. } | Event::Appended { .. } | Event::Replicated { .. } | Event::Committed { .. } => {
             Kind::Entries
         }
-        Event::WasRemoved { .. } => Kind::Trouble,
+        Event::WasRemoved { .. } | Event::TransferGivenUp { .. } => Kind::Trouble,
         Event::Quarantined { .. } => Kind::Danger,
-        Event::Ignored { .. } => Kind::Detail,
+        Event::Ignored { .. } | Event::ReadIndexAskedAgain => Kind::Detail,
         Event::RoleChanged { .. }
         | Event::FollowsLeader { .. }
         | Event::VoteAsked { .. }
@@ -69,7 +69,10 @@ fn kind(told: &Told) -> Kind {
         | Event::Truncated { .. }
         | Event::Mismatched { .. }
         | Event::ConfigurationChanged { .. }
-        | Event::CaughtUp { .. } => Kind::Role,
+        | Event::CaughtUp { .. }
+        | Event::TransferBegun { .. }
+        | Event::TimeoutNowSent { .. }
+        | Event::TimeoutNowReceived { .. } => Kind::Role,
     }
 }
 
@@ -120,6 +123,10 @@ fn sentence(told: &Told, name_of: &impl Fn(NodeId) -> String) -> Sentence {
             let again = if *replayed { " again: the request was a retry" } else { "" };
             let words = format!("answered the request at {index} ({}){again}", count(*operations, "operation"));
             Sentence::new("answered", words).index(*index)
+        }
+        Told::Shown { index, operations } => {
+            let words = format!("answered a read ({}) from its state at {index}", count(*operations, "operation"));
+            Sentence::new("shown", words).index(*index)
         }
         Told::Redirected { leader: Some(leader) } => {
             let leader = name_of(*leader);
@@ -203,12 +210,32 @@ fn raft_sentence(event: &Event, name_of: &impl Fn(NodeId) -> String) -> Sentence
             let learner = name_of(*learner);
             say("caught_up", format!("sees that learner {learner} has caught up")).peer(&learner)
         }
+        Event::TransferBegun { to } => {
+            let to = name_of(*to);
+            say("transfer_begun", format!("hands leadership over to {to}; requests wait for that")).peer(&to)
+        }
+        Event::TimeoutNowSent { to } => {
+            let to = name_of(*to);
+            say("timeout_now_sent", format!("tells {to} to campaign at once: it has the whole log")).peer(&to)
+        }
+        Event::TimeoutNowReceived { from } => {
+            let from = name_of(*from);
+            say("timeout_now_received", format!("is told by {from} to campaign at once")).peer(&from)
+        }
+        Event::TransferGivenUp { to } => {
+            let to = name_of(*to);
+            let words = format!("gives up handing over to {to}, which has not won in time, and goes on leading");
+            say("transfer_given_up", words).peer(&to)
+        }
         Event::WasRemoved { index } => {
             let what = format!(
                 "was removed from the cluster by the configuration at {index} and stands by; to join again, stop it, \
                  remove its data directory, and start it with --join"
             );
             say("removed", what).index(*index)
+        }
+        Event::ReadIndexAskedAgain => {
+            say("read_index_asked_again", "asks the leader again what its reads must show".to_owned())
         }
         Event::Ignored { from, why } => {
             let from = name_of(*from);
@@ -336,6 +363,16 @@ mod tests {
     }
 
     #[test]
+    fn a_transfer_reads_as_what_it_is() {
+        assert_eq!(words(Event::TransferBegun { to: B }), "hands leadership over to b; requests wait for that");
+        assert_eq!(words(Event::TimeoutNowSent { to: B }), "tells b to campaign at once: it has the whole log");
+        assert_eq!(words(Event::TimeoutNowReceived { from: A }), "is told by a to campaign at once");
+        let given_up = "gives up handing over to b, which has not won in time, and goes on leading";
+        assert_eq!(words(Event::TransferGivenUp { to: B }), given_up);
+        assert_eq!(kind(&Told::Raft(Event::TransferGivenUp { to: B })), Kind::Trouble);
+    }
+
+    #[test]
     fn the_way_of_an_entry() {
         assert_eq!(words(Event::Proposed { first: entry(15, 5), last: entry(17, 5) }), "proposed 15..17 in term 5");
         assert_eq!(words(Event::Appended { last: entry(17, 5) }), "appended up to 17@5");
@@ -346,7 +383,9 @@ mod tests {
         let answered = Told::Answered { index: Index(17), operations: 1, replayed: true };
         let words = "answered the request at 17 (1 operation) again: the request was a retry";
         assert_eq!(sentence(&answered, &name_of).words, words);
-        for told in [applied, answered] {
+        let shown = Told::Shown { index: Index(17), operations: 2 };
+        assert_eq!(sentence(&shown, &name_of).words, "answered a read (2 operations) from its state at 17");
+        for told in [applied, answered, shown] {
             assert_eq!(kind(&told), Kind::Entries);
         }
     }

@@ -9,7 +9,7 @@ use super::Envelope;
 use super::address_book::CONTACTS_MAX;
 use crate::ids::{Contact, EntryId, Index, ShardId, TRACES_MAX, Term, Time, TraceContext};
 use crate::proto::internal::{self, append_reply, raft_message};
-use crate::raft::{AppendReply, Body, Entry, Message, VoteRefusal};
+use crate::raft::{AppendReply, Body, Entry, Message, OpaqueTime, ReadContext, VoteRefusal};
 use crate::storage::codec as payloads;
 
 /// The highest term or index that is believed. No cluster gets there by working, and below it adding one cannot overflow.
@@ -124,9 +124,9 @@ fn decode_traces(traces: Vec<internal::EntryTrace>) -> Vec<(Index, TraceContext)
 fn encode_body(body: &Body) -> raft_message::Body {
     use raft_message::Body as Encoded;
     match body {
-        Body::PreVote { last } => Encoded::PreVote(encode_vote(*last)),
+        Body::PreVote { last } => Encoded::PreVote(encode_vote(*last, false)),
         Body::PreVoteReply { refusal } => Encoded::PreVoteReply(encode_vote_reply(*refusal)),
-        Body::RequestVote { last } => Encoded::RequestVote(encode_vote(*last)),
+        Body::RequestVote { last, transfer } => Encoded::RequestVote(encode_vote(*last, *transfer)),
         Body::RequestVoteReply { refusal } => Encoded::RequestVoteReply(encode_vote_reply(*refusal)),
         Body::AppendEntries { previous, commit, entries, attempt } => Encoded::AppendEntries(internal::AppendEntries {
             previous: Some(encode_id(*previous)),
@@ -135,28 +135,55 @@ fn encode_body(body: &Body) -> raft_message::Body {
             attempt: *attempt,
         }),
         Body::AppendReply(reply) => Encoded::AppendReply(encode_append_reply(reply)),
-        Body::Heartbeat { commit, sent_at } => {
-            Encoded::Heartbeat(internal::Heartbeat { commit: commit.0, sent_at: sent_at.0 })
-        }
-        Body::HeartbeatReply { sent_at } => Encoded::HeartbeatReply(internal::HeartbeatReply { sent_at: sent_at.0 }),
+        Body::Heartbeat { commit, sent_at, read_round, fresh } => Encoded::Heartbeat(internal::Heartbeat {
+            commit: commit.0,
+            sent_at: sent_at.0,
+            read_round: *read_round,
+            fresh: fresh.map(|(clock, commit)| internal::Fresh { clock: clock.0, commit: commit.0 }),
+        }),
+        Body::HeartbeatReply { sent_at, read_round, clock } => Encoded::HeartbeatReply(internal::HeartbeatReply {
+            sent_at: sent_at.0,
+            read_round: *read_round,
+            clock: clock.0,
+        }),
         Body::Removed { index } => Encoded::Removed(internal::Removed { index: index.0 }),
+        Body::TimeoutNow { last } => Encoded::TimeoutNow(internal::TimeoutNow { last: Some(encode_id(*last)) }),
+        Body::ReadIndex { context } => Encoded::ReadIndex(internal::ReadIndex { context: context.0 }),
+        Body::ReadIndexReply { context, index } => {
+            Encoded::ReadIndexReply(internal::ReadIndexReply { context: context.0, index: index.map(|index| index.0) })
+        }
     }
 }
 
 fn decode_body(term: Term, body: raft_message::Body) -> Result<Body, Malformed> {
     use raft_message::Body as Encoded;
     Ok(match body {
-        Encoded::PreVote(vote) => Body::PreVote { last: decode_vote(vote)? },
+        Encoded::PreVote(vote) => Body::PreVote { last: decode_id("last", vote.last)? },
         Encoded::PreVoteReply(reply) => Body::PreVoteReply { refusal: decode_vote_reply(reply)? },
-        Encoded::RequestVote(vote) => Body::RequestVote { last: decode_vote(vote)? },
+        Encoded::RequestVote(vote) => {
+            Body::RequestVote { last: decode_id("last", vote.last)?, transfer: vote.transfer }
+        }
         Encoded::RequestVoteReply(reply) => Body::RequestVoteReply { refusal: decode_vote_reply(reply)? },
         Encoded::AppendEntries(append) => decode_append_entries(term, append)?,
         Encoded::AppendReply(reply) => Body::AppendReply(decode_append_reply(reply)?),
-        Encoded::Heartbeat(heartbeat) => {
-            Body::Heartbeat { commit: decode_index("commit", heartbeat.commit)?, sent_at: Time(heartbeat.sent_at) }
-        }
-        Encoded::HeartbeatReply(reply) => Body::HeartbeatReply { sent_at: Time(reply.sent_at) },
+        Encoded::Heartbeat(heartbeat) => Body::Heartbeat {
+            commit: decode_index("commit", heartbeat.commit)?,
+            sent_at: Time(heartbeat.sent_at),
+            read_round: heartbeat.read_round,
+            fresh: heartbeat.fresh.map(decode_fresh).transpose()?,
+        },
+        Encoded::HeartbeatReply(reply) => Body::HeartbeatReply {
+            sent_at: Time(reply.sent_at),
+            read_round: reply.read_round,
+            clock: OpaqueTime(reply.clock),
+        },
         Encoded::Removed(removed) => Body::Removed { index: decode_index("index", removed.index)? },
+        Encoded::TimeoutNow(timeout) => Body::TimeoutNow { last: decode_id("last", timeout.last)? },
+        Encoded::ReadIndex(read) => Body::ReadIndex { context: ReadContext(read.context) },
+        Encoded::ReadIndexReply(reply) => Body::ReadIndexReply {
+            context: ReadContext(reply.context),
+            index: reply.index.map(|index| decode_index("index", index)).transpose()?,
+        },
     })
 }
 
@@ -185,12 +212,12 @@ fn decode_number(field: &'static str, value: u64) -> Result<u64, Malformed> {
     if value > NUMBER_MAX { Err(Malformed::NumberTooLarge { field, value }) } else { Ok(value) }
 }
 
-fn encode_vote(last: EntryId) -> internal::VoteRequest {
-    internal::VoteRequest { last: Some(encode_id(last)) }
+fn decode_fresh(fresh: internal::Fresh) -> Result<(OpaqueTime, Index), Malformed> {
+    Ok((OpaqueTime(fresh.clock), decode_index("commit", fresh.commit)?))
 }
 
-fn decode_vote(vote: internal::VoteRequest) -> Result<EntryId, Malformed> {
-    decode_id("last", vote.last)
+fn encode_vote(last: EntryId, transfer: bool) -> internal::VoteRequest {
+    internal::VoteRequest { last: Some(encode_id(last)), transfer }
 }
 
 fn encode_vote_reply(refusal: Option<VoteRefusal>) -> internal::VoteReply {
@@ -344,21 +371,40 @@ mod tests {
         ])
     }
 
+    fn index() -> impl Strategy<Value = Index> {
+        (0..NUMBER_MAX).prop_map(Index)
+    }
+
+    fn heartbeat() -> impl Strategy<Value = Body> {
+        let fresh = prop::option::of((any::<u64>().prop_map(OpaqueTime), index()));
+        (index(), any::<u64>(), any::<u64>(), fresh).prop_map(|(commit, sent_at, read_round, fresh)| Body::Heartbeat {
+            commit,
+            sent_at: Time(sent_at),
+            read_round,
+            fresh,
+        })
+    }
+
     fn body() -> impl Strategy<Value = Body> {
         prop_oneof![
             id().prop_map(|last| Body::PreVote { last }),
             refusal().prop_map(|refusal| Body::PreVoteReply { refusal }),
-            id().prop_map(|last| Body::RequestVote { last }),
+            (id(), any::<bool>()).prop_map(|(last, transfer)| Body::RequestVote { last, transfer }),
             refusal().prop_map(|refusal| Body::RequestVoteReply { refusal }),
             append_entries(),
             id().prop_map(|id| Body::AppendReply(AppendReply::Accepted(id))),
             (id(), id(), any::<u64>()).prop_map(|(previous, hint, attempt)| {
                 Body::AppendReply(AppendReply::Rejected { previous, hint, attempt })
             }),
-            (0..NUMBER_MAX, any::<u64>())
-                .prop_map(|(commit, sent_at)| Body::Heartbeat { commit: Index(commit), sent_at: Time(sent_at) }),
-            any::<u64>().prop_map(|sent_at| Body::HeartbeatReply { sent_at: Time(sent_at) }),
-            (0..NUMBER_MAX).prop_map(|index| Body::Removed { index: Index(index) }),
+            heartbeat(),
+            (any::<u64>(), any::<u64>(), any::<u64>()).prop_map(|(sent_at, read_round, clock)| {
+                Body::HeartbeatReply { sent_at: Time(sent_at), read_round, clock: OpaqueTime(clock) }
+            }),
+            index().prop_map(|index| Body::Removed { index }),
+            id().prop_map(|last| Body::TimeoutNow { last }),
+            any::<u64>().prop_map(|context| Body::ReadIndex { context: ReadContext(context) }),
+            (any::<u64>(), prop::option::of(index()))
+                .prop_map(|(context, index)| { Body::ReadIndexReply { context: ReadContext(context), index } }),
         ]
     }
 
@@ -420,7 +466,7 @@ mod tests {
         let reason = |message| decode(message).expect_err("malformed").to_string();
         let of_body = |body| reason(internal::RaftMessage { shard: 0, term: 1, body, traces: Vec::new() });
         assert_eq!(of_body(None), "body is missing");
-        assert_eq!(of_body(Some(raft_message::Body::PreVote(internal::VoteRequest { last: None }))), "last is missing");
+        assert_eq!(of_body(Some(raft_message::Body::PreVote(internal::VoteRequest::default()))), "last is missing");
         assert!(reason(append((9, u64::MAX), &[9])).starts_with("previous is 18446744073709551615"));
         assert!(reason(append((0, 7), &[])).contains("neither term 0 nor index 0"));
         assert!(reason(append((3, 7), &[2])).contains("does not fit"), "terms go down");

@@ -84,7 +84,7 @@ pub struct Identity {
 /// What a connection carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lane {
-    /// Heartbeats, votes and their answers.
+    /// Everything but the entries: heartbeats, votes, hand-over, read indexes.
     Control,
     /// AppendEntries and their answers.
     Append,

@@ -207,11 +207,14 @@ mod tests {
     use crate::raft::{Entry, Payload};
 
     fn heartbeat(sent_at: u64) -> Message {
-        Message { term: Term(1), body: Body::Heartbeat { commit: Index(0), sent_at: Time(sent_at) } }
+        Message {
+            term: Term(1),
+            body: Body::Heartbeat { commit: Index(0), sent_at: Time(sent_at), read_round: 0, fresh: None },
+        }
     }
 
     fn vote(term: u64) -> Message {
-        Message { term: Term(term), body: Body::RequestVote { last: EntryId::default() } }
+        Message { term: Term(term), body: Body::RequestVote { last: EntryId::default(), transfer: false } }
     }
 
     fn append(bytes: usize) -> Message {

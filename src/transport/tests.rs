@@ -209,7 +209,10 @@ async fn closes(mut lane: Streaming<FromPeer>) -> Status {
 }
 
 fn heartbeat(sent_at: u64) -> Message {
-    Message { term: Term(1), body: Body::Heartbeat { commit: Index(0), sent_at: Time(sent_at) } }
+    Message {
+        term: Term(1),
+        body: Body::Heartbeat { commit: Index(0), sent_at: Time(sent_at), read_round: 0, fresh: None },
+    }
 }
 
 fn append(index: u64, bytes: usize) -> Message {

@@ -104,6 +104,12 @@ fn no_core_stops() {
     holds(Claim::Soundness);
 }
 
+/// Dissertation, section 6.4: a read index covers all that was committed when the read came; so does what is said of any moment.
+#[test]
+fn reads_are_fresh() {
+    holds(Claim::Freshness);
+}
+
 /// Paper, sections 5.2 and 5.6: when messages arrive and disks write, there is a leader, and all members come to agree.
 #[test]
 fn all_agree_in_the_end() {
@@ -123,6 +129,8 @@ fn the_schedules_are_eventful() {
         ("changes", per_seed(|counts| counts.changes), 0.5),
         ("replays", per_seed(|counts| counts.replays), 5.0),
         ("reads", per_seed(|counts| counts.reads), 0.5),
+        ("transfers", per_seed(|counts| counts.transfers), 0.3),
+        ("confirmed", per_seed(|counts| counts.confirmed), 3.0),
     ];
     for (what, mean, least) in means {
         println!("{what}: {mean} per seed");

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use quorate::ids::{EntryId, Index, NodeId, Term, Ticket, Time};
 use quorate::raft::{
     ChangeRefused, CommitQuorum, Configuration, Effect, Entry, Event, HardState, Learner, MembershipChange, Message,
-    NotLeader, Options, Payload, Raft, Recovered, Window, Write,
+    NoLeader, Options, Payload, ProposalRefused, Raft, ReadBatch, Recovered, TransferRefused, Window, Write,
 };
 
 use crate::print;
@@ -182,12 +182,24 @@ impl Cluster {
         self.step(id, |raft, now| raft.tick(now));
     }
 
-    pub fn propose(&mut self, id: NodeId, commands: Vec<Bytes>) -> Option<Result<EntryId, NotLeader>> {
+    pub fn propose(&mut self, id: NodeId, commands: Vec<Bytes>) -> Option<Result<EntryId, ProposalRefused>> {
         self.step(id, |raft, now| raft.propose(now, commands))
     }
 
     pub fn change(&mut self, id: NodeId, change: MembershipChange) -> Option<Result<EntryId, ChangeRefused>> {
         self.step(id, |raft, now| raft.change_membership(now, change))
+    }
+
+    pub fn transfer(&mut self, id: NodeId, to: Option<NodeId>) -> Option<Result<NodeId, TransferRefused>> {
+        self.step(id, |raft, now| raft.transfer_leadership(now, to))
+    }
+
+    pub fn read_index(&mut self, id: NodeId) -> Option<Result<ReadBatch, NoLeader>> {
+        let result = self.step(id, |raft, now| raft.read_index(now));
+        if let (Some(Ok(batch)), Some(witness)) = (result, &mut self.witness) {
+            witness.asked(id, batch);
+        }
+        result
     }
 
     pub fn unreachable(&mut self, id: NodeId, peer: NodeId) {
@@ -320,16 +332,31 @@ impl Cluster {
                     let node = self.node_mut(id);
                     node.reads.push_back(Read { peer, entries: node.disk.read(from, to, bytes_max) });
                 }
+                Effect::ReadConfirmed { batch, index } => {
+                    self.read_ended(id, batch, Some(index));
+                    self.note(LineKind::Answer, || format!("{} may answer read {} at {index}", id.0, batch.0));
+                }
+                Effect::ReadRefused { batch } => {
+                    self.read_ended(id, batch, None);
+                    self.note(LineKind::Answer, || format!("{} must refuse read {}", id.0, batch.0));
+                }
                 Effect::Tell(event) => self.tell(id, &event),
             }
         }
         self.look(id);
     }
 
+    fn read_ended(&mut self, id: NodeId, batch: ReadBatch, index: Option<Index>) {
+        if let Some(witness) = &mut self.witness {
+            let found = witness.read_ended(id, batch, index);
+            self.violation = self.violation.take().or(found.err());
+        }
+    }
+
     fn look(&mut self, id: NodeId) {
         let sent = std::mem::take(&mut self.sent);
         let Some(mut witness) = self.witness.take() else { return };
-        let found = witness.look(id, &sent, &self.nodes);
+        let found = witness.look(self.now, id, &sent, &self.nodes);
         self.witness = Some(witness);
         self.violation = self.violation.take().or(found.err());
     }

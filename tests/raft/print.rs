@@ -2,7 +2,8 @@
 
 use quorate::ids::NodeId;
 use quorate::raft::{
-    AppendReply, Body, Configuration, Entry, Event, Learner, Message, Payload, RoleName, VoteRefusal, Write,
+    AppendReply, Body, Configuration, Entry, Event, Learner, Message, Payload, ReadContext, RoleName, VoteRefusal,
+    Write,
 };
 
 pub fn message(message: &Message) -> String {
@@ -21,12 +22,16 @@ pub fn kind(body: &Body) -> &'static str {
         Body::Heartbeat { .. } => "Heartbeat",
         Body::HeartbeatReply { .. } => "HeartbeatReply",
         Body::Removed { .. } => "Removed",
+        Body::TimeoutNow { .. } => "TimeoutNow",
+        Body::ReadIndex { .. } => "ReadIndex",
+        Body::ReadIndexReply { .. } => "ReadIndexReply",
     }
 }
 
 fn body(body: &Body) -> String {
     match body {
-        Body::PreVote { last } | Body::RequestVote { last } => format!(" last {last}"),
+        Body::PreVote { last } | Body::TimeoutNow { last } => format!(" last {last}"),
+        Body::RequestVote { last, transfer } => format!(" last {last}{}", if *transfer { " transfer" } else { "" }),
         Body::PreVoteReply { refusal } | Body::RequestVoteReply { refusal } => match refusal {
             None => " granted".to_owned(),
             Some(refusal) => format!(" refused: {}", vote_refusal(*refusal)),
@@ -36,10 +41,22 @@ fn body(body: &Body) -> String {
         }
         Body::AppendReply(AppendReply::Accepted(id)) => format!(" accepted {id}"),
         Body::AppendReply(AppendReply::Rejected { previous, hint, .. }) => format!(" rejected {previous} hint {hint}"),
-        Body::Heartbeat { commit, .. } => format!(" commit {commit}"),
-        Body::HeartbeatReply { .. } => String::new(),
+        Body::Heartbeat { commit, read_round, .. } => format!(" commit {commit}{}", round(*read_round)),
+        Body::HeartbeatReply { read_round, .. } => round(*read_round),
         Body::Removed { index } => format!(" by {index}"),
+        Body::ReadIndex { context } => format!(" {}", short_context(*context)),
+        Body::ReadIndexReply { context, index: Some(index) } => format!(" {} index {index}", short_context(*context)),
+        Body::ReadIndexReply { context, index: None } => format!(" {} refused", short_context(*context)),
     }
+}
+
+fn round(read_round: u64) -> String {
+    if read_round == 0 { String::new() } else { format!(" round {read_round}") }
+}
+
+/// Contexts are long numbers that begin anywhere; the end of one is enough to tell it from those around it.
+fn short_context(ReadContext(context): ReadContext) -> String {
+    format!("?{:03}", context % 1000)
 }
 
 pub fn entries(entries: &[Entry]) -> String {
@@ -150,6 +167,11 @@ pub fn event(event: &Event) -> String {
         Event::Committed { index } => format!("commits {index}"),
         Event::ConfigurationChanged { index, configuration: it } => format!("is under {index} {}", configuration(it)),
         Event::CaughtUp { learner } => format!("finds that {} has caught up", learner.0),
+        Event::TransferBegun { to } => format!("hands over to {}", to.0),
+        Event::TimeoutNowSent { to } => format!("tells {} to campaign", to.0),
+        Event::TimeoutNowReceived { from } => format!("is told by {} to campaign", from.0),
+        Event::TransferGivenUp { to } => format!("gives up handing over to {}", to.0),
+        Event::ReadIndexAskedAgain => "asks its leader again".to_owned(),
         Event::WasRemoved { index } => format!("was removed by {index}"),
         Event::Ignored { from, why } => format!("ignores a message of {}: {why}", from.0),
         Event::Quarantined { why } => format!("is quarantined: {}", short_ids(why)),

@@ -41,6 +41,9 @@ pub struct Counts {
     pub changes: usize,
     pub replays: usize,
     pub reads: usize,
+    pub transfers: usize,
+    /// Reads that were confirmed.
+    pub confirmed: usize,
 }
 
 struct Schedule {
@@ -70,6 +73,7 @@ pub fn run(seed: u64, is_traced: bool) -> Outcome {
         leaders: witness.leaders.len(),
         committed: witness.committed.len(),
         truncations: witness.truncations,
+        confirmed: witness.confirmed,
         ..schedule.counts
     };
     Outcome { seed, violation, counts, trace: lines.into_iter().map(|line| line.text + "\n").collect() }
@@ -121,15 +125,17 @@ impl Schedule {
     fn step(&mut self) {
         match self.rng.random_range(0..100) {
             0..40 => self.deliver_some(),
-            40..60 => self.persist_some(),
-            60..75 => self.let_time_pass(),
-            75..85 => self.propose(),
-            85..87 => self.read(),
-            87..90 => self.lose_or_repeat(),
+            40..58 => self.persist_some(),
+            58..73 => self.let_time_pass(),
+            73..82 => self.propose(),
+            82..86 => self.ask(),
+            86..88 => self.read(),
+            88..90 => self.lose_or_repeat(),
             90..92 => self.play_again(),
-            92..95 => self.change_membership(),
+            92..94 => self.change_membership(),
+            94 => self.transfer(),
             95..98 => self.crash_or_restart(),
-            98..99 => self.cut_or_heal(),
+            98 => self.cut_or_heal(),
             _ => self.lose_or_find_connection(),
         }
     }
@@ -180,6 +186,23 @@ impl Schedule {
         let commands = commands.collect();
         self.proposals += count;
         let _ = self.cluster.propose(leader, commands);
+    }
+
+    /// A leader, or anybody.
+    fn ask(&mut self) {
+        let leader = self.pick_leader();
+        let id = leader.filter(|_| self.rng.random()).unwrap_or_else(|| self.pick_node());
+        let _ = self.cluster.read_index(id);
+        if self.rng.random() {
+            self.cluster.tick(id);
+        }
+    }
+
+    fn transfer(&mut self) {
+        let Some(leader) = self.pick_leader() else { return };
+        let to = self.rng.random::<bool>().then(|| self.pick_node());
+        let begun = self.cluster.transfer(leader, to);
+        self.counts.transfers += usize::from(matches!(begun, Some(Ok(_))));
     }
 
     fn read(&mut self) {
@@ -294,6 +317,9 @@ impl Schedule {
         let Some(raft) = self.cluster.raft(leader) else { return fail("the leader is down".to_owned()) };
         if raft.commit() < raft.last().index || !raft.membership_is_settled() {
             return fail(format!("{} has committed {} of {}", leader.0, raft.commit(), raft.last()));
+        }
+        if let Some(open) = self.cluster.witness.as_ref().filter(|witness| !witness.reads.is_empty()) {
+            return fail(format!("these reads have not ended: {:?}", open.reads));
         }
         for id in self.cluster.ids() {
             let Some(other) = self.cluster.raft(id) else { continue };

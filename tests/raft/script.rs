@@ -35,6 +35,9 @@
 //!     add N LEARNER [stay] [replaces=N]   asks N for a membership change
 //!     promote N LEARNER
 //!     remove N NODE...
+//!     transfer N [TO]                     asks N to hand leadership over
+//!     ask N                               a read at N; a leader begins the round when it ticks
+//!     age [N...]                          how long ago everything that N knows to be committed was all there was
 //!     unreachable N PEER / reachable ...  tells N that its connection to PEER broke, or is there again
 //!     forge FROM->TO KIND [KEY=VALUE...]  a message that no core has sent arrives
 //!     status [N...]
@@ -50,7 +53,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate::ids::{Contact, EntryId, Index, NodeId, Term, Time};
 use quorate::raft::{
-    AppendReply, Body, CommitQuorum, Entry, HardState, Learner, MembershipChange, Message, Options, VoteRefusal,
+    AppendReply, Body, CommitQuorum, Entry, Fresh, HardState, Learner, MembershipChange, Message, NoLeader, OpaqueTime,
+    Options, ReadContext, VoteRefusal,
 };
 
 use crate::cluster::{Cluster, Disk, Envelope, LineKind, default_options, entry};
@@ -159,6 +163,9 @@ impl Runner {
             "settle" => self.cluster.settle(),
             "propose" => self.propose(&arguments),
             "add" | "promote" | "remove" => self.change(command, &arguments),
+            "transfer" => self.transfer(&arguments),
+            "ask" => self.ask(node(0)),
+            "age" => self.each_named(&arguments, Self::age),
             "unreachable" => self.cluster.unreachable(node(0), node(1)),
             "reachable" => self.cluster.reachable(node(0), node(1)),
             "forge" => self.forge(&arguments),
@@ -250,8 +257,27 @@ impl Runner {
             }
             None => Bytes::from((*text).to_owned()),
         });
-        if self.cluster.propose(arguments.node(0), commands.collect()).is_none_or(|result| result.is_err()) {
-            self.answer("refused: not the leader".to_owned());
+        match self.cluster.propose(arguments.node(0), commands.collect()) {
+            Some(Ok(_)) => {}
+            Some(Err(refused)) => self.answer(format!("refused: {refused}")),
+            None => self.answer("refused: the node is down".to_owned()),
+        }
+    }
+
+    fn transfer(&mut self, arguments: &Arguments) {
+        let to = (arguments.words.len() > 1).then(|| arguments.node(1));
+        match self.cluster.transfer(arguments.node(0), to) {
+            Some(Ok(_)) => {}
+            Some(Err(refused)) => self.answer(format!("refused: {}", print::short_ids(&refused.to_string()))),
+            None => self.answer("refused: the node is down".to_owned()),
+        }
+    }
+
+    fn ask(&mut self, id: NodeId) {
+        match self.cluster.read_index(id) {
+            Some(Ok(batch)) => self.answer(format!("{} asks for read {}", id.0, batch.0)),
+            Some(Err(NoLeader)) => self.answer("refused: no leader is known".to_owned()),
+            None => self.answer("refused: the node is down".to_owned()),
         }
     }
 
@@ -275,13 +301,14 @@ impl Runner {
     fn forge(&mut self, arguments: &Arguments) {
         let Link { from: Some(from), to: Some(to) } = arguments.parsed(0) else { arguments.fail("from whom to whom?") };
         let id = |key| arguments.value(key).map_or(EntryId::default(), |text| parse_id(text).unwrap_or_default());
-        let index = |key| Index(arguments.number(key).unwrap_or(0));
+        let number = |key| arguments.number(key).unwrap_or(0);
+        let index = |key| Index(number(key));
         let last = id("last");
         let refusal = arguments.words.contains(&"refused").then_some(VoteRefusal::LogBehind);
         let body = match arguments.words.get(1).copied().unwrap_or_default() {
             "PreVote" => Body::PreVote { last },
             "PreVoteReply" => Body::PreVoteReply { refusal },
-            "RequestVote" => Body::RequestVote { last },
+            "RequestVote" => Body::RequestVote { last, transfer: arguments.words.contains(&"transfer") },
             "RequestVoteReply" => Body::RequestVoteReply { refusal },
             "AppendEntries" => {
                 let (previous, commit) = (id("previous"), index("commit"));
@@ -294,9 +321,19 @@ impl Runner {
                 let attempt = arguments.number("attempt").unwrap_or(0);
                 Body::AppendReply(AppendReply::Rejected { previous: id("rejected"), hint: id("hint"), attempt })
             }
-            "Heartbeat" => Body::Heartbeat { commit: index("commit"), sent_at: Time(0) },
-            "HeartbeatReply" => Body::HeartbeatReply { sent_at: Time(0) },
+            "Heartbeat" => {
+                Body::Heartbeat { commit: index("commit"), sent_at: Time(0), read_round: number("round"), fresh: None }
+            }
+            "HeartbeatReply" => {
+                Body::HeartbeatReply { sent_at: Time(0), read_round: number("round"), clock: OpaqueTime(0) }
+            }
             "Removed" => Body::Removed { index: index("index") },
+            "TimeoutNow" => Body::TimeoutNow { last },
+            "ReadIndex" => Body::ReadIndex { context: ReadContext(number("context")) },
+            "ReadIndexReply" => {
+                let index = arguments.number("index").map(Index);
+                Body::ReadIndexReply { context: ReadContext(number("context")), index }
+            }
             _ => arguments.fail("there is no such message"),
         };
         let message = Message { term: Term(arguments.number("term").unwrap_or(0)), body };
@@ -327,6 +364,14 @@ impl Runner {
             text += ", quarantined";
         }
         text
+    }
+
+    fn age(&self, id: NodeId) -> String {
+        let now = self.cluster.now;
+        match self.cluster.raft(id).and_then(|raft| raft.fresh(now)) {
+            Some(Fresh { at, index }) => format!("{:?} ago it was {index}", now - at),
+            None => "does not know".to_owned(),
+        }
     }
 
     fn log(&self, id: NodeId) -> String {

@@ -4,9 +4,10 @@
 
 use std::collections::BTreeMap;
 
-use quorate::ids::{EntryId, Index, NodeId, Term};
+use quorate::ids::{EntryId, Index, NodeId, Term, Time};
 use quorate::raft::{
-    AppendReply, Body, CommitQuorum, Configuration, Entry, HardState, Message, Payload, Raft, RoleName,
+    AppendReply, Body, CommitQuorum, Configuration, Entry, Fresh, HardState, Message, Payload, Raft, ReadBatch,
+    RoleName,
 };
 
 use crate::cluster::{Envelope, Node, configuration_of, configurations};
@@ -28,6 +29,8 @@ pub enum Claim {
     Monotony,
     /// What the core tells of its log and its configuration is so.
     Honesty,
+    /// A read index is no less than what was committed when the read came, and no less was committed at a moment than is said.
+    Freshness,
     /// Without failures there is a leader again, and all members get all entries.
     Liveness,
     /// The core does not stop, by an assertion or in quarantine.
@@ -47,6 +50,12 @@ pub struct Witness {
     pub leaders: BTreeMap<Term, NodeId>,
     /// The committed entries, and the term of the leader that committed each.
     pub committed: Vec<(Entry, Term)>,
+    /// When each of them was first seen to be.
+    committed_at: Vec<Time>,
+    /// How much was committed when these reads came, which have not ended.
+    pub reads: BTreeMap<(NodeId, ReadBatch), usize>,
+    /// Reads that were confirmed.
+    pub confirmed: usize,
     /// How often a node cut its log.
     pub truncations: usize,
     /// The log with which the leader of a term began.
@@ -73,7 +82,13 @@ fn check(claim: Claim, holds: bool, what: impl FnOnce() -> String) -> Result<(),
 
 impl Witness {
     /// Looks at a node after a step, and at what it has sent in it.
-    pub fn look(&mut self, id: NodeId, sent: &[Envelope], nodes: &BTreeMap<NodeId, Node>) -> Result<(), Violation> {
+    pub fn look(
+        &mut self,
+        now: Time,
+        id: NodeId,
+        sent: &[Envelope],
+        nodes: &BTreeMap<NodeId, Node>,
+    ) -> Result<(), Violation> {
         let node = &nodes[&id];
         for Envelope { to, message, .. } in sent {
             self.look_at_message(id, *to, message, node)?;
@@ -81,6 +96,7 @@ impl Witness {
         self.look_at_disk(id, node.disk.hard_state)?;
         let Some(raft) = &node.raft else {
             self.views.remove(&id);
+            self.reads.retain(|(reader, _), _| *reader != id);
             return Ok(());
         };
         check(Claim::Soundness, raft.quarantined().is_none(), || {
@@ -100,9 +116,34 @@ impl Witness {
         let has_led = view.role == RoleName::Leader || led_before.is_some();
         for place in commit_before.0..view.commit.0 {
             self.look_at_commit(id, has_led, place as usize, &view, nodes)?;
+            self.committed_at.resize(self.committed.len(), now);
         }
+        self.look_at_freshness(now, id, raft)?;
         self.views.insert(id, view);
         Ok(())
+    }
+
+    /// A node asks what a read that comes now must show.
+    pub fn asked(&mut self, id: NodeId, batch: ReadBatch) {
+        self.reads.insert((id, batch), self.committed.len());
+    }
+
+    /// It is told, or that nobody can say.
+    pub fn read_ended(&mut self, id: NodeId, batch: ReadBatch, index: Option<Index>) -> Result<(), Violation> {
+        let committed = self.reads.remove(&(id, batch));
+        let text = || format!("read {} of {} ends with {index:?}, committed was {committed:?}", batch.0, id.0);
+        check(Claim::Soundness, committed.is_some(), text)?;
+        self.confirmed += usize::from(index.is_some());
+        let is_fresh = |index: Index| committed.is_some_and(|committed| index.0 as usize >= committed);
+        check(Claim::Freshness, index.is_none_or(is_fresh), text)
+    }
+
+    fn look_at_freshness(&self, now: Time, id: NodeId, raft: &Raft) -> Result<(), Violation> {
+        let Some(Fresh { at, index }) = raft.fresh(now) else { return Ok(()) };
+        let committed = self.committed_at.partition_point(|committed_at| *committed_at < at);
+        check(Claim::Freshness, index.0 as usize >= committed && at <= now, || {
+            format!("{} says that {index} was all at {at:?}, and it was {committed}", id.0)
+        })
     }
 
     /// Looks at a log, if it has changed, and returns it.

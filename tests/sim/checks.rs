@@ -6,14 +6,15 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use bytes::Bytes;
-use quorate::ids::{EntryId, Index, NodeId, Term};
+use quorate::ids::{EntryId, Index, NodeId, Term, Time};
 use quorate::raft::{
     self, AppendReply, Body, CommitQuorum, Configuration, Message, Payload, Recovered, RoleName, Write,
 };
-use quorate::replica::Status;
+use quorate::replica::{Shown, Status};
 
 use super::image::{Change, Image, Link, payload_hash};
 use super::knobs::Micros;
+use super::node::Clock;
 
 /// What is known of all nodes together.
 #[derive(Default)]
@@ -36,9 +37,20 @@ struct Book {
     unsynced: Vec<Change>,
     in_frame: usize,
     is_leader: bool,
+    /// It is handing over.
+    hands_over: bool,
+    /// It has told another one to take over, and has proposed nothing since.
+    has_handed_over: bool,
     is_lost: bool,
     configuration: InForce,
     status: Option<(Term, Index, Index)>,
+}
+
+impl Book {
+    fn end_transfer(&mut self) {
+        self.hands_over = false;
+        self.has_handed_over = false;
+    }
 }
 
 /// The configuration that a replica acts on; at first it has none.
@@ -170,6 +182,7 @@ impl Checks {
     pub fn on_crash(&mut self, node: NodeId) {
         let book = self.book(node);
         book.is_leader = false;
+        book.end_transfer();
         book.status = None;
         let frame = book.in_frame;
         book.unsynced.truncate(frame);
@@ -208,7 +221,10 @@ impl Checks {
     pub fn on_told(&mut self, now: Micros, node: NodeId, event: &raft::Event) {
         match event {
             raft::Event::RoleChanged { role, term, .. } => {
-                self.book(node).is_leader = *role == RoleName::Leader;
+                let book = self.book(node);
+                book.is_leader = *role == RoleName::Leader;
+                book.hands_over = false;
+                book.has_handed_over &= !book.is_leader;
                 if *role == RoleName::Leader {
                     self.on_elected(node, *term);
                 }
@@ -217,9 +233,21 @@ impl Checks {
                 self.book(node).configuration.0 = configuration.clone();
             }
             raft::Event::Committed { index } => self.on_committed(now, node, *index),
+            raft::Event::TransferBegun { .. } => self.book(node).hands_over = true,
+            raft::Event::TimeoutNowSent { .. } => self.on_timeout_now(node),
+            raft::Event::TransferGivenUp { .. } => self.book(node).end_transfer(),
             raft::Event::Quarantined { why } => panic!("{node} is in quarantine: {why}"),
             _ => {}
         }
+    }
+
+    /// A leader tells another one to take over: by then everything in its log is committed.
+    fn on_timeout_now(&mut self, node: NodeId) {
+        let book = self.book(node);
+        book.has_handed_over = true;
+        let last = book.memory.last();
+        let committed = self.committed.len() as u64;
+        assert!(last.0 <= committed, "{node} hands over with a log up to {last}, committed is {committed}");
     }
 
     fn on_elected(&mut self, node: NodeId, term: Term) {
@@ -322,6 +350,35 @@ impl Checks {
         assert!(index.0 <= committed, "{node} answers entry {index}, committed is {committed}");
     }
 
+    /// A read was answered with what is applied up to `shown.index`.
+    pub fn on_shown(&self, node: NodeId, applied: Index, shown: &Shown) {
+        assert!(shown.index <= applied, "{node} shows {} and has applied up to {applied}", shown.index);
+        let committed = self.committed.len() as u64;
+        assert!(shown.commit.0 <= committed, "{node} says that {} is committed, it is {committed}", shown.commit);
+        let is_known = shown.index <= shown.commit;
+        assert!(is_known, "{node} shows {} and knows of {} committed", shown.index, shown.commit);
+    }
+
+    /// What a read shows is said to be so old: everything that was committed before that is in it.
+    pub fn on_age(&self, node: NodeId, now: Micros, clock: Clock, shown: &Shown) {
+        let Some(age) = shown.age else { return };
+        let as_of = clock.when(Time(clock.time(now).0 - age.as_micros() as u64));
+        let committed = self.committed.partition_point(|committed| committed.at < as_of) as u64;
+        let index = shown.index;
+        assert!(index.0 >= committed, "{node} shows {index} as {age:?} old; {committed} was committed by then");
+    }
+
+    /// A client is not told what became of its request, which was proposed there.
+    pub fn on_outcome_unknown(&mut self, node: NodeId, at: EntryId) {
+        let has_handed_over = self.book(node).has_handed_over;
+        assert!(!has_handed_over, "{node} has handed over, and does not know what became of {at}");
+    }
+
+    /// Something of this term is committed.
+    pub fn has_committed_in(&self, term: Term) -> bool {
+        self.committed.last().is_some_and(|committed| committed.id.term >= term)
+    }
+
     /// A membership change was answered: the configuration is on the disks of a majority of itself, so that every later leader
     /// has it.
     pub fn on_membership_answered(&mut self, node: NodeId, status: &Status, index: Index) {
@@ -372,6 +429,11 @@ impl Checks {
     /// The node leads, and its configuration is a joint one.
     pub fn leads_joint_phase(&self, node: NodeId) -> bool {
         self.books[&node].is_leader && self.configuration(node).is_joint()
+    }
+
+    /// The node leads, and is handing over.
+    pub fn hands_over(&self, node: NodeId) -> bool {
+        self.books[&node].hands_over
     }
 
     /// Somebody has led.

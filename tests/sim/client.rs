@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use quorate::ids::{NodeId, Sequence, SessionId};
-use quorate::replica::{Answer, Execute, Executed, Refusal};
+use quorate::replica::{Answer, Consistency, Execute, Executed, Read, Refusal, Shown};
 use quorate::state_machine::{self, Body, Operation, Outcome, QueueName, SessionRequest};
 use rand::{Rng, RngExt};
 
+use super::cluster::Asked;
 use super::knobs::{Micros, Workload};
 
 /// A request and what its client knows of it.
@@ -21,6 +22,8 @@ pub struct Call {
     pub operations: Vec<Operation>,
     /// How long its dequeue may wait.
     pub wait: Duration,
+    /// Present where it is a read beside the log.
+    pub consistency: Option<Consistency>,
     /// When it was made.
     pub called: Micros,
     /// When the client learned how it ended, or gave up.
@@ -34,6 +37,8 @@ pub struct Call {
 pub enum Ending {
     /// It took effect.
     Executed(Executed),
+    /// It was shown this.
+    Shown(Shown),
     /// It did not, and never will.
     Refused(state_machine::Refusal),
     /// It may have taken effect, or may still do so.
@@ -116,6 +121,7 @@ impl Client {
         let (operations, wait) = match (must_open_session, self.drains) {
             (true, _) => (vec![Operation::OpenSession], Duration::ZERO),
             (_, Some(queue)) => (vec![Operation::Dequeue { queue: queue_name(queue), wait: false }], Duration::ZERO),
+            _ if rng.random_bool(workload.reading) => return Some(self.read(rng, workload, now, place)),
             _ if self.session.is_some() && self.open.is_empty() && rng.random_bool(0.02) => {
                 (vec![Operation::CloseSession], Duration::ZERO)
             }
@@ -125,24 +131,51 @@ impl Client {
             self.last_sequence = self.last_sequence.next();
             (session, self.last_sequence)
         });
-        let sequence = session.map(|(_, sequence)| sequence);
+        self.open(place, session.map(|(_, sequence)| sequence));
+        Some(Call { session, operations, wait, ..self.blank_call(now) })
+    }
+
+    /// A request that only reads: it has no place in the session.
+    fn read(&mut self, rng: &mut impl Rng, workload: &Workload, now: Micros, place: usize) -> Call {
+        let operations = (0..rng.random_range(0..=2)).map(|_| draw_read(rng, workload)).collect();
+        let consistency = [Consistency::Leader, Consistency::AnyNode, Consistency::Stale][rng.random_range(0..3)];
+        self.open(place, None);
+        Call { operations, consistency: Some(consistency), ..self.blank_call(now) }
+    }
+
+    fn open(&mut self, place: usize, sequence: Option<Sequence>) {
         self.open.insert(place, Open { sequence, attempt: 0, node: NodeId(0), attempts: 0, is_uncertain: false });
-        let (client, called) = (self.number, now);
-        Some(Call { client, session, operations, wait, called, returned: None, ending: Ending::Unknown })
+    }
+
+    fn blank_call(&self, now: Micros) -> Call {
+        Call {
+            client: self.number,
+            session: None,
+            operations: Vec::new(),
+            wait: Duration::ZERO,
+            consistency: None,
+            called: now,
+            returned: None,
+            ending: Ending::Unknown,
+        }
     }
 
     /// Sends a request to a node, for the first time or again. The attempt gets a number of its own.
-    pub fn attempt(&mut self, place: usize, attempt: u64, node: NodeId, call: &Call) -> Execute {
+    pub fn attempt(&mut self, place: usize, attempt: u64, node: NodeId, call: &Call) -> Asked {
         let lowest_pending = self.open.values().filter_map(|open| open.sequence).min();
         let open = self.open.get_mut(&place).expect("a request is tried until it ends");
         open.attempt = attempt;
         open.node = node;
         open.attempts += 1;
+        if let Some(consistency) = call.consistency {
+            return Asked::Read(Read { operations: call.operations.clone(), consistency });
+        }
         let session = call.session.map(|(id, sequence)| {
             let lowest_pending = lowest_pending.unwrap_or(sequence);
             SessionRequest { id, sequence, lowest_pending }
         });
-        Execute { session, operations: call.operations.clone(), wait: call.wait, is_followed: false }
+        let operations = call.operations.clone();
+        Asked::Execute(Execute { session, operations, wait: call.wait, is_followed: false })
     }
 
     /// An answer has come. None: nobody waits for it any more.
@@ -159,6 +192,7 @@ impl Client {
                 self.target = Some(open.node);
                 Next::End(Ending::Executed(executed))
             }
+            Ok(Answer::Shown(shown)) => Next::End(Ending::Shown(shown)),
             Ok(other) => panic!("a request was answered with {other:?}"),
             Err(Refusal::NotLeader { leader, .. }) => {
                 self.target = leader;
@@ -195,6 +229,9 @@ impl Client {
     /// An attempt may or may not take effect. With a session it is tried again; without one that could do it twice.
     fn on_uncertainty(&mut self, call: &Call, place: usize) -> Next {
         self.target = None;
+        if call.consistency.is_some() {
+            return Next::Retry;
+        }
         if call.session.is_none() {
             self.open.remove(&place);
             return Next::End(Ending::Unknown);
@@ -253,8 +290,17 @@ impl Client {
                 Operation::Enqueue { queue, body: Body::Text(text) }
             }
             5..9 => Operation::Dequeue { queue, wait: false },
-            _ => Operation::Peek { queue, limit: rng.random_range(1..4) },
+            _ => draw_read(rng, workload),
         }
+    }
+}
+
+fn draw_read(rng: &mut impl Rng, workload: &Workload) -> Operation {
+    let queue = queue_name(rng.random_range(0..workload.queues));
+    match rng.random_range(0..4) {
+        0..2 => Operation::Peek { queue, limit: rng.random_range(1..4) },
+        2 => Operation::ListQueues { after: None, limit: 9 },
+        _ => Operation::Stats { queue: rng.random_bool(0.5).then_some(queue) },
     }
 }
 

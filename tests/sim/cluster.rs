@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use quorate::ids::{Index, NodeId, Term, Ticket};
 use quorate::raft::{Message, RoleName};
-use quorate::replica::{self, Answer, Execute, ReadId, Refusal, Status};
+use quorate::replica::{self, Answer, Execute, Read, ReadId, Refusal, Status};
 use rand::RngExt;
 
 use super::checks::Checks;
@@ -141,6 +141,8 @@ pub enum Event {
     Mend,
     /// The membership may be changed.
     Change,
+    /// Leadership may be handed over.
+    HandOver,
     /// Look whether the phase has ended.
     Look,
 }
@@ -150,6 +152,10 @@ pub enum Event {
 pub enum Asked {
     /// Operations.
     Execute(Execute),
+    /// To be shown something.
+    Read(Read),
+    /// Another leader.
+    Transfer(Option<NodeId>),
     /// Another membership.
     Change(quorate::raft::MembershipChange),
 }
@@ -240,6 +246,7 @@ impl Cluster {
             self.mind_budget();
             self.handle(event);
         }
+        self.mind_waiters();
         super::verdict::judge(&self);
         Report {
             hash: self.trace.hash(),
@@ -265,6 +272,7 @@ impl Cluster {
             self.schedule(0, Event::Think(number));
         }
         self.schedule(0, Event::Change);
+        self.schedule(0, Event::HandOver);
         let at = self.next_fault_at();
         self.schedule(at, Event::Fault);
         self.schedule(self.knobs.duration, Event::Look);
@@ -301,6 +309,7 @@ impl Cluster {
             Event::Response { caller: Caller::Client(client), attempt, answer } => {
                 self.client_answered(client, attempt, answer);
             }
+            Event::Response { caller: Caller::HandOver | Caller::Stop, .. } => {}
             Event::Response { caller: Caller::Operator, attempt, answer } => self.operator_answered(attempt, answer),
             Event::Think(client) => self.think(client),
             Event::Retry { client, place } => self.attempt(client, place),
@@ -308,6 +317,7 @@ impl Cluster {
             Event::Fault => self.fault(),
             Event::Mend => self.network.mend(),
             Event::Change => self.change(),
+            Event::HandOver => self.hand_over(),
             Event::Look => self.look(),
         }
     }
@@ -358,6 +368,18 @@ impl Cluster {
             "an election in the calm: the leader was of term {:?}, now {term:?}",
             self.calm_term
         );
+    }
+
+    /// Every request has one answer: nobody whose client is still there waits in the end.
+    fn mind_waiters(&self) {
+        for (id, node) in &self.nodes {
+            let waits = node.process.as_ref().map_or(0, |process| process.requests.len());
+            assert!(
+                waits == 0,
+                "{waits} requests at {id} were never answered: {:?}",
+                node.process.as_ref().map(|it| &it.requests)
+            );
+        }
     }
 
     /// The leader of the latest term.

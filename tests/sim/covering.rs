@@ -2,7 +2,7 @@
 
 use quorate::ids::{NodeId, Time};
 use quorate::raft::{Event, RoleName, VoteRefusal};
-use quorate::replica::{Answer, Refusal};
+use quorate::replica::{Answer, Consistency, Refusal, Shown};
 use quorate::state_machine::{self, Outcome};
 
 use super::client::Ending;
@@ -31,6 +31,8 @@ impl Cluster {
                     self.coverage.sometimes("a vote was refused because a leader is heard");
                 }
             }
+            Event::TransferGivenUp { .. } => self.coverage.sometimes("a transfer was given up"),
+            Event::ReadIndexAskedAgain => self.coverage.sometimes("a follower read was asked again"),
             Event::WasRemoved { .. } => self.coverage.sometimes("a removed node was told so"),
             Event::ConfigurationChanged { configuration, .. } => {
                 let before = self.checks.configuration(id);
@@ -51,7 +53,7 @@ impl Cluster {
     }
 
     /// A replica wants entries read. What for, the limit tells.
-    pub fn cover_read(&mut self, bytes_max: u64) {
+    pub fn cover_log_read(&mut self, bytes_max: u64) {
         let what = match bytes_max {
             0 => "bodies were read back for an answer",
             _ if bytes_max == self.knobs.raft.append_bytes_max => "entries were read back for a follower",
@@ -81,6 +83,11 @@ impl Cluster {
                     self.coverage.sometimes("a waiting dequeue was woken");
                 }
             }
+            Ok(Answer::LeadershipTransferred { .. }) => self.coverage.sometimes("a transfer succeeded"),
+            Err(Refusal::Transfer(_)) => self.coverage.sometimes("a transfer was refused"),
+            Err(Refusal::NotTransferred { leader: Some(_), .. }) => {
+                self.coverage.sometimes("leadership went elsewhere than it was asked to");
+            }
             Err(Refusal::NotLeader { .. }) if was_parked => {
                 self.coverage.sometimes("a waiting dequeue was told of a lost leader");
             }
@@ -92,6 +99,33 @@ impl Cluster {
             }
             Err(Refusal::Refused(state_machine::Refusal::SessionExpired(_))) => {
                 self.coverage.sometimes("a session expired");
+            }
+            _ => {}
+        }
+    }
+
+    /// A node answers a read.
+    pub fn cover_read(&mut self, id: NodeId, waiter: &Waiter, answer: &Result<Answer, Refusal>) {
+        let Some(read) = waiter.read else { return };
+        let Some(process) = &self.nodes[&id].process else { return };
+        let leads = process.replica.status().role == RoleName::Leader;
+        let is_later = |round: &u64| *round > read.round + 1;
+        let by_later_round = !process.rounds_answered.is_empty() && process.rounds_answered.iter().all(is_later);
+        match (answer, read.consistency) {
+            (Ok(Answer::Shown(Shown { age: Some(_), .. })), _) => self.coverage.sometimes("a stale read was shown"),
+            (Ok(_), Consistency::Stale) => self.coverage.sometimes("a node did not know how old its state was"),
+            (Ok(_), _) if read.led && leads => {
+                self.coverage.sometimes("a read was confirmed by the leader");
+                if read.came_before_noop {
+                    self.coverage.sometimes("a read waited for the no-op");
+                }
+                if by_later_round {
+                    self.coverage.sometimes("a read was confirmed by a later round");
+                }
+            }
+            (Ok(_), _) if !read.led && !leads => self.coverage.sometimes("a follower read was served"),
+            (Err(Refusal::NotLeader { .. }), _) if read.led && !leads => {
+                self.coverage.sometimes("a read was refused after a lost leadership");
             }
             _ => {}
         }

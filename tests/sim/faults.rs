@@ -4,8 +4,9 @@ use quorate::ids::NodeId;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
-use super::cluster::{Cluster, Event, Phase};
+use super::cluster::{Asked, Cluster, Event, Phase, ProcessId};
 use super::knobs::{Fault, Micros};
+use super::node::Caller;
 
 impl Cluster {
     /// When the next fault comes.
@@ -51,6 +52,8 @@ impl Cluster {
             Fault::JumpClock => node.clock.ahead += self.random.faults.random_range(-60_000..=60_000),
             Fault::Partition => self.partition(until),
             Fault::LoseDisk => self.lose_disk(),
+            Fault::Stop => self.stop(id),
+            Fault::PauseBeforeReads => node.pauses_before_reads = true,
             Fault::CutPower | Fault::FailSync => {}
         }
     }
@@ -61,6 +64,26 @@ impl Cluster {
         let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
         let any = ids[self.random.faults.random_range(0..ids.len())];
         leader.filter(|_| self.random.faults.random_bool(0.4)).unwrap_or(any)
+    }
+
+    /// A machine is to stop: it hands over first, if it leads.
+    fn stop(&mut self, id: NodeId) {
+        if self.nodes[&id].leads() {
+            self.last_attempt += 1;
+            self.receive(id, Caller::Stop, self.last_attempt, Asked::Transfer(None));
+        } else {
+            self.crash_if_running(id);
+        }
+    }
+
+    /// A process stands still right before a turn.
+    pub fn pause_before_reads(&mut self, running: ProcessId) {
+        let longest = self.knobs.raft.election_timeout_max.as_micros() as Micros;
+        let until = self.now + self.random.faults.random_range(longest / 4..=4 * longest);
+        let until = if self.phase == Phase::Faults { until.min(self.knobs.duration) } else { self.now };
+        self.nodes.get_mut(&running.node).expect("it is about to turn").paused_until = until;
+        self.coverage.sometimes("a node stood still when it could have answered a read");
+        self.schedule(until, Event::Turn(running));
     }
 
     fn crash_if_running(&mut self, id: NodeId) {

@@ -45,6 +45,8 @@ pub struct Knobs {
     pub faults: Vec<Fault>,
     /// The mean time between two membership changes; none: there are none.
     pub change_interval: Option<Micros>,
+    /// The mean time between two transfers of leadership; none: there are none.
+    pub transfer_interval: Option<Micros>,
     /// The clients.
     pub workload: Workload,
 }
@@ -112,10 +114,14 @@ pub enum Fault {
     JumpClock,
     /// A node is lost with its disk and another takes its place.
     LoseDisk,
+    /// A node hands over, if it leads, and then stops; it comes back.
+    Stop,
+    /// A leader stands still as soon as it could answer a read.
+    PauseBeforeReads,
 }
 
 /// All of them, the more fruitful ones several times.
-const FAULTS: [Fault; 14] = [
+const FAULTS: [Fault; 16] = [
     Fault::Crash,
     Fault::CrashAll,
     Fault::CutPower,
@@ -130,6 +136,8 @@ const FAULTS: [Fault; 14] = [
     Fault::JumpClock,
     Fault::LoseDisk,
     Fault::LoseDisk,
+    Fault::Stop,
+    Fault::PauseBeforeReads,
 ];
 
 /// What the clients do.
@@ -149,6 +157,8 @@ pub struct Workload {
     pub waiting: f64,
     /// How many requests have several operations.
     pub several: f64,
+    /// How many requests only read, and do so beside the log.
+    pub reading: f64,
     /// Bodies have up to this many bytes besides their name.
     pub body_bytes_max: usize,
 }
@@ -182,6 +192,7 @@ impl Knobs {
             faults: FAULTS.into_iter().filter(|_| rng.random_bool(0.5)).collect(),
             change_interval: rng.random_bool(0.5).then(|| election_timeout_max * one_of(rng, &[1, 3, 6])),
             workload: draw_workload(rng, election_timeout_max),
+            transfer_interval: rng.random_bool(0.5).then(|| election_timeout_max * one_of(rng, &[1, 3, 6])),
         }
     }
 }
@@ -243,6 +254,7 @@ fn draw_workload(rng: &mut impl Rng, election_timeout_max: Micros) -> Workload {
         without_session: one_of(rng, &[0.0, 0.3, 1.0]),
         waiting: one_of(rng, &[0.0, 0.3, 0.9]),
         several: one_of(rng, &[0.0, 0.3]),
+        reading: one_of(rng, &[0.0, 0.2, 0.5]),
         body_bytes_max: one_of(rng, &[0, 0, 200, 1_500]),
     }
 }

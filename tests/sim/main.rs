@@ -23,6 +23,7 @@ mod network;
 mod node;
 mod operator;
 mod random;
+mod reads;
 mod running;
 mod scenarios;
 mod store;

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 
 use quorate::ids::{Index, Time, Timestamp};
 use quorate::raft::RoleName;
-use quorate::replica::{self, Replica, RequestId};
+use quorate::replica::{self, Consistency, Replica, RequestId};
 use quorate::storage::MemoryDisk;
 
 use super::knobs::Micros;
+use super::running::round_answered;
 use super::store::Store;
 
 /// The wall clock at the start, in milliseconds.
@@ -30,6 +31,8 @@ pub struct Node {
     pub stalled_until: Micros,
     /// A fault of its disk waits to happen.
     pub is_armed: bool,
+    /// Its process is to stand still as soon as it could answer a read.
+    pub pauses_before_reads: bool,
     /// Its clocks.
     pub clock: Clock,
 }
@@ -50,6 +53,10 @@ pub struct Process {
     pub wake_at: Option<Micros>,
     /// Reads that the disk has not done.
     pub reads: usize,
+    /// The last read round that it has begun as a leader.
+    pub read_round: u64,
+    /// The read rounds that the answers of this turn are to.
+    pub rounds_answered: Vec<u64>,
     /// Who waits for an answer.
     pub requests: BTreeMap<RequestId, Waiter>,
     /// Counts requests.
@@ -69,10 +76,18 @@ impl Process {
             turn_is_due: false,
             wake_at: None,
             reads: 0,
+            read_round: 0,
+            rounds_answered: Vec::new(),
             requests: BTreeMap::new(),
             last_request: RequestId(0),
             effects_left: None,
         }
+    }
+
+    /// A read waits, and an answer to a heartbeat has come.
+    pub fn could_answer_reads(&self) -> bool {
+        let has_read = self.requests.values().any(|waiter| waiter.read.is_some());
+        has_read && self.inbox.iter().any(|event| round_answered(event).is_some())
     }
 }
 
@@ -83,6 +98,10 @@ pub enum Caller {
     Client(usize),
     /// Who changes the membership.
     Operator,
+    /// Who wants another leader.
+    HandOver,
+    /// Who wants another leader, because the machine is to stop.
+    Stop,
 }
 
 /// A request that a node works on.
@@ -94,15 +113,32 @@ pub struct Waiter {
     pub attempt: u64,
     /// It is a dequeue that waits, until its node's clock shows this.
     pub waits_until: Option<Time>,
+    /// It is a read.
+    pub read: Option<Asking>,
     /// The commit index of the node when the request came.
     pub commit: Index,
     /// The turns that the node had taken.
     pub turn: u64,
 }
 
+/// A read that waits for an answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Asking {
+    /// How fresh the answer must be.
+    pub consistency: Consistency,
+    /// The node led when it came.
+    pub led: bool,
+    /// It led, and had not committed anything of its term.
+    pub came_before_noop: bool,
+    /// The last read round that the node had begun.
+    pub round: u64,
+}
+
 /// The clocks of a node. They run at their own rate; the wall clock jumps.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
+    /// The monotonic clock is that of the process, which started then.
+    pub started: Micros,
     /// Millionths of the true rate.
     pub rate: u64,
     /// Milliseconds that the wall clock is ahead.
@@ -112,12 +148,12 @@ pub struct Clock {
 impl Clock {
     /// The monotonic clock.
     pub fn time(self, now: Micros) -> Time {
-        Time(now * self.rate / 1_000_000)
+        Time((now - self.started) * self.rate / 1_000_000)
     }
 
     /// When the monotonic clock will have come to `time`.
     pub fn when(self, time: Time) -> Micros {
-        (time.0 * 1_000_000).div_ceil(self.rate)
+        self.started + (u128::from(time.0) * 1_000_000).div_ceil(u128::from(self.rate)) as Micros
     }
 
     /// The wall clock.
@@ -137,6 +173,7 @@ impl Node {
             paused_until: 0,
             stalled_until: 0,
             is_armed: false,
+            pauses_before_reads: false,
             clock,
         }
     }

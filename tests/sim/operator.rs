@@ -1,4 +1,4 @@
-//! Who changes the membership: adds nodes, promotes them, removes them, and replaces those that are lost.
+//! Who changes the membership: adds nodes, promotes them, removes them, and replaces those that are lost. Also hands leadership over.
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -63,6 +63,19 @@ impl Cluster {
         if self.operator.open.is_none() && self.now >= self.operator.quiet_until {
             self.change_now();
         }
+    }
+
+    /// Somebody is to lead instead, perhaps one that cannot.
+    pub fn hand_over(&mut self) {
+        let Some(interval) = self.knobs.transfer_interval.filter(|_| self.phase == Phase::Faults) else { return };
+        let next = self.now + self.random.operator.random_range(1..=2 * interval);
+        self.schedule(next, Event::HandOver);
+        let leader = self.leader().map(|(leader, _)| leader);
+        let node = leader.unwrap_or_else(|| self.any_node());
+        let to = if self.random.operator.random_bool(0.5) { Some(self.any_node()) } else { None };
+        self.last_attempt += 1;
+        self.trace.tell(self.now, || format!("the operator asks {node} to hand over to {to:?}"));
+        self.request(node, Caller::HandOver, self.last_attempt, Asked::Transfer(to));
     }
 
     fn change_now(&mut self) {

@@ -1,7 +1,7 @@
 //! What happens to a node: it starts, takes turns, carries out effects and crashes.
 
 use quorate::ids::{Contact, EntryId, Index, NodeId, Term, Ticket};
-use quorate::raft::{CommitQuorum, Configuration, Entry, HardState, Message, Payload, RoleName, Write};
+use quorate::raft::{Body, CommitQuorum, Configuration, Entry, HardState, Message, Payload, RoleName, Write};
 use quorate::replica::{self, Effect, Options, Replica, RequestId, Told};
 use quorate::storage;
 use rand::RngExt;
@@ -9,7 +9,7 @@ use rand::RngExt;
 use super::cluster::{Asked, Cluster, Event, Phase, ProcessId};
 use super::knobs::{Fault, Micros};
 use super::network::Damage;
-use super::node::{Caller, Clock, Node, Process, Waiter};
+use super::node::{Asking, Caller, Clock, Node, Process, Waiter};
 use super::store::Store;
 
 impl Cluster {
@@ -31,7 +31,7 @@ impl Cluster {
     pub fn add_node(&mut self, id: NodeId, write: Option<&Write>) {
         let drift = self.knobs.clock_drift_max;
         let rate = 1_000_000 - drift + self.random.process.random_range(0..=2 * drift);
-        let node = Node::new(Clock { rate, ahead: self.random.process.random_range(-1_000..=1_000) });
+        let node = Node::new(Clock { started: 0, rate, ahead: self.random.process.random_range(-1_000..=1_000) });
         if let Some(write) = write {
             let opened = Store::open(&node.disk, self.knobs.segment_bytes, id.0 as u32);
             let mut store = opened.expect("an empty disk has no faults").store;
@@ -72,6 +72,7 @@ impl Cluster {
         let options =
             Options { raft: self.knobs.raft, limits: self.knobs.limits, requests_max: self.knobs.requests_max };
         let seed = self.random.process.random();
+        node.clock.started = self.now;
         let replica = Replica::new(id, options, &opened.recovered, seed, node.clock.time(self.now));
         node.process = Some(Process::new(replica, opened.store));
         self.turn_is_due(id);
@@ -149,10 +150,25 @@ impl Cluster {
             Asked::Execute(execute) if !execute.wait.is_zero() => Some(time + execute.wait),
             _ => None,
         };
-        let (commit, turn) = (process.replica.status().commit, process.turns);
-        process.requests.insert(request, Waiter { caller, attempt, waits_until, commit, turn });
+        let status = process.replica.status();
+        let read = match &asked {
+            Asked::Read(read) => Some(Asking {
+                consistency: read.consistency,
+                led: status.role == RoleName::Leader,
+                came_before_noop: status.role == RoleName::Leader && !self.checks.has_committed_in(status.term),
+                round: process.read_round,
+            }),
+            _ => None,
+        };
+        let (commit, turn) = (status.commit, process.turns);
+        process.requests.insert(request, Waiter { caller, attempt, waits_until, read, commit, turn });
+        if matches!(asked, Asked::Execute(_)) && self.checks.hands_over(id) {
+            self.coverage.sometimes("a request came while leadership was handed over");
+        }
         let event = match asked {
             Asked::Execute(execute) => replica::Event::Execute { request, execute },
+            Asked::Read(read) => replica::Event::Read { request, read },
+            Asked::Transfer(to) => replica::Event::TransferLeadership { request, to },
             Asked::Change(change) => replica::Event::ChangeMembership { request, change },
         };
         self.put(id, event);
@@ -222,9 +238,14 @@ impl Cluster {
         if paused_until > now {
             return self.schedule(paused_until, Event::Turn(running));
         }
+        if node.pauses_before_reads && process.could_answer_reads() {
+            node.pauses_before_reads = false;
+            return self.pause_before_reads(running);
+        }
         process.turn_is_due = false;
         process.turns += 1;
         let events = std::mem::take(&mut process.inbox);
+        process.rounds_answered = events.iter().filter_map(round_answered).collect();
         let effects = process.replica.turn(clock.time(now), clock.wall(now), events);
         for effect in effects {
             self.carry_out(running, effect);
@@ -240,8 +261,15 @@ impl Cluster {
         let Some(process) = self.process(running) else { return };
         let status = process.replica.status();
         let digest = (status.applied.0 % 8 == 0).then(|| process.replica.machine().digest());
-        let is_done = process.requests.is_empty() || process.reads > 0 || process.inbox.iter().any(is_read);
-        assert!(status.role == RoleName::Leader || is_done, "{id} does not lead and lets clients wait");
+        let is_reading = process.reads > 0 || process.inbox.iter().any(is_read);
+        for waiter in process.requests.values().filter(|_| !is_reading) {
+            let may_wait = match waiter.caller {
+                Caller::HandOver | Caller::Stop => true,
+                Caller::Client(_) if waiter.read.is_some() => status.leader.is_some(),
+                Caller::Client(_) | Caller::Operator => status.role == RoleName::Leader,
+            };
+            assert!(may_wait, "{id} does not lead and lets this wait: {waiter:?}");
+        }
         self.trace.number((id, status.term, status.commit, status.applied, status.last));
         if let Some(digest) = digest {
             self.checks.on_digest(id, status.applied, digest);
@@ -270,7 +298,7 @@ impl Cluster {
             Effect::Send { to, message } => self.send(id, to, message),
             Effect::ReadEntries { read, from, to, bytes_max } => {
                 process.reads += 1;
-                self.cover_read(bytes_max);
+                self.cover_log_read(bytes_max);
                 let at = self.disk_step_at(id);
                 self.schedule(at, Event::Read { process: running, read, from, to, bytes_max });
             }
@@ -282,6 +310,10 @@ impl Cluster {
 
     fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
         self.checks.on_send(from, to, &message);
+        let process = self.nodes.get_mut(&from).and_then(|node| node.process.as_mut());
+        if let (Body::Heartbeat { read_round, .. }, Some(process)) = (&message.body, process) {
+            process.read_round = *read_round;
+        }
         let carried = self.network.carry(&mut self.random.network, self.now, from, to, &message);
         if carried.is_replayed {
             self.coverage.sometimes("an old message was replayed");
@@ -307,11 +339,22 @@ impl Cluster {
         match &answer {
             Ok(replica::Answer::Executed(executed)) => self.checks.on_answered(id, executed.index, status.applied),
             Ok(replica::Answer::MembershipChanged { index }) => self.checks.on_membership_answered(id, &status, *index),
+            Ok(replica::Answer::Shown(shown)) => {
+                self.checks.on_shown(id, status.applied, shown);
+                self.checks.on_age(id, self.now, self.nodes[&id].clock, shown);
+            }
+            Ok(replica::Answer::LeadershipTransferred { .. }) => {}
+            Err(replica::Refusal::OutcomeUnknown { at, .. }) => self.checks.on_outcome_unknown(id, *at),
             Err(_) => {}
         }
         let time = self.nodes[&id].clock.time(self.now);
         self.cover_answer(&waiter, time, turns, &answer);
+        self.cover_read(id, &waiter, &answer);
         self.respond(waiter.caller, waiter.attempt, answer);
+        if waiter.caller == Caller::Stop {
+            self.coverage.sometimes("a leader stopped after it was asked to hand over");
+            self.crash(id);
+        }
     }
 
     fn told(&mut self, id: NodeId, told: &Told) {
@@ -325,6 +368,16 @@ impl Cluster {
 
 fn is_read(event: &replica::Event) -> bool {
     matches!(event, replica::Event::EntriesRead { .. })
+}
+
+/// The read round that a message answers.
+pub fn round_answered(event: &replica::Event) -> Option<u64> {
+    match event {
+        replica::Event::Message { message: Message { body: Body::HeartbeatReply { read_round, .. }, .. }, .. } => {
+            Some(*read_round)
+        }
+        _ => None,
+    }
 }
 
 /// What a cluster begins with: its first membership.

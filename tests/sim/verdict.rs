@@ -22,6 +22,7 @@ pub fn judge(cluster: &Cluster) {
             judge_call(cluster, call, executed.index, &decisions);
         }
     }
+    super::reads::judge(cluster);
     judge_history(cluster);
 }
 
@@ -69,7 +70,7 @@ fn judge_history(cluster: &Cluster) {
     let drainer = cluster.knobs.workload.clients;
     let mut drained: BTreeMap<String, Vec<Message>> = BTreeMap::new();
     let mut records = Vec::new();
-    for call in &cluster.history {
+    for call in cluster.history.iter().filter(|call| call.consistency.is_none()) {
         for record in records_of(call) {
             match record.operation {
                 history::Operation::Dequeue { outcome: history::Outcome::Ok(taken) } if call.client == drainer => {
@@ -120,7 +121,7 @@ fn outcome_of<T>(call: &Call, done: impl FnOnce(&Executed) -> T) -> history::Out
     match &call.ending {
         Ending::Executed(executed) => history::Outcome::Ok(done(executed)),
         Ending::Refused(_) => history::Outcome::Refused,
-        Ending::Unknown => history::Outcome::Unknown,
+        Ending::Unknown | Ending::Shown(_) => history::Outcome::Unknown,
     }
 }
 

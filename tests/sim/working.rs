@@ -1,7 +1,7 @@
 //! What happens to clients: they think, ask, wait and try again.
 
 use quorate::ids::NodeId;
-use quorate::replica::{Answer, Refusal};
+use quorate::replica::{Answer, Consistency, Refusal};
 use rand::RngExt;
 
 use super::client::{Ending, Next};
@@ -36,14 +36,15 @@ impl Cluster {
     pub fn attempt(&mut self, number: usize, place: usize) {
         self.last_attempt += 1;
         let attempt = self.last_attempt;
+        let needs_leader = !matches!(self.history[place].consistency, Some(Consistency::AnyNode | Consistency::Stale));
         let node = match self.clients[number].target {
-            Some(target) => target,
-            None => self.any_node(),
+            Some(target) if needs_leader => target,
+            _ => self.any_node(),
         };
         let call = &self.history[place];
-        let execute = self.clients[number].attempt(place, attempt, node, call);
+        let asked = self.clients[number].attempt(place, attempt, node, call);
         let patience = self.knobs.raft.election_timeout_max.as_micros() as Micros * 2 + call.wait.as_micros() as Micros;
-        self.request(node, Caller::Client(number), attempt, Asked::Execute(execute));
+        self.request(node, Caller::Client(number), attempt, asked);
         self.attempts.insert(attempt, place);
         self.schedule(self.now + patience, Event::TimeOut { client: number, place, attempt, node });
     }

@@ -71,8 +71,8 @@ impl Cluster {
                 self.checks.on_read(from, &entries);
                 self.put(running.node, replica::Event::EntriesRead { read, entries });
             }
-            // They were cut meanwhile, so that nobody wants them any more.
-            Err(storage::Error::NotInLog { .. }) => {}
+            // They were cut meanwhile.
+            Err(storage::Error::NotInLog { .. }) => self.put(running.node, replica::Event::NotInLog { read }),
             Err(error) => self.on_disk_error(running.node, &error),
         }
     }

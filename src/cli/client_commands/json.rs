@@ -116,6 +116,7 @@ pub(super) fn verb(operation: &v1::Operation) -> &'static str {
         Some(Verb::Peek(_)) => "peek",
         Some(Verb::ListQueues(_)) => "list_queues",
         Some(Verb::CloseSession(_)) => "close_session",
+        Some(Verb::Stats(_)) => "stats",
         None => "unknown",
     }
 }
@@ -152,6 +153,7 @@ fn operation(operation: &v1::Operation) -> Value {
         Some(Verb::Dequeue(dequeue)) => json!({ "verb": verb, "queue": dequeue.queue }),
         Some(Verb::Peek(peek)) => json!({ "verb": verb, "queue": peek.queue, "limit": peek.limit }),
         Some(Verb::ListQueues(list)) => json!({ "verb": verb, "after": list.after, "limit": list.limit }),
+        Some(Verb::Stats(stats)) => json!({ "verb": verb, "queue": stats.queue }),
         Some(Verb::OpenSession(_) | Verb::CloseSession(_)) | None => json!({ "verb": verb }),
     }
 }

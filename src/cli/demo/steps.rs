@@ -168,7 +168,7 @@ async fn all_logs_are_the_same(stage: &mut Stage) -> Result<(), Failure> {
     compare_with_all(stage, &leader, &log).await?;
 
     stage.report.command(&client_command(&format!("peek {QUEUE} --limit 100"), &leader)).await;
-    let messages = client.peek(QUEUE, 100).await?;
+    let messages = client.peek(QUEUE, 100).await?.value;
     let left: Vec<_> = messages.iter().map(text).collect();
     stage.report.check("what is left in the queue", LEFT.join(" "), left.join(" ")).await;
     stage.all_go_on().await?;

@@ -1,0 +1,343 @@
+//! Two replicas and the messages between them: reads on either, and what becomes of requests while leadership changes hands.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::ids::{EntryId, Index, NodeId, Term, Time, Timestamp};
+use crate::raft::{self, Body as Says, Configuration, Entry, HardState, Message, Payload, RoleName, TransferRefused};
+use crate::state_machine::{Body, Limits, Operation, Outcome, QueueName};
+
+const A: NodeId = NodeId(1);
+const B: NodeId = NodeId(2);
+const REQUESTS_MAX: usize = 20;
+
+/// Disks are instant; messages are, unless a link is cut.
+struct Pair {
+    now: Time,
+    replicas: BTreeMap<NodeId, Replica>,
+    logs: BTreeMap<NodeId, Vec<Entry>>,
+    /// What these send is lost.
+    cut: Vec<NodeId>,
+    /// Reads of the log end with nothing.
+    log_is_gone: bool,
+    /// Every message that was not lost, in order.
+    sent: Vec<(NodeId, Message)>,
+    answers: BTreeMap<u64, Result<Answer, Refusal>>,
+    last_request: u64,
+}
+
+impl Pair {
+    /// `A` leads, and both have heard that its first entry is committed.
+    fn led_by_a(cache_bytes_max: u64) -> Self {
+        let configuration = Configuration { voters: [A, B].into(), ..Configuration::EMPTY };
+        let first = EntryId::new(Term(1), Index(1));
+        let recovered = raft::Recovered {
+            hard_state: HardState { term: Term(1), vote: None },
+            terms: vec![first],
+            last: Index(1),
+            configurations: vec![(Index(1), configuration.clone())],
+        };
+        let millis = Duration::from_millis;
+        let raft = raft::Options {
+            election_timeout_min: millis(400),
+            election_timeout_max: millis(800),
+            heartbeat_interval: millis(100),
+            disk_stall_max: millis(2000),
+            append_bytes_max: 1 << 20,
+            window: raft::Window { appends_max: 8, bytes_max: 1 << 20 },
+            cache_bytes_max,
+        };
+        let options = Options { raft, limits: Limits::default(), requests_max: REQUESTS_MAX };
+        let replica = |node: NodeId| Replica::new(node, options.clone(), &recovered, node.0, Time(0));
+        let payload = Payload::Configuration { configuration, introduction: None };
+        let log = vec![Entry { id: first, payload }];
+        let mut pair = Self {
+            now: Time(0),
+            replicas: [A, B].map(|node| (node, replica(node))).into(),
+            logs: [A, B].map(|node| (node, log.clone())).into(),
+            cut: vec![B],
+            log_is_gone: false,
+            sent: Vec::new(),
+            answers: BTreeMap::new(),
+            last_request: 0,
+        };
+        pair.now = pair.replicas[&A].next_deadline();
+        pair.cut.clear();
+        pair.turn(A, []);
+        pair.run(millis(300));
+        assert_eq!(pair.replicas[&A].status().role, RoleName::Leader);
+        pair
+    }
+
+    /// Lets a replica have its turn, and the other one too, until nothing is left of it.
+    fn turn(&mut self, node: NodeId, events: impl IntoIterator<Item = Event>) {
+        let mut due = vec![(node, events.into_iter().collect::<Vec<_>>())];
+        while let Some((node, events)) = due.pop() {
+            let replica = self.replicas.get_mut(&node).expect("one of the two");
+            let effects = replica.turn(self.now, Timestamp(1), events);
+            due.extend(effects.into_iter().filter_map(|effect| self.carry_out(node, effect)).rev());
+        }
+    }
+
+    fn carry_out(&mut self, node: NodeId, effect: Effect) -> Option<(NodeId, Vec<Event>)> {
+        match effect {
+            Effect::Persist(raft::Write { ticket, entries, .. }) => {
+                let log = self.logs.get_mut(&node).expect("one of the two");
+                log.truncate(entries.first().map_or(log.len(), |first| first.id.index.0 as usize - 1));
+                log.extend(entries);
+                Some((node, vec![Event::Persisted(ticket)]))
+            }
+            Effect::Send { to, message } if !self.cut.contains(&node) => {
+                self.sent.push((node, message.clone()));
+                Some((to, vec![Event::Message { from: node, message }]))
+            }
+            Effect::ReadEntries { read, .. } if self.log_is_gone => Some((node, vec![Event::NotInLog { read }])),
+            Effect::ReadEntries { read, from, to, .. } => {
+                let entries = self.logs[&node][from.0 as usize - 1..to.0 as usize].to_vec();
+                Some((node, vec![Event::EntriesRead { read, entries }]))
+            }
+            Effect::Answer { request, answer } => {
+                assert!(self.answers.insert(request.0, answer).is_none(), "{request:?} was answered twice");
+                None
+            }
+            Effect::Send { .. } | Effect::Introduce(_) | Effect::Tell(_) => None,
+        }
+    }
+
+    /// Serves all deadlines up to then.
+    fn run(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        while let Some((at, node)) = self.replicas.iter().map(|(node, it)| (it.next_deadline(), *node)).min()
+            && at <= end
+        {
+            self.now = self.now.max(at);
+            self.turn(node, []);
+        }
+        self.now = end;
+    }
+
+    fn ask(&mut self, node: NodeId, event: impl FnOnce(RequestId) -> Event) -> u64 {
+        self.last_request += 1;
+        self.turn(node, [event(RequestId(self.last_request))]);
+        self.last_request
+    }
+
+    fn read(&mut self, node: NodeId, consistency: Consistency) -> u64 {
+        let operations = vec![Operation::Peek { queue: queue(), limit: 1 }];
+        self.ask(node, |request| Event::Read { request, read: Read { operations, consistency } })
+    }
+
+    fn enqueue(&mut self, node: NodeId) -> u64 {
+        let body = Body::Data(Bytes::from_static(b"body"));
+        let operations = vec![Operation::Enqueue { queue: queue(), body }];
+        let execute = Execute { session: None, operations, wait: Duration::ZERO, is_followed: false };
+        self.ask(node, |request| Event::Execute { request, execute })
+    }
+
+    fn transfer(&mut self, node: NodeId, to: Option<NodeId>) -> u64 {
+        self.ask(node, |request| Event::TransferLeadership { request, to })
+    }
+
+    fn shown(&self, request: u64) -> &Shown {
+        match self.answers.get(&request) {
+            Some(Ok(Answer::Shown(shown))) => shown,
+            other => panic!("nothing is shown: {other:?}"),
+        }
+    }
+
+    fn questions(&self) -> usize {
+        self.sent.iter().filter(|(_, message)| matches!(message.body, Says::ReadIndex { .. })).count()
+    }
+}
+
+fn queue() -> QueueName {
+    "q".parse().expect("a good name")
+}
+
+fn not_leader(leader: Option<NodeId>, term: u64) -> Result<Answer, Refusal> {
+    Err(Refusal::NotLeader { leader, term: Term(term) })
+}
+
+#[test]
+fn every_member_shows_what_was_executed_and_writes_nothing() {
+    let mut pair = Pair::led_by_a(1 << 20);
+    pair.enqueue(A);
+    let entries_before = pair.logs[&A].len();
+    for (node, consistency) in [(A, Consistency::Leader), (A, Consistency::AnyNode), (B, Consistency::AnyNode)] {
+        let read = pair.read(node, consistency);
+        let shown = pair.shown(read);
+        assert_eq!((shown.index, shown.commit, shown.age), (Index(3), Index(3), None));
+        assert!(matches!(&shown.outcomes[..], [Outcome::Peeked(seen)] if seen[0].index == Index(3)), "{shown:?}");
+        assert_eq!(shown.bodies.len(), 1);
+    }
+    let elsewhere = pair.read(B, Consistency::Leader);
+    assert_eq!(pair.answers[&elsewhere], not_leader(Some(A), 2));
+    assert_eq!(pair.logs[&A].len(), entries_before);
+}
+
+/// Without operations the answer only tells where the log is.
+#[test]
+fn a_read_of_nothing_waits_for_the_read_index() {
+    let mut pair = Pair::led_by_a(1 << 20);
+    let read = Read { operations: Vec::new(), consistency: Consistency::AnyNode };
+    let read = pair.ask(B, |request| Event::Read { request, read });
+    assert_eq!((pair.shown(read).index, &pair.shown(read).outcomes[..]), (Index(2), &[][..]));
+}
+
+#[test]
+fn a_stale_read_says_how_old_it_may_be() {
+    let mut pair = Pair::led_by_a(1 << 20);
+    pair.run(Duration::from_millis(500));
+    let age = |pair: &mut Pair, node| {
+        let read = pair.read(node, Consistency::Stale);
+        pair.shown(read).age.expect("it has heard by now")
+    };
+    assert_eq!(age(&mut pair, A), Duration::ZERO, "it has just been answered");
+    let young = age(&mut pair, B);
+    assert!(young > Duration::from_millis(100) && young <= Duration::from_millis(300), "{young:?}");
+    pair.cut.push(A);
+    pair.enqueue(A);
+    pair.run(Duration::from_millis(300));
+    assert_eq!(age(&mut pair, B), young + Duration::from_millis(300));
+    let read = pair.read(B, Consistency::Stale);
+    assert_eq!(pair.shown(read).outcomes, [Outcome::Peeked(Vec::new())], "it has not heard of the message");
+}
+
+#[test]
+fn a_member_that_has_heard_nothing_does_not_know_its_age() {
+    let mut pair = Pair::led_by_a(1 << 20);
+    let heard_nothing = raft::Recovered::default();
+    let options = pair.replicas[&B].options.clone();
+    pair.replicas.insert(B, Replica::new(B, options, &heard_nothing, 7, pair.now));
+    pair.cut.push(A);
+    let read = pair.read(B, Consistency::Stale);
+    assert_eq!((pair.shown(read).index, pair.shown(read).age), (Index(0), None));
+}
+
+/// A follower asks once for all reads of a turn. One that is not answered waits, counts, and can be forgotten.
+#[test]
+fn reads_that_wait_are_bounded_and_can_be_forgotten() {
+    let mut pair = Pair::led_by_a(1 << 20);
+    pair.cut.push(A);
+    let read = || Read { operations: Vec::new(), consistency: Consistency::AnyNode };
+    let reads = (1..=REQUESTS_MAX as u64 + 1).map(|request| Event::Read { request: RequestId(request), read: read() });
+    pair.turn(B, reads.collect::<Vec<_>>());
+    assert_eq!(pair.questions(), 1);
+    let too_many = REQUESTS_MAX as u64 + 1;
+    assert_eq!(pair.answers.remove(&too_many), Some(Err(Refusal::Overloaded)));
+    pair.turn(B, [Event::Forget(RequestId(1))]);
+    pair.turn(B, [Event::Read { request: RequestId(too_many), read: read() }]);
+    assert_eq!(pair.answers.len(), 0, "there is room again");
+    pair.cut.clear();
+    pair.run(Duration::from_millis(500));
+    assert!((2..=too_many).all(|request| pair.shown(request).index == Index(2)), "{:?}", pair.answers);
+    assert!(!pair.answers.contains_key(&1), "nobody waits for it");
+}
+
+/// The leader is gone: a follower's reads are refused when it stops believing in it.
+#[test]
+fn reads_are_refused_when_the_leader_is_lost() {
+    let mut pair = Pair::led_by_a(1 << 20);
+    pair.cut = vec![A, B];
+    let (on_leader, on_follower) = (pair.read(A, Consistency::Leader), pair.read(B, Consistency::AnyNode));
+    assert!(pair.answers.is_empty());
+    pair.run(Duration::from_millis(1700));
+    assert_eq!(pair.answers[&on_leader], not_leader(None, 2));
+    assert_eq!(pair.answers[&on_follower], not_leader(None, 2));
+    let later = pair.read(B, Consistency::AnyNode);
+    assert_eq!(pair.answers[&later], not_leader(None, 2));
+}
+
+/// Whoever waits for a body that cannot be read is answered.
+#[test]
+fn a_body_that_is_not_in_the_log_is_an_answer_too() {
+    let mut pair = Pair::led_by_a(0);
+    pair.enqueue(A);
+    pair.enqueue(A);
+    let read = pair.read(A, Consistency::Leader);
+    assert_eq!(pair.shown(read).bodies.len(), 1, "read back from disk");
+    pair.log_is_gone = true;
+    let read = pair.read(A, Consistency::Leader);
+    assert_eq!(pair.answers[&read], Err(Refusal::BodyNotInLog));
+    assert!(pair.replicas[&A].log_reads.is_empty());
+}
+
+#[test]
+fn a_transfer_is_answered_when_the_other_one_leads() {
+    let mut pair = Pair::led_by_a(1 << 20);
+    let itself = pair.transfer(A, Some(A));
+    assert_eq!(pair.answers[&itself], Err(Refusal::Transfer(TransferRefused::AlreadyLeads)));
+    let elsewhere = pair.transfer(B, Some(A));
+    assert_eq!(pair.answers[&elsewhere], not_leader(Some(A), 2));
+    let transfer = pair.transfer(A, None);
+    assert_eq!(pair.answers[&transfer], Ok(Answer::LeadershipTransferred { to: B }));
+    assert_eq!(pair.replicas[&B].status().role, RoleName::Leader);
+}
+
+/// What comes meanwhile waits. It was not proposed, so that it can be told so when another one leads.
+#[test]
+fn requests_wait_while_leadership_is_handed_over() {
+    let mut pair = Pair::led_by_a(1 << 20);
+    let entries_before = pair.logs[&A].len();
+    pair.cut.push(B);
+    let transfer = pair.transfer(A, Some(B));
+    let held: Vec<u64> = (0..REQUESTS_MAX).map(|_| pair.enqueue(A)).collect();
+    assert!(pair.answers.is_empty(), "{:?}", pair.answers);
+    let too_many = pair.enqueue(A);
+    assert_eq!(pair.answers[&too_many], Err(Refusal::Overloaded));
+    assert_eq!(pair.logs[&A].len(), entries_before);
+    // B campaigns and is not heard; the next heartbeat is answered with its term.
+    pair.cut.clear();
+    pair.run(Duration::from_millis(2000));
+    assert_eq!(pair.answers[&transfer], Ok(Answer::LeadershipTransferred { to: B }));
+    for request in held {
+        assert!(matches!(pair.answers[&request], Err(Refusal::NotLeader { .. })), "{:?}", pair.answers[&request]);
+    }
+}
+
+#[test]
+fn requests_are_executed_when_the_transfer_is_given_up() {
+    let mut pair = Pair::led_by_a(1 << 20);
+    pair.cut = vec![A, B];
+    let transfer = pair.transfer(A, Some(B));
+    let held = pair.enqueue(A);
+    pair.run(Duration::from_millis(350));
+    pair.cut.clear();
+    // TimeoutNow is lost until then; what the leader sends after that would be heeded, so that it is taken out.
+    let mut replica = pair.replicas.remove(&B).expect("one of the two");
+    let (mut answered, deadline) = (None, pair.now + Duration::from_millis(600));
+    while pair.now < deadline && answered.is_none() {
+        pair.now = pair.replicas[&A].next_deadline();
+        let effects = pair.replicas.get_mut(&A).expect("it is still there").turn(pair.now, Timestamp(1), []);
+        for effect in effects {
+            match effect {
+                Effect::Send { message, .. } if !matches!(message.body, Says::TimeoutNow { .. }) => {
+                    let event = Event::Message { from: A, message };
+                    replica.turn(pair.now, Timestamp(1), [event]);
+                }
+                Effect::Answer { request, answer } if request.0 == transfer => answered = Some(answer),
+                _ => {}
+            }
+        }
+    }
+    assert_eq!(answered, Some(Err(Refusal::NotTransferred { to: B, leader: Some(A) })));
+    assert!(!pair.answers.contains_key(&held));
+    assert_eq!(pair.replicas[&A].status().last.index, Index(3), "the request that waited is proposed at once");
+}
+
+/// What is committed is answered, also when leadership is lost in the same turn.
+#[test]
+fn a_committed_request_is_answered_when_leadership_is_lost() {
+    let mut pair = Pair::led_by_a(1 << 20);
+    pair.cut.push(A);
+    let enqueue = pair.enqueue(A);
+    let id = EntryId::new(Term(2), Index(3));
+    let accepted = Message { term: Term(2), body: Says::AppendReply(raft::AppendReply::Accepted(id)) };
+    let later = Message { term: Term(3), body: Says::ReadIndex { context: raft::ReadContext(1) } };
+    pair.turn(A, [accepted, later].map(|message| Event::Message { from: B, message }));
+    assert_eq!(pair.replicas[&A].status().role, RoleName::Follower);
+    assert!(matches!(pair.answers[&enqueue], Ok(Answer::Executed(_))), "{:?}", pair.answers);
+}

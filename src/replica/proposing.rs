@@ -1,0 +1,207 @@
+//! What a replica does with requests until they stand in the log.
+//!
+//! While leadership is being handed over nothing is proposed: requests stay in the batch, and are proposed or refused when that
+//! has ended. Each of them counts as one that is being worked on, so that `Options::requests_max` bounds the batch.
+
+use std::time::Duration;
+
+use super::pending::Proposal;
+use super::replica::Replica;
+use super::waiting::Parked;
+use super::{Effect, Execute, Refusal, RequestId, Told};
+use crate::ids::{EntryId, Time, Timestamp};
+use crate::raft::ProposalRefused;
+use crate::state_machine::{Command, Operation, QueueName};
+
+/// Writes that the disk has not finished. Beyond this, requests are refused as `Overloaded`: the writer's queue never fills,
+/// and a hanging disk does not stop the loop.
+const UNFINISHED_WRITES_MAX: usize = 512;
+
+/// Bytes of requests that are being worked on; further requests are refused as `Overloaded`.
+const REQUEST_BYTES_MAX: u64 = 256 << 20;
+
+/// Bytes of requests that are proposed, and so written, in one go.
+const PROPOSE_BYTES_MAX: u64 = 8 << 20;
+
+/// Requests that are to be proposed together.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    proposals: Vec<Proposal>,
+    bytes: u64,
+}
+
+impl Batch {
+    pub(super) fn is_empty(&self) -> bool {
+        self.proposals.is_empty()
+    }
+
+    fn push(&mut self, proposal: Proposal) {
+        self.bytes += proposal.bytes();
+        self.proposals.push(proposal);
+    }
+
+    fn remove(&mut self, request: RequestId) -> Option<Proposal> {
+        let place = self.proposals.iter().position(|proposal| proposal.request == request)?;
+        let proposal = self.proposals.remove(place);
+        self.bytes -= proposal.bytes();
+        Some(proposal)
+    }
+}
+
+impl Replica {
+    /// Takes a request: to be proposed in this turn, or to wait.
+    pub(super) fn receive(&mut self, now: Time, request: RequestId, execute: Execute) {
+        if let Some(refusal) = self.refusal() {
+            return self.answer(request, Err(refusal));
+        }
+        if self.is_overloaded() {
+            return self.answer(request, Err(Refusal::Overloaded));
+        }
+        let parked = Parked { request, deadline: now + execute.wait, execute };
+        match awaited_queue(&parked.execute).cloned() {
+            Some(queue) if self.must_wait(&queue, &parked.execute) => self.waiting.park(queue, parked),
+            _ => self.put_into_batch(parked, None),
+        }
+    }
+
+    /// True when there is nothing to take, and the request was not decided before, of which a retry is to be told at once.
+    pub(super) fn must_wait(&self, queue: &QueueName, execute: &Execute) -> bool {
+        self.machine.messages_in(queue) == 0 && execute.session.is_none_or(|request| self.machine.is_undecided(request))
+    }
+
+    pub(super) fn put_into_batch(
+        &mut self,
+        Parked { request, execute, deadline }: Parked,
+        woken_for: Option<QueueName>,
+    ) {
+        self.batch.push(Proposal { request, execute, deadline, woken_for, is_forgotten: false });
+    }
+
+    /// The client no longer waits: what is not in the log is dropped, so that it takes no message for nobody.
+    pub(super) fn forget(&mut self, request: RequestId) {
+        self.waiting.remove(request);
+        self.resolving.forget(request);
+        self.pending.forget(request);
+        self.reads.forget(request);
+        if let Some(proposal) = self.batch.remove(request) {
+            self.on_decided(&proposal);
+        }
+    }
+
+    pub(super) fn is_overloaded(&self) -> bool {
+        self.has_too_many_requests()
+            || self.pending.bytes() + self.batch.bytes >= REQUEST_BYTES_MAX
+            || self.raft.unfinished_writes() >= UNFINISHED_WRITES_MAX
+    }
+
+    pub(super) fn has_too_many_requests(&self) -> bool {
+        let to_log = self.pending.len() + self.batch.proposals.len() + self.waiting.len();
+        to_log + self.reads.len() + self.resolving.len() >= self.options.requests_max
+    }
+
+    /// True while this node leads and what comes has to wait: either somebody else will lead soon, or it goes on.
+    pub(super) fn hands_over(&self) -> bool {
+        self.raft.is_leader() && !self.raft.takes_proposals()
+    }
+
+    /// Gives what came together its place in the log.
+    pub(super) fn propose(&mut self, now: Time, wall: Timestamp) {
+        if self.batch.is_empty() || self.hands_over() {
+            return;
+        }
+        let timestamp = self.timestamp(wall);
+        let mut batch = std::mem::take(&mut self.batch).proposals;
+        while !batch.is_empty() {
+            let rest = batch.split_off(fitting(&batch));
+            self.propose_together(now, timestamp, std::mem::replace(&mut batch, rest));
+        }
+    }
+
+    pub(super) fn propose_together(&mut self, now: Time, timestamp: Timestamp, batch: Vec<Proposal>) {
+        let commands = batch.iter().map(|proposal| proposal.command(timestamp).encode()).collect();
+        match self.raft.propose(now, commands) {
+            Ok(first) => {
+                self.tell_places(first, &batch);
+                self.pending.insert(first, batch);
+            }
+            Err(ProposalRefused::NotLeader | ProposalRefused::HandingOver) => {
+                let refusal = self.not_leader();
+                for proposal in batch {
+                    self.answer(proposal.request, Err(refusal.clone()));
+                }
+            }
+        }
+    }
+
+    fn tell_places(&mut self, first: EntryId, batch: &[Proposal]) {
+        let indexes = std::iter::successors(Some(first.index), |index| Some(index.next()));
+        for (proposal, index) in batch.iter().zip(indexes).filter(|(proposal, _)| proposal.execute.is_followed) {
+            let (request, at) = (proposal.request, EntryId::new(first.term, index));
+            self.effects.push(Effect::Tell(Told::Placed { request, at, together: batch.len() }));
+        }
+    }
+
+    /// The leader's clock, which never runs backwards in the log.
+    pub(super) fn timestamp(&mut self, wall: Timestamp) -> Timestamp {
+        self.proposed_at = self.proposed_at.max(wall).max(self.machine.timestamp());
+        self.proposed_at
+    }
+
+    /// The leader ends sessions whose time has passed with an entry of its own, one at a time.
+    pub(super) fn expire_sessions(&mut self, now: Time, wall: Timestamp) {
+        let is_due = self.machine.next_expiry().is_some_and(|due| due <= wall);
+        if !is_due || self.expiry.is_some() || self.refusal().is_some() {
+            return;
+        }
+        let timestamp = self.timestamp(wall);
+        let command = Command { session: None, timestamp, operations: Vec::new(), expiry: true };
+        if let Ok(entry) = self.raft.propose(now, vec![command.encode()]) {
+            self.expiry = Some(entry.index);
+        }
+    }
+
+    /// A dequeue whose time is over is decided by the log as well, empty or not.
+    pub(super) fn wake_due(&mut self, now: Time) {
+        for parked in self.waiting.due(now) {
+            let execute = Execute { wait: Duration::ZERO, ..parked.execute };
+            self.put_into_batch(Parked { execute, ..parked }, None);
+        }
+    }
+
+    /// Another dequeue was faster: wait on, before those that came later.
+    pub(super) fn park_again(&mut self, now: Time, proposal: Proposal) {
+        let Proposal { request, execute, deadline, .. } = proposal;
+        match awaited_queue(&execute).cloned() {
+            Some(queue) if deadline > now => self.waiting.park(queue, Parked { request, execute, deadline }),
+            _ => {
+                let execute = Execute { wait: Duration::ZERO, ..execute };
+                self.put_into_batch(Parked { request, execute, deadline }, None);
+            }
+        }
+    }
+
+    pub(super) fn wake(&mut self, queue: &QueueName) {
+        let messages = self.machine.messages_in(queue);
+        for parked in self.waiting.wake(queue, messages) {
+            self.put_into_batch(parked, Some(queue.clone()));
+        }
+    }
+}
+
+/// How many of `batch` are proposed in one go: at least one.
+fn fitting(batch: &[Proposal]) -> usize {
+    let mut bytes = 0;
+    let fits = |proposal: &&Proposal| {
+        bytes += proposal.bytes();
+        bytes <= PROPOSE_BYTES_MAX
+    };
+    batch.iter().take_while(fits).count().max(1)
+}
+
+/// The queue that a lone dequeue waits for, if it waits.
+fn awaited_queue(execute: &Execute) -> Option<&QueueName> {
+    match execute.operations.as_slice() {
+        [Operation::Dequeue { queue, .. }] if !execute.wait.is_zero() => Some(queue),
+        _ => None,
+    }
+}

@@ -1,0 +1,150 @@
+//! Reads of clients: answered from the state machine, beside the log.
+//!
+//! ```text
+//!    Leader, AnyNode    came --> asked --> confirmed --> shown        as soon as the log is applied up to the read index
+//!    Stale              came ----------------------> shown            at once
+//! ```
+//!
+//! What came in one turn is asked for together.
+
+use super::replica::Replica;
+use super::{Answer, Consistency, Effect, Read, Refusal, RequestId, Shown, Told};
+use crate::ids::{Index, Time};
+use crate::raft::{Fresh, NoLeader, ReadBatch};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Moments that are kept until what was committed then is applied. When there are more, the last gives way to the next one.
+const MOMENTS_MAX: usize = 64;
+
+/// Reads that wait.
+#[derive(Debug, Default)]
+pub(super) struct Reads {
+    waiting: BTreeMap<RequestId, Read>,
+    /// Where each of them stands. Those that are no longer waited for may still be in here.
+    came: Vec<RequestId>,
+    asked: BTreeMap<ReadBatch, Vec<RequestId>>,
+    confirmed: BTreeMap<Index, Vec<RequestId>>,
+}
+
+impl Reads {
+    /// How many wait.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Nobody waits for this one any more.
+    pub(super) fn forget(&mut self, request: RequestId) {
+        self.waiting.remove(&request);
+    }
+
+    /// These may be shown once the log is applied up to `index`.
+    pub(super) fn on_confirmed(&mut self, batch: ReadBatch, index: Index) {
+        let requests = self.take(batch);
+        self.confirmed.entry(index).or_default().extend(requests);
+    }
+
+    /// Nobody can say what these must show.
+    pub(super) fn take(&mut self, batch: ReadBatch) -> Vec<RequestId> {
+        self.asked.remove(&batch).unwrap_or_default()
+    }
+
+    /// The next ones that a log applied up to `applied` can show.
+    fn pop_ready(&mut self, applied: Index) -> Option<Vec<(RequestId, Read)>> {
+        let first = self.confirmed.first_entry().filter(|first| *first.key() <= applied)?;
+        let requests = first.remove();
+        Some(requests.into_iter().filter_map(|request| Some((request, self.waiting.remove(&request)?))).collect())
+    }
+}
+
+/// How old the state of this replica is.
+#[derive(Debug, Default)]
+pub(super) struct Age {
+    /// In the order of time.
+    moments: VecDeque<Fresh>,
+    /// Everything that was committed then is applied.
+    as_of: Option<Time>,
+}
+
+impl Age {
+    /// Takes note of what is known of how much was committed when.
+    fn look(&mut self, fresh: Option<Fresh>, applied: Index) {
+        let is_news = |fresh: &Fresh| self.moments.back().is_none_or(|last| last.at < fresh.at);
+        if let Some(fresh) = fresh.filter(is_news) {
+            self.moments.truncate(MOMENTS_MAX - 1);
+            self.moments.push_back(fresh);
+        }
+        while let Some(moment) = self.moments.pop_front_if(|moment| moment.index <= applied) {
+            self.as_of = self.as_of.max(Some(moment.at));
+        }
+    }
+}
+
+impl Replica {
+    /// Takes a read: to be shown at the end of this turn, or to wait.
+    pub(super) fn receive_read(&mut self, request: RequestId, read: Read) {
+        if self.raft.quarantined().is_some() {
+            self.answer(request, Err(Refusal::Quarantined));
+        } else if self.has_too_many_requests() {
+            self.answer(request, Err(Refusal::Overloaded));
+        } else if read.consistency == Consistency::Stale {
+            self.reads.waiting.insert(request, read);
+            self.reads.confirmed.entry(Index(0)).or_default().push(request);
+        } else {
+            self.reads.waiting.insert(request, read);
+            self.reads.came.push(request);
+        }
+    }
+
+    /// Asks what the reads of this turn must show.
+    pub(super) fn ask_read_index(&mut self, now: Time) {
+        let leads = self.raft.is_leader();
+        let is_elsewhere = |read: &Read| read.consistency == Consistency::Leader && !leads;
+        let came = std::mem::take(&mut self.reads.came);
+        let (refused, asked): (Vec<RequestId>, Vec<RequestId>) =
+            came.into_iter().partition(|request| self.reads.waiting.get(request).is_none_or(is_elsewhere));
+        self.refuse_reads(refused);
+        if asked.is_empty() {
+            return;
+        }
+        match self.raft.read_index(now) {
+            Ok(batch) => drop(self.reads.asked.insert(batch, asked)),
+            Err(NoLeader) => self.refuse_reads(asked),
+        }
+    }
+
+    pub(super) fn refuse_reads(&mut self, requests: Vec<RequestId>) {
+        for request in requests {
+            if self.reads.waiting.remove(&request).is_some() {
+                let refusal = self.refusal().unwrap_or_else(|| self.not_leader());
+                self.answer(request, Err(refusal));
+            }
+        }
+    }
+
+    /// Answers the reads that what is applied can show.
+    pub(super) fn answer_reads(&mut self, now: Time) {
+        self.age.look(self.raft.fresh(now), self.applied);
+        while let Some(ready) = self.reads.pop_ready(self.applied) {
+            ready.into_iter().for_each(|(request, read)| self.show(now, request, read));
+        }
+        // Without a leader there is no telling when the rest of the log will come, if ever.
+        if self.raft.leader().is_none() && self.reads.len() > 0 {
+            let waiting = self.reads.waiting.keys().copied().collect();
+            self.refuse_reads(waiting);
+            self.reads = Reads::default();
+        }
+    }
+
+    fn show(&mut self, now: Time, request: RequestId, Read { operations, consistency }: Read) {
+        let outcomes = match self.machine.query(&operations) {
+            Ok(outcomes) => outcomes,
+            Err(refusal) => return self.answer(request, Err(Refusal::Refused(refusal))),
+        };
+        let is_stale = consistency == Consistency::Stale;
+        let age = self.age.as_of.filter(|_| is_stale).map(|as_of| now - as_of);
+        let (index, commit) = (self.applied, self.raft.commit());
+        self.effects.push(Effect::Tell(Told::Shown { index, operations: operations.len() }));
+        let shown = Shown { index, commit, age, outcomes, bodies: Vec::new() };
+        self.resolve_bodies(now, request, Answer::Shown(shown));
+    }
+}
