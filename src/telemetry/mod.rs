@@ -35,7 +35,7 @@
 //!
 //! Invariants
 //! - Whoever tells something never waits. When `LINES_MAX` lines wait, further ones are dropped, and the next one that gets
-//!   through says how many. Spans that wait for a collector are bounded in the same way ([`providers`]); a collector that is
+//!   through says how many. Spans that wait for a collector are bounded in the same way ([`Providers`]); a collector that is
 //!   away costs what it would have been told, and one line when it goes and one when it is back.
 //! - No logged value can move the cursor or begin a line of its own.
 //! - With traces and metrics off nothing is allocated, dated or kept for a request. Contexts of traces are never written into
