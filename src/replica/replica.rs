@@ -113,7 +113,7 @@ impl Replica {
             self.answer_transfer(now);
             self.apply(now);
             self.answer_reads(now);
-            if self.batch.is_empty() || self.hands_over() {
+            if self.batch.is_empty() || self.hands_over() || self.batch.gathered_at().is_some() {
                 return std::mem::take(&mut self.effects);
             }
         }
@@ -122,7 +122,7 @@ impl Replica {
     /// The next turn must come no later than this, also when nothing happens.
     pub fn next_deadline(&self) -> Time {
         let transfer = self.transfer.map(|transfer| transfer.until);
-        let clients = self.waiting.next_deadline().into_iter().chain(transfer).min();
+        let clients = self.waiting.next_deadline().into_iter().chain(transfer).chain(self.batch.gathered_at()).min();
         clients.map_or(self.raft.next_deadline(), |at| at.min(self.raft.next_deadline()))
     }
 
