@@ -119,6 +119,9 @@ impl EventLoop {
                 arrival => self.take(arrival)?,
             }
             self.drain()?;
+            if *phase.borrow() >= Phase::HandingOver {
+                self.replicas.values_mut().for_each(Replica::retire);
+            }
             self.turn();
             self.publish();
         }

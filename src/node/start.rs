@@ -20,7 +20,7 @@ use crate::api;
 use crate::cluster::{self, announce, bootstrap, join};
 use crate::config::{Address, NodeConfig};
 use crate::ids::{ClusterId, Contact, NodeId, SHARD_0, ShardId, Ticket};
-use crate::raft::{self, Recovered, RoleName, Window};
+use crate::raft::{self, Recovered, RoleName, TransferRefused, Window};
 use crate::replica::{self, Refusal, Replica};
 use crate::state_machine;
 use crate::storage::{self, DataDirectory, FileDisk, Log, Writer};
@@ -33,6 +33,9 @@ const INBOUND_CONTROL_MAX: usize = 1024;
 
 /// A write that takes longer than this is a hung disk.
 const DISK_STALL_MAX: Duration = Duration::from_secs(5);
+
+/// Somebody has asked for a transfer of leadership before this node stops: it is looked at again after this long.
+const HAND_OVER_PAUSE: Duration = Duration::from_millis(20);
 
 /// Starts a node in the background. It serves at once; an empty directory may still have to apply for membership. What it has
 /// to tell of requests goes to `telemetry`.
@@ -370,17 +373,24 @@ fn tell_completions(
     }
 }
 
-/// Gives leadership to another voter, so that clients need not wait for an election; also clients that wait for their requests
-/// then are told where to go. A node that cannot, such as the only voter, stops all the same.
+/// Gives leadership to another voter, so that clients need not wait for an election. A node that cannot, such as the only voter,
+/// stops all the same. Where several nodes stop together, one after the other may turn out to be leaving as well.
 async fn hand_over(handle: &Handle, patience: Duration) {
-    if handle.status(SHARD_0).is_none_or(|status| status.role != RoleName::Leader) {
-        return;
-    }
-    match tokio::time::timeout(patience, handle.transfer_leadership(SHARD_0, None)).await {
-        Ok(Ok(_)) => {}
-        Ok(Err(Refusal::Transfer(refused))) => tracing::info!("stops without handing leadership over: {refused}"),
-        Ok(Err(refusal)) => tracing::info!(?refusal, "stops without handing leadership over"),
-        Err(_) => tracing::warn!("stops without having handed leadership over: it took more than {patience:?}"),
+    let leads = || handle.status(SHARD_0).is_some_and(|status| status.role == RoleName::Leader);
+    let handing_over = async {
+        while leads() {
+            match handle.transfer_leadership(SHARD_0, None).await {
+                Ok(_) => {}
+                // The one that was to lead has gone or did not win: another may.
+                Err(Refusal::NotTransferred { .. }) => {}
+                Err(Refusal::Transfer(TransferRefused::InProgress(_))) => tokio::time::sleep(HAND_OVER_PAUSE).await,
+                Err(Refusal::Transfer(why)) => return tracing::info!("stops without handing leadership over: {why}"),
+                Err(why) => return tracing::info!(?why, "stops without handing leadership over"),
+            }
+        }
+    };
+    if tokio::time::timeout(patience, handing_over).await.is_err() {
+        tracing::warn!("stops without having handed leadership over: it took more than {patience:?}");
     }
 }
 

@@ -119,6 +119,11 @@ impl Replica {
         }
     }
 
+    /// This node is about to stop: see [`Raft::retire`].
+    pub fn retire(&mut self) {
+        self.raft.retire();
+    }
+
     /// The next turn must come no later than this, also when nothing happens.
     pub fn next_deadline(&self) -> Time {
         let transfer = self.transfer.map(|transfer| transfer.until);
