@@ -19,12 +19,11 @@
 //! - A `Send` that promises something names the write that must be durable first: term and vote for every message, the
 //!   entries for an acknowledgement. The leader's own disk counts for a commit only once it has written.
 //! - An acknowledgement names the entry (term, index) up to which it vouches.
+//! - A read index is given out only when a majority has answered a round of heartbeats that began after the read was asked
+//!   for, and an entry of the leader's own term is committed.
 //!
 //! What only a faulty peer can bring about (two leaders in a term, another entry at a committed index) quarantines the
 //! member: it stands still and says why.
-//!
-//! - A read index is given out only when a majority has answered a round of heartbeats that began after the read was asked
-//!   for, and an entry of the leader's own term is committed.
 //!
 //! Not here: snapshots.
 

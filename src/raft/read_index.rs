@@ -75,8 +75,9 @@ impl Reads {
     }
 
     fn give_index(&mut self, commit: Index) {
-        for read in &mut self.waiting {
-            read.index.get_or_insert(commit);
+        // Either all have one, or none has.
+        for read in self.waiting.iter_mut().take_while(|read| read.index.is_none()) {
+            read.index = Some(commit);
         }
     }
 

@@ -46,7 +46,7 @@ impl Replica {
         self.effects.insert(told_before, Effect::Tell(Told::Applied { first, last: self.applied }));
     }
 
-    pub(super) fn apply_command(&mut self, now: Time, id: EntryId, bytes: &Bytes) {
+    fn apply_command(&mut self, now: Time, id: EntryId, bytes: &Bytes) {
         if self.expiry == Some(id.index) {
             self.expiry = None;
         }
@@ -78,7 +78,7 @@ impl Replica {
         }
     }
 
-    pub(super) fn decide(&mut self, now: Time, proposal: Proposal, decision: Decision) {
+    fn decide(&mut self, now: Time, proposal: Proposal, decision: Decision) {
         match decision {
             Decision::Executed { index, replayed, outcomes } => {
                 let operations = outcomes.len();

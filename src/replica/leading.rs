@@ -51,7 +51,7 @@ impl Replica {
         }
     }
 
-    pub(super) fn begin_change(&mut self, now: Time, change: MembershipChange) -> Result<EntryId, ChangeRefused> {
+    fn begin_change(&mut self, now: Time, change: MembershipChange) -> Result<EntryId, ChangeRefused> {
         if self.change.is_some() {
             return Err(ChangeRefused::InProgress);
         }

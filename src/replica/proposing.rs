@@ -76,15 +76,11 @@ impl Replica {
     }
 
     /// True when there is nothing to take, and the request was not decided before, of which a retry is to be told at once.
-    pub(super) fn must_wait(&self, queue: &QueueName, execute: &Execute) -> bool {
+    fn must_wait(&self, queue: &QueueName, execute: &Execute) -> bool {
         self.machine.messages_in(queue) == 0 && execute.session.is_none_or(|request| self.machine.is_undecided(request))
     }
 
-    pub(super) fn put_into_batch(
-        &mut self,
-        Parked { request, execute, deadline }: Parked,
-        woken_for: Option<QueueName>,
-    ) {
+    fn put_into_batch(&mut self, Parked { request, execute, deadline }: Parked, woken_for: Option<QueueName>) {
         self.batch.push(Proposal { request, execute, deadline, woken_for, is_forgotten: false });
     }
 
@@ -99,7 +95,7 @@ impl Replica {
         }
     }
 
-    pub(super) fn is_overloaded(&self) -> bool {
+    fn is_overloaded(&self) -> bool {
         self.has_too_many_requests()
             || self.pending.bytes() + self.batch.bytes >= REQUEST_BYTES_MAX
             || self.raft.unfinished_writes() >= UNFINISHED_WRITES_MAX
@@ -143,7 +139,7 @@ impl Replica {
         }
     }
 
-    pub(super) fn propose_together(&mut self, now: Time, timestamp: Timestamp, batch: Vec<Proposal>) {
+    fn propose_together(&mut self, now: Time, timestamp: Timestamp, batch: Vec<Proposal>) {
         let commands = batch.iter().map(|proposal| proposal.command(timestamp).encode()).collect();
         match self.raft.propose(now, commands) {
             Ok(first) => {
@@ -168,7 +164,7 @@ impl Replica {
     }
 
     /// The leader's clock, which never runs backwards in the log.
-    pub(super) fn timestamp(&mut self, wall: Timestamp) -> Timestamp {
+    fn timestamp(&mut self, wall: Timestamp) -> Timestamp {
         self.proposed_at = self.proposed_at.max(wall).max(self.machine.timestamp());
         self.proposed_at
     }
@@ -194,9 +190,12 @@ impl Replica {
         }
     }
 
-    /// Another dequeue was faster: wait on, before those that came later.
+    /// Another dequeue was faster: wait on, before those that came later. Nothing is decided, so that another leader can be asked.
     pub(super) fn park_again(&mut self, now: Time, proposal: Proposal) {
         let Proposal { request, execute, deadline, .. } = proposal;
+        if let Some(refusal) = self.refusal() {
+            return self.answer(request, Err(refusal));
+        }
         match awaited_queue(&execute).cloned() {
             Some(queue) if deadline > now => self.waiting.park(queue, Parked { request, execute, deadline }),
             _ => {

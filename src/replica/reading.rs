@@ -19,22 +19,25 @@ const MOMENTS_MAX: usize = 64;
 /// Reads that wait.
 #[derive(Debug, Default)]
 pub(super) struct Reads {
-    waiting: BTreeMap<RequestId, Read>,
-    /// Where each of them stands. Those that are no longer waited for may still be in here.
+    /// None: nobody waits for it any more. It still counts until its turn comes, so that all of this is bounded.
+    waiting: BTreeMap<RequestId, Option<Read>>,
+    /// Where each of them stands.
     came: Vec<RequestId>,
     asked: BTreeMap<ReadBatch, Vec<RequestId>>,
     confirmed: BTreeMap<Index, Vec<RequestId>>,
 }
 
 impl Reads {
-    /// How many wait.
+    /// How many wait, or would if they had not been forgotten.
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
     }
 
     /// Nobody waits for this one any more.
     pub(super) fn forget(&mut self, request: RequestId) {
-        self.waiting.remove(&request);
+        if let Some(read) = self.waiting.get_mut(&request) {
+            *read = None;
+        }
     }
 
     /// These may be shown once the log is applied up to `index`.
@@ -52,7 +55,7 @@ impl Reads {
     fn pop_ready(&mut self, applied: Index) -> Option<Vec<(RequestId, Read)>> {
         let first = self.confirmed.first_entry().filter(|first| *first.key() <= applied)?;
         let requests = first.remove();
-        Some(requests.into_iter().filter_map(|request| Some((request, self.waiting.remove(&request)?))).collect())
+        Some(requests.into_iter().filter_map(|request| Some((request, self.waiting.remove(&request)??))).collect())
     }
 }
 
@@ -87,10 +90,10 @@ impl Replica {
         } else if self.has_too_many_requests() {
             self.answer(request, Err(Refusal::Overloaded));
         } else if read.consistency == Consistency::Stale {
-            self.reads.waiting.insert(request, read);
+            self.reads.waiting.insert(request, Some(read));
             self.reads.confirmed.entry(Index(0)).or_default().push(request);
         } else {
-            self.reads.waiting.insert(request, read);
+            self.reads.waiting.insert(request, Some(read));
             self.reads.came.push(request);
         }
     }
@@ -98,10 +101,13 @@ impl Replica {
     /// Asks what the reads of this turn must show.
     pub(super) fn ask_read_index(&mut self, now: Time) {
         let leads = self.raft.is_leader();
-        let is_elsewhere = |read: &Read| read.consistency == Consistency::Leader && !leads;
+        let is_for_leader = |request: &RequestId| {
+            let read = self.reads.waiting.get(request).and_then(Option::as_ref);
+            read.is_some_and(|read| read.consistency == Consistency::Leader)
+        };
         let came = std::mem::take(&mut self.reads.came);
         let (refused, asked): (Vec<RequestId>, Vec<RequestId>) =
-            came.into_iter().partition(|request| self.reads.waiting.get(request).is_none_or(is_elsewhere));
+            came.into_iter().partition(|request| !leads && is_for_leader(request));
         self.refuse_reads(refused);
         if asked.is_empty() {
             return;
@@ -114,7 +120,7 @@ impl Replica {
 
     pub(super) fn refuse_reads(&mut self, requests: Vec<RequestId>) {
         for request in requests {
-            if self.reads.waiting.remove(&request).is_some() {
+            if self.reads.waiting.remove(&request).flatten().is_some() {
                 let refusal = self.refusal().unwrap_or_else(|| self.not_leader());
                 self.answer(request, Err(refusal));
             }

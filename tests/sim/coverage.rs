@@ -43,6 +43,8 @@ pub const SOMETIMES: &[&str] = &[
     "a transfer was given up",
     "leadership went elsewhere than it was asked to",
     "a leader stopped after it was asked to hand over",
+    "a leader was cut off as it handed over",
+    "an overtaken leader was asked for a read",
     "a request came while leadership was handed over",
     "a read was confirmed by the leader",
     "a read waited for the no-op",

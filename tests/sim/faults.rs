@@ -54,6 +54,11 @@ impl Cluster {
             Fault::LoseDisk => self.lose_disk(),
             Fault::Stop => self.stop(id),
             Fault::PauseBeforeReads => node.pauses_before_reads = true,
+            Fault::CutAtHandOver => {
+                node.is_cut_at_hand_over = true;
+                self.last_attempt += 1;
+                self.receive(id, Caller::HandOver, self.last_attempt, Asked::Transfer(None));
+            }
             Fault::CutPower | Fault::FailSync => {}
         }
     }
@@ -74,6 +79,21 @@ impl Cluster {
         } else {
             self.crash_if_running(id);
         }
+    }
+
+    /// A leader has told another one to take over: if it is to be, it is cut off from all nodes. Its clients still reach it.
+    pub fn hands_over(&mut self, id: NodeId) {
+        let node = self.nodes.get_mut(&id).expect("it has just sent something");
+        if self.phase != Phase::Faults || !std::mem::take(&mut node.is_cut_at_hand_over) {
+            return;
+        }
+        let longest = self.knobs.raft.election_timeout_max.as_micros() as Micros;
+        let until = (self.now + self.random.faults.random_range(longest / 2..=2 * longest)).min(self.knobs.duration);
+        let others: Vec<NodeId> = self.nodes.keys().copied().filter(|other| *other != id).collect();
+        self.trace.tell(self.now, || format!("{id} is cut off until {until}"));
+        self.network.cut(others.into_iter().flat_map(|other| [(id, other), (other, id)]));
+        self.schedule(until, Event::Mend);
+        self.coverage.sometimes("a leader was cut off as it handed over");
     }
 
     /// A process stands still right before a turn.

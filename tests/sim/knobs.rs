@@ -118,10 +118,12 @@ pub enum Fault {
     Stop,
     /// A leader stands still as soon as it could answer a read.
     PauseBeforeReads,
+    /// A leader hands over, and is cut off when it has said so: it does not know that it was replaced.
+    CutAtHandOver,
 }
 
 /// All of them, the more fruitful ones several times.
-const FAULTS: [Fault; 16] = [
+const FAULTS: [Fault; 18] = [
     Fault::Crash,
     Fault::CrashAll,
     Fault::CutPower,
@@ -138,6 +140,8 @@ const FAULTS: [Fault; 16] = [
     Fault::LoseDisk,
     Fault::Stop,
     Fault::PauseBeforeReads,
+    Fault::CutAtHandOver,
+    Fault::CutAtHandOver,
 ];
 
 /// What the clients do.

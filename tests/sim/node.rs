@@ -31,6 +31,8 @@ pub struct Node {
     pub stalled_until: Micros,
     /// A fault of its disk waits to happen.
     pub is_armed: bool,
+    /// It is to be cut off when it hands over.
+    pub is_cut_at_hand_over: bool,
     /// Its process is to stand still as soon as it could answer a read.
     pub pauses_before_reads: bool,
     /// Its clocks.
@@ -173,6 +175,7 @@ impl Node {
             paused_until: 0,
             stalled_until: 0,
             is_armed: false,
+            is_cut_at_hand_over: false,
             pauses_before_reads: false,
             clock,
         }

@@ -328,6 +328,9 @@ impl Cluster {
                 Err(Damage::Rejected) => self.coverage.sometimes("a damaged message was rejected"),
             }
         }
+        if matches!(message.body, Body::TimeoutNow { .. }) {
+            self.hands_over(from);
+        }
     }
 
     fn answer(&mut self, running: ProcessId, request: RequestId, answer: Result<replica::Answer, replica::Refusal>) {

@@ -1,6 +1,6 @@
 //! What happens to clients: they think, ask, wait and try again.
 
-use quorate::ids::NodeId;
+use quorate::ids::{NodeId, Term};
 use quorate::replica::{Answer, Consistency, Refusal};
 use rand::RngExt;
 
@@ -36,10 +36,17 @@ impl Cluster {
     pub fn attempt(&mut self, number: usize, place: usize) {
         self.last_attempt += 1;
         let attempt = self.last_attempt;
-        let needs_leader = !matches!(self.history[place].consistency, Some(Consistency::AnyNode | Consistency::Stale));
-        let node = match self.clients[number].target {
-            Some(target) if needs_leader => target,
-            _ => self.any_node(),
+        let node = match (self.history[place].consistency, self.clients[number].target) {
+            (Some(Consistency::AnyNode | Consistency::Stale), _) => self.any_node(),
+            (Some(Consistency::Leader), target) => {
+                let overtaken = self.overtaken_leader();
+                if overtaken.is_some() {
+                    self.coverage.sometimes("an overtaken leader was asked for a read");
+                }
+                overtaken.or(target).unwrap_or_else(|| self.any_node())
+            }
+            (None, Some(target)) => target,
+            (None, None) => self.any_node(),
         };
         let call = &self.history[place];
         let asked = self.clients[number].attempt(place, attempt, node, call);
@@ -47,6 +54,14 @@ impl Cluster {
         self.request(node, Caller::Client(number), attempt, asked);
         self.attempts.insert(attempt, place);
         self.schedule(self.now + patience, Event::TimeOut { client: number, place, attempt, node });
+    }
+
+    /// A node that believes to lead when another one does, in a later term: whom to ask for what is not true any more.
+    fn overtaken_leader(&self) -> Option<NodeId> {
+        let leaders = self.nodes.iter().filter(|(_, node)| node.leads());
+        let terms = leaders.filter_map(|(id, node)| Some((node.process.as_ref()?.replica.status().term, *id)));
+        let terms: Vec<(Term, NodeId)> = terms.collect();
+        terms.iter().min().filter(|_| terms.len() > 1).map(|(_, id)| *id)
     }
 
     /// A request leaves for a node; it may be lost.
