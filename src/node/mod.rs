@@ -18,7 +18,8 @@
 //!
 //! Invariants
 //! - The loop alone changes replicas, and it never waits for anything but its inputs.
-//! - Effects are carried out in the order in which the replica gave them.
+//! - Effects are carried out in the order in which the replica gave them, but for the answers: they go out last, when everybody
+//!   can see what they tell of.
 //! - A disk that failed ends the node: what it has on disk is no longer known.
 //! - Every queue is bounded, and beside it stands what happens when it is full.
 //!
