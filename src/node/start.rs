@@ -34,7 +34,8 @@ const INBOUND_CONTROL_MAX: usize = 1024;
 /// A write that takes longer than this is a hung disk.
 const DISK_STALL_MAX: Duration = Duration::from_secs(5);
 
-/// Somebody has asked for a transfer of leadership before this node stops: it is looked at again after this long.
+/// Leadership cannot be handed over right now, because somebody has asked for that already or the inbox is full: it is tried
+/// again after this long.
 const HAND_OVER_PAUSE: Duration = Duration::from_millis(20);
 
 /// Starts a node in the background. It serves at once; an empty directory may still have to apply for membership. What it has
@@ -383,7 +384,9 @@ async fn hand_over(handle: &Handle, patience: Duration) {
                 Ok(_) => {}
                 // The one that was to lead has gone or did not win: another may.
                 Err(Refusal::NotTransferred { .. }) => {}
-                Err(Refusal::Transfer(TransferRefused::InProgress(_))) => tokio::time::sleep(HAND_OVER_PAUSE).await,
+                Err(Refusal::Transfer(TransferRefused::InProgress(_)) | Refusal::Overloaded) => {
+                    tokio::time::sleep(HAND_OVER_PAUSE).await;
+                }
                 Err(Refusal::Transfer(why)) => return tracing::info!("stops without handing leadership over: {why}"),
                 Err(why) => return tracing::info!(?why, "stops without handing leadership over"),
             }
