@@ -5,11 +5,11 @@
 //!   quorate_service, cluster_service   one function for each call
 //!        receive   checked, and turned into what the replica understands          (received)
 //!        route     the shard, and whether this node may take it                   (routed)
-//!        node::Place::execute ... the loop proposes, appends, replicates, commits, applies ...
+//!        node::Place::ask     ... the loop proposes, appends, replicates, commits, applies ...
 //!        answer    the outcome, in the words of the interface                     (answered)
 //!        errors    the only table from refusals to gRPC statuses
 //!   execute_stream many requests in flight on one stream, each through the same verbs
-//!   request_log    the leader's log in pages      status   the condition of nodes      health   of this process
+//!   request_log    a node's log in pages          status   the condition of nodes      health   of this process
 //! ```
 //!
 //! Invariants

@@ -147,7 +147,7 @@ impl Handle {
         }
     }
 
-    /// Changes the membership of `shard`; returns the index of the entry that ended the change, which is committed.
+    /// Changes the membership of `shard`; returns the index of the entry that ended the change, which every later leader has.
     ///
     /// # Errors
     /// Whatever the replica refuses with; [`Refusal::Overloaded`] at once when the loop has too much to do.
