@@ -11,7 +11,7 @@ use super::receive::{Checked, client_deadline, consistency, receive};
 use super::request_log::{self, Pages};
 use super::route::route;
 use super::{Context, Streams};
-use crate::ids::{ClusterId, SHARD_0, ShardId};
+use crate::ids::{ClusterId, Index, SHARD_0, ShardId};
 use crate::node::{Asked, Place};
 use crate::proto::v1;
 use crate::raft::RoleName;
@@ -142,9 +142,25 @@ impl QuorateService {
             Answer::Shown(shown) => shown,
             other => unreachable!("a read was answered with {other:?}"),
         };
+        self.wait_for_disk(shard, shown.index, deadline.unwrap_or(PATIENCE).min(PATIENCE)).await?;
         let (_, status) = route(&self.context, request.shard, replica::Status::clone)?;
-        let range = request_log::Range::new(&request, consistency, &status, &shown);
+        let range = request_log::Range::new(&request, consistency, &status, shown.age);
         Ok(request_log::stream(self.context.clone(), shard, range, room))
+    }
+
+    /// Waits until this node has the log up to `index` on its own disk, from which it is read: others may have committed it while
+    /// this disk still writes.
+    async fn wait_for_disk(&self, shard: ShardId, index: Index, limit: Duration) -> Result<(), Rejection> {
+        let mut published = self.context.handle.published();
+        let is_durable = |status: &replica::Status| status.durable >= index;
+        let written = published.wait_for(|now| now.replicas.get(&shard).is_none_or(is_durable));
+        tokio::select! {
+            biased;
+            // Where the loop has ended the next look finds that out, and so it does in a node that stops.
+            _ = written => Ok(()),
+            () = self.context.drained() => Ok(()),
+            () = tokio::time::sleep(limit) => Err(errors::too_late(limit, true)),
+        }
     }
 }
 

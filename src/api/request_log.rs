@@ -1,4 +1,4 @@
-//! The leader's log as clients see it: page after page, as fast as the client reads, and on if it follows.
+//! A node's log as clients see it: page after page, as fast as the client reads, and on if it follows.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{Context, route};
 use crate::ids::{Index, NodeId, ShardId, Term};
 use crate::proto::v1;
 use crate::raft::{Configuration, Entry, Payload, RoleName};
-use crate::replica::{self, Consistency, Shown};
+use crate::replica::{self, Consistency};
 use crate::state_machine::Command;
 
 /// Entries on one page.
@@ -51,13 +51,13 @@ pub struct Range {
 }
 
 impl Range {
-    /// From the index that is asked for to the last one that the node of this status can send now, which has told in `shown`
-    /// what may be sent.
+    /// From the index that is asked for to the last one that the node of this status can send now. What it shows can be `age`
+    /// old.
     pub fn new(
         request: &v1::RequestLogRequest,
         consistency: Consistency,
         status: &replica::Status,
-        shown: &Shown,
+        age: Option<Duration>,
     ) -> Self {
         let from = Index(request.from_index.max(1));
         let end = match request.limit {
@@ -66,7 +66,7 @@ impl Range {
         };
         let leads = (consistency == Consistency::Leader).then_some(status.term);
         let committed_only = request.follow || consistency == Consistency::AnyNode;
-        let (follow, age) = (request.follow, shown.age);
+        let follow = request.follow;
         let range = Self { from, to: Index(0), end, commit: Index(0), leads, committed_only, follow, age };
         range.seen(status)
     }
