@@ -235,7 +235,8 @@ impl Client {
         Ok(Shown { value: value(outcome::only(response)?)?, age })
     }
 
-    /// The leader's log, or that of the node that is asked (see [`Client::reading`]), from index `from` (0: from the first there is), at most `limit` entries (0: all there are).
+    /// The leader's log, or that of the node that is asked (see [`Client::reading`]), from index `from` on (0: from the first
+    /// there is), at most `limit` entries (0: all there are).
     pub fn request_log(&self, from: u64, limit: u64) -> LogPages {
         LogPages::new(self.clone(), from, limit)
     }

@@ -5,6 +5,7 @@
 //!   queue        enqueue, dequeue, peek, queues, stats   lines       enqueue, from standard input (input)
 //!   log          the replicated log                      log_filter  which of its entries
 //!   cluster      status, member       leader            watch       status, again and again
+//!   freshness    --stale and --any-node
 //!   console      where output goes and in which form     table       columns, and text without control characters
 //!   json         what is printed with `--output json`    report      an error -> a line, and the exit code
 //! ```
@@ -12,7 +13,8 @@
 //! Invariants: results go to stdout, everything else to stderr. What a terminal shows has no control characters that come
 //! from a message or a name. With `--output json` stdout has JSON only, and the field names below do not change.
 //!
-//! Not here: `server`, `dev` and `config`, which need no running cluster.
+//! Not here: what needs no running cluster (`server`, `dev`, `demo`, `config`, `completions`), and `repl` and `bench`, which are
+//! built on this.
 
 mod cluster;
 mod connection;
@@ -63,7 +65,7 @@ pub enum ClientCommand {
     /// Show how much a queue holds, or all of them together
     #[command(after_help = queue::STATS_HELP)]
     Stats(With<queue::Stats>),
-    /// Print the replicated log, as the leader has it
+    /// Print the replicated log, as the leader has it or any other node
     #[command(after_help = log::HELP)]
     Log(With<log::Log>),
     /// Show every node: its role, term and how far its log is
