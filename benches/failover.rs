@@ -1,7 +1,9 @@
-//! How long clients go without an answer when the leader is killed: `cargo bench --bench failover`.
+//! How long clients go without an answer when another node comes to lead: `cargo bench --bench failover`.
 //!
-//! Three nodes on loopback, default settings, real fsync, eight clients that enqueue one message after the other. The leader
-//! gets SIGKILL, and the longest time between two answers around it is taken; then it starts again. Ten times.
+//! Three nodes on loopback, default settings, real fsync, eight clients that enqueue one message after the other. The longest
+//! time between two answers is taken around each of
+//! - ten kills: the leader gets SIGKILL, and starts again;
+//! - thirty planned hand-overs: in turn by `leader transfer` and by SIGTERM to the leader, which starts again.
 
 // The end-to-end tests use more of it.
 #[allow(dead_code)]
@@ -18,6 +20,7 @@ use cluster::{Cluster, PATIENCE, eventually};
 
 const CLIENTS: usize = 8;
 const KILLS: usize = 10;
+const HAND_OVERS: usize = 30;
 
 fn main() {
     // `cargo test --benches` asks benchmarks only whether they start.
@@ -31,28 +34,51 @@ fn main() {
         let (endpoints, answers, stop) = (cluster.addresses(), Arc::clone(&answers), Arc::clone(&stop));
         move || run_clients(&endpoints, &answers, &stop)
     });
-    let mut gaps: Vec<Duration> = (0..KILLS).map(|_| gap_of_one_kill(&mut cluster, &answers)).collect();
+    let kills = (0..KILLS).map(|_| gap_of_one_kill(&mut cluster, &answers)).collect();
+    let hand_overs = (0..HAND_OVERS).map(|turn| gap_of_one_hand_over(&mut cluster, &answers, turn)).collect();
     stop.store(true, Ordering::Relaxed);
     load.join().expect("no call of a retrying client fails");
-    println!("time without an answer after kill -9 of the leader, {CLIENTS} clients, three nodes:");
-    println!("  in order of the kills: {}", milliseconds(&gaps));
+    println!("time without an answer, {CLIENTS} clients, three nodes:");
+    report("kill -9 of the leader", kills);
+    report("planned hand-over", hand_overs);
+}
+
+fn report(what: &str, mut gaps: Vec<Duration>) {
+    println!("  {what}, in order: {}", milliseconds(&gaps));
     gaps.sort_unstable();
-    println!("  median {}, worst {}", milliseconds(&gaps[KILLS / 2..=KILLS / 2]), milliseconds(&gaps[KILLS - 1..]));
+    let (median, worst) = (gaps.len() / 2, gaps.len() - 1);
+    println!("  {what}: median {}, worst {}", milliseconds(&gaps[median..=median]), milliseconds(&gaps[worst..]));
 }
 
 fn gap_of_one_kill(cluster: &mut Cluster, answers: &Mutex<Vec<Instant>>) -> Duration {
     let leader = cluster.leader();
-    answers.lock().unwrap().clear();
-    let count = || answers.lock().unwrap().len();
-    eventually("the load to run", || (count() > 100).then_some(()));
-    let killed_at = Instant::now();
-    cluster.nodes[leader].kill();
-    let after = |at: &&Instant| **at > killed_at + Duration::from_millis(200);
-    eventually("the load to run again", || (answers.lock().unwrap().iter().filter(after).count() > 100).then_some(()));
-    let gap = longest_gap(&answers.lock().unwrap());
+    let gap = gap_around(answers, || cluster.nodes[leader].kill());
     cluster.nodes[leader].start(&[]);
     cluster.eventually_has_voters(3);
     gap
+}
+
+fn gap_of_one_hand_over(cluster: &mut Cluster, answers: &Mutex<Vec<Instant>>, turn: usize) -> Duration {
+    if turn.is_multiple_of(2) {
+        return gap_around(answers, || drop(cluster.ok(&["leader", "transfer"])));
+    }
+    let leader = cluster.leader();
+    let gap = gap_around(answers, || assert!(cluster.nodes[leader].terminate().success()));
+    cluster.nodes[leader].start(&[]);
+    cluster.eventually_has_voters(3);
+    gap
+}
+
+/// The longest time between two answers while `happens` does and shortly after.
+fn gap_around(answers: &Mutex<Vec<Instant>>, happens: impl FnOnce()) -> Duration {
+    answers.lock().unwrap().clear();
+    let count = || answers.lock().unwrap().len();
+    eventually("the load to run", || (count() > 100).then_some(()));
+    happens();
+    let happened_at = Instant::now();
+    let after = |at: &&Instant| **at > happened_at + Duration::from_millis(200);
+    eventually("the load to run again", || (answers.lock().unwrap().iter().filter(after).count() > 100).then_some(()));
+    longest_gap(&answers.lock().unwrap())
 }
 
 fn longest_gap(answers: &[Instant]) -> Duration {

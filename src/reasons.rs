@@ -62,6 +62,8 @@ pub const CHANGE_IN_PROGRESS: &str = "CHANGE_IN_PROGRESS";
 /// FAILED_PRECONDITION. Leadership was not handed over, because the one that was to lead cannot or did not win in time.
 /// Metadata: [`MEMBER`], [`LEADER_ID`].
 pub const TRANSFER_FAILED: &str = "TRANSFER_FAILED";
+/// FAILED_PRECONDITION. Leadership was to go to the node that has it.
+pub const ALREADY_LEADS: &str = "ALREADY_LEADS";
 /// FAILED_PRECONDITION. The learner has not caught up yet, so it cannot become a voter. Metadata: [`MEMBER`].
 /// RetryInfo: soon.
 pub const LEARNER_NOT_READY: &str = "LEARNER_NOT_READY";

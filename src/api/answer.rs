@@ -1,26 +1,29 @@
 //! The last verb's other half: what a replica answered becomes the reply that goes over the wire.
 
+use super::Context;
 use super::errors::{Rejection, internal};
 use crate::ids::ShardId;
 use crate::proto::v1;
-use crate::replica::Executed;
+use crate::replica::{Answer, Executed, Shown};
 use crate::state_machine::{MessageId, message_body};
 
-/// The reply to an executed request.
+/// The reply to a request that was executed, or that only read.
 ///
 /// # Errors
 /// INTERNAL: the replica named a message and did not bring its body.
-pub fn answer(
-    shard: ShardId,
-    header: v1::ResponseHeader,
-    executed: Executed,
-) -> Result<v1::ExecuteResponse, Rejection> {
-    let Executed { replayed, outcomes, bodies, .. } = executed;
+pub fn answer(context: &Context, shard: ShardId, answer: Answer) -> Result<v1::ExecuteResponse, Rejection> {
+    let (index, replayed, age, outcomes, bodies) = match answer {
+        Answer::Executed(Executed { index, replayed, outcomes, bodies }) => (index, replayed, None, outcomes, bodies),
+        Answer::Shown(Shown { index, age, outcomes, bodies, .. }) => (index, false, age, outcomes, bodies),
+        other => unreachable!("operations were answered with {other:?}"),
+    };
     let body = |id: MessageId| {
         let (_, payload) = bodies.iter().find(|(index, _)| *index == id.index)?;
         message_body(payload, id.item)
     };
     let outcomes = outcomes.iter().map(|outcome| outcome.to_proto(shard, &body)).collect::<Result<_, _>>();
     let outcomes = outcomes.map_err(|missing| internal(missing.to_string()))?;
-    Ok(v1::ExecuteResponse { header: Some(header), outcomes, replayed, age: None })
+    // An age that the protocol cannot express is one that nobody has lived.
+    let age = age.and_then(|age| age.try_into().ok());
+    Ok(v1::ExecuteResponse { header: Some(context.header(shard, Some(index))), outcomes, replayed, age })
 }

@@ -233,7 +233,10 @@ fn transfer_refused(refusal: &TransferRefused, context: &Context) -> Rejection {
         TransferRefused::UnknownMember(to) => {
             Rejection::new(Code::NotFound, reasons::MEMBER_NOT_FOUND, refusal.to_string()).with(reasons::MEMBER, to)
         }
-        TransferRefused::Leaving | TransferRefused::AlreadyLeads | TransferRefused::NoCandidate => failed(),
+        TransferRefused::AlreadyLeads => {
+            Rejection::new(Code::FailedPrecondition, reasons::ALREADY_LEADS, refusal.to_string())
+        }
+        TransferRefused::Leaving | TransferRefused::NoCandidate => failed(),
     }
 }
 

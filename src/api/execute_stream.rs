@@ -10,6 +10,7 @@
 //! bounds of the stream and a client that takes no answers all end at the same place: HTTP/2 lets the client wait.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::error::Error as _;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -124,6 +125,7 @@ async fn converse(
             }
             frame = requests.next(), if end.is_none() && flow.has_room() => match frame {
                 None => end = Some(Ok(())),
+                Some(Err(status)) if status.source().is_some() => return Ok(()), // the client is gone
                 Some(frame) => end = flow.take(frame).err().map(Err),
             },
         }
@@ -253,7 +255,8 @@ impl Flow {
 
     /// Takes what was read: all of a frame or, if anything is wrong with it, nothing.
     fn take(&mut self, frame: Result<v1::ExecuteStreamRequest, Status>) -> Result<(), Rejection> {
-        let requests = frame.map_err(|status| undecodable(&status))?.requests;
+        let requests =
+            frame.map_err(|status| wrong("requests", format!("not a frame: {}", status.message())))?.requests;
         if requests.is_empty() {
             return Err(wrong("requests", "a frame has at least one"));
         }
@@ -285,11 +288,7 @@ impl Flow {
     }
 }
 
-/// Bytes that are no frame, or a connection that broke; then nobody reads this.
-fn undecodable(status: &Status) -> Rejection {
-    wrong("requests", format!("a frame cannot be read: {}", status.message()))
-}
-
+/// What contradicts the interface.
 fn wrong(field: impl Into<String>, message: impl Into<String>) -> Rejection {
     Rejection::field(reasons::INVALID_REQUEST, field, message)
 }

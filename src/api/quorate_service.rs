@@ -2,25 +2,26 @@
 
 use std::time::Duration;
 
-use opentelemetry::Context as TraceContext;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::answer::answer;
 use super::errors::{self, Rejection};
 use super::execute_stream::{self, Answers};
-use super::receive::{client_deadline, receive};
+use super::receive::{Checked, client_deadline, consistency, receive};
 use super::request_log::{self, Pages};
-use super::route::{route, route_to_leader};
+use super::route::route;
 use super::{Context, Streams};
-use crate::ids::{ClusterId, SHARD_0, ShardId};
-use crate::node::Place;
+use crate::ids::{ClusterId, Index, SHARD_0, ShardId};
+use crate::node::{Asked, Place};
 use crate::proto::v1;
 use crate::raft::RoleName;
-use crate::replica::{self, Execute, Executed};
-use crate::telemetry::{Mark, Received, propagation, request as told};
+use crate::replica::{self, Answer, Read};
+use crate::telemetry::{Received, propagation, request as told};
 
 /// The method by which single requests come.
 const EXECUTE: &str = "quorate.v1.Quorate/Execute";
+/// The method by which the log is read.
+const REQUEST_LOG: &str = "quorate.v1.Quorate/RequestLog";
 
 /// A request that has no answer this long after its own wait is over is given up, whatever its client says.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -58,28 +59,24 @@ impl QuorateService {
         deadline: Option<Duration>,
         place: Option<Place<'a>>,
     ) -> impl Future<Output = Result<v1::ExecuteResponse, Status>> + Send + use<'a> {
-        // The lines of the log that are about this request alone say which trace it is in.
-        let context = received.context();
         let submitted = {
-            let _current = context.clone().map(TraceContext::attach);
+            let _logged_with_its_trace = received.enter();
             self.submit(&mut received, request, deadline, place)
         };
         async move {
             let answer = self.answer(submitted).await;
             received.is_answered(answer.as_ref().err().map(|rejection| (rejection.code(), rejection.reason())));
-            let _current = context.map(TraceContext::attach);
+            let _logged_with_its_trace = received.enter();
             answer.map_err(|rejection| rejection.into_status(&self.context))
         }
     }
 
     async fn answer(
         &self,
-        submitted: Result<(ShardId, impl Future<Output = Result<Executed, Rejection>>), Rejection>,
+        submitted: Result<(ShardId, impl Future<Output = Result<Answer, Rejection>>), Rejection>,
     ) -> Result<v1::ExecuteResponse, Rejection> {
-        let (shard, executing) = submitted?;
-        let executed = executing.await?;
-        let header = self.context.header(shard, Some(executed.index));
-        answer(shard, header, executed)
+        let (shard, answering) = submitted?;
+        answer(&self.context, shard, answering.await?)
     }
 
     fn submit<'a>(
@@ -88,52 +85,84 @@ impl QuorateService {
         request: v1::ExecuteRequest,
         deadline: Option<Duration>,
         place: Option<Place<'a>>,
-    ) -> Result<(ShardId, impl Future<Output = Result<Executed, Rejection>> + Send + use<'a>), Rejection> {
+    ) -> Result<(ShardId, impl Future<Output = Result<Answer, Rejection>> + Send + use<'a>), Rejection> {
         let shard = request.shard;
         let is_of_this_cluster = check_cluster(request.session.as_ref(), self.context.handle.cluster());
-        let execute = receive(request, deadline)?;
-        told::received(&execute.operations);
-        received.is_checked(&execute.operations);
+        let checked = receive(request, deadline)?;
+        told::received(checked.operations());
+        received.is_checked(checked.operations());
         let (shard, role) = route(&self.context, shard, |status| status.role)?;
         told::routed(shard, role == RoleName::Leader);
         is_of_this_cluster?;
         let place = place.map_or_else(|| self.context.handle.place_at_once(), Ok);
         let place = place.map_err(|refusal| errors::refusal(refusal, &self.context))?;
         received.is_routed();
-        Ok((shard, self.wait_for(shard, execute, received.mark(), deadline, place)))
+        let asked = match checked {
+            Checked::Execute(execute) => Asked::Execute(execute, received.mark()),
+            Checked::Read(read) => Asked::Read(read),
+        };
+        Ok((shard, self.wait_for(shard, asked, deadline, place)))
     }
 
     /// Waits for the answer, but not for ever: a client that waits for a message must not hold up a node that stops.
     fn wait_for<'a>(
         &'a self,
         shard: ShardId,
-        execute: Execute,
-        mark: Mark,
+        asked: Asked,
         deadline: Option<Duration>,
         place: Place<'a>,
-    ) -> impl Future<Output = Result<Executed, Rejection>> + Send + use<'a> {
-        let retry_is_exact = execute.session.is_some();
-        let waits = !execute.wait.is_zero();
-        let limit = deadline.unwrap_or(Duration::MAX).min(execute.wait + PATIENCE);
-        let executing = place.execute(shard, execute, mark);
+    ) -> impl Future<Output = Result<Answer, Rejection>> + Send + use<'a> {
+        let (wait, retry_is_exact) = match &asked {
+            Asked::Execute(execute, _) => (execute.wait, execute.session.is_some()),
+            _ => (Duration::ZERO, true),
+        };
+        let waits = !wait.is_zero();
+        let limit = deadline.unwrap_or(Duration::MAX).min(wait + PATIENCE);
+        let answering = place.ask(shard, asked);
         async move {
             tokio::select! {
                 biased;
-                executed = executing => executed.map_err(|refusal| errors::refusal(refusal, &self.context)),
+                answer = answering => answer.map_err(|refusal| errors::refusal(refusal, &self.context)),
                 () = tokio::time::sleep(limit) => Err(errors::too_late(limit, retry_is_exact)),
                 () = self.context.drained(), if waits => Err(errors::stopped_while_waiting(retry_is_exact)),
             }
         }
     }
 
-    fn request_log(&self, request: &v1::RequestLogRequest) -> Result<Pages, Rejection> {
-        let (shard, status) = match request.consistency() {
-            v1::Consistency::Stale => route(&self.context, request.shard, replica::Status::clone)?,
-            _ => route_to_leader(&self.context, request.shard)?,
-        };
+    /// Waits until this node may show its log as fresh as it is asked for: a leader until a majority has confirmed it.
+    async fn request_log(
+        &self,
+        request: v1::RequestLogRequest,
+        deadline: Option<Duration>,
+    ) -> Result<Pages, Rejection> {
+        let consistency = consistency(request.consistency)?;
+        let (shard, ()) = route(&self.context, request.shard, |_| ())?;
         let room = self.readers.enter()?;
-        let range = request_log::Range::new(request, &status);
+        let place = self.context.handle.place_at_once().map_err(|refusal| errors::refusal(refusal, &self.context))?;
+        let point = Asked::Read(Read { operations: Vec::new(), consistency });
+        let shown = match self.wait_for(shard, point, deadline, place).await? {
+            Answer::Shown(shown) => shown,
+            other => unreachable!("a read was answered with {other:?}"),
+        };
+        self.wait_for_disk(shard, shown.index, deadline.unwrap_or(PATIENCE).min(PATIENCE)).await?;
+        let (_, status) = route(&self.context, request.shard, replica::Status::clone)?;
+        let range = request_log::Range::new(&request, consistency, &status, shown.age);
         Ok(request_log::stream(self.context.clone(), shard, range, room))
+    }
+
+    /// Waits until this node has the log up to `index` on its own disk, from which it is read: others may have committed it while
+    /// this disk still writes.
+    async fn wait_for_disk(&self, shard: ShardId, index: Index, limit: Duration) -> Result<(), Rejection> {
+        let mut published = self.context.handle.published();
+        let is_durable = |status: &replica::Status| status.durable >= index;
+        let written = published.wait_for(|now| now.replicas.get(&shard).is_none_or(is_durable));
+        tokio::select! {
+            biased;
+            // Where the loop has ended the next look finds that out, and so it does in a node that stops.
+            _ = written => Ok(()),
+            () = self.context.drained() => Ok(()),
+            () = tokio::time::sleep(limit) => Err(errors::too_late(limit, true)),
+        }
     }
 }
 
@@ -173,7 +202,7 @@ impl v1::quorate_server::Quorate for QuorateService {
         &self,
         request: Request<v1::RequestLogRequest>,
     ) -> Result<Response<Self::RequestLogStream>, Status> {
-        let stream = self.request_log(&request.into_inner());
-        stream.map(Response::new).map_err(|rejection| rejection.into_status(&self.context))
+        let deadline = client_deadline(&request);
+        self.context.serve(REQUEST_LOG, request, |request| self.request_log(request, deadline)).await
     }
 }

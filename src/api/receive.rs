@@ -5,20 +5,65 @@ use std::time::Duration;
 
 use super::errors::{self, Rejection};
 use crate::proto::v1;
-use crate::replica::Execute;
+use crate::reasons;
+use crate::replica::{Consistency, Execute, Read};
 use crate::state_machine::{Operation, Request};
 
 /// What a waiting dequeue leaves of the client's deadline for its answer to arrive, if that is long enough for it.
 const ANSWER_MARGIN: Duration = Duration::from_millis(250);
 
+/// What a request asks of a replica.
+#[derive(Debug)]
+pub enum Checked {
+    /// To change something.
+    Execute(Execute),
+    /// To show something.
+    Read(Read),
+}
+
+impl Checked {
+    /// What the client wants done or shown.
+    pub fn operations(&self) -> &[Operation] {
+        match self {
+            Self::Execute(execute) => &execute.operations,
+            Self::Read(read) => &read.operations,
+        }
+    }
+}
+
 /// Checks a request; what comes out is right on every node. `deadline` is how long the client waits for its answer.
+///
+/// What only reads needs no place in the log, nor in a session: a retry may as well read again.
 ///
 /// # Errors
 /// INVALID_ARGUMENT with the field that is wrong.
-pub fn receive(request: v1::ExecuteRequest, deadline: Option<Duration>) -> Result<Execute, Rejection> {
+pub fn receive(request: v1::ExecuteRequest, deadline: Option<Duration>) -> Result<Checked, Rejection> {
+    let consistency = consistency(request.consistency)?;
     let Request { session, operations, wait } = Request::from_proto(request).map_err(|why| errors::invalid(&why))?;
-    Ok(end_wait_before(deadline, Execute { session, operations, wait, is_followed: false }))
+    if operations.iter().all(Operation::only_reads) {
+        return Ok(Checked::Read(Read { operations, consistency }));
+    }
+    if consistency != Consistency::Leader {
+        let message = "only a request that only reads can be served by a node that does not lead";
+        return Err(Rejection::field(reasons::INVALID_REQUEST, CONSISTENCY, message));
+    }
+    Ok(Checked::Execute(end_wait_before(deadline, Execute { session, operations, wait, is_followed: false })))
 }
+
+/// How fresh a read must be, as the protocol says it.
+///
+/// # Errors
+/// INVALID_ARGUMENT: this version knows no such consistency.
+pub fn consistency(consistency: i32) -> Result<Consistency, Rejection> {
+    match v1::Consistency::try_from(consistency) {
+        Ok(v1::Consistency::Unspecified | v1::Consistency::Leader) => Ok(Consistency::Leader),
+        Ok(v1::Consistency::AnyNode) => Ok(Consistency::AnyNode),
+        Ok(v1::Consistency::Stale) => Ok(Consistency::Stale),
+        Err(_) => Err(Rejection::field(reasons::INVALID_REQUEST, CONSISTENCY, format!("there is no {consistency}"))),
+    }
+}
+
+const CONSISTENCY: &str = "consistency";
 
 /// A client that waits for a message until its deadline would never see the answer "empty", and a message that comes in
 /// the last moment would be lost to it. So the wait ends a little earlier.
@@ -63,6 +108,7 @@ fn parse_grpc_timeout(text: &str) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::proto::v1::operation::Operation as Verb;
 
     fn waiting(wait: Duration) -> Execute {
         let queue = "q".parse().unwrap();
@@ -77,6 +123,22 @@ mod tests {
         for wrong in ["", "S", "1", "1s", "-1S", "123456789S", "1é"] {
             assert_eq!(parse_grpc_timeout(wrong), None, "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn what_changes_something_is_the_leaders_matter_and_what_only_reads_needs_no_entry() {
+        let request = |verb, consistency: i32| {
+            let operations = vec![v1::Operation { operation: Some(verb) }];
+            receive(v1::ExecuteRequest { operations, consistency, ..Default::default() }, None)
+        };
+        let peek = || Verb::Peek(v1::Peek { queue: "q".to_owned(), limit: 1 });
+        let dequeue = || Verb::Dequeue(v1::Dequeue { queue: "q".to_owned(), wait: None });
+        let stale = v1::Consistency::Stale.into();
+        assert!(matches!(request(peek(), stale), Ok(Checked::Read(Read { consistency: Consistency::Stale, .. }))));
+        assert!(matches!(request(peek(), 0), Ok(Checked::Read(Read { consistency: Consistency::Leader, .. }))));
+        assert!(matches!(request(dequeue(), 0), Ok(Checked::Execute(_))));
+        assert_eq!(request(dequeue(), stale).unwrap_err().reason(), reasons::INVALID_REQUEST);
+        assert_eq!(request(peek(), 99).unwrap_err().reason(), reasons::INVALID_REQUEST);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The leader's log as clients see it: page after page, as fast as the client reads, and on if it follows.
+//! A node's log as clients see it: page after page, as fast as the client reads, and on if it follows.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use super::{Context, route};
 use crate::ids::{Index, NodeId, ShardId, Term};
 use crate::proto::v1;
 use crate::raft::{Configuration, Entry, Payload, RoleName};
-use crate::replica;
+use crate::replica::{self, Consistency};
 use crate::state_machine::Command;
 
 /// Entries on one page.
@@ -42,26 +42,38 @@ pub struct Range {
     commit: Index,
     /// The term of a leader whose log is asked for: in another one it may be another's. None: whoever is asked shows its own.
     leads: Option<Term>,
+    /// Nothing is sent that could still be taken back.
+    committed_only: bool,
     /// Goes on beyond `to` as entries are committed.
     follow: bool,
+    /// How old what a node shows of itself may be.
+    age: Option<Duration>,
 }
 
 impl Range {
-    /// From the index that is asked for to the last one that the node of this status can send now.
-    pub fn new(request: &v1::RequestLogRequest, status: &replica::Status) -> Self {
+    /// From the index that is asked for to the last one that the node of this status can send now. What it shows can be `age`
+    /// old.
+    pub fn new(
+        request: &v1::RequestLogRequest,
+        consistency: Consistency,
+        status: &replica::Status,
+        age: Option<Duration>,
+    ) -> Self {
         let from = Index(request.from_index.max(1));
         let end = match request.limit {
             0 => Index(u64::MAX),
             limit => Index(from.0.saturating_add(limit - 1)),
         };
-        let leads = (request.consistency() != v1::Consistency::Stale).then_some(status.term);
-        let range = Self { from, to: Index(0), end, commit: Index(0), leads, follow: request.follow };
+        let leads = (consistency == Consistency::Leader).then_some(status.term);
+        let committed_only = request.follow || consistency == Consistency::AnyNode;
+        let follow = request.follow;
+        let range = Self { from, to: Index(0), end, commit: Index(0), leads, committed_only, follow, age };
         range.seen(status)
     }
 
     /// The same range, up to what the node has by this status.
     fn seen(self, status: &replica::Status) -> Self {
-        let last = if self.follow { status.durable.min(status.commit) } else { status.durable };
+        let last = if self.committed_only { status.durable.min(status.commit) } else { status.durable };
         Self { to: last.min(self.end), commit: status.commit, ..self }
     }
 
@@ -146,7 +158,9 @@ async fn read_page(context: &Context, shard: ShardId, range: Range) -> Result<v1
         }
     };
     let entries = entries.into_iter().map(|entry| log_entry(entry, range.commit)).collect();
-    Ok(v1::RequestLogResponse { header: Some(context.header(shard, None)), entries })
+    // An age that the protocol cannot express is one that nobody has lived.
+    let age = range.age.and_then(|age| age.try_into().ok());
+    Ok(v1::RequestLogResponse { header: Some(context.header(shard, None)), entries, age })
 }
 
 fn log_entry(Entry { id, payload }: Entry, commit: Index) -> v1::LogEntry {

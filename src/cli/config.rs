@@ -36,7 +36,8 @@ struct Show {
 
 /// The end of the help text.
 pub const HELP: &str = "\
-Settings come from defaults, files (--config), variables QUORATE__SECTION__KEY and the flags of `quorate server`, later ones win.
+Settings come from defaults, the OTEL_* variables, files (--config), variables QUORATE__SECTION__KEY and the flags of
+`quorate server`; later ones win.
 
 Examples:
   quorate config check --config node.yaml

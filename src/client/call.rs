@@ -32,8 +32,10 @@ pub(super) struct Call<'a> {
     wait_end: Instant,
     /// The call ends then.
     end: Instant,
-    /// Redirects in a row.
+    /// Redirects in a row: each followed by this call, and answered by another one.
     redirects: u32,
+    /// Where the last of them led to.
+    redirected_to: Option<Address>,
     /// Pauses so far.
     pauses: u32,
     in_doubt: bool,
@@ -46,7 +48,18 @@ impl<'a> Call<'a> {
     /// A call that ends at `end`; nodes may wait until `wait_end` before they answer.
     pub(super) fn new(shared: &'a Shared, repeat: Repeat, wait_end: Instant, end: Instant) -> Self {
         let tried = Vec::new();
-        Self { shared, repeat, wait_end, end, redirects: 0, pauses: 0, in_doubt: false, refused: None, tried }
+        Self {
+            shared,
+            repeat,
+            wait_end,
+            end,
+            redirects: 0,
+            redirected_to: None,
+            pauses: 0,
+            in_doubt: false,
+            refused: None,
+            tried,
+        }
     }
 
     /// Sends `request` with `send` until there is an answer.
@@ -69,6 +82,10 @@ impl<'a> Call<'a> {
     {
         loop {
             let address = self.shared.endpoints.current();
+            // Another call has been at the leader that was named, in vain, before this one came to it.
+            if self.redirected_to.as_ref().is_some_and(|to| *to != address) {
+                self.redirects = 0;
+            }
             let failure = match self.attempt(&address, &send).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
@@ -130,7 +147,7 @@ impl<'a> Call<'a> {
             });
         }
         self.redirects += 1;
-        self.shared.endpoints.go_to(address, &leader.address);
+        self.redirected_to = Some(self.shared.endpoints.go_to(address, &leader.address));
         self.note(address, failure);
         self.shared.tell(|| Event::Redirected { from: address.to_string(), to: leader.address, leader: leader.name });
         Ok(())

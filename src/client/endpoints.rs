@@ -60,7 +60,7 @@ type Traced = InterceptedService<Channel, fn(Request<()>) -> Result<Request<()>,
 #[derive(Clone)]
 pub(super) struct Node {
     pub(super) quorate: QuorateClient<Traced>,
-    pub(super) cluster: ClusterClient<Channel>,
+    pub(super) cluster: ClusterClient<Traced>,
     /// The stream that short requests share, if they do.
     pipe: Option<Pipe>,
 }
@@ -69,9 +69,9 @@ impl Node {
     fn new(channel: Channel, silence_max: Option<Duration>) -> Self {
         let untraced = QuorateClient::new(channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX);
         let pipe = silence_max.map(|silence_max| Pipe::new(untraced, silence_max));
-        let traced: Traced = InterceptedService::new(channel.clone(), propagation::inject);
-        let quorate = QuorateClient::new(traced).max_decoding_message_size(ANSWER_BYTES_MAX);
-        let cluster = ClusterClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
+        let traced: Traced = InterceptedService::new(channel, propagation::inject);
+        let quorate = QuorateClient::new(traced.clone()).max_decoding_message_size(ANSWER_BYTES_MAX);
+        let cluster = ClusterClient::new(traced).max_decoding_message_size(ANSWER_BYTES_MAX);
         Self { quorate, cluster, pipe }
     }
 
@@ -133,13 +133,15 @@ impl Endpoints {
     }
 
     /// The node at `from` says that the one at `to` leads. Ignored when another call has gone elsewhere in the meantime.
-    pub(super) fn go_to(&self, from: &Address, to: &str) {
+    /// Returns the address at `to`.
+    pub(super) fn go_to(&self, from: &Address, to: &str) -> Address {
         let to = self.learn(to);
         let mut state = self.lock();
         if state.current == *from {
-            state.current = to;
+            state.current = to.clone();
             state.moved = true;
         }
+        to
     }
 
     /// The node at `from` is of no use now: the next address is current. Ignored when another call has gone elsewhere.

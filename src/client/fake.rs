@@ -65,6 +65,8 @@ pub(crate) struct World {
     /// Streams that have not ended.
     pub(crate) open_streams: usize,
     pub(crate) members: Vec<v1::Member>,
+    /// Whom leadership was handed to last.
+    pub(crate) handed_to: Option<String>,
     pub(crate) log: Vec<v1::LogEntry>,
     /// What Status answers.
     pub(crate) statuses: Vec<v1::NodeStatus>,
@@ -397,8 +399,11 @@ impl Quorate for Service {
         self.step(None, |world| {
             let entries = world.log.iter().filter(|entry| entry.index >= request.from_index).take(limit);
             let entries: Vec<_> = entries.cloned().collect();
-            let page =
-                |entries: &[v1::LogEntry]| v1::RequestLogResponse { header: self.header(9), entries: entries.to_vec() };
+            let page = |entries: &[v1::LogEntry]| v1::RequestLogResponse {
+                header: self.header(9),
+                entries: entries.to_vec(),
+                age: None,
+            };
             let mut pages: Vec<_> = entries.chunks(2).map(|entries| Ok(page(entries))).collect();
             if breaks {
                 pages.truncate(1);
@@ -463,6 +468,22 @@ impl Cluster for Service {
                 member.membership = v1::Membership::Voter.into();
             }
             Ok(v1::PromoteMemberResponse { header: self.header(9), members: world.members.clone() })
+        })
+        .await
+    }
+
+    /// The member that is asked for leads; it says so itself when it is asked for again.
+    async fn transfer_leadership(
+        &self,
+        request: Request<v1::TransferLeadershipRequest>,
+    ) -> Result<Response<v1::TransferLeadershipResponse>, Status> {
+        let to = request.into_inner().to;
+        self.step(None, |world| {
+            let leader = world.members.iter().find(|member| member.name == to).cloned();
+            if world.handed_to.replace(to.clone()) == Some(to) {
+                return Err(self.refusal(Code::FailedPrecondition, reasons::ALREADY_LEADS, None));
+            }
+            Ok(v1::TransferLeadershipResponse { header: self.header(9), leader })
         })
         .await
     }

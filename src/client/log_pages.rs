@@ -1,4 +1,4 @@
-//! The leader's log, page by page.
+//! A log, page by page: the leader's, or that of whichever node is asked.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ const FRUITLESS_MAX: u32 = 5;
 /// A node whose log is followed says something every second. One that is silent for longer than this is given up.
 const FOLLOWED_SILENCE_MAX: Duration = Duration::from_secs(5);
 
-/// A walk through the leader's log. When the connection breaks or the leader changes, it goes on after the last entry
-/// that it returned; committed entries are the same in every leader's log.
+/// A walk through a log (see [`Client::request_log`]). When the connection breaks or the leader changes, it goes on after the
+/// last entry that it returned; committed entries are the same in every log.
 pub struct LogPages {
     client: Client,
     /// The next index to return; 0: the first there is.
@@ -38,7 +38,7 @@ impl LogPages {
         Self { follow: true, ..self }
     }
 
-    /// The next page; none after the last entry that the leader had when it was asked.
+    /// The next page; none after the last entry that the node had when it was asked.
     ///
     /// # Errors
     /// [`Error::Refused`] with COMPACTED when the log does not reach back that far; otherwise as [`Client::execute`].
@@ -90,7 +90,7 @@ impl LogPages {
             from_index: self.next,
             limit: self.left.unwrap_or(0),
             follow: self.follow,
-            ..Default::default()
+            consistency: self.client.consistency.into(),
         };
         let call = self.client.call(Repeat::Freely, Duration::ZERO);
         call.run(request, |mut node, request| async move {

@@ -52,7 +52,7 @@ use crate::proto::v1;
 use crate::proto::v1::operation::Operation as Verb;
 use crate::reasons;
 use call::{Call, Repeat};
-use endpoints::Endpoints;
+use endpoints::{Endpoints, Node};
 use sessions::{Purpose, Session, Sessions, Slot};
 
 pub(crate) use endpoints::channel;
@@ -62,6 +62,8 @@ pub use failure::Refused;
 pub use log_pages::LogPages;
 pub use options::{DURATION_MAX, Observer, Options};
 pub use sessions::REQUESTS_MAX;
+/// How fresh reads are.
+pub use v1::Consistency;
 /// The body of a message: text or data.
 pub use v1::message::Body;
 
@@ -85,6 +87,17 @@ const SESSIONS_PER_CALL_MAX: u32 = 3;
 #[derive(Clone)]
 pub struct Client {
     shared: Arc<Shared>,
+    consistency: Consistency,
+}
+
+/// What a read shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown<T> {
+    /// What was asked for.
+    pub value: T,
+    /// Everything that was committed this long ago is in it. None: everything that was committed when it was asked for, or,
+    /// with [`Consistency::Stale`], the node does not know.
+    pub age: Option<Duration>,
 }
 
 struct Shared {
@@ -106,7 +119,14 @@ impl Client {
         let silence_max = options.pipelined.then(|| options.attempt_timeout());
         let endpoints = Endpoints::new(&endpoints, silence_max)?;
         let chance = Mutex::new(ChaCha8Rng::seed_from_u64(options.seed.unwrap_or_else(rand::random)));
-        Ok(Self { shared: Arc::new(Shared { options, endpoints, sessions: Sessions::default(), chance }) })
+        let shared = Arc::new(Shared { options, endpoints, sessions: Sessions::default(), chance });
+        Ok(Self { shared, consistency: Consistency::Leader })
+    }
+
+    /// The same client, for reads that are as fresh as this: peek, queues, stats and the log. Those of the client itself are
+    /// [`Consistency::Leader`]. With another consistency the node that was asked last answers, or the first endpoint.
+    pub fn reading(&self, consistency: Consistency) -> Self {
+        Self { consistency, ..self.clone() }
     }
 
     /// Executes operations that take effect together, exactly once when this returns Ok. One outcome for each, in order.
@@ -169,24 +189,34 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::execute`].
-    pub async fn peek(&self, queue: &str, limit: u32) -> Result<Vec<v1::StoredMessage>, Error> {
-        let operation = outcome::operation(Verb::Peek(v1::Peek { queue: queue.to_owned(), limit }));
-        outcome::peeked(outcome::only(self.execute(vec![operation]).await?)?)
+    pub async fn peek(&self, queue: &str, limit: u32) -> Result<Shown<Vec<v1::StoredMessage>>, Error> {
+        self.show(Verb::Peek(v1::Peek { queue: queue.to_owned(), limit }), outcome::peeked).await
     }
 
-    /// All queues in the order of their names. They are read in pages: queues made or emptied meanwhile may be missed.
+    /// How much a queue holds, or, without one, all of them together.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with QUEUE_NOT_FOUND; otherwise as [`Client::execute`].
+    pub async fn stats(&self, queue: Option<&str>) -> Result<Shown<v1::Totals>, Error> {
+        self.show(Verb::Stats(v1::Stats { queue: queue.unwrap_or_default().to_owned() }), outcome::totals).await
+    }
+
+    /// All queues in the order of their names. They are read in pages: queues made or emptied meanwhile may be missed. The age
+    /// is that of the oldest page.
     ///
     /// # Errors
     /// As [`Client::execute`].
-    pub async fn queues(&self) -> Result<Vec<v1::QueueInfo>, Error> {
+    pub async fn queues(&self) -> Result<Shown<Vec<v1::QueueInfo>>, Error> {
         let mut queues: Vec<v1::QueueInfo> = Vec::new();
+        let mut oldest = None;
         loop {
             let after = queues.last().map_or("", |queue| queue.name.as_str());
-            let page = self.queues_after(after, 0).await?;
+            let Shown { value: page, age } = self.queues_after(after, 0).await?;
+            oldest = oldest.max(age);
             let complete = !page.more || page.queues.is_empty();
             queues.extend(page.queues);
             if complete {
-                return Ok(queues);
+                return Ok(Shown { value: queues, age: oldest });
             }
         }
     }
@@ -195,12 +225,18 @@ impl Client {
     ///
     /// # Errors
     /// As [`Client::execute`].
-    pub async fn queues_after(&self, after: &str, limit: u32) -> Result<v1::Queues, Error> {
-        let operation = outcome::operation(Verb::ListQueues(v1::ListQueues { after: after.to_owned(), limit }));
-        outcome::queues(outcome::only(self.execute(vec![operation]).await?)?)
+    pub async fn queues_after(&self, after: &str, limit: u32) -> Result<Shown<v1::Queues>, Error> {
+        self.show(Verb::ListQueues(v1::ListQueues { after: after.to_owned(), limit }), outcome::queues).await
     }
 
-    /// The leader's log from index `from` (0: from the first there is), at most `limit` entries (0: all there are).
+    async fn show<T>(&self, verb: Verb, value: fn(v1::Outcome) -> Result<T, Error>) -> Result<Shown<T>, Error> {
+        let response = self.execute(vec![outcome::operation(verb)]).await?;
+        let age = age(response.age);
+        Ok(Shown { value: value(outcome::only(response)?)?, age })
+    }
+
+    /// The leader's log, or that of the node that is asked (see [`Client::reading`]), from index `from` on (0: from the first
+    /// there is), at most `limit` entries (0: all there are).
     pub fn request_log(&self, from: u64, limit: u64) -> LogPages {
         LogPages::new(self.clone(), from, limit)
     }
@@ -274,6 +310,27 @@ impl Client {
         call.run(request, |mut node, request| async move { node.cluster.promote_member(request).await }).await
     }
 
+    /// Hands leadership to the voter with this name or node id, or to the one that has most of the log, and returns the new
+    /// leader. Without a name it can move twice, when the first answer is lost.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when that one cannot take it, or did not in time; then the old leader goes on. Otherwise as
+    /// [`Client::add_member`].
+    pub async fn transfer_leadership(&self, to: Option<&str>) -> Result<v1::TransferLeadershipResponse, Error> {
+        let request = v1::TransferLeadershipRequest { to: to.unwrap_or_default().to_owned() };
+        let call = self.call(Repeat::Freely, Duration::ZERO);
+        let send = |mut node: Node, request| async move { node.cluster.transfer_leadership(request).await };
+        match call.run(request, send).await {
+            // An earlier sending, whose answer was lost, has made it the leader.
+            Err(Error::Refused(no)) if no.in_doubt && no.reason == reasons::ALREADY_LEADS => {
+                let v1::ListMembersResponse { header, members } = self.members().await?;
+                let leads = |member: &v1::Member| no.metadata.get(reasons::NODE_ID) == Some(&member.node_id);
+                Ok(v1::TransferLeadershipResponse { header, leader: members.into_iter().find(leads) })
+            }
+            answer => answer,
+        }
+    }
+
     /// Closes the client's sessions, as far as that is possible in a moment. Not necessary, because they expire by
     /// themselves; calls still under way may fail. A later call opens another.
     pub async fn close(&self) {
@@ -297,7 +354,8 @@ impl Client {
 
     /// Executes what does no harm when it is executed twice.
     async fn execute_freely(&self, operations: Vec<v1::Operation>) -> Result<v1::ExecuteResponse, Error> {
-        let request = v1::ExecuteRequest { shard: 0, session: None, operations, ..Default::default() };
+        let consistency = self.consistency.into();
+        let request = v1::ExecuteRequest { shard: 0, session: None, operations, consistency };
         let call = self.call(Repeat::Freely, Duration::ZERO);
         call.run_each(|node, limit| node.execute(request.clone(), limit)).await
     }
@@ -381,4 +439,9 @@ impl Client {
             tokio::spawn(async move { client.members().await });
         }
     }
+}
+
+/// An age as a node tells it; one that makes no sense is none.
+pub(crate) fn age(age: Option<prost_types::Duration>) -> Option<Duration> {
+    age.and_then(|age| age.try_into().ok())
 }

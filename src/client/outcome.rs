@@ -88,6 +88,13 @@ pub(super) fn queues(outcome: v1::Outcome) -> Result<v1::Queues, Error> {
     }
 }
 
+pub(super) fn totals(outcome: v1::Outcome) -> Result<v1::Totals, Error> {
+    match outcome.outcome {
+        Some(Outcome::Totals(totals)) => Ok(totals),
+        other => Err(unexpected("totals", other.as_ref())),
+    }
+}
+
 fn to_proto(wait: Duration) -> Option<prost_types::Duration> {
     // A wait that the protocol cannot express is longer than any node allows; zero is no wait.
     prost_types::Duration::try_from(wait).ok().filter(|_| !wait.is_zero())

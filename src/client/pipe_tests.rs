@@ -135,7 +135,7 @@ async fn a_caller_that_goes_away_leaves_the_stream_as_it_is() {
 }
 
 #[tokio::test]
-async fn a_node_that_falls_silent_is_left_by_everybody_at_once() {
+async fn a_stream_on_which_a_node_falls_silent_is_closed() {
     let (nodes, world) = cluster(2).await;
     let (client, _) = client_of(&nodes, fast());
     client.enqueue("jobs", vec![text("first")]).await.unwrap();
@@ -144,6 +144,7 @@ async fn a_node_that_falls_silent_is_left_by_everybody_at_once() {
         enqueued.unwrap();
     }
     assert_eq!(queue_length(&world, "jobs"), 6, "what was executed without an answer was not executed again");
+    until(|| world.lock().unwrap().open_streams == 1).await;
 }
 
 #[tokio::test]
@@ -190,4 +191,20 @@ async fn a_client_that_is_dropped_ends_its_stream() {
     assert_eq!(world.lock().unwrap().open_streams, 1);
     drop(client);
     until(|| world.lock().unwrap().open_streams == 0).await;
+}
+
+#[tokio::test]
+async fn many_calls_bear_it_that_a_node_still_names_a_leader_that_is_dead() {
+    let (mut nodes, world) = cluster(3).await;
+    let (client, _) = client_of(&nodes, Options::default());
+    client.enqueue("jobs", vec![text("first")]).await.unwrap();
+    let dead = nodes.remove(0).address.clone();
+    // As long as an election takes, for 50 calls.
+    for node in &nodes {
+        node.then(vec![Step::NotLeader(dead.clone()); 400]);
+    }
+    for enqueued in enqueue_together(&client, 50).await {
+        enqueued.unwrap();
+    }
+    assert_eq!(queue_length(&world, "jobs"), 51);
 }

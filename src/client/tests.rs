@@ -41,7 +41,7 @@ async fn what_is_enqueued_comes_out_in_order() {
     let (client, _) = client_of(&nodes, fast());
     let ids = client.enqueue("jobs", vec![text("one"), Body::Data(vec![0, 255].into())]).await.unwrap();
     assert_eq!(ids.iter().map(|id| id.item).collect::<Vec<_>>(), [0, 1]);
-    assert_eq!(client.peek("jobs", 10).await.unwrap().len(), 2);
+    assert_eq!(client.peek("jobs", 10).await.unwrap().value.len(), 2);
     assert_eq!(body_of(client.dequeue("jobs", Duration::ZERO).await.unwrap()), Some(text("one")));
     let second = client.dequeue("jobs", Duration::ZERO).await.unwrap();
     assert_eq!(body_of(second), Some(Body::Data(vec![0, 255].into())));
@@ -324,7 +324,7 @@ async fn queues_are_listed_over_pages() {
     for queue in ["c", "a", "b"] {
         client.enqueue(queue, vec![text("one")]).await.unwrap();
     }
-    let names: Vec<_> = client.queues().await.unwrap().into_iter().map(|queue| queue.name).collect();
+    let names: Vec<_> = client.queues().await.unwrap().value.into_iter().map(|queue| queue.name).collect();
     assert_eq!(names, ["a", "b", "c"]);
 }
 

@@ -39,11 +39,13 @@ pub struct Flag {
 impl Sources {
     /// What is read, by name, in the order in which later ones win.
     pub fn names(&self) -> Vec<String> {
-        let files = self.files.iter().map(|file| file.display().to_string());
+        let mut names = vec!["defaults".to_owned()];
+        names.extend(otel::variables(&self.environment).map(str::to_owned));
+        names.extend(self.files.iter().map(|file| file.display().to_string()));
         let variables = self.environment.iter().map(|(name, _)| name.clone());
-        let variables = variables.filter(|name| name.starts_with(VARIABLE_PREFIX));
-        let flags = self.flags.iter().map(|flag| format!("--{}", flag.flag));
-        ["defaults".to_owned()].into_iter().chain(files).chain(variables).chain(flags).collect()
+        names.extend(variables.filter(|name| name.starts_with(VARIABLE_PREFIX)));
+        names.extend(self.flags.iter().map(|flag| format!("--{}", flag.flag)));
+        names
     }
 
     /// These files and flags, and the environment of this process. What is not UTF-8 is not a setting.
@@ -463,6 +465,16 @@ mod tests {
         assert_eq!(lines(NodeConfig::load(&sources)), expected);
         let found = lines(NodeConfig::load(&flags(&[("listen", "client.listen", "everywhere")])));
         assert_eq!(found, ["--listen: expected HOST:PORT such as 127.0.0.1:7400, found \"everywhere\""]);
+    }
+
+    #[test]
+    fn what_was_read_is_named_in_order() {
+        let mut sources = environment(&[("HOME", "/"), ("QUORATE__LOG__FORMAT", "json"), ("OTEL_SERVICE_NAME", "x")]);
+        sources.environment.push(("OTEL_TRACES_EXPORTER".to_owned(), String::new()));
+        sources.files = vec!["node.yaml".into()];
+        sources.flags = flags(&[("data", "node.data_dir", "two")]).flags;
+        let expected = ["defaults", "OTEL_SERVICE_NAME", "node.yaml", "QUORATE__LOG__FORMAT", "--data"];
+        assert_eq!(sources.names(), expected);
     }
 
     #[test]

@@ -48,6 +48,11 @@ impl Loader {
     }
 }
 
+/// The variables that are given.
+pub(super) fn variables(environment: &[(String, String)]) -> impl Iterator<Item = &'static str> {
+    VARIABLES.into_iter().map(|(variable, _)| variable).filter(|variable| given(environment, variable).is_some())
+}
+
 /// What is wrong with the protocols that are asked for, if anything is to be exported at all.
 pub(super) fn wrong_protocols(config: &NodeConfig, environment: &[(String, String)]) -> Vec<Problem> {
     let exporters = [config.telemetry.traces.exporter, config.telemetry.metrics.exporter];

@@ -102,8 +102,7 @@ impl Origin {
         match self {
             Origin::Default => key.to_owned(),
             Origin::File { path, line } => format!("{}:{line}: {key}", path.display()),
-            Origin::OpenTelemetry(_) | Origin::Environment => self.spelling(key),
-            Origin::Flag(flag) => format!("--{flag}"),
+            Origin::OpenTelemetry(_) | Origin::Environment | Origin::Flag(_) => self.spelling(key),
         }
     }
 

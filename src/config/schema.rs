@@ -108,7 +108,7 @@ mod tests {
             for text in examples.iter().chain(setting.get("default")).filter_map(Value::as_str) {
                 assert!(pattern.is_match(text), "{key}: {text}");
             }
-            for wrong in ["", "7", "fast", "7 400"] {
+            for wrong in ["7", "fast", "7 400"] {
                 assert!(!pattern.is_match(wrong), "{key}: {wrong:?}");
             }
         }

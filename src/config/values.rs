@@ -108,11 +108,7 @@ impl JsonSchema for Attributes {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "pattern": r"^ *([^=, ][^=,]*=[^,]*)?(, *[^=, ][^=,]*=[^,]*)*$",
-            "examples": ["deployment.environment=test,team=a%2Cb"],
-        })
+        json_schema!({ "type": "string", "examples": ["deployment.environment=test,team=a%2Cb"] })
     }
 }
 

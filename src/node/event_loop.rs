@@ -119,8 +119,10 @@ impl EventLoop {
                 arrival => self.take(arrival)?,
             }
             self.drain()?;
+            if *phase.borrow() >= Phase::HandingOver {
+                self.replicas.values_mut().for_each(Replica::retire);
+            }
             self.turn();
-            self.publish();
         }
         self.stop().await
     }
@@ -267,7 +269,7 @@ impl EventLoop {
         }
     }
 
-    /// Lets every replica deal with what has happened to it, the passing of time included.
+    /// Lets every replica deal with what has happened to it, the passing of time included, and the others see what came of it.
     fn turn(&mut self) {
         let (now, wall) = (self.clock.now(), self.clock.wall());
         self.requests.begin_turn();
@@ -281,7 +283,14 @@ impl EventLoop {
                 self.newcomers.insert(contact.node, contact.name.clone());
             }
         }
-        for (shard, effect) in effects {
+        let is_answer = |(_, effect): &(ShardId, Effect)| matches!(effect, Effect::Answer { .. });
+        let (answers, others): (Vec<_>, Vec<_>) = effects.into_iter().partition(is_answer);
+        for (shard, effect) in others {
+            self.carry_out(shard, effect);
+        }
+        self.publish();
+        // Last, so that whoever has an answer and looks sees no earlier state than the answer tells of.
+        for (shard, effect) in answers {
             self.carry_out(shard, effect);
         }
         self.inbox.turns.fetch_add(1, Ordering::Relaxed);

@@ -10,9 +10,9 @@ use std::task::{Context, Poll, ready};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::log_reader::LogReader;
-use crate::ids::{ClusterId, Index, NodeId, ShardId, Term};
+use crate::ids::{ClusterId, EntryId, Index, NodeId, ShardId, Term};
 use crate::raft::{Entry, MembershipChange};
-use crate::replica::{Answer, Execute, Executed, Read, Refusal, RequestId, Shown, Status};
+use crate::replica::{Answer, Execute, Read, Refusal, RequestId, Status};
 use crate::storage;
 use crate::telemetry::Mark;
 
@@ -43,6 +43,19 @@ pub enum Asked {
     TransferLeadership(Option<NodeId>),
     /// To change the membership.
     ChangeMembership(MembershipChange),
+}
+
+impl Asked {
+    /// The answer if the loop ends while it has this: nobody on this node knows what will become of it, but for a read, of
+    /// which nothing can come.
+    fn unanswered(&self) -> Refusal {
+        let retry_is_exact = match self {
+            Self::Read(_) => return STOPPED,
+            Self::Execute(execute, _) => execute.session.is_some(),
+            Self::TransferLeadership(_) | Self::ChangeMembership(_) => true,
+        };
+        Refusal::OutcomeUnknown { at: EntryId::default(), retry_is_exact }
+    }
 }
 
 /// What the loop lets the others see, replaced as a whole whenever it changed.
@@ -121,39 +134,26 @@ impl Handle {
         })
     }
 
-    /// Shows what this node's replica of `shard` holds. Dropping the future forgets the read.
-    ///
-    /// # Errors
-    /// Whatever the replica refuses with; [`Refusal::Overloaded`] at once when the loop has too much to do.
-    ///
-    /// # Panics
-    /// The loop does, on an operation that would change something.
-    pub async fn read(&self, shard: ShardId, read: Read) -> Result<Shown, Refusal> {
-        match self.place_at_once()?.ask(shard, Asked::Read(read), STOPPED).await? {
-            Answer::Shown(shown) => Ok(shown),
-            other => unreachable!("a read was answered with {other:?}"),
-        }
-    }
-
     /// Hands the leadership of `shard` over to a voter, or to the one with the most of the log. Returns who that is, once this node
     /// follows it. Requests that come meanwhile wait, and are then executed or refused as not proposed.
     ///
     /// # Errors
     /// Whatever the replica refuses with; [`Refusal::Overloaded`] at once when the loop has too much to do.
     pub async fn transfer_leadership(&self, shard: ShardId, to: Option<NodeId>) -> Result<NodeId, Refusal> {
-        let asked = Asked::TransferLeadership(to);
-        match self.place_at_once()?.ask(shard, asked, outcome_unknown(true)).await? {
+        let place = self.place_at_once()?;
+        match place.ask(shard, Asked::TransferLeadership(to)).await? {
             Answer::LeadershipTransferred { to } => Ok(to),
             other => unreachable!("a transfer of leadership was answered with {other:?}"),
         }
     }
 
-    /// Changes the membership of `shard`; returns the index of the entry that ended the change, which is committed.
+    /// Changes the membership of `shard`; returns the index of the entry that ended the change, which every later leader has.
     ///
     /// # Errors
     /// Whatever the replica refuses with; [`Refusal::Overloaded`] at once when the loop has too much to do.
     pub async fn change_membership(&self, shard: ShardId, change: MembershipChange) -> Result<Index, Refusal> {
-        match self.place_at_once()?.ask(shard, Asked::ChangeMembership(change), outcome_unknown(true)).await? {
+        let place = self.place_at_once()?;
+        match place.ask(shard, Asked::ChangeMembership(change)).await? {
             Answer::MembershipChanged { index } => Ok(index),
             other => unreachable!("a membership change was answered with {other:?}"),
         }
@@ -221,39 +221,21 @@ pub struct Place<'a> {
 }
 
 impl<'a> Place<'a> {
-    /// Asks for the execution of a client's operations on this node's replica of `shard`, followed as `mark` says. The loop has
-    /// the request when this returns; the future waits for the answer, and dropping it forgets the request.
+    /// Asks this node's replica of `shard`. The loop has the request when this returns; the future waits for the answer, and
+    /// dropping it forgets the request.
     ///
     /// # Errors
     /// Whatever the replica refuses with.
-    pub fn execute(
-        self,
-        shard: ShardId,
-        execute: Execute,
-        mark: Mark,
-    ) -> impl Future<Output = Result<Executed, Refusal>> + Send + use<'a> {
-        let unknown = outcome_unknown(execute.session.is_some());
-        let waiting = self.ask(shard, Asked::Execute(execute, mark), unknown);
-        async {
-            match waiting.await? {
-                Answer::Executed(executed) => Ok(executed),
-                other => unreachable!("operations were answered with {other:?}"),
-            }
-        }
-    }
-
-    /// Asks the loop. Should that end while it has the request, the answer is `unanswered`.
-    fn ask(self, shard: ShardId, what: Asked, unanswered: Refusal) -> Waiting<'a> {
+    ///
+    /// # Panics
+    /// The loop does, on a read that would change something.
+    pub fn ask(self, shard: ShardId, what: Asked) -> impl Future<Output = Result<Answer, Refusal>> + Send + use<'a> {
         let request = RequestId(self.shared.requests.fetch_add(1, Ordering::Relaxed));
         let (answer, answered) = oneshot::channel();
+        let unanswered = what.unanswered();
         self.permit.send(Input { shard, request, what, answer });
         Waiting { request, unanswered, answered, forgotten: Some(&self.shared.forgotten) }
     }
-}
-
-/// The loop ended while it had the request: nobody on this node knows what will become of it.
-fn outcome_unknown(retry_is_exact: bool) -> Refusal {
-    Refusal::OutcomeUnknown { at: Default::default(), retry_is_exact }
 }
 
 impl fmt::Debug for Handle {
@@ -265,6 +247,7 @@ impl fmt::Debug for Handle {
 /// Someone who waits for an answer. Dropped before it came, it tells the loop, so that nothing waits for nobody.
 struct Waiting<'a> {
     request: RequestId,
+    /// The answer if the loop ends while it has the request.
     unanswered: Refusal,
     answered: oneshot::Receiver<Result<Answer, Refusal>>,
     forgotten: Option<&'a mpsc::UnboundedSender<RequestId>>,
@@ -286,5 +269,27 @@ impl Drop for Waiting<'_> {
             // A loop that has ended has forgotten everything already.
             let _ = forgotten.send(self.request);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::{Log, MemoryDisk, Options};
+
+    #[tokio::test]
+    async fn a_full_inbox_refuses_at_once_or_is_waited_for() {
+        let (log, _) = Log::open(MemoryDisk::default(), Options::default()).unwrap();
+        let (handle, inbox) = Handle::new(NodeId(1), LogReader::new(log.reader()), 1);
+        let only = handle.place_at_once().expect("it is empty");
+        assert_eq!(handle.place_at_once().err(), Some(Refusal::Overloaded));
+        let mut next = std::pin::pin!(handle.place());
+        assert!(futures_util::poll!(&mut next).is_pending());
+        drop(only);
+        assert!(next.await.is_ok());
+
+        drop(inbox);
+        assert_eq!(handle.place_at_once().err(), Some(STOPPED));
+        assert_eq!(handle.place().await.err(), Some(STOPPED));
     }
 }

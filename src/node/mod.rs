@@ -11,14 +11,15 @@
 //! Two task borders lie on the path of a request: into the loop's inbox, and out of its answer slot.
 //!
 //! ```text
-//!   Joining --------> Serving --------> Draining ---------> Stopped
-//!   applies for       answers           answers what is     the loop has ended, all
-//!   membership                          in flight           writes are durable
+//!   Joining -----> Serving -----> HandingOver -----> Draining -----> Stopped
+//!   applies for    answers        gives up           answers what    the loop has ended,
+//!   membership                    leadership         is in flight    all writes are durable
 //! ```
 //!
 //! Invariants
 //! - The loop alone changes replicas, and it never waits for anything but its inputs.
-//! - Effects are carried out in the order in which the replica gave them.
+//! - Effects are carried out in the order in which the replica gave them, but for the answers: they go out last, when everybody
+//!   can see what they tell of.
 //! - A disk that failed ends the node: what it has on disk is no longer known.
 //! - Every queue is bounded, and beside it stands what happens when it is full.
 //!
@@ -38,7 +39,7 @@ mod tests;
 
 pub use clock::Clock;
 pub use error::Error;
-pub use handle::{Handle, Place, Published};
+pub use handle::{Asked, Handle, Place, Published};
 pub use peers::Peers;
 pub use running::{Phase, Running};
 pub use start::start;

@@ -14,6 +14,8 @@ pub enum Phase {
     Joining,
     /// It takes part.
     Serving,
+    /// It is about to stop, and gives up leadership first. Clients are served all the while.
+    HandingOver,
     /// It answers what is in flight and takes nothing more.
     Draining,
     /// The loop ends.
@@ -43,12 +45,13 @@ impl Running {
         (&mut self.task).await.expect("the node's task does not panic, and nobody aborts it")
     }
 
-    /// Stops the node: it takes nothing more, answers what is in flight up to the drain deadline, and finishes all writes.
+    /// Stops the node: it hands over leadership, takes nothing more, answers what is in flight up to the drain deadline, and
+    /// finishes all writes.
     ///
     /// # Errors
     /// What went wrong at the end.
     pub async fn stop(mut self) -> Result<(), Error> {
-        advance(&self.phase, Phase::Draining);
+        advance(&self.phase, Phase::HandingOver);
         self.wait().await
     }
 

@@ -5,9 +5,11 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tracing::{Instrument as _, Span};
 
 use super::event_loop::{Completion, Completions, EventLoop, INBOUND_BULK_MAX};
 use super::handle::Inbox;
@@ -19,11 +21,11 @@ use crate::api;
 use crate::cluster::{self, announce, bootstrap, join};
 use crate::config::{Address, NodeConfig};
 use crate::ids::{ClusterId, Contact, NodeId, SHARD_0, ShardId, Ticket};
-use crate::raft::{self, Recovered, Window};
-use crate::replica::{self, Replica};
+use crate::raft::{self, Recovered, RoleName, TransferRefused, Window};
+use crate::replica::{self, Refusal, Replica};
 use crate::state_machine;
 use crate::storage::{self, DataDirectory, FileDisk, Log, Writer};
-use crate::telemetry::{RequestBook, Telemetry};
+use crate::telemetry::{self, RequestBook, Telemetry, step};
 use crate::transport::{self, AddressBook, Listener, Transport};
 
 /// Small messages of peers, such as heartbeats and votes, that may wait for the loop. When they are that many, the transport
@@ -31,7 +33,11 @@ use crate::transport::{self, AddressBook, Listener, Transport};
 const INBOUND_CONTROL_MAX: usize = 1024;
 
 /// A write that takes longer than this is a hung disk.
-const DISK_STALL_MAX: std::time::Duration = std::time::Duration::from_secs(5);
+const DISK_STALL_MAX: Duration = Duration::from_secs(5);
+
+/// Leadership cannot be handed over right now, because somebody has asked for that already or the inbox is full: it is tried
+/// again after this long.
+const HAND_OVER_PAUSE: Duration = Duration::from_millis(20);
 
 /// Starts a node in the background. It serves at once; an empty directory may still have to apply for membership. What it has
 /// to tell of requests goes to `telemetry`.
@@ -39,23 +45,12 @@ const DISK_STALL_MAX: std::time::Duration = std::time::Duration::from_secs(5);
 /// # Errors
 /// A port cannot be bound, or the data directory cannot be used. What happens later is told by [`Running::wait`].
 pub async fn start(config: NodeConfig, telemetry: Telemetry) -> Result<Running, Error> {
-    let ports = Ports::bind(&config).await?;
-    let directory = open_directory(&config).await?;
-    let (log, recovered) = recover_log(&config, &directory).await?;
-    check_log(&config, &directory, &recovered)?;
-    let book = open_address_book(&directory)?;
-    let contact = announce_addresses(&config, &ports, &book)?;
-    tell_start(&contact, &config, &directory, &log);
-
-    let reader = LogReader::new(log.reader());
-    let (handle, inbox) = Handle::new(contact.node, reader.clone(), config.limits.requests_in_flight_max);
-    let (phase, _) = watch::channel(Phase::Joining);
-    let peers = Peers::default();
-    let context =
-        api::Context { handle: handle.clone(), book: book.clone(), peers, phase: phase.subscribe(), telemetry };
+    let start = step("start");
+    let opened = Node::open(config, telemetry).instrument(start.clone()).await;
+    let (node, ports) = opened.inspect_err(|error| telemetry::failed(&start, error))?;
+    let (handle, phase) = (node.context.handle.clone(), node.phase.clone());
     let (client_address, peer_address) = (ports.client_address, ports.peer_address);
-    let node = Node { config, directory, log, reader, recovered, book, contact, inbox, context, phase: phase.clone() };
-    let task = tokio::spawn(node.run(ports));
+    let task = tokio::spawn(node.run(ports, start));
     Ok(Running { handle, client_address, peer_address, phase, task })
 }
 
@@ -75,17 +70,38 @@ struct Node {
 }
 
 impl Node {
-    /// The whole life of the node, from its ports being bound to its loop having ended.
-    async fn run(mut self, ports: Ports) -> Result<(), Error> {
+    /// Binds the ports, and finds in the directory what the node was.
+    async fn open(config: NodeConfig, telemetry: Telemetry) -> Result<(Self, Ports), Error> {
+        let ports = Ports::bind(&config).instrument(step("bind_ports")).await?;
+        let directory = open_directory(&config).instrument(step("open_directory")).await?;
+        let (log, recovered) = recover_log(&config, &directory).instrument(step("recover_log")).await?;
+        check_log(&config, &directory, &recovered)?;
+        let book = open_address_book(&directory)?;
+        let contact = step("announce_addresses").in_scope(|| announce_addresses(&config, &ports, &book))?;
+        tell_start(&contact, &config, &directory, &log);
+
+        let reader = LogReader::new(log.reader());
+        let (handle, inbox) = Handle::new(contact.node, reader.clone(), config.limits.requests_in_flight_max);
+        let (phase, _) = watch::channel(Phase::Joining);
+        let peers = Peers::default();
+        let context = api::Context { handle, book: book.clone(), peers, phase: phase.subscribe(), telemetry };
+        Ok((Self { config, directory, log, reader, recovered, book, contact, inbox, context, phase }, ports))
+    }
+
+    /// The whole life of the node, from its ports being bound to its loop having ended. `start` is over when it serves.
+    async fn run(mut self, ports: Ports, start: Span) -> Result<(), Error> {
         let mut tasks = JoinSet::new();
         let stop_accepting = reached(&self.phase, Phase::Draining);
         let mut clients = tokio::spawn(api::serve(self.context.clone(), ports.client, stop_accepting));
-        let stopped = reached(&self.phase, Phase::Draining);
+        let stopped = reached(&self.phase, Phase::HandingOver);
         let cluster = tokio::select! {
-            cluster = self.find_cluster() => cluster,
+            cluster = self.find_cluster().instrument(start.clone()) => cluster,
             () = stopped => return Ok(()),
         };
-        let cluster = cluster.inspect_err(|_| clients.abort())?;
+        let cluster = cluster.inspect_err(|error| {
+            telemetry::failed(&start, error);
+            clients.abort();
+        })?;
 
         let (delivery, inbound) = transport::Inbox::new(INBOUND_CONTROL_MAX, INBOUND_BULK_MAX);
         let transport = self.connect_transport(cluster, delivery);
@@ -94,10 +110,14 @@ impl Node {
         tasks.spawn(self.learn_addresses(cluster));
         let phase = self.phase.clone();
         // What is left of the deadline is for the last writes.
-        let drain_deadline = self.config.drain_deadline * 4 / 5;
+        let (hand_over_deadline, clients_deadline) =
+            (self.config.drain_deadline * 2 / 5, self.config.drain_deadline * 2 / 5);
+        let handle = self.context.handle.clone();
         let event_loop = self.event_loop(cluster, transport.clone(), inbound);
         let mut turning = tokio::spawn(event_loop.run(phase.subscribe()));
-        advance(&phase, Phase::Serving);
+        // A span ends when something last ran within it.
+        start.in_scope(|| advance(&phase, Phase::Serving));
+        drop(start);
 
         let served = tokio::select! {
             ended = &mut turning => {
@@ -108,11 +128,14 @@ impl Node {
                 served.expect(NO_PANIC).map_err(|source| Error::Server { whom: "clients", source })
             }
             Some(served) = peers.join_next() => served.expect(NO_PANIC),
-            () = reached(&phase, Phase::Draining) => Ok(()),
+            () = reached(&phase, Phase::HandingOver) => {
+                hand_over(&handle, hand_over_deadline).await;
+                Ok(())
+            }
         };
         advance(&phase, Phase::Draining);
-        if !clients.is_finished() && tokio::time::timeout(drain_deadline, &mut clients).await.is_err() {
-            tracing::warn!("stops without having answered all clients: they took more than {drain_deadline:?}");
+        if !clients.is_finished() && tokio::time::timeout(clients_deadline, &mut clients).await.is_err() {
+            tracing::warn!("stops without having answered all clients: they took more than {clients_deadline:?}");
         }
         advance(&phase, Phase::Stopped);
         turning.await.expect(NO_PANIC)?;
@@ -126,8 +149,8 @@ impl Node {
             return Ok(cluster);
         }
         let cluster = match self.config.cluster.join.is_empty() {
-            true => self.bootstrap()?,
-            false => self.join().await?,
+            true => step("bootstrap").in_scope(|| self.bootstrap())?,
+            false => self.join().instrument(step("join")).await?,
         };
         // A short write at the very start, before anything waits for this thread.
         self.directory.set_cluster(cluster)?;
@@ -361,6 +384,29 @@ fn tell_completions(
         };
         // A loop that has ended has no use for it.
         let _ = completions.send(completion);
+    }
+}
+
+/// Gives leadership to another voter, so that clients need not wait for an election. A node that cannot, such as the only voter,
+/// stops all the same. Where several nodes stop together, one after the other may turn out to be leaving as well.
+async fn hand_over(handle: &Handle, patience: Duration) {
+    let leads = || handle.status(SHARD_0).is_some_and(|status| status.role == RoleName::Leader);
+    let handing_over = async {
+        while leads() {
+            match handle.transfer_leadership(SHARD_0, None).await {
+                Ok(_) => {}
+                // The one that was to lead has gone or did not win: another may.
+                Err(Refusal::NotTransferred { .. }) => {}
+                Err(Refusal::Transfer(TransferRefused::InProgress(_)) | Refusal::Overloaded) => {
+                    tokio::time::sleep(HAND_OVER_PAUSE).await;
+                }
+                Err(Refusal::Transfer(why)) => return tracing::info!("stops without handing leadership over: {why}"),
+                Err(why) => return tracing::info!(?why, "stops without handing leadership over"),
+            }
+        }
+    };
+    if tokio::time::timeout(patience, handing_over).await.is_err() {
+        tracing::warn!("stops without having handed leadership over: it took more than {patience:?}");
     }
 }
 

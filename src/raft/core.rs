@@ -50,6 +50,8 @@ pub struct Raft {
     pub(super) election_at: Time,
     /// The configuration that left this node out.
     pub(super) removed: Option<Index>,
+    /// This node is about to stop, and leads no more.
+    retired: bool,
     /// In the order of their indexes. The last one is in force; those before come back when entries are cut.
     configurations: Vec<(Index, Configuration)>,
     /// The log is durable up to here.
@@ -101,6 +103,7 @@ impl Raft {
             effects: Vec::new(),
             election_at: now,
             removed: None,
+            retired: false,
             configurations: recovered.configurations.clone(),
             durable: recovered.last,
             unfinished: VecDeque::new(),
@@ -235,7 +238,13 @@ impl Raft {
             && let Some(progress) = leader.progress.get_mut(&peer)
         {
             progress.on_disconnected();
+            self.give_up_transfer_to(peer);
         }
+    }
+
+    /// This node is about to stop: it stands for election no more, whoever asks it to. It still votes, and leads on if it does.
+    pub fn retire(&mut self) {
+        self.retired = true;
     }
 
     /// There is a connection to a member again: what was lost before it is sent at once.
@@ -482,7 +491,7 @@ impl Raft {
     /// tells it that it is removed.
     pub(super) fn may_campaign(&self, now: Time) -> bool {
         let is_voter = self.configurations.iter().any(|(_, configuration)| configuration.is_voter(self.id));
-        is_voter && self.removed.is_none() && !self.disk_is_stalled(now)
+        is_voter && self.removed.is_none() && !self.retired && !self.disk_is_stalled(now)
     }
 
     pub(super) fn disk_is_stalled(&self, now: Time) -> bool {

@@ -138,8 +138,17 @@ impl Raft {
 
     /// Gives up when the time is over. Should the target win later, that is an election like any other.
     pub(super) fn give_up_transfer(&mut self, now: Time) {
+        self.give_up_transfer_if(|transfer| transfer.until <= now);
+    }
+
+    /// Gives up when the target has gone: it may never come back, and requests wait.
+    pub(super) fn give_up_transfer_to(&mut self, gone: NodeId) {
+        self.give_up_transfer_if(|transfer| transfer.to == gone);
+    }
+
+    fn give_up_transfer_if(&mut self, is_over: impl Fn(&Transfer) -> bool) {
         let Role::Leader(leader) = &mut self.role else { return };
-        if let Some(Transfer { to, .. }) = leader.transfer.take_if(|transfer| transfer.until <= now) {
+        if let Some(Transfer { to, .. }) = leader.transfer.take_if(|transfer| is_over(transfer)) {
             self.tell(Event::TransferGivenUp { to });
         }
     }

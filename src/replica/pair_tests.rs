@@ -251,6 +251,36 @@ fn reads_are_refused_when_the_leader_is_lost() {
     assert_eq!(pair.answers[&later], not_leader(None, 2));
 }
 
+/// A follower hears its leader and gets no entries: the acknowledgements of what it has do not come through.
+#[test]
+fn a_read_that_a_follower_cannot_show_in_time_is_the_leaders_matter() {
+    let mut pair = Pair::led_by_a(1 << 20);
+    let replica = pair.replicas.get_mut(&B).expect("one of the two");
+    let heartbeat = Says::Heartbeat { commit: Index(2), sent_at: Time(0), read_round: 0, fresh: None };
+    let confirmed = |context| Says::ReadIndexReply { context, index: Some(Index(9)) };
+    let read =
+        Event::Read { request: RequestId(1), read: Read { operations: Vec::new(), consistency: Consistency::AnyNode } };
+    let from_leader = |body| Event::Message { from: A, message: Message { term: Term(2), body } };
+    let asked = replica.turn(pair.now, Timestamp(1), [read]);
+    let context = asked.iter().find_map(|effect| match effect {
+        Effect::Send { message: Message { body: Says::ReadIndex { context }, .. }, .. } => Some(*context),
+        _ => None,
+    });
+    replica.turn(pair.now, Timestamp(1), [from_leader(confirmed(context.expect("it asks the leader")))]);
+    let began = pair.now;
+    let answer = (0..100).find_map(|_| {
+        pair.now = pair.now + Duration::from_millis(100);
+        let effects = replica.turn(pair.now, Timestamp(1), [from_leader(heartbeat.clone())]);
+        effects.into_iter().find_map(|effect| match effect {
+            Effect::Answer { answer, .. } => Some(answer),
+            _ => None,
+        })
+    });
+    assert_eq!(answer, Some(not_leader(Some(A), 2)));
+    assert!(pair.now - began < Duration::from_secs(2), "it took {:?}", pair.now - began);
+    assert!(replica.next_deadline() > pair.now, "nothing is left to be done about it");
+}
+
 /// Whoever waits for a body that cannot be read is answered.
 #[test]
 fn a_body_that_is_not_in_the_log_is_an_answer_too() {

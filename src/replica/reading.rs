@@ -19,15 +19,32 @@ const MOMENTS_MAX: usize = 64;
 /// Reads that wait.
 #[derive(Debug, Default)]
 pub(super) struct Reads {
-    /// None: nobody waits for it any more. It still counts until its turn comes, so that all of this is bounded.
-    waiting: BTreeMap<RequestId, Option<Read>>,
+    waiting: BTreeMap<RequestId, Waiting>,
     /// Where each of them stands.
     came: Vec<RequestId>,
     asked: BTreeMap<ReadBatch, Vec<RequestId>>,
     confirmed: BTreeMap<Index, Vec<RequestId>>,
 }
 
+/// A read that came.
+#[derive(Debug)]
+struct Waiting {
+    /// None: nobody waits for it any more. It still counts until its turn comes, so that all of this is bounded.
+    read: Option<Read>,
+    since: Time,
+}
+
 impl Reads {
+    fn wait(&mut self, request: RequestId, read: Read, since: Time) {
+        self.waiting.insert(request, Waiting { read: Some(read), since });
+    }
+
+    /// The one that waits longest: requests are numbered as they come.
+    fn oldest(&self) -> Option<(RequestId, Time)> {
+        let oldest = self.waiting.iter().find(|(_, waiting)| waiting.read.is_some());
+        oldest.map(|(request, waiting)| (*request, waiting.since))
+    }
+
     /// How many wait, or would if they had not been forgotten.
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
@@ -35,8 +52,8 @@ impl Reads {
 
     /// Nobody waits for this one any more.
     pub(super) fn forget(&mut self, request: RequestId) {
-        if let Some(read) = self.waiting.get_mut(&request) {
-            *read = None;
+        if let Some(waiting) = self.waiting.get_mut(&request) {
+            waiting.read = None;
         }
     }
 
@@ -55,7 +72,7 @@ impl Reads {
     fn pop_ready(&mut self, applied: Index) -> Option<Vec<(RequestId, Read)>> {
         let first = self.confirmed.first_entry().filter(|first| *first.key() <= applied)?;
         let requests = first.remove();
-        Some(requests.into_iter().filter_map(|request| Some((request, self.waiting.remove(&request)??))).collect())
+        Some(requests.into_iter().filter_map(|request| Some((request, self.waiting.remove(&request)?.read?))).collect())
     }
 }
 
@@ -84,16 +101,16 @@ impl Age {
 
 impl Replica {
     /// Takes a read: to be shown at the end of this turn, or to wait.
-    pub(super) fn receive_read(&mut self, request: RequestId, read: Read) {
+    pub(super) fn receive_read(&mut self, now: Time, request: RequestId, read: Read) {
         if self.raft.quarantined().is_some() {
             self.answer(request, Err(Refusal::Quarantined));
         } else if self.has_too_many_requests() {
             self.answer(request, Err(Refusal::Overloaded));
         } else if read.consistency == Consistency::Stale {
-            self.reads.waiting.insert(request, Some(read));
+            self.reads.wait(request, read, now);
             self.reads.confirmed.entry(Index(0)).or_default().push(request);
         } else {
-            self.reads.waiting.insert(request, Some(read));
+            self.reads.wait(request, read, now);
             self.reads.came.push(request);
         }
     }
@@ -102,7 +119,7 @@ impl Replica {
     pub(super) fn ask_read_index(&mut self, now: Time) {
         let leads = self.raft.is_leader();
         let is_for_leader = |request: &RequestId| {
-            let read = self.reads.waiting.get(request).and_then(Option::as_ref);
+            let read = self.reads.waiting.get(request).and_then(|waiting| waiting.read.as_ref());
             read.is_some_and(|read| read.consistency == Consistency::Leader)
         };
         let came = std::mem::take(&mut self.reads.came);
@@ -120,7 +137,7 @@ impl Replica {
 
     pub(super) fn refuse_reads(&mut self, requests: Vec<RequestId>) {
         for request in requests {
-            if self.reads.waiting.remove(&request).flatten().is_some() {
+            if self.reads.waiting.remove(&request).is_some_and(|waiting| waiting.read.is_some()) {
                 let refusal = self.refusal().unwrap_or_else(|| self.not_leader());
                 self.answer(request, Err(refusal));
             }
@@ -133,12 +150,31 @@ impl Replica {
         while let Some(ready) = self.reads.pop_ready(self.applied) {
             ready.into_iter().for_each(|(request, read)| self.show(now, request, read));
         }
+        self.refuse_late_reads(now);
         // Without a leader there is no telling when the rest of the log will come, if ever.
         if self.raft.leader().is_none() && self.reads.len() > 0 {
             let waiting = self.reads.waiting.keys().copied().collect();
             self.refuse_reads(waiting);
             self.reads = Reads::default();
         }
+    }
+
+    /// A member that hears its leader may get no entries from it, as a link can be broken in one direction: who waits here had
+    /// better ask the leader. That one is never late: it knows within an election timeout whether it still leads.
+    fn refuse_late_reads(&mut self, now: Time) {
+        while self.reads_are_late_at().is_some_and(|at| at <= now)
+            && let Some((request, _)) = self.reads.oldest()
+        {
+            self.reads.forget(request);
+            let refusal = self.not_leader();
+            self.answer(request, Err(refusal));
+        }
+    }
+
+    /// When the oldest read will have waited for too long; none: it may wait, or there is none.
+    pub(super) fn reads_are_late_at(&self) -> Option<Time> {
+        let patience = 2 * self.options.raft.election_timeout_max;
+        self.reads.oldest().filter(|_| !self.raft.is_leader()).map(|(_, since)| since + patience)
     }
 
     fn show(&mut self, now: Time, request: RequestId, Read { operations, consistency }: Read) {

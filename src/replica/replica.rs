@@ -113,16 +113,28 @@ impl Replica {
             self.answer_transfer(now);
             self.apply(now);
             self.answer_reads(now);
-            if self.batch.is_empty() || self.hands_over() {
+            if self.batch.is_empty() || self.hands_over() || self.batch.gathered_at().is_some() {
                 return std::mem::take(&mut self.effects);
             }
         }
     }
 
+    /// This node is about to stop: see [`Raft::retire`].
+    pub fn retire(&mut self) {
+        self.raft.retire();
+    }
+
     /// The next turn must come no later than this, also when nothing happens.
     pub fn next_deadline(&self) -> Time {
         let transfer = self.transfer.map(|transfer| transfer.until);
-        let clients = self.waiting.next_deadline().into_iter().chain(transfer).min();
+        let clients = self
+            .waiting
+            .next_deadline()
+            .into_iter()
+            .chain(transfer)
+            .chain(self.batch.gathered_at())
+            .chain(self.reads_are_late_at())
+            .min();
         clients.map_or(self.raft.next_deadline(), |at| at.min(self.raft.next_deadline()))
     }
 
@@ -162,7 +174,7 @@ impl Replica {
             Event::Reachable(peer) => self.raft.on_reachable(now, peer),
             Event::NotInLog { read } => self.on_not_in_log(now, read),
             Event::Execute { request, execute } => self.receive(now, request, execute),
-            Event::Read { request, read } => self.receive_read(request, read),
+            Event::Read { request, read } => self.receive_read(now, request, read),
             Event::TransferLeadership { request, to } => self.transfer_leadership(now, request, to),
             Event::ChangeMembership { request, change } => self.change_membership(now, request, change),
             Event::Forget(request) => self.forget(request),

@@ -65,7 +65,7 @@ impl Format {
         if target != "quorate" && !target.starts_with("quorate::") {
             painted(writer, dim, &format!("{target}: "))?;
         }
-        writer.write_str(&escaped(&fields.message))?;
+        write_escaped(writer, &fields.message)?;
         if !fields.others.iter().any(|(name, _)| *name == "event") {
             for (name, value) in &fields.others {
                 writer.write_char(' ')?;
@@ -133,16 +133,20 @@ impl Fields {
     fn put(&mut self, field: &Field, value: Value) {
         self.others.push((field.name(), value));
     }
+
+    fn put_text(&mut self, field: &Field, text: String) {
+        let text = cut(text);
+        if field.name() == "message" { self.message = text } else { self.put(field, text.into()) }
+    }
 }
 
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.record_str(field, &format!("{value:?}"));
+        self.put_text(field, format!("{value:?}"));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        let value = cut(value);
-        if field.name() == "message" { self.message = value } else { self.put(field, value.into()) }
+        self.put_text(field, value.to_owned());
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
@@ -162,11 +166,14 @@ impl Visit for Fields {
     }
 }
 
-fn cut(value: &str) -> String {
-    match value.char_indices().nth(VALUE_CHARS_MAX) {
-        Some((end, _)) => format!("{}...", &value[..end]),
-        None => value.to_owned(),
+fn cut(mut value: String) -> String {
+    // Most values are short, and need not be gone through.
+    let end = if value.len() <= VALUE_CHARS_MAX { None } else { value.char_indices().nth(VALUE_CHARS_MAX) };
+    if let Some((end, _)) = end {
+        value.truncate(end);
+        value.push_str("...");
     }
+    value
 }
 
 /// A value in a line of text; in quotes when it would not be seen where it ends.
@@ -180,12 +187,20 @@ fn readable(value: &Value) -> String {
 
 /// `text` without what a terminal obeys: control characters, and those that turn the direction of writing.
 pub fn escaped(text: &str) -> String {
-    let obeyed = |c: char| c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
     let mut safe = String::with_capacity(text.len());
     for c in text.chars() {
-        if obeyed(c) { safe.extend(c.escape_default()) } else { safe.push(c) }
+        if is_obeyed(c) { safe.extend(c.escape_default()) } else { safe.push(c) }
     }
     safe
+}
+
+fn is_obeyed(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// The same, without a copy of what needs none.
+fn write_escaped(writer: &mut Writer<'_>, text: &str) -> fmt::Result {
+    if text.contains(is_obeyed) { writer.write_str(&escaped(text)) } else { writer.write_str(text) }
 }
 
 fn painted(writer: &mut Writer<'_>, style: Style, text: &str) -> fmt::Result {
@@ -225,7 +240,7 @@ pub(super) mod tests {
     use super::*;
 
     #[derive(Clone, Default)]
-    struct Lines(Arc<Mutex<Vec<u8>>>);
+    pub(in crate::telemetry) struct Lines(pub(in crate::telemetry) Arc<Mutex<Vec<u8>>>);
 
     impl io::Write for Lines {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -20,7 +20,8 @@ pub struct Instruments {
     /// `quorate.verb`), as its span says. `replicated` counts once for each peer. Of more requests than the node follows at
     /// once, and of those whose leadership is lost, not every verb is measured.
     stage_duration: Histogram<f64>,
-    /// `quorate.requests`: requests that got an answer, by `quorate.outcome`: `ok` or a reason of [`crate::reasons`].
+    /// `quorate.requests`: requests that have ended, by `quorate.outcome`: `ok`, a reason of [`crate::reasons`], or `CANCELLED`
+    /// when the client did not wait for the answer.
     requests: Counter<u64>,
     /// The attributes of `stage_duration`, made once.
     verbs: [[KeyValue; 1]; 8],
@@ -38,7 +39,7 @@ impl Instruments {
             requests: meter
                 .u64_counter("quorate.requests")
                 .with_unit("{request}")
-                .with_description("Requests that got an answer, by outcome")
+                .with_description("Requests that have ended, by outcome")
                 .build(),
             verbs: Verb::ALL.map(|verb| [KeyValue::new("quorate.verb", verb.name())]),
         }

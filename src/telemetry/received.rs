@@ -1,15 +1,15 @@
 //! A request in the api, from its arrival to its answer.
 
-use opentelemetry::trace::{Span as _, SpanKind, Status, TraceContextExt as _, Tracer as _};
-use opentelemetry::{Context, KeyValue};
+use opentelemetry::trace::{Span as _, SpanKind, TraceContextExt as _, Tracer as _};
+use opentelemetry::{Context, ContextGuard, KeyValue};
 use tonic::Code;
 
 use super::request::verb_and_queue;
-use super::{Moment, Telemetry, Verb};
+use super::{Moment, Telemetry, Verb, rpc};
 use crate::state_machine::Operation;
 
-/// A request that has arrived. It is dated, and has a span, if anybody wants to know. Dropped without an answer, its span
-/// ends there.
+/// A request that has arrived. It is dated, and has a span, if anybody wants to know. Dropped without an answer, because its
+/// client has gone away, it counts as cancelled.
 #[derive(Debug)]
 pub struct Received {
     telemetry: Telemetry,
@@ -17,6 +17,7 @@ pub struct Received {
     since: Option<Moment>,
     /// With the span of the request; none: it is not traced.
     span: Option<Context>,
+    is_answered: bool,
 }
 
 /// What the event loop has to know of a request to tell of it.
@@ -33,15 +34,12 @@ impl Telemetry {
     /// Whether it is traced is decided here.
     pub fn receive(&self, rpc: &'static str, parent: impl FnOnce() -> Context) -> Received {
         let span = self.tracer.as_ref().and_then(|tracer| {
-            let (service, method) = rpc.split_once('/').unwrap_or((rpc, ""));
-            let attributes = [("rpc.system", "grpc"), ("rpc.service", service), ("rpc.method", method)];
-            let attributes = attributes.map(|(key, value)| KeyValue::new(key, value));
-            let builder = tracer.span_builder(rpc).with_kind(SpanKind::Server).with_attributes(attributes);
+            let builder = tracer.span_builder(rpc).with_kind(SpanKind::Server).with_attributes(rpc::method(rpc));
             let span = tracer.build_with_context(builder, &parent());
             span.span_context().is_sampled().then(|| Context::new().with_span(span))
         });
         let matters = span.is_some() || self.instruments.is_some();
-        Received { telemetry: self.clone(), since: matters.then(Moment::now), span }
+        Received { telemetry: self.clone(), since: matters.then(Moment::now), span, is_answered: false }
     }
 }
 
@@ -64,26 +62,22 @@ impl Received {
         Mark { since: self.since, span: self.span.clone() }
     }
 
-    /// The context with the request's span, if the request is traced.
-    pub fn context(&self) -> Option<Context> {
-        self.span.clone()
+    /// What is logged on this thread while the guard lives, is about this request. None: it is not traced.
+    pub fn enter(&self) -> Option<ContextGuard> {
+        self.span.clone().map(Context::attach)
     }
 
     /// The answer is ready. A refusal has its code and its reason.
-    pub fn is_answered(self, refusal: Option<(Code, &'static str)>) {
+    pub fn is_answered(&mut self, refusal: Option<(Code, &'static str)>) {
+        self.is_answered = true;
         if let Some(instruments) = &self.telemetry.instruments {
             instruments.answered(refusal.map_or("ok", |(_, reason)| reason));
         }
         let Some(context) = &self.span else { return };
-        let (code, reason) = refusal.unwrap_or((Code::Ok, ""));
+        let (attributes, status) = rpc::outcome(refusal);
         let span = context.span();
-        span.set_attribute(KeyValue::new("rpc.grpc.status_code", code as i64));
-        if refusal.is_some() {
-            span.set_attribute(KeyValue::new("error.type", reason));
-        }
-        if is_fault_of_server(code) {
-            span.set_status(Status::error(reason));
-        }
+        span.set_attributes(attributes);
+        span.set_status(status);
         span.end();
     }
 
@@ -96,17 +90,12 @@ impl Received {
     }
 }
 
-/// By the conventions for RPC only these codes are errors of a server; others tell of the client.
-fn is_fault_of_server(code: Code) -> bool {
-    matches!(
-        code,
-        Code::Unknown
-            | Code::DeadlineExceeded
-            | Code::Unimplemented
-            | Code::Internal
-            | Code::Unavailable
-            | Code::DataLoss
-    )
+impl Drop for Received {
+    fn drop(&mut self) {
+        if !self.is_answered {
+            self.is_answered(Some((Code::Cancelled, "CANCELLED")));
+        }
+    }
 }
 
 /// By the conventions for messaging, as far as all operations have it in common.

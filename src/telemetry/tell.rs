@@ -224,7 +224,8 @@ fn raft_sentence(event: &Event, name_of: &impl Fn(NodeId) -> String) -> Sentence
         }
         Event::TransferGivenUp { to } => {
             let to = name_of(*to);
-            let words = format!("gives up handing over to {to}, which has not won in time, and goes on leading");
+            let words =
+                format!("gives up handing over to {to}, which has gone or has not won in time, and goes on leading");
             say("transfer_given_up", words).peer(&to)
         }
         Event::WasRemoved { index } => {
@@ -367,7 +368,7 @@ mod tests {
         assert_eq!(words(Event::TransferBegun { to: B }), "hands leadership over to b; requests wait for that");
         assert_eq!(words(Event::TimeoutNowSent { to: B }), "tells b to campaign at once: it has the whole log");
         assert_eq!(words(Event::TimeoutNowReceived { from: A }), "is told by a to campaign at once");
-        let given_up = "gives up handing over to b, which has not won in time, and goes on leading";
+        let given_up = "gives up handing over to b, which has gone or has not won in time, and goes on leading";
         assert_eq!(words(Event::TransferGivenUp { to: B }), given_up);
         assert_eq!(kind(&Told::Raft(Event::TransferGivenUp { to: B })), Kind::Trouble);
     }

@@ -13,7 +13,7 @@ use crate::cluster::{Cluster, eventually, quorate};
 struct Endless {
     process: Child,
     documents: Arc<Mutex<Vec<Value>>>,
-    reader: std::thread::JoinHandle<()>,
+    reader: Option<std::thread::JoinHandle<()>>,
 }
 
 impl Endless {
@@ -29,7 +29,7 @@ impl Endless {
                 sink.lock().unwrap().push(serde_json::from_str(&line.unwrap()).expect("a document in each line"));
             }
         });
-        Self { process, documents, reader }
+        Self { process, documents, reader: Some(reader) }
     }
 
     fn eventually_prints(&self, what: &str, wanted: impl Fn(&Value) -> bool) {
@@ -41,8 +41,16 @@ impl Endless {
         let pid = self.process.id().to_string();
         assert!(Command::new("kill").args(["-s", "INT", &pid]).status().unwrap().success());
         assert_eq!(self.process.wait().unwrap().code(), Some(0));
-        self.reader.join().unwrap();
+        self.reader.take().expect("it is interrupted once").join().unwrap();
         std::mem::take(&mut *self.documents.lock().unwrap())
+    }
+}
+
+impl Drop for Endless {
+    /// A test that fails leaves nothing behind.
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
     }
 }
 

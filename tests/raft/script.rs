@@ -36,6 +36,7 @@
 //!     promote N LEARNER
 //!     remove N NODE...
 //!     transfer N [TO]                     asks N to hand leadership over
+//!     retire N                            N is about to stop
 //!     ask N                               a read at N; a leader begins the round when it ticks
 //!     age [N...]                          how long ago everything that N knows to be committed was all there was
 //!     unreachable N PEER / reachable ...  tells N that its connection to PEER broke, or is there again
@@ -144,6 +145,7 @@ impl Runner {
                 nodes().into_iter().for_each(|node| self.cluster.persist(node, count));
             }
             "stall" => self.cluster.node_mut(node(0)).is_stalled = true,
+            "retire" => self.cluster.node_mut(node(0)).raft.as_mut().expect("it runs").retire(),
             "unstall" => self.cluster.node_mut(node(0)).is_stalled = false,
             "read" => self.cluster.read(node(0)),
             "deliver" | "drop" | "duplicate" | "reorder" => self.handle_messages(command, &arguments),

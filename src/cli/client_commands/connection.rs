@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::console::Console;
 use super::report::{self, Error};
-use super::{ClientCommand, ClientOptions, cluster, log, queue};
+use super::{ClientCommand, ClientOptions, cluster, leader, log, queue};
 use crate::cli::{Exit, Failure};
 use crate::client::{Client, Event, Observer, Options};
 use crate::telemetry;
@@ -67,10 +67,12 @@ pub(super) async fn execute(client: &Client, command: &ClientCommand, console: &
         ClientCommand::Enqueue(with) => queue::enqueue(client, &with.command, console).await,
         ClientCommand::Dequeue(with) => queue::dequeue(client, &with.command, console).await,
         ClientCommand::Peek(with) => queue::peek(client, &with.command, console).await,
-        ClientCommand::Queues(_) => queue::queues(client, console).await,
+        ClientCommand::Queues(with) => queue::queues(client, &with.command, console).await,
+        ClientCommand::Stats(with) => queue::stats(client, &with.command, console).await,
         ClientCommand::Log(with) => log::log(client, &with.command, console).await,
         ClientCommand::Status(with) => cluster::status(client, &with.command, console).await,
         ClientCommand::Member(with) => cluster::member(client, &with.command, console).await,
+        ClientCommand::Leader(with) => leader::leader(client, &with.command, console).await,
     }
 }
 

@@ -5,11 +5,12 @@ use std::collections::VecDeque;
 use clap::Args;
 
 use super::console::Console;
+use super::freshness::Freshness;
 use super::log_filter::Filter;
 use super::report::Error;
 use super::table::Table;
 use super::{json, queue, table};
-use crate::client::Client;
+use crate::client::{self, Client};
 use crate::proto::v1;
 use crate::proto::v1::log_entry::Content;
 use crate::proto::v1::operation::Operation as Verb;
@@ -38,6 +39,8 @@ pub struct Log {
     follow: bool,
     #[command(flatten)]
     filter: Filter,
+    #[command(flatten)]
+    freshness: Freshness,
 }
 
 pub(super) const HELP: &str = "\
@@ -48,11 +51,14 @@ With --follow only committed entries are printed, each once and none left out. I
 with 4 when no leader is found within --timeout. The filters are applied by this program, which reads the whole log from
 --from on; an entry is printed when all of them let it through.
 
+With --stale it is the log of the node that is asked, to its end, and with --any-node the same as far as it is committed.
+
 Examples:
   quorate log --last 20
   quorate log --from 100 --limit 20
   quorate log --follow --last 1 --queue orders
   quorate log --verb enqueue --since 5m
+  quorate log --stale --endpoints 10.0.0.2:7400
   quorate log --output json | jq 'select(.kind == \"configuration\")'
 
 JSON, a line for each entry: {\"index\", \"term\", \"committed\", \"kind\": \"noop\" | \"command\" | \"expiry\" |
@@ -60,6 +66,7 @@ JSON, a line for each entry: {\"index\", \"term\", \"committed\", \"kind\": \"no
 voters, voters_outgoing, learners";
 
 pub(super) async fn log(client: &Client, command: &Log, console: &mut Console) -> Result<(), Error> {
+    let client = &command.freshness.reading(client);
     let from = command.first(client).await?;
     // A node counts what it sends, and not what passes the filters.
     let asked = if command.filter.is_empty() { command.limit } else { 0 };
@@ -70,7 +77,9 @@ pub(super) async fn log(client: &Client, command: &Log, console: &mut Console) -
     let mut sieve = command.filter.sieve();
     let mut printed = Printed::new(command, console);
     let mut gathered = command.last.map(Gathered::new);
+    let mut age = None;
     while let Some(page) = pages.next().await? {
+        age = client::age(page.age);
         let reached = gathered.as_mut().is_some_and(|gathered| command.follow && gathered.has_reached_end(&page));
         let entries = page.entries.into_iter().filter(|entry| sieve.lets_through(entry));
         match &mut gathered {
@@ -86,7 +95,9 @@ pub(super) async fn log(client: &Client, command: &Log, console: &mut Console) -
     }
     let rest = gathered.map(|gathered| gathered.entries).unwrap_or_default();
     printed.print(rest)?;
-    printed.finish()
+    printed.finish()?;
+    command.freshness.tell(age, console);
+    Ok(())
 }
 
 impl Log {

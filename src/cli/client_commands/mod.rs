@@ -2,9 +2,10 @@
 //!
 //! ```text
 //!   connection   a client, and the commands that run on it, one after the other
-//!   queue        enqueue, dequeue, peek, queues          lines       enqueue, from standard input (input)
+//!   queue        enqueue, dequeue, peek, queues, stats   lines       enqueue, from standard input (input)
 //!   log          the replicated log                      log_filter  which of its entries
-//!   cluster      status, member                          watch       status, again and again
+//!   cluster      status, member       leader            watch       status, again and again
+//!   freshness    --stale and --any-node
 //!   console      where output goes and in which form     table       columns, and text without control characters
 //!   json         what is printed with `--output json`    report      an error -> a line, and the exit code
 //! ```
@@ -12,13 +13,16 @@
 //! Invariants: results go to stdout, everything else to stderr. What a terminal shows has no control characters that come
 //! from a message or a name. With `--output json` stdout has JSON only, and the field names below do not change.
 //!
-//! Not here: `server`, `dev` and `config`, which need no running cluster.
+//! Not here: what needs no running cluster (`server`, `dev`, `demo`, `config`, `completions`), and `repl` and `bench`, which are
+//! built on this.
 
 mod cluster;
 mod connection;
 mod console;
+mod freshness;
 pub(super) mod input;
 mod json;
+mod leader;
 mod lines;
 mod log;
 mod log_filter;
@@ -58,7 +62,10 @@ pub enum ClientCommand {
     /// List the queues
     #[command(after_help = queue::QUEUES_HELP)]
     Queues(With<queue::Queues>),
-    /// Print the replicated log, as the leader has it
+    /// Show how much a queue holds, or all of them together
+    #[command(after_help = queue::STATS_HELP)]
+    Stats(With<queue::Stats>),
+    /// Print the replicated log, as the leader has it or any other node
     #[command(after_help = log::HELP)]
     Log(With<log::Log>),
     /// Show every node: its role, term and how far its log is
@@ -67,6 +74,8 @@ pub enum ClientCommand {
     /// List, add, remove and promote members of the cluster
     #[command(after_help = cluster::MEMBER_HELP)]
     Member(With<cluster::Member>),
+    /// Hand leadership over
+    Leader(With<leader::Leader>),
 }
 
 /// A command with the options of all client commands.
@@ -157,9 +166,11 @@ impl ClientCommand {
             ClientCommand::Dequeue(with) => &with.options,
             ClientCommand::Peek(with) => &with.options,
             ClientCommand::Queues(with) => &with.options,
+            ClientCommand::Stats(with) => &with.options,
             ClientCommand::Log(with) => &with.options,
             ClientCommand::Status(with) => &with.options,
             ClientCommand::Member(with) => &with.options,
+            ClientCommand::Leader(with) => &with.options,
         }
     }
 

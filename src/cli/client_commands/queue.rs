@@ -1,4 +1,4 @@
-//! `enqueue`, `dequeue`, `peek` and `queues`.
+//! `enqueue`, `dequeue`, `peek`, `queues` and `stats`.
 
 use std::time::Duration;
 
@@ -6,11 +6,12 @@ use clap::Args;
 use serde_json::json;
 
 use super::console::Console;
+use super::freshness::{Freshness, age_json};
 use super::json;
 use super::lines::Lines;
 use super::report::Error;
 use super::table::Table;
-use crate::client::{Body, Client};
+use crate::client::{Body, Client, Shown};
 use crate::proto::v1;
 use crate::telemetry;
 
@@ -54,11 +55,25 @@ pub struct Peek {
     /// Show up to this many messages, 100 at most
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
     limit: u32,
+    #[command(flatten)]
+    freshness: Freshness,
 }
 
-/// Nothing to choose.
+/// How to list the queues.
 #[derive(Clone, Debug, Args)]
-pub struct Queues {}
+pub struct Queues {
+    #[command(flatten)]
+    freshness: Freshness,
+}
+
+/// What to count.
+#[derive(Clone, Debug, Args)]
+pub struct Stats {
+    /// The queue [default: all of them together, and the open sessions]
+    queue: Option<String>,
+    #[command(flatten)]
+    freshness: Freshness,
+}
 
 pub(super) const ENQUEUE_HELP: &str = "\
 Prints the id of each message, SHARD-INDEX-ITEM, once it is durable on a quorum. It is enqueued exactly once, however
@@ -97,14 +112,24 @@ pub(super) const PEEK_HELP: &str = "\
 Examples:
   quorate peek orders
   quorate peek orders --limit 1 --output json
+  quorate peek orders --stale --endpoints 10.0.0.2:7400      what that node has, without asking the leader
 
-JSON: {\"queue\": \"...\", \"messages\": [{\"id\": {...}, \"text\" or \"data\": \"...\"}, ...]}";
+JSON: {\"queue\": \"...\", \"messages\": [{\"id\": {...}, \"text\" or \"data\": \"...\"}, ...], \"age_ms\"}; the age is null
+without --stale";
 
 pub(super) const QUEUES_HELP: &str = "\
-Example:
+Examples:
   quorate queues
+  quorate queues --any-node --endpoints 10.0.0.2:7400
 
-JSON: {\"queues\": [{\"name\", \"messages\", \"bytes\"}, ...]}";
+JSON: {\"queues\": [{\"name\", \"messages\", \"bytes\"}, ...], \"age_ms\"}; the age is null without --stale";
+
+pub(super) const STATS_HELP: &str = "\
+Examples:
+  quorate stats
+  quorate stats orders
+
+JSON: {\"messages\", \"bytes\", \"age_ms\"} with \"queue\", or with \"queues\" and \"sessions\"; the age is null without --stale";
 
 impl Enqueue {
     /// Whether the messages are the lines of standard input.
@@ -146,10 +171,11 @@ pub(super) async fn dequeue(client: &Client, command: &Dequeue, console: &mut Co
 }
 
 pub(super) async fn peek(client: &Client, command: &Peek, console: &mut Console) -> Result<(), Error> {
-    let messages = client.peek(&command.queue, command.limit).await?;
+    let client = command.freshness.reading(client);
+    let Shown { value: messages, age } = client.peek(&command.queue, command.limit).await?;
     if console.is_json() {
         let messages: Vec<_> = messages.iter().map(json::message).collect();
-        console.json(&json!({ "queue": command.queue, "messages": messages }))?;
+        console.json(&json!({ "queue": command.queue, "messages": messages, "age_ms": age_json(age) }))?;
         return Ok(());
     }
     let mut table = Table::new(&["ID", "BYTES", "BODY"]);
@@ -158,14 +184,15 @@ pub(super) async fn peek(client: &Client, command: &Peek, console: &mut Console)
         table.row([id_text(message.id.as_ref()), bytes_of(body).len().to_string(), body_text(body)]);
     }
     console.table(&mut table)?;
+    command.freshness.tell(age, console);
     Ok(())
 }
 
-pub(super) async fn queues(client: &Client, console: &mut Console) -> Result<(), Error> {
-    let queues = client.queues().await?;
+pub(super) async fn queues(client: &Client, command: &Queues, console: &mut Console) -> Result<(), Error> {
+    let Shown { value: queues, age } = command.freshness.reading(client).queues().await?;
     if console.is_json() {
         let queues: Vec<_> = queues.iter().map(json::queue).collect();
-        console.json(&json!({ "queues": queues }))?;
+        console.json(&json!({ "queues": queues, "age_ms": age_json(age) }))?;
         return Ok(());
     }
     let mut table = Table::new(&["QUEUE", "MESSAGES", "BYTES"]);
@@ -173,6 +200,37 @@ pub(super) async fn queues(client: &Client, console: &mut Console) -> Result<(),
         table.row([queue.name, queue.messages.to_string(), queue.bytes.to_string()]);
     }
     console.table(&mut table)?;
+    command.freshness.tell(age, console);
+    Ok(())
+}
+
+pub(super) async fn stats(client: &Client, command: &Stats, console: &mut Console) -> Result<(), Error> {
+    let client = command.freshness.reading(client);
+    let Shown { value: totals, age } = client.stats(command.queue.as_deref()).await?;
+    let v1::Totals { queues, messages, bytes, sessions } = totals;
+    if console.is_json() {
+        let mut document = json!({ "messages": messages, "bytes": bytes, "age_ms": age_json(age) });
+        match &command.queue {
+            Some(queue) => document["queue"] = json!(queue),
+            None => (document["queues"], document["sessions"]) = (json!(queues), json!(sessions)),
+        }
+        console.json(&document)?;
+        return Ok(());
+    }
+    let mut table = match &command.queue {
+        Some(queue) => {
+            let mut table = Table::new(&["QUEUE", "MESSAGES", "BYTES"]);
+            table.row([queue.clone(), messages.to_string(), bytes.to_string()]);
+            table
+        }
+        None => {
+            let mut table = Table::new(&["QUEUES", "MESSAGES", "BYTES", "SESSIONS"]);
+            table.row([queues, messages, bytes, sessions].map(|count| count.to_string()));
+            table
+        }
+    };
+    console.table(&mut table)?;
+    command.freshness.tell(age, console);
     Ok(())
 }
 

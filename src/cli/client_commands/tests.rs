@@ -131,8 +131,9 @@ async fn json_of_queue_commands() {
     let [first, second] = [0, 1].map(|item| json!({ "shard": 0, "index": 2, "item": item }));
     assert_eq!(ids, json!({ "ids": [first, second] }));
     let messages = json!([{ "id": first, "text": "one" }, { "id": second, "text": "two" }]);
-    assert_eq!(user.sees_json("peek jobs --output json").await, json!({ "queue": "jobs", "messages": messages }));
-    let queues = json!({ "queues": [{ "name": "jobs", "messages": 2, "bytes": 10 }] });
+    let peeked = json!({ "queue": "jobs", "messages": messages, "age_ms": null });
+    assert_eq!(user.sees_json("peek jobs --output json").await, peeked);
+    let queues = json!({ "queues": [{ "name": "jobs", "messages": 2, "bytes": 10 }], "age_ms": null });
     assert_eq!(user.sees_json("queues --output json").await, queues);
     let lines = user.sees("dequeue jobs --count 9 --output json").await;
     let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

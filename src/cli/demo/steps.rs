@@ -90,6 +90,10 @@ async fn two_nodes_stop(stage: &mut Stage, how: Stop) -> Result<[Plan; 2], Failu
     stage.until("a leader of a later term", has_new_leader).await?;
     let elapsed = began.elapsed();
     let Leader { plan: new, term } = stage.leader().await?;
+    if how == Stop::CtrlC {
+        let told = stage.until_told(&before, slice::from_ref(&old.plan), 1, is_hand_over).await?;
+        stage.show("Before it stops, the leader hands over:", &told).await;
+    }
     let victory = format!("becomes leader of term {term} ");
     stage.until_told(&before, slice::from_ref(&new), 1, |line| line.contains(&victory)).await?;
     let told = stage.told(&before, &left, is_about_elections)?;
@@ -168,7 +172,7 @@ async fn all_logs_are_the_same(stage: &mut Stage) -> Result<(), Failure> {
     compare_with_all(stage, &leader, &log).await?;
 
     stage.report.command(&client_command(&format!("peek {QUEUE} --limit 100"), &leader)).await;
-    let messages = client.peek(QUEUE, 100).await?;
+    let messages = client.peek(QUEUE, 100).await?.value;
     let left: Vec<_> = messages.iter().map(text).collect();
     stage.report.check("what is left in the queue", LEFT.join(" "), left.join(" ")).await;
     stage.all_go_on().await?;
@@ -180,6 +184,9 @@ async fn all_logs_are_the_same(stage: &mut Stage) -> Result<(), Failure> {
 async fn compare_with_all(stage: &mut Stage, leader: &Plan, log: &[v1::LogEntry]) -> Result<(), Failure> {
     let last = log.len() as u64;
     let same = format!("the same {last} entries as {}", leader.name);
+    for node in stage.home.plan().to_vec() {
+        stage.report.command(&client_command("log --stale", &node)).await;
+    }
     stage
         .report
         .say(&format!("Each node's own log; = is an entry like that of {} in index, term and content:", leader.name))
@@ -239,6 +246,10 @@ fn text(message: &v1::StoredMessage) -> &str {
 
 fn is_about_membership(line: &str) -> bool {
     line.contains(APPLIES) || line.contains("takes on the ")
+}
+
+fn is_hand_over(line: &str) -> bool {
+    line.contains("hands leadership over to ")
 }
 
 fn is_about_elections(line: &str) -> bool {

@@ -46,7 +46,7 @@ impl QueueNames {
     fn ask(&self, prefix: &str) -> Answer {
         let asked = async { tokio::time::timeout(PATIENCE, self.client.queues_after(prefix, NAMES_MAX)).await };
         let (queues, more) = match self.runtime.block_on(asked) {
-            Ok(Ok(page)) => (page.queues, page.more),
+            Ok(Ok(page)) => (page.value.queues, page.value.more),
             Ok(Err(_)) | Err(_) => (Vec::new(), false),
         };
         // In order, so that those with the prefix come first. The prefix itself is no name to complete.

@@ -21,8 +21,7 @@ use crate::proto::v1::operation::Operation as Verb;
 use crate::proto::v1::outcome::Outcome as Kind;
 use crate::proto::v1::quorate_client::QuorateClient;
 use crate::reasons;
-use crate::replica::{Consistency, Read, Refusal};
-use crate::state_machine::{Operation, Outcome};
+use crate::replica::Refusal;
 use crate::telemetry::Telemetry;
 
 /// Longer than anything here takes on a busy machine.
@@ -327,27 +326,64 @@ async fn a_follower_shows_what_the_leader_executed_and_takes_over() {
     };
     eventually("both to vote", both_vote).await;
     let enqueued = execute(&a, vec![enqueue("q", "one")]).await.unwrap();
-    let peek = Operation::Peek { queue: "q".parse().unwrap(), limit: 1 };
-    let read = |consistency| Read { operations: vec![peek.clone()], consistency };
+    let peek = async |node: &Running, consistency: v1::Consistency| {
+        let operations = vec![operation(Verb::Peek(v1::Peek { queue: "q".to_owned(), limit: 1 }))];
+        let request = v1::ExecuteRequest { operations, consistency: consistency.into(), ..Default::default() };
+        quorate(node).await.execute(request).await.map(tonic::Response::into_inner)
+    };
+    let shows_one = |response: &v1::ExecuteResponse| match &response.outcomes[..] {
+        [v1::Outcome { outcome: Some(Kind::Peeked(peeked)) }] => peeked.messages.len() == 1,
+        _ => false,
+    };
 
-    let shown = b.handle.read(SHARD_0, read(Consistency::AnyNode)).await.expect("the leader lives");
-    assert_eq!(shown.index.0, enqueued.header.unwrap().index);
-    assert!(matches!(&shown.outcomes[..], [Outcome::Peeked(seen)] if seen.len() == 1), "{shown:?}");
-    assert_eq!(shown.bodies.len(), 1);
-    let refused = b.handle.read(SHARD_0, read(Consistency::Leader)).await;
-    assert!(matches!(refused, Err(Refusal::NotLeader { leader: Some(leader), .. }) if leader == a.handle.node()));
-    let known_age = async || b.handle.read(SHARD_0, read(Consistency::Stale)).await.expect("at once").age;
-    eventually("an age to be known", known_age).await;
+    let shown = peek(&b, v1::Consistency::AnyNode).await.expect("the leader lives");
+    assert_eq!(
+        shown.header.as_ref().unwrap().index,
+        enqueued.header.unwrap().index,
+        "nothing was written for the read"
+    );
+    assert!(shows_one(&shown) && shown.age.is_none(), "{shown:?}");
+    let refused = peek(&b, v1::Consistency::Leader).await.unwrap_err();
+    assert_eq!(reason(&refused), reasons::NOT_LEADER);
+    eventually("an age to be known", async || peek(&b, v1::Consistency::Stale).await.expect("at once").age).await;
 
-    let transferred = eventually("the transfer", async || a.handle.transfer_leadership(SHARD_0, None).await.ok()).await;
-    assert_eq!(transferred, b.handle.node());
-    let shown = b.handle.read(SHARD_0, read(Consistency::Leader)).await.expect("it leads");
-    assert!(matches!(&shown.outcomes[..], [Outcome::Peeked(seen)] if seen.len() == 1), "{shown:?}");
+    let transfer = async || {
+        let request = v1::TransferLeadershipRequest { to: "b".to_owned() };
+        cluster(&a).await.transfer_leadership(request).await.ok().map(tonic::Response::into_inner)
+    };
+    let transferred = eventually("the transfer", transfer).await;
+    assert_eq!(transferred.leader.map(|leader| leader.name).as_deref(), Some("b"));
+    assert!(shows_one(&peek(&b, v1::Consistency::Leader).await.expect("it leads")));
     let handle = a.handle.clone();
     a.stop().await.unwrap();
     b.stop().await.unwrap();
-    let stopped = handle.read(SHARD_0, read(Consistency::Stale)).await;
+    let stopped = handle.transfer_leadership(SHARD_0, None).await;
     assert!(matches!(stopped, Err(Refusal::NotLeader { leader: None, .. })), "{stopped:?}");
+}
+
+/// The log of a node that does not lead, as it has it and as far as it is committed.
+#[tokio::test]
+async fn every_node_shows_its_log_when_it_is_asked_to() {
+    let directory = TempDir::new().unwrap();
+    let a = start_alone(directory.path()).await;
+    let b = start_node(config("b", directory.path(), &[&a])).await;
+    execute(&a, vec![enqueue("q", "one")]).await.unwrap();
+    let log = async |node: &Running, consistency: v1::Consistency| {
+        let request = v1::RequestLogRequest { consistency: consistency.into(), ..Default::default() };
+        let mut pages = quorate(node).await.request_log(request).await?.into_inner();
+        let page = pages.message().await?.expect("there is at least one page");
+        Ok::<_, Status>((page.entries, page.age))
+    };
+    let (leaders, age) = log(&a, v1::Consistency::Leader).await.unwrap();
+    assert!(leaders.iter().all(|entry| entry.committed) && age.is_none());
+    assert_eq!(reason(&log(&b, v1::Consistency::Leader).await.unwrap_err()), reasons::NOT_LEADER);
+    let any = eventually("b to find the leader", async || log(&b, v1::Consistency::AnyNode).await.ok()).await.0;
+    assert!(any.len() >= leaders.len() && any[..leaders.len()] == leaders[..], "{any:#?}");
+    let stale = async || log(&b, v1::Consistency::Stale).await.ok().filter(|(_, age)| age.is_some());
+    let (stale, _) = eventually("b to know how old its log is", stale).await;
+    assert!(stale.len() >= any.len() && stale.iter().map(|entry| entry.index).eq(1..=stale.len() as u64));
+    a.stop().await.unwrap();
+    b.stop().await.unwrap();
 }
 
 #[tokio::test]
