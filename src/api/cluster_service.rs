@@ -108,21 +108,24 @@ impl ClusterService {
         select_ok(asked).await.ok().map(|(alive, _)| alive)
     }
 
-    async fn remove_member(&self, member: &str) -> Result<v1::RemoveMemberResponse, Rejection> {
-        let node = self.find(member)?;
+    async fn remove_member(&self, request: v1::RemoveMemberRequest) -> Result<v1::RemoveMemberResponse, Rejection> {
+        let node = self.find(&request.member)?;
         self.change(node, MembershipChange::Remove([node].into())).await?;
         Ok(v1::RemoveMemberResponse { header: Some(self.context.header(SHARD_0, None)), members: self.members() })
     }
 
-    async fn promote_member(&self, member: &str) -> Result<v1::PromoteMemberResponse, Rejection> {
-        let node = self.find(member)?;
+    async fn promote_member(&self, request: v1::PromoteMemberRequest) -> Result<v1::PromoteMemberResponse, Rejection> {
+        let node = self.find(&request.member)?;
         self.change(node, MembershipChange::Promote(node)).await?;
         Ok(v1::PromoteMemberResponse { header: Some(self.context.header(SHARD_0, None)), members: self.members() })
     }
 
-    /// Has leadership handed to `to`, or to whoever has most of the log, and waits until that one leads.
-    async fn transfer_leadership(&self, to: &str) -> Result<v1::TransferLeadershipResponse, Rejection> {
-        let to = if to.is_empty() { None } else { Some(self.find(to)?) };
+    /// Has leadership handed to whom the request names, or to whoever has most of the log, and waits until that one leads.
+    async fn transfer_leadership(
+        &self,
+        request: v1::TransferLeadershipRequest,
+    ) -> Result<v1::TransferLeadershipResponse, Rejection> {
+        let to = if request.to.is_empty() { None } else { Some(self.find(&request.to)?) };
         let transferred = self.context.handle.transfer_leadership(SHARD_0, to).await;
         let leader = transferred.map_err(|refusal| errors::refusal(refusal, &self.context))?;
         let leader = members::describe(leader, &self.context.configuration(), &self.context.book);
@@ -160,47 +163,48 @@ fn name_of(node: &v1::NodeStatus) -> Option<(&str, &str)> {
 
 #[tonic::async_trait]
 impl v1::cluster_server::Cluster for ClusterService {
-    async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
-        Ok(Response::new(self.status().await))
+    async fn status(&self, request: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
+        let status = async |_| Ok(self.status().await);
+        self.context.serve("quorate.v1.Cluster/Status", request, status).await
     }
 
     async fn list_members(
         &self,
-        _: Request<v1::ListMembersRequest>,
+        request: Request<v1::ListMembersRequest>,
     ) -> Result<Response<v1::ListMembersResponse>, Status> {
-        let header = Some(self.context.header(SHARD_0, None));
-        Ok(Response::new(v1::ListMembersResponse { header, members: self.members() }))
+        let list = async |_| {
+            let header = Some(self.context.header(SHARD_0, None));
+            Ok(v1::ListMembersResponse { header, members: self.members() })
+        };
+        self.context.serve("quorate.v1.Cluster/ListMembers", request, list).await
     }
 
     async fn add_member(
         &self,
         request: Request<v1::AddMemberRequest>,
     ) -> Result<Response<v1::AddMemberResponse>, Status> {
-        let added = self.add_member(request.into_inner()).await;
-        added.map(Response::new).map_err(|rejection| rejection.into_status(&self.context))
+        self.context.serve("quorate.v1.Cluster/AddMember", request, |request| self.add_member(request)).await
     }
 
     async fn remove_member(
         &self,
         request: Request<v1::RemoveMemberRequest>,
     ) -> Result<Response<v1::RemoveMemberResponse>, Status> {
-        let removed = self.remove_member(&request.into_inner().member).await;
-        removed.map(Response::new).map_err(|rejection| rejection.into_status(&self.context))
+        self.context.serve("quorate.v1.Cluster/RemoveMember", request, |request| self.remove_member(request)).await
     }
 
     async fn promote_member(
         &self,
         request: Request<v1::PromoteMemberRequest>,
     ) -> Result<Response<v1::PromoteMemberResponse>, Status> {
-        let promoted = self.promote_member(&request.into_inner().member).await;
-        promoted.map(Response::new).map_err(|rejection| rejection.into_status(&self.context))
+        self.context.serve("quorate.v1.Cluster/PromoteMember", request, |request| self.promote_member(request)).await
     }
 
     async fn transfer_leadership(
         &self,
         request: Request<v1::TransferLeadershipRequest>,
     ) -> Result<Response<v1::TransferLeadershipResponse>, Status> {
-        let transferred = self.transfer_leadership(&request.into_inner().to).await;
-        transferred.map(Response::new).map_err(|rejection| rejection.into_status(&self.context))
+        let transfer = |request| self.transfer_leadership(request);
+        self.context.serve("quorate.v1.Cluster/TransferLeadership", request, transfer).await
     }
 }

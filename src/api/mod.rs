@@ -37,14 +37,17 @@ pub(crate) mod streams;
 use std::future::Future;
 
 use tokio::sync::watch;
+use tonic::{Request, Response, Status};
+use tracing::Instrument as _;
 
 use crate::cluster::members::Names;
 use crate::ids::{Contact, Index, NodeId, SHARD_0, ShardId, Term};
 use crate::node::{Handle, Peers, Phase};
 use crate::proto::v1;
 use crate::raft::Configuration;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Call, Telemetry, propagation};
 use crate::transport::{AddressBook, Listener};
+use errors::Rejection;
 use streams::Streams;
 
 /// A request with everything around it, in bytes. tonic refuses a larger one while it arrives.
@@ -68,6 +71,22 @@ pub struct Context {
 }
 
 impl Context {
+    /// Serves a call of the gRPC method `rpc` (`package.Service/Method`), in a span of its own until `serve` is done.
+    async fn serve<T, R, F>(
+        &self,
+        rpc: &'static str,
+        request: Request<T>,
+        serve: impl FnOnce(T) -> F,
+    ) -> Result<Response<R>, Status>
+    where
+        F: Future<Output = Result<R, Rejection>>,
+    {
+        let mut call = Call::arrived(rpc, || propagation::from_metadata(request.metadata()));
+        let served = serve(request.into_inner()).instrument(call.span().clone()).await;
+        call.is_answered(served.as_ref().err().map(|rejection| (rejection.code(), rejection.reason())));
+        call.span().in_scope(|| served.map(Response::new).map_err(|rejection| rejection.into_status(self)))
+    }
+
     /// The header of a reply; `index` is where it was decided, or none: where this node has applied its log up to.
     fn header(&self, shard: ShardId, index: Option<Index>) -> v1::ResponseHeader {
         let seen = self.handle.look(shard, |status| (status.term, status.applied));

@@ -20,6 +20,8 @@ use crate::telemetry::{Received, propagation, request as told};
 
 /// The method by which single requests come.
 const EXECUTE: &str = "quorate.v1.Quorate/Execute";
+/// The method by which the log is read.
+const REQUEST_LOG: &str = "quorate.v1.Quorate/RequestLog";
 
 /// A request that has no answer this long after its own wait is over is given up, whatever its client says.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -201,7 +203,6 @@ impl v1::quorate_server::Quorate for QuorateService {
         request: Request<v1::RequestLogRequest>,
     ) -> Result<Response<Self::RequestLogStream>, Status> {
         let deadline = client_deadline(&request);
-        let stream = self.request_log(request.into_inner(), deadline).await;
-        stream.map(Response::new).map_err(|rejection| rejection.into_status(&self.context))
+        self.context.serve(REQUEST_LOG, request, |request| self.request_log(request, deadline)).await
     }
 }

@@ -70,17 +70,26 @@ Examples:
 pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
     let config = NodeConfig::load(&arguments.sources()).map_err(|error| Failure::new(Exit::Usage, error))?;
     let name = (!arguments.stop_with_stdin).then_some(config.node.name.as_str());
-    let _log = telemetry::start(&config.log, name, Stream::Stdout)?;
-    open_files::raise(&config);
     let providers = Providers::start(&config)?;
+    let telemetry = providers.telemetry();
+    let _log = telemetry::start(&config.log, name, Stream::Stdout, &telemetry)?;
+    open_files::raise(&config);
     let drain_deadline = config.drain_deadline;
     let mut stop = StopRequests::listen(arguments.stop_with_stdin)?;
 
-    let mut running = tokio::select! {
-        started = node::start(config, providers.telemetry()) => started?,
+    let started = tokio::select! {
+        started = node::start(config, telemetry) => started,
         request = stop.next() => {
             tracing::info!("stops before it has started, because {request}");
+            providers.stop().await;
             return Ok(Exit::Done);
+        }
+    };
+    let mut running = match started {
+        Ok(running) => running,
+        Err(error) => {
+            providers.stop().await;
+            return Err(error.into());
         }
     };
     tokio::select! {

@@ -60,7 +60,7 @@ type Traced = InterceptedService<Channel, fn(Request<()>) -> Result<Request<()>,
 #[derive(Clone)]
 pub(super) struct Node {
     pub(super) quorate: QuorateClient<Traced>,
-    pub(super) cluster: ClusterClient<Channel>,
+    pub(super) cluster: ClusterClient<Traced>,
     /// The stream that short requests share, if they do.
     pipe: Option<Pipe>,
 }
@@ -69,9 +69,9 @@ impl Node {
     fn new(channel: Channel, silence_max: Option<Duration>) -> Self {
         let untraced = QuorateClient::new(channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX);
         let pipe = silence_max.map(|silence_max| Pipe::new(untraced, silence_max));
-        let traced: Traced = InterceptedService::new(channel.clone(), propagation::inject);
-        let quorate = QuorateClient::new(traced).max_decoding_message_size(ANSWER_BYTES_MAX);
-        let cluster = ClusterClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
+        let traced: Traced = InterceptedService::new(channel, propagation::inject);
+        let quorate = QuorateClient::new(traced.clone()).max_decoding_message_size(ANSWER_BYTES_MAX);
+        let cluster = ClusterClient::new(traced).max_decoding_message_size(ANSWER_BYTES_MAX);
         Self { quorate, cluster, pipe }
     }
 

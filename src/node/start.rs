@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
+use tracing::{Instrument as _, Span};
 
 use super::event_loop::{Completion, Completions, EventLoop, INBOUND_BULK_MAX};
 use super::handle::Inbox;
@@ -24,7 +25,7 @@ use crate::raft::{self, Recovered, RoleName, TransferRefused, Window};
 use crate::replica::{self, Refusal, Replica};
 use crate::state_machine;
 use crate::storage::{self, DataDirectory, FileDisk, Log, Writer};
-use crate::telemetry::{RequestBook, Telemetry};
+use crate::telemetry::{self, RequestBook, Telemetry, step};
 use crate::transport::{self, AddressBook, Listener, Transport};
 
 /// Small messages of peers, such as heartbeats and votes, that may wait for the loop. When they are that many, the transport
@@ -44,23 +45,12 @@ const HAND_OVER_PAUSE: Duration = Duration::from_millis(20);
 /// # Errors
 /// A port cannot be bound, or the data directory cannot be used. What happens later is told by [`Running::wait`].
 pub async fn start(config: NodeConfig, telemetry: Telemetry) -> Result<Running, Error> {
-    let ports = Ports::bind(&config).await?;
-    let directory = open_directory(&config).await?;
-    let (log, recovered) = recover_log(&config, &directory).await?;
-    check_log(&config, &directory, &recovered)?;
-    let book = open_address_book(&directory)?;
-    let contact = announce_addresses(&config, &ports, &book)?;
-    tell_start(&contact, &config, &directory, &log);
-
-    let reader = LogReader::new(log.reader());
-    let (handle, inbox) = Handle::new(contact.node, reader.clone(), config.limits.requests_in_flight_max);
-    let (phase, _) = watch::channel(Phase::Joining);
-    let peers = Peers::default();
-    let context =
-        api::Context { handle: handle.clone(), book: book.clone(), peers, phase: phase.subscribe(), telemetry };
+    let start = step("start");
+    let opened = Node::open(config, telemetry).instrument(start.clone()).await;
+    let (node, ports) = opened.inspect_err(|error| telemetry::failed(&start, error))?;
+    let (handle, phase) = (node.context.handle.clone(), node.phase.clone());
     let (client_address, peer_address) = (ports.client_address, ports.peer_address);
-    let node = Node { config, directory, log, reader, recovered, book, contact, inbox, context, phase: phase.clone() };
-    let task = tokio::spawn(node.run(ports));
+    let task = tokio::spawn(node.run(ports, start));
     Ok(Running { handle, client_address, peer_address, phase, task })
 }
 
@@ -80,17 +70,38 @@ struct Node {
 }
 
 impl Node {
-    /// The whole life of the node, from its ports being bound to its loop having ended.
-    async fn run(mut self, ports: Ports) -> Result<(), Error> {
+    /// Binds the ports, and finds in the directory what the node was.
+    async fn open(config: NodeConfig, telemetry: Telemetry) -> Result<(Self, Ports), Error> {
+        let ports = Ports::bind(&config).instrument(step("bind_ports")).await?;
+        let directory = open_directory(&config).instrument(step("open_directory")).await?;
+        let (log, recovered) = recover_log(&config, &directory).instrument(step("recover_log")).await?;
+        check_log(&config, &directory, &recovered)?;
+        let book = open_address_book(&directory)?;
+        let contact = step("announce_addresses").in_scope(|| announce_addresses(&config, &ports, &book))?;
+        tell_start(&contact, &config, &directory, &log);
+
+        let reader = LogReader::new(log.reader());
+        let (handle, inbox) = Handle::new(contact.node, reader.clone(), config.limits.requests_in_flight_max);
+        let (phase, _) = watch::channel(Phase::Joining);
+        let peers = Peers::default();
+        let context = api::Context { handle, book: book.clone(), peers, phase: phase.subscribe(), telemetry };
+        Ok((Self { config, directory, log, reader, recovered, book, contact, inbox, context, phase }, ports))
+    }
+
+    /// The whole life of the node, from its ports being bound to its loop having ended. `start` is over when it serves.
+    async fn run(mut self, ports: Ports, start: Span) -> Result<(), Error> {
         let mut tasks = JoinSet::new();
         let stop_accepting = reached(&self.phase, Phase::Draining);
         let mut clients = tokio::spawn(api::serve(self.context.clone(), ports.client, stop_accepting));
         let stopped = reached(&self.phase, Phase::HandingOver);
         let cluster = tokio::select! {
-            cluster = self.find_cluster() => cluster,
+            cluster = self.find_cluster().instrument(start.clone()) => cluster,
             () = stopped => return Ok(()),
         };
-        let cluster = cluster.inspect_err(|_| clients.abort())?;
+        let cluster = cluster.inspect_err(|error| {
+            telemetry::failed(&start, error);
+            clients.abort();
+        })?;
 
         let (delivery, inbound) = transport::Inbox::new(INBOUND_CONTROL_MAX, INBOUND_BULK_MAX);
         let transport = self.connect_transport(cluster, delivery);
@@ -104,7 +115,9 @@ impl Node {
         let handle = self.context.handle.clone();
         let event_loop = self.event_loop(cluster, transport.clone(), inbound);
         let mut turning = tokio::spawn(event_loop.run(phase.subscribe()));
-        advance(&phase, Phase::Serving);
+        // A span ends when something last ran within it.
+        start.in_scope(|| advance(&phase, Phase::Serving));
+        drop(start);
 
         let served = tokio::select! {
             ended = &mut turning => {
@@ -136,8 +149,8 @@ impl Node {
             return Ok(cluster);
         }
         let cluster = match self.config.cluster.join.is_empty() {
-            true => self.bootstrap()?,
-            false => self.join().await?,
+            true => step("bootstrap").in_scope(|| self.bootstrap())?,
+            false => self.join().instrument(step("join")).await?,
         };
         // A short write at the very start, before anything waits for this thread.
         self.directory.set_cluster(cluster)?;

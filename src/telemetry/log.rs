@@ -3,12 +3,17 @@
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::time::Duration;
 
+use tracing::Subscriber;
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::filter::{LevelFilter, ParseError};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
+use super::Telemetry;
 use super::format::Format;
+use super::span::{self, SPAN};
 use crate::config::{Color, Log, LogFormat};
 
 /// Lines that may wait for the terminal.
@@ -35,7 +40,7 @@ pub enum Stream {
 pub enum Error {
     /// The level cannot be read.
     #[error("log.level: {0}")]
-    Level(#[from] tracing_subscriber::filter::ParseError),
+    Level(#[from] ParseError),
     /// The process has a log already.
     #[error("the log has been started before")]
     Started(#[from] tracing_subscriber::util::TryInitError),
@@ -47,25 +52,39 @@ pub struct Guard {
     _worker: WorkerGuard,
 }
 
-/// Starts the log of this process. `node` is the name that every line carries.
+/// Starts the log of this process. `node` is the name that every line carries. Spans that are blocks of code go where
+/// `telemetry` traces requests.
 ///
 /// # Errors
 /// The level is not one, or there is a log already.
-pub fn start(log: &Log, node: Option<&str>, stream: Stream) -> Result<Guard, Error> {
+pub fn start(log: &Log, node: Option<&str>, stream: Stream, telemetry: &Telemetry) -> Result<Guard, Error> {
     let lines = NonBlockingBuilder::default().buffered_lines_limit(LINES_MAX).lossy(true).thread_name("log");
     let (writer, worker) = match stream {
         Stream::Stdout => lines.finish(Paced::new(io::stdout())),
         Stream::Stderr => lines.finish(Paced::new(io::stderr())),
     };
     let format = Format::new(log.format, node, writer.error_counter());
-    tracing_subscriber::fmt()
-        .with_ansi(is_coloured(log, stream))
-        .event_format(format)
-        .with_env_filter(EnvFilter::builder().parse(directives(log))?)
-        .with_writer(writer)
-        .finish()
-        .try_init()?;
+    subscriber(log, is_coloured(log, stream), format, writer, telemetry)?.try_init()?;
     Ok(Guard { _worker: worker })
+}
+
+/// What takes lines, and spans if there is somebody to tell them.
+pub(super) fn subscriber<W>(
+    log: &Log,
+    is_coloured: bool,
+    format: Format,
+    writer: W,
+    telemetry: &Telemetry,
+) -> Result<impl Subscriber + Send + Sync + use<W>, ParseError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let lines = tracing_subscriber::fmt::layer().with_ansi(is_coloured).event_format(format).with_writer(writer);
+    let lines = lines.with_filter(EnvFilter::builder().parse(directives(log))?);
+    // A list, because a layer that is None has no filter: then every line that is filtered out would be asked about each time.
+    let spans = telemetry.tracer.clone().map(span::layer);
+    let layers: Vec<_> = [lines.boxed()].into_iter().chain(spans).collect();
+    Ok(tracing_subscriber::registry().with(layers))
 }
 
 /// What the thread that writes writes to. It flushes when no line waits.
@@ -116,7 +135,7 @@ fn directives(log: &Log) -> String {
     };
     let heartbeats = if log.heartbeats { "info" } else { "off" };
     let parts: Vec<String> = log.level.split(',').map(of_part).collect();
-    format!("{},quorate::heartbeat={heartbeats}", parts.join(","))
+    format!("{},quorate::heartbeat={heartbeats},{SPAN}=off", parts.join(","))
 }
 
 #[cfg(test)]
@@ -127,11 +146,14 @@ mod tests {
     #[test]
     fn a_bare_level_is_that_of_quorate() {
         let mut log = NodeConfig::default().log;
-        assert_eq!(directives(&log), "warn,quorate=info,quorate::heartbeat=off");
+        assert_eq!(directives(&log), "warn,quorate=info,quorate::heartbeat=off,quorate::span=off");
         log.level = "debug,quorate::entries=off,h2=trace".into();
         log.heartbeats = true;
-        assert_eq!(directives(&log), "warn,quorate=debug,quorate::entries=off,h2=trace,quorate::heartbeat=info");
+        assert_eq!(
+            directives(&log),
+            "warn,quorate=debug,quorate::entries=off,h2=trace,quorate::heartbeat=info,quorate::span=off"
+        );
         log.level = "error".into();
-        assert_eq!(directives(&log), "error,quorate=error,quorate::heartbeat=info");
+        assert_eq!(directives(&log), "error,quorate=error,quorate::heartbeat=info,quorate::span=off");
     }
 }

@@ -8,6 +8,8 @@
 //!                                          |    ^             \->  histograms ->  sums, sent at an interval       ''
 //!                                          v    |
 //!                              the book of each follower: entries travel to it with the contexts of their spans
+//!
+//!    step of a start, any other call  ->  span of `tracing`  ->  tracing-opentelemetry  ->  the same queue
 //! ```
 //!
 //! Targets are the handles for the log's filter: `quorate::raft` is the protocol, `quorate::entries` the way of every request
@@ -33,6 +35,20 @@
 //! that share a batch share its times. The names of attributes are those of the semantic conventions, version 1.37, for RPC
 //! and messaging (both are still called a development version there); what has no name in them begins with `quorate.`.
 //!
+//! The verbs of a request are told to the SDK itself, because the loop learns their times afterwards. What is a block of code
+//! is a span of `tracing` with the target `quorate::span`: a call of the service Cluster, RequestLog until its stream has been
+//! set up, and the steps of a start. A node that joins passes its trace on:
+//!
+//! ```text
+//!    start                                   |------------------------------------------|    ... the node serves
+//!      bind_ports                            |--|
+//!      open_directory                           |---|
+//!      recover_log                                  |-------|
+//!      announce_addresses                                   |-----|
+//!      join  (or bootstrap)                                       |-----------------|
+//!        quorate.v1.Cluster/AddMember  (told by the leader)          |-----------|
+//! ```
+//!
 //! Invariants
 //! - Whoever tells something never waits. When `LINES_MAX` lines wait, further ones are dropped, and the next one that gets
 //!   through says how many. Spans that wait for a collector are bounded in the same way ([`Providers`]); a collector that is
@@ -55,6 +71,8 @@ pub mod propagation;
 mod providers;
 mod received;
 pub mod request;
+mod rpc;
+mod span;
 mod tell;
 #[cfg(test)]
 mod tests;
@@ -73,6 +91,7 @@ pub use log::{Error, Guard, Stream, start, wants_color};
 pub use moment::Moment;
 pub use providers::{Providers, Unusable};
 pub use received::{Mark, Received};
+pub use span::{Call, failed, step};
 pub use tell::tell;
 pub use verb::Verb;
 

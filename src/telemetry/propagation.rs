@@ -100,12 +100,12 @@ pub(super) fn from_peer(TraceContext { trace_id, span_id }: TraceContext) -> Con
     Context::new().with_remote_span_context(context)
 }
 
-/// The ids of the trace and the span at work, if a request is traced here.
+/// The ids of the trace and the span at work, if they are recorded.
 pub(super) fn current_ids() -> Option<(String, String)> {
     Context::map_current(|context| {
         let span = context.span();
         let context = span.span_context();
-        context.is_valid().then(|| (context.trace_id().to_string(), context.span_id().to_string()))
+        context.is_sampled().then(|| (context.trace_id().to_string(), context.span_id().to_string()))
     })
 }
 

@@ -1,11 +1,11 @@
 //! A request in the api, from its arrival to its answer.
 
-use opentelemetry::trace::{Span as _, SpanKind, Status, TraceContextExt as _, Tracer as _};
+use opentelemetry::trace::{Span as _, SpanKind, TraceContextExt as _, Tracer as _};
 use opentelemetry::{Context, ContextGuard, KeyValue};
 use tonic::Code;
 
 use super::request::verb_and_queue;
-use super::{Moment, Telemetry, Verb};
+use super::{Moment, Telemetry, Verb, rpc};
 use crate::state_machine::Operation;
 
 /// A request that has arrived. It is dated, and has a span, if anybody wants to know. Dropped without an answer, because its
@@ -34,10 +34,7 @@ impl Telemetry {
     /// Whether it is traced is decided here.
     pub fn receive(&self, rpc: &'static str, parent: impl FnOnce() -> Context) -> Received {
         let span = self.tracer.as_ref().and_then(|tracer| {
-            let (service, method) = rpc.split_once('/').unwrap_or((rpc, ""));
-            let attributes = [("rpc.system", "grpc"), ("rpc.service", service), ("rpc.method", method)];
-            let attributes = attributes.map(|(key, value)| KeyValue::new(key, value));
-            let builder = tracer.span_builder(rpc).with_kind(SpanKind::Server).with_attributes(attributes);
+            let builder = tracer.span_builder(rpc).with_kind(SpanKind::Server).with_attributes(rpc::method(rpc));
             let span = tracer.build_with_context(builder, &parent());
             span.span_context().is_sampled().then(|| Context::new().with_span(span))
         });
@@ -77,15 +74,10 @@ impl Received {
             instruments.answered(refusal.map_or("ok", |(_, reason)| reason));
         }
         let Some(context) = &self.span else { return };
-        let (code, reason) = refusal.unwrap_or((Code::Ok, ""));
+        let (attributes, status) = rpc::outcome(refusal);
         let span = context.span();
-        span.set_attribute(KeyValue::new("rpc.grpc.status_code", code as i64));
-        if refusal.is_some() {
-            span.set_attribute(KeyValue::new("error.type", reason));
-        }
-        if is_fault_of_server(code) {
-            span.set_status(Status::error(reason));
-        }
+        span.set_attributes(attributes);
+        span.set_status(status);
         span.end();
     }
 
@@ -104,19 +96,6 @@ impl Drop for Received {
             self.is_answered(Some((Code::Cancelled, "CANCELLED")));
         }
     }
-}
-
-/// By the conventions for RPC only these codes are errors of a server; others tell of the client.
-fn is_fault_of_server(code: Code) -> bool {
-    matches!(
-        code,
-        Code::Unknown
-            | Code::DeadlineExceeded
-            | Code::Unimplemented
-            | Code::Internal
-            | Code::Unavailable
-            | Code::DataLoss
-    )
 }
 
 /// By the conventions for messaging, as far as all operations have it in common.

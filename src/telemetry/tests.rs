@@ -20,7 +20,7 @@ const C: NodeId = NodeId(3);
 
 /// Keeps the spans that have ended.
 #[derive(Clone, Debug, Default)]
-struct Spans(Arc<Mutex<Vec<SpanData>>>);
+pub(super) struct Spans(pub(super) Arc<Mutex<Vec<SpanData>>>);
 
 impl SpanExporter for Spans {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
@@ -31,7 +31,7 @@ impl SpanExporter for Spans {
 
 impl Spans {
     /// Their names, in the order in which they ended, with the peer where there is one, and `!` for those that failed.
-    fn names(&self) -> Vec<String> {
+    pub(super) fn names(&self) -> Vec<String> {
         let name = |span: &SpanData| {
             let peer = span.attributes.iter().find(|attribute| attribute.key.as_str() == "quorate.peer");
             let peer = peer.map(|peer| format!(" {}", peer.value)).unwrap_or_default();
@@ -43,14 +43,14 @@ impl Spans {
 }
 
 /// A telemetry that traces what its clients trace.
-fn telemetry() -> (Telemetry, Spans) {
+pub(super) fn telemetry() -> (Telemetry, Spans) {
     let spans = Spans::default();
     let sampler = Sampler::ParentBased(Box::new(Sampler::AlwaysOff));
     let provider = SdkTracerProvider::builder().with_simple_exporter(spans.clone()).with_sampler(sampler).build();
     (Telemetry { tracer: Some(provider.tracer("test")), instruments: None }, spans)
 }
 
-fn client(flags: TraceFlags) -> Context {
+pub(super) fn client(flags: TraceFlags) -> Context {
     let context = SpanContext::new(TraceId::from(1), SpanId::from(1), flags, true, TraceState::NONE);
     Context::new().with_remote_span_context(context)
 }

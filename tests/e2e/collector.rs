@@ -30,6 +30,8 @@ pub struct Span {
     pub start: u64,
     pub end: u64,
     pub kind: i32,
+    /// What went wrong; empty: nothing.
+    pub error: String,
     pub attributes: BTreeMap<String, String>,
     pub resource: BTreeMap<String, String>,
 }
@@ -67,10 +69,14 @@ impl Collector {
         format!("http://{}", self.address)
     }
 
+    /// All spans.
+    pub fn spans(&self) -> Vec<Span> {
+        self.told.spans.lock().unwrap().clone()
+    }
+
     /// The spans of one trace, by their start.
     pub fn trace(&self, trace: &str) -> Vec<Span> {
-        let mut spans: Vec<Span> =
-            self.told.spans.lock().unwrap().iter().filter(|span| span.trace == trace).cloned().collect();
+        let mut spans: Vec<Span> = self.spans().into_iter().filter(|span| span.trace == trace).collect();
         spans.sort_by_key(|span| (span.start, span.end));
         spans
     }
@@ -118,6 +124,7 @@ impl TraceService for Told {
                 start: span.start_time_unix_nano,
                 end: span.end_time_unix_nano,
                 kind: span.kind,
+                error: span.status.map(|status| status.message).unwrap_or_default(),
                 attributes: attributes(&span.attributes),
                 resource: resource.clone(),
             });

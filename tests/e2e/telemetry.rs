@@ -10,8 +10,9 @@ use opentelemetry::context::FutureExt as _;
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
 use quorate::client::{Client, Options};
 use quorate::proto::v1;
+use tempfile::TempDir;
 
-use crate::cluster::{Cluster, eventually, quorate};
+use crate::cluster::{Cluster, Node, eventually, quorate};
 use crate::collector::{Collector, Span, tree};
 
 const EXECUTE: &str = "quorate.v1.Quorate/Execute";
@@ -132,6 +133,78 @@ fn a_command_belongs_to_the_trace_in_its_environment() {
     });
     assert_eq!(enqueued.name, "quorate.v1.Quorate/ExecuteStream", "on a stream each request has a context of its own");
     assert_eq!(enqueued.parent, SpanId::from(7).to_string());
+}
+
+/// What is asked of the cluster itself is a call of its own, and so is the reading of the log.
+#[test]
+fn every_call_belongs_to_the_trace_of_its_client() {
+    let collector = Collector::start();
+    let cluster = Cluster::start_with(1, &traced_by_clients(&collector));
+    for (trace, arguments) in
+        [(5, &["status"][..]), (6, &["member", "list"]), (7, &["member", "remove", "nobody"]), (8, &["log"])]
+    {
+        let mut command = quorate();
+        command.args(arguments).args(["--endpoints", &cluster.nodes[0].address.to_string()]);
+        command.env("TRACEPARENT", format!("00-{}-{}-01", hex(trace), SpanId::from(7)));
+        assert_eq!(command.output().unwrap().status.success(), trace != 7, "{arguments:?}");
+    }
+    for (trace, rpc, code) in [
+        (5, "quorate.v1.Cluster/Status", "0"),
+        (6, "quorate.v1.Cluster/ListMembers", "0"),
+        (7, "quorate.v1.Cluster/RemoveMember", "5"),
+        (8, "quorate.v1.Quorate/RequestLog", "0"),
+    ] {
+        let call = eventually(&format!("a span of {rpc}"), || {
+            collector.trace(&hex(trace)).into_iter().find(|span| span.name == rpc)
+        });
+        assert_eq!((call.kind, call.parent), (2, SpanId::from(7).to_string()), "{rpc}: SERVER, the span of the client");
+        assert_eq!(call.attributes["rpc.grpc.status_code"], code, "{rpc}");
+        let reason = (trace == 7).then_some("MEMBER_NOT_FOUND");
+        assert_eq!(call.attributes.get("error.type").map(String::as_str), reason, "{rpc}");
+    }
+}
+
+/// Settings by which a node traces everything. It tells what waits when it stops.
+fn traced(collector: &Collector) -> Vec<(&'static str, String)> {
+    vec![("OTEL_TRACES_EXPORTER", "otlp".to_owned()), ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint())]
+}
+
+#[test]
+fn the_start_of_a_node_is_told_step_by_step() {
+    let collector = Collector::start();
+    let mut cluster = Cluster::start_with(2, &traced(&collector));
+    for node in cluster.nodes.iter_mut().rev() {
+        assert!(node.terminate().success());
+    }
+    for (node, last) in [("a", "bootstrap"), ("b", "join")] {
+        let start = collector.spans().into_iter().find(|span| span.name == "start" && span.node == node);
+        let start = start.unwrap_or_else(|| panic!("{node} tells its start"));
+        let spans = collector.trace(&start.trace);
+        println!("{}", tree(&spans));
+        let steps: Vec<&Span> = spans.iter().filter(|span| span.parent == start.id).collect();
+        let names: Vec<&str> = steps.iter().map(|step| &*step.name).collect();
+        assert_eq!(names, ["bind_ports", "open_directory", "recover_log", "announce_addresses", last]);
+        assert!(steps.iter().all(|step| step.start >= start.start && step.end <= start.end), "{}", tree(&spans));
+        assert_eq!((start.parent, start.error), (String::new(), String::new()));
+        let admitted = named(&spans, "quorate.v1.Cluster/AddMember");
+        let admitted_by: Vec<&str> = admitted.iter().map(|call| &*call.node).collect();
+        assert_eq!(admitted_by.contains(&"a"), last == "join", "{}", tree(&spans));
+        assert!(admitted.iter().all(|call| call.parent == steps[4].id), "{}", tree(&spans));
+    }
+}
+
+#[test]
+fn a_start_that_fails_is_told_with_the_reason() {
+    let collector = Collector::start();
+    let directory = TempDir::new().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut node = Node::new(directory.path(), "a");
+    node.address = taken.local_addr().unwrap();
+    node.settings = traced(&collector);
+    assert!(!node.command(&[]).output().unwrap().status.success());
+    let spans = collector.spans();
+    assert_eq!(spans.iter().map(|span| &*span.name).collect::<Vec<_>>(), ["bind_ports", "start"]);
+    assert!(spans[1].error.contains("client.listen"), "{spans:#?}");
 }
 
 #[test]
