@@ -7,11 +7,13 @@
 //!
 //! What came in one turn is asked for together.
 
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
 use super::replica::Replica;
 use super::{Answer, Consistency, Effect, Read, Refusal, RequestId, Shown, Told};
 use crate::ids::{Index, Time};
 use crate::raft::{Fresh, NoLeader, ReadBatch};
-use std::collections::{BTreeMap, VecDeque};
 
 /// Moments that are kept until what was committed then is applied. When there are more, the last gives way to the next one.
 const MOMENTS_MAX: usize = 64;
@@ -39,10 +41,15 @@ impl Reads {
         self.waiting.insert(request, Waiting { read: Some(read), since });
     }
 
-    /// The one that waits longest: requests are numbered as they come.
-    fn oldest(&self) -> Option<(RequestId, Time)> {
-        let oldest = self.waiting.iter().find(|(_, waiting)| waiting.read.is_some());
-        oldest.map(|(request, waiting)| (*request, waiting.since))
+    /// Since when the one waits that waits longest: requests are numbered as they come.
+    fn oldest(&self) -> Option<Time> {
+        self.waiting.values().find(|waiting| waiting.read.is_some()).map(|waiting| waiting.since)
+    }
+
+    /// Forgets those that have waited for `patience`, all of them in one go: there can be as many as there may be requests.
+    fn forget_late(&mut self, now: Time, patience: Duration) -> Vec<RequestId> {
+        let late = |waiting: &mut Waiting| now - waiting.since >= patience && waiting.read.take().is_some();
+        self.waiting.iter_mut().filter_map(|(request, waiting)| late(waiting).then_some(*request)).collect()
     }
 
     /// How many wait, or would if they had not been forgotten.
@@ -162,10 +169,10 @@ impl Replica {
     /// A member that hears its leader may get no entries from it, as a link can be broken in one direction: who waits here had
     /// better ask the leader. That one is never late: it knows within an election timeout whether it still leads.
     fn refuse_late_reads(&mut self, now: Time) {
-        while self.reads_are_late_at().is_some_and(|at| at <= now)
-            && let Some((request, _)) = self.reads.oldest()
-        {
-            self.reads.forget(request);
+        if self.reads_are_late_at().is_none_or(|at| now < at) {
+            return;
+        }
+        for request in self.reads.forget_late(now, self.read_patience()) {
             let refusal = self.not_leader();
             self.answer(request, Err(refusal));
         }
@@ -173,8 +180,11 @@ impl Replica {
 
     /// When the oldest read will have waited for too long; none: it may wait, or there is none.
     pub(super) fn reads_are_late_at(&self) -> Option<Time> {
-        let patience = 2 * self.options.raft.election_timeout_max;
-        self.reads.oldest().filter(|_| !self.raft.is_leader()).map(|(_, since)| since + patience)
+        self.reads.oldest().filter(|_| !self.raft.is_leader()).map(|since| since + self.read_patience())
+    }
+
+    fn read_patience(&self) -> Duration {
+        2 * self.options.raft.election_timeout_max
     }
 
     fn show(&mut self, now: Time, request: RequestId, Read { operations, consistency }: Read) {
