@@ -26,6 +26,9 @@ use crate::proto::v1::quorate_client::QuorateClient;
 use crate::reasons;
 use crate::telemetry::propagation::TraceHeaders;
 
+/// A stream is looked at no more often than this, however short the time-out of the client.
+const CHECK_INTERVAL_MIN: Duration = Duration::from_millis(1);
+
 /// Requests that wait to be sent. When they are that many, further ones wait until their attempt is over.
 const ASKED_MAX: usize = 256;
 
@@ -163,7 +166,7 @@ impl Stream {
     ) -> Result<(), Failure> {
         let mut frame = None;
         let mut asked_out = false;
-        let mut check = tokio::time::interval(self.silence_max / 4);
+        let mut check = tokio::time::interval((self.silence_max / 4).max(CHECK_INTERVAL_MIN));
         while !asked_out || !self.in_flight.is_empty() {
             tokio::select! {
                 biased;

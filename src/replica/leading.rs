@@ -3,7 +3,7 @@
 use super::replica::Replica;
 use super::{Answer, Refusal, RequestId};
 use crate::ids::{EntryId, NodeId, Time};
-use crate::raft::{ChangeRefused, MembershipChange};
+use crate::raft::{ChangeRefused, MembershipChange, TransferRefused};
 
 /// A transfer of leadership that has not been answered.
 #[derive(Clone, Copy, Debug)]
@@ -83,6 +83,11 @@ impl Replica {
     pub(super) fn transfer_leadership(&mut self, now: Time, request: RequestId, to: Option<NodeId>) {
         if let Some(refusal) = self.refusal() {
             return self.answer(request, Err(refusal));
+        }
+        if let Some(Transfer { to, .. }) = &self.transfer {
+            // It has ended, and is answered at the end of this turn.
+            let refused = TransferRefused::InProgress(*to);
+            return self.answer(request, Err(Refusal::Transfer(refused)));
         }
         match self.raft.transfer_leadership(now, to) {
             Ok(to) => {
