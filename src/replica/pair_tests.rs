@@ -257,7 +257,7 @@ fn a_read_that_a_follower_cannot_show_in_time_is_the_leaders_matter() {
     let mut pair = Pair::led_by_a(1 << 20);
     let replica = pair.replicas.get_mut(&B).expect("one of the two");
     let heartbeat = Says::Heartbeat { commit: Index(2), sent_at: Time(0), read_round: 0, fresh: None };
-    let confirmed = |context| Says::ReadIndexReply { context, index: Some(Index(9)) };
+    let confirmed = |context| Says::ReadIndexReply { context, at: Some(EntryId::new(Term(2), Index(9))) };
     let read =
         Event::Read { request: RequestId(1), read: Read { operations: Vec::new(), consistency: Consistency::AnyNode } };
     let from_leader = |body| Event::Message { from: A, message: Message { term: Term(2), body } };
