@@ -398,6 +398,10 @@ impl Cluster {
         if is_draining && !self.clients.last().is_some_and(|client| client.has_drained(&self.knobs.workload)) {
             return Some("the queues are not empty".to_owned());
         }
+        let processes = self.nodes.values().filter_map(|node| node.process.as_ref());
+        if processes.flat_map(|process| process.requests.values()).any(|waiter| waiter.caller.wants_transfer()) {
+            return Some("leadership is being handed over".to_owned());
+        }
         let Some((leader, status)) = self.leader() else { return Some("nobody leads".to_owned()) };
         let configuration = &status.membership.configuration;
         if configuration.is_joint() || status.commit != status.last.index {

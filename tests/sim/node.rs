@@ -106,6 +106,13 @@ pub enum Caller {
     Stop,
 }
 
+impl Caller {
+    /// It asks for another leader.
+    pub fn wants_transfer(self) -> bool {
+        matches!(self, Self::HandOver | Self::Stop)
+    }
+}
+
 /// A request that a node works on.
 #[derive(Clone, Copy, Debug)]
 pub struct Waiter {

@@ -137,8 +137,12 @@ impl Cluster {
         self.schedule(at, Event::Connected { node, peer });
     }
 
-    /// A request arrives; where nothing runs, it is refused like by one that does not lead.
+    /// A request arrives; where nothing runs, it is refused like by one that does not lead. Leadership stays where it is once the
+    /// world is healed, however late somebody's wish for another leader comes.
     pub fn receive(&mut self, id: NodeId, caller: Caller, attempt: u64, asked: Asked) {
+        if caller.wants_transfer() && self.phase != Phase::Faults {
+            return;
+        }
         let time = self.nodes[&id].clock.time(self.now);
         let Some(process) = self.nodes.get_mut(&id).and_then(|node| node.process.as_mut()) else {
             let answer = Err(replica::Refusal::NotLeader { leader: None, term: Term(0) });
@@ -264,9 +268,9 @@ impl Cluster {
         let is_reading = process.reads > 0 || process.inbox.iter().any(is_read);
         for waiter in process.requests.values().filter(|_| !is_reading) {
             let may_wait = match waiter.caller {
-                Caller::HandOver | Caller::Stop => true,
+                caller if caller.wants_transfer() => true,
                 Caller::Client(_) if waiter.read.is_some() => status.leader.is_some(),
-                Caller::Client(_) | Caller::Operator => status.role == RoleName::Leader,
+                _ => status.role == RoleName::Leader,
             };
             assert!(may_wait, "{id} does not lead and lets this wait: {waiter:?}");
         }
