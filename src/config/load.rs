@@ -2,6 +2,7 @@
 //! that one wrong value does not hide the next; those that are good are merged in order.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
@@ -12,6 +13,9 @@ use figment::value::{Dict, Value};
 use super::line::line_of;
 use super::problem::VARIABLE_PREFIX;
 use super::{API_VERSION, Error, KIND, Loaded, NodeConfig, Origin, Problem, otel, rules};
+
+/// A file of settings is no longer than this. What is, such as `/dev/zero`, is something else.
+const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Where settings come from, besides the defaults. Later ones win, and within one list later entries.
 #[derive(Clone, Debug, Default)]
@@ -202,7 +206,7 @@ impl File<'_> {
 
 /// Reads a file as text, and as sections and keys. `serde_yaml` reads it first, because it notices a key that stands there twice.
 fn read(path: &Path) -> Result<(String, Dict), Problem> {
-    let text = std::fs::read_to_string(path).map_err(|cause| Problem::Unreadable { file: path.to_owned(), cause })?;
+    let text = read_text(path).map_err(|cause| Problem::Unreadable { file: path.to_owned(), cause })?;
     let malformed = |why: String| Problem::Malformed { file: path.to_owned(), why };
     let document: serde_yaml::Value = serde_yaml::from_str(&text).map_err(|error| malformed(error.to_string()))?;
     match Value::serialize(document).map_err(|error| malformed(error.to_string()))? {
@@ -210,6 +214,15 @@ fn read(path: &Path) -> Result<(String, Dict), Problem> {
         Value::Empty(..) => Ok((text, Dict::new())),
         other => Err(malformed(format!("found {}", found(&other.to_actual())))),
     }
+}
+
+fn read_text(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > FILE_BYTES_MAX {
+        return Err(io::Error::other(format!("it has more than the {FILE_BYTES_MAX} bytes of a file of settings")));
+    }
+    Ok(text)
 }
 
 /// The keys of all settings there are.
@@ -505,5 +518,12 @@ mod tests {
         assert!(config.log.heartbeats);
         let join: Vec<String> = config.cluster.join.iter().map(ToString::to_string).collect();
         assert_eq!(join, ["c:3", "d:4"]);
+    }
+
+    /// Nothing is read without end.
+    #[test]
+    fn a_file_that_never_ends_is_refused() {
+        let refused = NodeConfig::load(&Sources { files: vec!["/dev/zero".into()], ..Sources::default() }).unwrap_err();
+        assert!(refused.to_string().contains("more than the 1048576 bytes"), "{refused}");
     }
 }

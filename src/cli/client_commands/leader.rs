@@ -1,5 +1,6 @@
 //! `leader`: who leads, and handing leadership over.
 
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -28,7 +29,8 @@ pub enum LeaderCommand {
 #[derive(Clone, Debug, Args)]
 pub struct Transfer {
     /// The name or node id of a voter [default: the one that has most of the log]
-    #[arg(long, value_name = "NAME_OR_ID")]
+    // An empty name is a variable of a script that is not set, and no wish for just anybody.
+    #[arg(long, value_name = "NAME_OR_ID", value_parser = NonEmptyStringValueParser::new())]
     to: Option<String>,
 }
 
