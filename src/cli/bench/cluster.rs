@@ -11,7 +11,7 @@ use super::options::Load;
 use super::period::{Ended, Period};
 use super::run::Run;
 use super::schedule::{Arrivals, Schedule};
-use super::tally::Recorder;
+use super::tally::{Begun, Recorder};
 use crate::client::{self, Body, Client, Options};
 use crate::proto::v1;
 use crate::proto::v1::operation::Operation as Verb;
@@ -138,25 +138,26 @@ impl Connection {
             }
             Turn::Pair => {
                 if self.send(&self.enqueue, due).await.is_some() {
-                    self.send(&self.dequeue, Instant::now()).await;
+                    self.send(&self.dequeue, Begun { turn: due, request: Instant::now() }).await;
                 }
             }
         }
     }
 
     /// Sends a request and counts what becomes of it: how many messages went in or out, or none if it failed.
-    async fn send(&self, step: &Step, due: Instant) -> Option<u64> {
+    async fn send(&self, step: &Step, begun: impl Into<Begun>) -> Option<u64> {
+        let begun = begun.into();
         match self.client.execute(step.operations.clone()).await.and_then(messages) {
             Ok(0) => {
-                step.recorder.found_empty(due);
+                step.recorder.found_empty(begun);
                 Some(0)
             }
             Ok(messages) => {
-                step.recorder.answered(due, messages);
+                step.recorder.answered(begun, messages);
                 Some(messages)
             }
             Err(error) => {
-                step.recorder.failed(due, error.reason());
+                step.recorder.failed(begun, error.reason());
                 tokio::time::sleep(PAUSE).await;
                 None
             }

@@ -95,25 +95,41 @@ pub(super) struct Recorder {
     tally: Mutex<Tally>,
 }
 
+/// When a request began, or should have begun.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Begun {
+    /// The turn that it belongs to: it counts if that began in the period, so that the halves of a pair count together.
+    pub(super) turn: Instant,
+    /// The request itself: its latency is counted from here.
+    pub(super) request: Instant,
+}
+
+impl From<Instant> for Begun {
+    fn from(at: Instant) -> Self {
+        Self { turn: at, request: at }
+    }
+}
+
 impl Recorder {
     /// Counts what begins in `period`.
     pub(super) fn new(verb: &'static str, period: Period) -> Self {
         Self { period, tally: Mutex::new(Tally::new(verb)) }
     }
 
-    /// A request that began, or should have begun, at `begun` succeeds now, with this many operations.
-    pub(super) fn answered(&self, begun: Instant, operations: u64) {
-        self.record(begun, |tally, now| tally.answer(now - begun, operations));
+    /// A request succeeds now, with this many operations.
+    pub(super) fn answered(&self, begun: impl Into<Begun>, operations: u64) {
+        let begun = begun.into();
+        self.record(begun, |tally, now| tally.answer(now - begun.request, operations));
     }
 
     /// A request finds the queue empty.
-    pub(super) fn found_empty(&self, begun: Instant) {
-        self.record(begun, |tally, _| tally.empty += 1);
+    pub(super) fn found_empty(&self, begun: impl Into<Begun>) {
+        self.record(begun.into(), |tally, _| tally.empty += 1);
     }
 
     /// A request fails.
-    pub(super) fn failed(&self, begun: Instant, reason: &str) {
-        self.record(begun, |tally, _| tally.add_error(reason, 1));
+    pub(super) fn failed(&self, begun: impl Into<Begun>, reason: &str) {
+        self.record(begun.into(), |tally, _| tally.add_error(reason, 1));
     }
 
     /// What has been counted so far.
@@ -122,8 +138,8 @@ impl Recorder {
         self.tally.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn record(&self, begun: Instant, count: impl FnOnce(&mut Tally, Instant)) {
-        if self.period.counts(begun) {
+    fn record(&self, begun: Begun, count: impl FnOnce(&mut Tally, Instant)) {
+        if self.period.counts(begun.turn) {
             let now = Instant::now();
             let mut tally = self.tally();
             count(&mut tally, now);
@@ -135,6 +151,18 @@ impl Recorder {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The dequeue of a pair can begin when the period is over.
+    #[test]
+    fn a_pair_counts_as_a_whole() {
+        let period = Period::new(Duration::ZERO, Duration::from_millis(1));
+        let begins = period.begins();
+        let recorder = Recorder::new("dequeue", period);
+        let late = begins + Duration::from_millis(1);
+        recorder.found_empty(Begun { turn: begins, request: late });
+        recorder.found_empty(late);
+        assert_eq!(recorder.tally().empty, 1);
+    }
 
     #[test]
     fn merged_histograms_are_as_one_that_counted_everything() {
