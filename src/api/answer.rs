@@ -1,5 +1,7 @@
 //! The last verb's other half: what a replica answered becomes the reply that goes over the wire.
 
+use std::time::Duration;
+
 use super::Context;
 use super::errors::{Rejection, internal};
 use crate::ids::ShardId;
@@ -23,7 +25,11 @@ pub fn answer(context: &Context, shard: ShardId, answer: Answer) -> Result<v1::E
     };
     let outcomes = outcomes.iter().map(|outcome| outcome.to_proto(shard, &body)).collect::<Result<_, _>>();
     let outcomes = outcomes.map_err(|missing| internal(missing.to_string()))?;
-    // An age that the protocol cannot express is one that nobody has lived.
-    let age = age.and_then(|age| age.try_into().ok());
-    Ok(v1::ExecuteResponse { header: Some(context.header(shard, Some(index))), outcomes, replayed, age })
+    let header = Some(context.header(shard, Some(index)));
+    Ok(v1::ExecuteResponse { header, outcomes, replayed, age: age_to_proto(age) })
+}
+
+/// How old what is shown can be. An age that the protocol cannot express is one that nobody has lived.
+pub fn age_to_proto(age: Option<Duration>) -> Option<prost_types::Duration> {
+    age.and_then(|age| age.try_into().ok())
 }

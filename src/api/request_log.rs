@@ -6,6 +6,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
+use super::answer::age_to_proto;
 use super::errors::{self, Rejection};
 use super::{Context, route};
 use crate::ids::{Index, NodeId, ShardId, Term};
@@ -158,9 +159,7 @@ async fn read_page(context: &Context, shard: ShardId, range: Range) -> Result<v1
         }
     };
     let entries = entries.into_iter().map(|entry| log_entry(entry, range.commit)).collect();
-    // An age that the protocol cannot express is one that nobody has lived.
-    let age = range.age.and_then(|age| age.try_into().ok());
-    Ok(v1::RequestLogResponse { header: Some(context.header(shard, None)), entries, age })
+    Ok(v1::RequestLogResponse { header: Some(context.header(shard, None)), entries, age: age_to_proto(range.age) })
 }
 
 fn log_entry(Entry { id, payload }: Entry, commit: Index) -> v1::LogEntry {

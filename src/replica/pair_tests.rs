@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::tests::options;
 use super::*;
 use crate::ids::{EntryId, Index, NodeId, Term, Time, Timestamp};
 use crate::raft::{self, Body as Says, Configuration, Entry, HardState, Message, Payload, RoleName, TransferRefused};
-use crate::state_machine::{Body, Limits, Operation, Outcome, QueueName};
+use crate::state_machine::{Body, Operation, Outcome, QueueName};
 
 const A: NodeId = NodeId(1);
 const B: NodeId = NodeId(2);
@@ -40,17 +41,7 @@ impl Pair {
             last: Index(1),
             configurations: vec![(Index(1), configuration.clone())],
         };
-        let millis = Duration::from_millis;
-        let raft = raft::Options {
-            election_timeout_min: millis(400),
-            election_timeout_max: millis(800),
-            heartbeat_interval: millis(100),
-            disk_stall_max: millis(2000),
-            append_bytes_max: 1 << 20,
-            window: raft::Window { appends_max: 8, bytes_max: 1 << 20 },
-            cache_bytes_max,
-        };
-        let options = Options { raft, limits: Limits::default(), requests_max: REQUESTS_MAX };
+        let options = options(cache_bytes_max, REQUESTS_MAX);
         let replica = |node: NodeId| Replica::new(node, options.clone(), &recovered, node.0, Time(0));
         let payload = Payload::Configuration { configuration, introduction: None };
         let log = vec![Entry { id: first, payload }];
@@ -67,7 +58,7 @@ impl Pair {
         pair.now = pair.replicas[&A].next_deadline();
         pair.cut.clear();
         pair.turn(A, []);
-        pair.run(millis(300));
+        pair.run(Duration::from_millis(300));
         assert_eq!(pair.replicas[&A].status().role, RoleName::Leader);
         pair
     }

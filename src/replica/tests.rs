@@ -22,6 +22,21 @@ struct Alone {
     last_request: u64,
 }
 
+/// Timeouts as by default, and disks and windows that never fill up.
+pub(super) fn options(cache_bytes_max: u64, requests_max: usize) -> Options {
+    let millis = Duration::from_millis;
+    let raft = raft::Options {
+        election_timeout_min: millis(400),
+        election_timeout_max: millis(800),
+        heartbeat_interval: millis(100),
+        disk_stall_max: millis(2000),
+        append_bytes_max: 1 << 20,
+        window: raft::Window { appends_max: 8, bytes_max: 1 << 20 },
+        cache_bytes_max,
+    };
+    Options { raft, limits: Limits::default(), requests_max }
+}
+
 impl Alone {
     /// A leader with nothing to do.
     fn leading() -> Self {
@@ -31,17 +46,7 @@ impl Alone {
             last: Index(1),
             configurations: vec![(Index(1), Configuration::of_one(NODE, CommitQuorum::Majority))],
         };
-        let millis = Duration::from_millis;
-        let raft = raft::Options {
-            election_timeout_min: millis(400),
-            election_timeout_max: millis(800),
-            heartbeat_interval: millis(100),
-            disk_stall_max: millis(2000),
-            append_bytes_max: 1 << 20,
-            window: raft::Window { appends_max: 8, bytes_max: 1 << 20 },
-            cache_bytes_max: 1 << 20,
-        };
-        let options = Options { raft, limits: Limits::default(), requests_max: 100 };
+        let options = options(1 << 20, 100);
         let mut alone = Self {
             replica: Replica::new(NODE, options, &recovered, 1, Time(0)),
             now: Time(0),

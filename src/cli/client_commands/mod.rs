@@ -44,6 +44,7 @@ pub(super) use cluster::status_text;
 pub use connection::Connection;
 pub(super) use console::Console;
 pub(super) use log::text as log_text;
+pub(super) use queue::id_text;
 pub(super) use report::{Error, end};
 pub(super) use table::Table;
 

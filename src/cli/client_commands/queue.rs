@@ -274,6 +274,6 @@ fn bytes_of(message: Option<&v1::Message>) -> &[u8] {
 }
 
 /// SHARD-INDEX-ITEM.
-pub(super) fn id_text(id: Option<&v1::MessageId>) -> String {
+pub(in crate::cli) fn id_text(id: Option<&v1::MessageId>) -> String {
     id.map(|id| format!("{}-{}-{}", id.shard, id.index, id.item)).unwrap_or_default()
 }

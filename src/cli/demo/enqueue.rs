@@ -7,6 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use super::report::Report;
 use super::stage::{PATIENCE, QUEUE};
+use crate::cli::client_commands::id_text;
 use crate::cli::local_cluster::home::Plan;
 use crate::cli::local_cluster::program;
 use crate::cli::{Exit, Failure};
@@ -76,10 +77,9 @@ async fn enqueue(asked: &Plan, text: &str) -> Result<(Vec<Event>, String), Failu
     Ok((events, id_texts(&ids?)))
 }
 
-/// Ids as they are printed: SHARD-INDEX-ITEM.
+/// Ids as the commands print them.
 pub(super) fn id_texts(ids: &[v1::MessageId]) -> String {
-    let ids: Vec<_> = ids.iter().map(|id| format!("{}-{}-{}", id.shard, id.index, id.item)).collect();
-    ids.join(" ")
+    ids.iter().map(|id| id_text(Some(id))).collect::<Vec<_>>().join(" ")
 }
 
 fn redirected_to(event: &Event) -> Option<&str> {
