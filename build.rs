@@ -1,8 +1,9 @@
 //! Compiles the protocol definitions without protoc.
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "proto/quorate/v1/quorate.proto",
     "proto/quorate/internal/log.proto",
+    "proto/quorate/internal/snapshot.proto",
     "proto/quorate/internal/peer.proto",
     "proto/quorate/internal/echo.proto",
 ];

@@ -51,7 +51,7 @@ fn write_first_entry<D: Disk>(
     let payload = Payload::Configuration { configuration: configuration.clone(), introduction: Some(contact) };
     let entries = vec![Entry { id: FIRST, payload }];
     // No replica waits for this ticket; the first one that a replica gives out is 1 as well, in its own count.
-    let write = Write { ticket: Ticket(0), hard_state: Some(hard_state), entries };
+    let write = Write { ticket: Ticket(0), hard_state: Some(hard_state), snapshot: None, entries };
     log.append(&[(SHARD_0, write)])?;
     log.sync()?;
     Ok(Recovered {
@@ -59,6 +59,7 @@ fn write_first_entry<D: Disk>(
         terms: vec![FIRST],
         last: FIRST.index,
         configurations: vec![(FIRST.index, configuration)],
+        ..Recovered::default()
     })
 }
 

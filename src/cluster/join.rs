@@ -64,7 +64,8 @@ pub async fn join(addresses: &[String], contact: &Contact) -> Result<Accepted, E
 /// The disk refused.
 pub fn begin_log<D: Disk>(log: &mut Log<D>) -> Result<(), storage::Error> {
     // No replica waits for this ticket; the first one that a replica gives out is 1.
-    let write = Write { ticket: Ticket(0), hard_state: Some(HardState::default()), entries: Vec::new() };
+    let write =
+        Write { ticket: Ticket(0), hard_state: Some(HardState::default()), snapshot: None, entries: Vec::new() };
     log.append(&[(SHARD_0, write)])?;
     log.sync()
 }

@@ -115,7 +115,11 @@ mod tests {
         let disk = Scarce::default();
         let (mut log, _) = Log::open(disk.clone(), Options::default()).unwrap();
         let entries = vec![Entry { id: EntryId::new(Term(1), Index(1)), payload: Payload::Noop }];
-        log.append(&[(SHARD_0, Write { ticket: Ticket(1), hard_state: None, entries: entries.clone() })]).unwrap();
+        log.append(&[(
+            SHARD_0,
+            Write { ticket: Ticket(1), hard_state: None, snapshot: None, entries: entries.clone() },
+        )])
+        .unwrap();
         let reader = LogReader::new(log.reader());
         for _ in 0..20 {
             assert_eq!(reader.read(SHARD_0, Index(1), Index(1), u64::MAX).await.unwrap(), entries);

@@ -194,6 +194,7 @@ impl Raft {
             Body::TimeoutNow { last } => self.on_timeout_now(now, from, last),
             Body::ReadIndex { context } => self.on_read_index(from, context),
             Body::ReadIndexReply { context, at } => self.on_read_index_reply(from, context, at),
+            Body::InstallSnapshot { .. } => {}
             Body::PreVote { .. }
             | Body::RequestVote { .. }
             | Body::PreVoteReply { refusal: None }
@@ -433,7 +434,7 @@ impl Raft {
         let ticket = self.last_ticket;
         let last = entries.last().map_or(Index(0), |entry| entry.id.index);
         self.unfinished.push_back(Unfinished { ticket, last, since: now });
-        self.effects.push(Effect::Persist(Write { ticket, hard_state, entries }));
+        self.effects.push(Effect::Persist(Write { ticket, hard_state, snapshot: None, entries }));
         ticket
     }
 

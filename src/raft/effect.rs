@@ -1,7 +1,7 @@
 //! What a replica wants done. Plain data, comparable and printable: same inputs, same effects.
 
 use super::{Entry, Event, HardState, Message, ReadBatch};
-use crate::ids::{Index, NodeId, Ticket};
+use crate::ids::{EntryId, Index, NodeId, Ticket};
 
 /// One wish of the Raft core, to be carried out in order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +28,14 @@ pub enum Effect {
         /// Stop after about this many bytes.
         bytes_max: u64,
     },
+    /// Fetch the leader's snapshot, then call `on_snapshot_received`. Wished for again as long as the leader says so: whoever
+    /// fetches already goes on.
+    FetchSnapshot {
+        /// The leader.
+        from: NodeId,
+        /// The last entry that the snapshot has in it.
+        last: EntryId,
+    },
     /// These reads may be answered once the log is applied up to `index`.
     ReadConfirmed {
         /// Which reads.
@@ -51,6 +59,8 @@ pub struct Write {
     pub ticket: Ticket,
     /// Present when it changed.
     pub hard_state: Option<HardState>,
+    /// The received snapshot with this last entry takes the place of the whole log. No entries come with it.
+    pub snapshot: Option<EntryId>,
     /// In order, without gaps. Entries that the log has at or above the first one's index are gone with it.
     pub entries: Vec<Entry>,
 }

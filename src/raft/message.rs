@@ -90,6 +90,12 @@ pub enum Body {
         /// sender does not lead, or has too many reads in hand.
         at: Option<EntryId>,
     },
+    /// "My log does not go back to what you lack: fetch my snapshot" (paper, section 7). Said again until the receiver has it:
+    /// the pieces are asked for by the receiver, outside of Raft. Answered with `AppendReply::Accepted`.
+    InstallSnapshot {
+        /// The last entry that the snapshot has in it.
+        last: EntryId,
+    },
     /// "You are no member any more."
     Removed {
         /// The index of the configuration that left the receiver out.

@@ -45,6 +45,7 @@ mod progress;
 pub mod quorum;
 mod read_index;
 mod recovered;
+mod snapshot;
 mod transfer;
 
 pub use self::core::{Options, Raft};
@@ -59,4 +60,5 @@ pub use progress::Window;
 pub use quorum::CommitQuorum;
 pub use read_index::{NoLeader, ReadBatch};
 pub use recovered::Recovered;
+pub use snapshot::Snapshot;
 pub use transfer::TransferRefused;

@@ -40,6 +40,7 @@ impl Pair {
             terms: vec![first],
             last: Index(1),
             configurations: vec![(Index(1), configuration.clone())],
+            ..raft::Recovered::default()
         };
         let options = options(cache_bytes_max, REQUESTS_MAX);
         let replica = |node: NodeId| Replica::new(node, options.clone(), &recovered, node.0, Time(0));

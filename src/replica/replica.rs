@@ -207,6 +207,7 @@ impl Replica {
                 raft::Effect::ReadEntries { peer, from, to, bytes_max } => {
                     self.read_log(Purpose::Peer(peer), from, to, bytes_max);
                 }
+                raft::Effect::FetchSnapshot { .. } => {}
                 raft::Effect::ReadConfirmed { batch, index } => self.reads.on_confirmed(batch, index),
                 raft::Effect::ReadRefused { batch } => {
                     let refused = self.reads.take(batch);

@@ -45,6 +45,7 @@ impl Alone {
             terms: vec![EntryId::new(Term(1), Index(1))],
             last: Index(1),
             configurations: vec![(Index(1), Configuration::of_one(NODE, CommitQuorum::Majority))],
+            ..raft::Recovered::default()
         };
         let options = options(1 << 20, 100);
         let mut alone = Self {

@@ -181,6 +181,15 @@ pub struct MessageId {
     pub item: u32,
 }
 
+/// A message whose body must be kept, because it waits in a queue or an outcome that is kept names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Living {
+    /// Where its body is.
+    pub id: MessageId,
+    /// The length of the body in bytes; 0 where only an outcome names it, which does not tell.
+    pub bytes: u32,
+}
+
 /// What became of one operation. Messages are named, not carried.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {

@@ -42,8 +42,8 @@ mod tests;
 
 pub use codec::{BodyMissing, InvalidOperation, Malformed, message_body};
 pub use command::{
-    Body, Command, InvalidQueueName, MessageId, Operation, Outcome, QueueInfo, QueueName, Refusal, SessionRequest,
-    Totals,
+    Body, Command, InvalidQueueName, Living, MessageId, Operation, Outcome, QueueInfo, QueueName, Refusal,
+    SessionRequest, Totals,
 };
 pub use machine::{Applied, Decision, Limits, StateMachine};
 pub use request::{InvalidRequest, Request};

@@ -63,6 +63,7 @@ mod recovery;
 mod segment;
 #[cfg(test)]
 mod tests;
+pub mod transfer;
 mod whole_file;
 mod writer;
 

@@ -110,7 +110,7 @@ mod tests {
     fn write(index: u64) -> Write {
         let payload = Payload::Command(Bytes::from_static(b"body"));
         let entries = vec![Entry { id: EntryId::new(Term(1), Index(index)), payload }];
-        Write { ticket: Ticket(index), hard_state: None, entries }
+        Write { ticket: Ticket(index), hard_state: None, snapshot: None, entries }
     }
 
     fn open(disk: &MemoryDisk) -> Log<MemoryDisk> {

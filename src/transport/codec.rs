@@ -152,6 +152,9 @@ fn encode_body(body: &Body) -> raft_message::Body {
         Body::ReadIndexReply { context, at } => {
             Encoded::ReadIndexReply(internal::ReadIndexReply { context: context.0, at: at.map(encode_id) })
         }
+        Body::InstallSnapshot { last } => {
+            Encoded::InstallSnapshot(internal::InstallSnapshot { last: Some(encode_id(*last)) })
+        }
     }
 }
 
@@ -184,6 +187,7 @@ fn decode_body(term: Term, body: raft_message::Body) -> Result<Body, Malformed> 
             context: ReadContext(reply.context),
             at: reply.at.map(|at| decode_id("at", Some(at))).transpose()?,
         },
+        Encoded::InstallSnapshot(install) => Body::InstallSnapshot { last: decode_id("last", install.last)? },
     })
 }
 

@@ -116,6 +116,13 @@ impl peer_server::Peer for PeerService {
         Ok(Response::new(Box::pin(answers)))
     }
 
+    async fn fetch_snapshot(
+        &self,
+        _request: Request<crate::proto::internal::SnapshotRequest>,
+    ) -> Result<Response<crate::proto::internal::SnapshotReply>, Status> {
+        Err(Status::unimplemented("not yet"))
+    }
+
     async fn status(&self, request: Request<PeerStatusRequest>) -> Result<Response<v1::NodeStatus>, Status> {
         let remote = request.remote_addr();
         let asked = request.into_inner();

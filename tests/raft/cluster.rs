@@ -449,6 +449,7 @@ impl Disk {
             terms,
             last: self.log.last().map_or(Index(0), |entry| entry.id.index),
             configurations: configurations(&self.log),
+            ..Recovered::default()
         }
     }
 }

@@ -96,7 +96,13 @@ impl Image {
                 terms.push(EntryId::new(link.term, Index(index)));
             }
         }
-        Recovered { hard_state: self.hard_state, terms, last: self.last(), configurations: self.configurations.clone() }
+        Recovered {
+            hard_state: self.hard_state,
+            terms,
+            last: self.last(),
+            configurations: self.configurations.clone(),
+            ..Recovered::default()
+        }
     }
 
     /// The configuration in force.

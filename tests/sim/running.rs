@@ -392,5 +392,10 @@ fn first_write(voters: Vec<NodeId>, commit_quorum: CommitQuorum) -> Write {
     let configuration = Configuration { voters: voters.into_iter().collect(), commit_quorum, ..Configuration::EMPTY };
     let payload = Payload::Configuration { configuration, introduction: None };
     let entry = Entry { id: EntryId::new(Term(1), Index(1)), payload };
-    Write { ticket: Ticket(0), hard_state: Some(HardState { term: Term(1), vote: None }), entries: vec![entry] }
+    Write {
+        ticket: Ticket(0),
+        hard_state: Some(HardState { term: Term(1), vote: None }),
+        snapshot: None,
+        entries: vec![entry],
+    }
 }

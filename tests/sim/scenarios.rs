@@ -46,6 +46,7 @@ fn recovered(term: u64, configurations: &[(u64, Configuration)]) -> Recovered {
         terms,
         last: Index(configurations.len() as u64),
         configurations: configurations.iter().zip(1..).map(|((_, each), index)| (Index(index), each.clone())).collect(),
+        ..Recovered::default()
     }
 }
 

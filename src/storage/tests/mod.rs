@@ -32,7 +32,7 @@ fn hard_state(term: u64, vote: u64) -> HardState {
 }
 
 fn write(entries: Vec<Entry>) -> Write {
-    Write { ticket: Ticket(1), hard_state: None, entries }
+    Write { ticket: Ticket(1), hard_state: None, snapshot: None, entries }
 }
 
 /// Appends one write to shard 0, durably.
@@ -110,7 +110,12 @@ fn scenario() -> Vec<Vec<(ShardId, Write)>> {
         let payload = Payload::Configuration { configuration, introduction: None };
         Entry { id: EntryId::new(Term(1), Index(index)), payload }
     };
-    let vote = |term, vote| Write { ticket: Ticket(1), hard_state: Some(hard_state(term, vote)), entries: vec![] };
+    let vote = |term, vote| Write {
+        ticket: Ticket(1),
+        hard_state: Some(hard_state(term, vote)),
+        snapshot: None,
+        entries: vec![],
+    };
     let both = Write { hard_state: Some(hard_state(1, 0)), ..write(vec![noop(1, 1), member(2, 9)]) };
     vec![
         vec![(SHARD_0, vote(1, 9))],
