@@ -284,6 +284,12 @@ pub fn unreadable(error: &storage::Error) -> Rejection {
     }
 }
 
+/// The log begins at `first` and so no longer holds `asked`.
+pub fn compacted(asked: Index, first: Index) -> Rejection {
+    let message = format!("the log no longer holds entry {asked}: it begins at entry {first}");
+    Rejection::new(Code::OutOfRange, reasons::COMPACTED, message).with(reasons::INDEX, first)
+}
+
 /// As many streams of one kind are open as may be.
 pub fn too_many_streams(streams_max: usize) -> Rejection {
     let message = format!("this node serves {streams_max} streams of this kind, which is as many as it may; try again");

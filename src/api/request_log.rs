@@ -60,7 +60,10 @@ impl Range {
         status: &replica::Status,
         age: Option<Duration>,
     ) -> Self {
-        let from = Index(request.from_index.max(1));
+        let from = match request.from_index {
+            0 => status.log_start.index.next(),
+            index => Index(index),
+        };
         let end = match request.limit {
             0 => Index(u64::MAX),
             limit => Index(from.0.saturating_add(limit - 1)),
@@ -149,6 +152,10 @@ async fn read_page(context: &Context, shard: ShardId, range: Range) -> Result<v1
                 return Err(errors::not_leader(context.handle.node(), status.term, context));
             }
         }
+    }
+    let first = context.handle.look(shard, |status| status.log_start.index.next()).unwrap_or_default();
+    if range.has_entries() && range.from < first {
+        return Err(errors::compacted(range.from, first));
     }
     let entries = match range.has_entries() {
         false => Vec::new(),

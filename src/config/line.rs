@@ -80,13 +80,13 @@ mod tests {
 
     #[test]
     fn a_key_is_found_where_it_stands() {
-        let text = "# a comment\nnode:\n  name: a\n\n  data_dir: >\n    name: x\nraft: {heartbeat_interval: 1s,\n  cache_bytes: 1MiB}\nlog:\n";
+        let text = "# a comment\nnode:\n  name: a\n\n  data_dir: >\n    name: x\nstorage: {segment_bytes: 8MiB,\n  cache_bytes: 1MiB}\nlog:\n";
         for (key, line) in [
             ("node", Some(2)),
             ("node.name", Some(3)),
             ("node.data_dir", Some(5)),
-            ("raft.heartbeat_interval", Some(7)),
-            ("raft.cache_bytes", Some(8)),
+            ("storage.segment_bytes", Some(7)),
+            ("storage.cache_bytes", Some(8)),
             ("log", Some(9)),
             ("name", None),
             ("raft.name", None),

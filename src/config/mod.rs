@@ -151,14 +151,9 @@ pub struct Raft {
     #[serde(with = "values::bytes")]
     #[schemars(schema_with = "values::bytes::schema")]
     pub in_flight_bytes_max: u64,
-    /// Bytes of the newest entries that stay in memory. Older ones are read from disk when a follower or an answer needs
-    /// them.
-    #[serde(with = "values::bytes")]
-    #[schemars(schema_with = "values::bytes::schema")]
-    pub cache_bytes: u64,
 }
 
-/// The log on disk.
+/// The log, on disk and in memory, and the snapshots.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Storage {
@@ -166,6 +161,41 @@ pub struct Storage {
     #[serde(with = "values::bytes")]
     #[schemars(schema_with = "values::bytes::schema")]
     pub segment_bytes: u64,
+    /// Bytes of the newest entries that stay in memory. Older ones are read from disk when a follower or an answer needs
+    /// them.
+    #[serde(with = "values::bytes")]
+    #[schemars(schema_with = "values::bytes::schema")]
+    pub cache_bytes: u64,
+    /// A snapshot is taken when so many bytes of entries were applied since the last one, or as many as the last one is long:
+    /// what is replayed at a start, and what waits for compaction.
+    #[serde(with = "values::bytes")]
+    #[schemars(schema_with = "values::bytes::schema")]
+    pub snapshot_bytes: u64,
+    /// The same in entries, where they are small.
+    pub snapshot_entries: u64,
+    /// The newest entries that stay in the log, snapshots or not: for followers that are a little behind, and for
+    /// `RequestLog`. At least 10000.
+    pub log_entries: u64,
+    /// How much compaction copies in a second. It copies faster when more waits for it than lives.
+    #[serde(with = "values::bytes")]
+    #[schemars(schema_with = "values::bytes::schema")]
+    pub compaction_bytes_per_second: u64,
+    /// How much of snapshots this node sends in a second, to all receivers together.
+    #[serde(with = "values::bytes")]
+    #[schemars(schema_with = "values::bytes::schema")]
+    pub transfer_bytes_per_second: u64,
+    /// A receiver of a snapshot that asks for nothing for so long is given up, and a sender that does not answer is asked anew.
+    #[serde(with = "values::duration")]
+    #[schemars(schema_with = "values::duration::schema")]
+    pub transfer_stall: Duration,
+    /// What may be kept on disk only for a receiver of a snapshot. Beyond it, it begins with a newer one.
+    #[serde(with = "values::bytes")]
+    #[schemars(schema_with = "values::bytes::schema")]
+    pub transfer_held_bytes: u64,
+    /// For how long it may be kept.
+    #[serde(with = "values::duration")]
+    #[schemars(schema_with = "values::duration::schema")]
+    pub transfer_held_time: Duration,
 }
 
 /// How much at once. Beyond it a client is told to come again, and nothing was proposed.
@@ -318,9 +348,19 @@ impl Default for NodeConfig {
                 append_bytes_max: MIB,
                 in_flight_appends_max: 64,
                 in_flight_bytes_max: 16 * MIB,
-                cache_bytes: 64 * MIB,
             },
-            storage: Storage { segment_bytes: 64 * MIB },
+            storage: Storage {
+                segment_bytes: 64 * MIB,
+                cache_bytes: 64 * MIB,
+                snapshot_bytes: 64 * MIB,
+                snapshot_entries: 100_000,
+                log_entries: 10_000,
+                compaction_bytes_per_second: 64 * MIB,
+                transfer_bytes_per_second: 128 * MIB,
+                transfer_stall: Duration::from_secs(30),
+                transfer_held_bytes: 1024 * MIB,
+                transfer_held_time: Duration::from_secs(30 * 60),
+            },
             limits: Limits { requests_in_flight_max: 4096, connections_max: 1024 },
             log: Log { level: "info".into(), format: LogFormat::Text, color: Color::Auto, heartbeats: false },
             telemetry: Telemetry {

@@ -15,6 +15,9 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
+/// What `RequestLog` promises to find.
+const LOG_ENTRIES_MIN: u64 = 10_000;
+
 /// Every rule that `config` breaks, except those about a setting that is `faulty` already.
 pub(super) fn broken(
     config: &NodeConfig,
@@ -26,6 +29,7 @@ pub(super) fn broken(
     rules.ports(config);
     rules.raft(config);
     rules.sizes(config);
+    rules.storage(config);
     rules.log(config);
     rules.telemetry(config);
     rules.problems
@@ -104,8 +108,6 @@ impl Rules<'_> {
         let append_bytes_max = transport::FRAME_BYTES_MAX as u64 / 2;
         self.size("raft.append_bytes_max", raft.append_bytes_max, KIB, append_bytes_max);
         self.size("raft.in_flight_bytes_max", raft.in_flight_bytes_max, KIB, GIB);
-        self.size("raft.cache_bytes", raft.cache_bytes, MIB, 1024 * GIB);
-        self.size("storage.segment_bytes", config.storage.segment_bytes, 8 * MIB, storage::SEGMENT_BYTES_MAX);
         let fits = raft.append_bytes_max <= raft.in_flight_bytes_max;
         self.demand(fits, &["raft.in_flight_bytes_max", "raft.append_bytes_max"], || {
             "raft.in_flight_bytes_max must be at least raft.append_bytes_max, or not one append could be sent"
@@ -117,6 +119,33 @@ impl Rules<'_> {
             ("limits.connections_max", limits.connections_max),
         ] {
             self.demand((1..=1_000_000).contains(&count), &[key], || format!("expected 1 to 1000000, found {count}"));
+        }
+    }
+
+    fn storage(&mut self, config: &NodeConfig) {
+        let storage = &config.storage;
+        self.size("storage.segment_bytes", storage.segment_bytes, 8 * MIB, storage::SEGMENT_BYTES_MAX);
+        self.size("storage.cache_bytes", storage.cache_bytes, MIB, 1024 * GIB);
+        self.size("storage.snapshot_bytes", storage.snapshot_bytes, MIB, 1024 * GIB);
+        self.size("storage.compaction_bytes_per_second", storage.compaction_bytes_per_second, MIB, 1024 * GIB);
+        self.size("storage.transfer_bytes_per_second", storage.transfer_bytes_per_second, MIB, 1024 * GIB);
+        self.size("storage.transfer_held_bytes", storage.transfer_held_bytes, MIB, 1024 * GIB);
+        for (key, count, min) in [
+            ("storage.snapshot_entries", storage.snapshot_entries, 1_000),
+            ("storage.log_entries", storage.log_entries, LOG_ENTRIES_MIN),
+        ] {
+            self.demand((min..=1_000_000_000).contains(&count), &[key], || {
+                format!("expected {min} to 1000000000, found {count}")
+            });
+        }
+        let (second, day) = (Duration::from_secs(1), Duration::from_secs(24 * 60 * 60));
+        for (key, time) in [
+            ("storage.transfer_stall", storage.transfer_stall),
+            ("storage.transfer_held_time", storage.transfer_held_time),
+        ] {
+            self.demand((second..=day).contains(&time), &[key], || {
+                format!("expected 1s to 1day, found {}", humantime::format_duration(time))
+            });
         }
     }
 

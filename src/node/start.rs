@@ -361,7 +361,7 @@ fn replica_options(config: &NodeConfig) -> replica::Options {
             disk_stall_max: DISK_STALL_MAX,
             append_bytes_max: raft.append_bytes_max,
             window: Window { appends_max: raft.in_flight_appends_max, bytes_max: raft.in_flight_bytes_max },
-            cache_bytes_max: raft.cache_bytes,
+            cache_bytes_max: config.storage.cache_bytes,
         },
         limits: state_machine::Limits::default(),
         requests_max: config.limits.requests_in_flight_max,

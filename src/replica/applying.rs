@@ -15,7 +15,7 @@ const APPLY_BYTES_MAX: u64 = 1 << 20;
 impl Replica {
     /// Applies what is committed, in order.
     pub(super) fn apply(&mut self, now: Time) {
-        while self.applied < self.raft.commit() && !self.applying_reads && self.raft.quarantined().is_none() {
+        while self.applied < self.raft.commit() && self.can_apply() {
             let (from, to) = (self.applied.next(), self.raft.commit());
             match self.raft.entries_in_memory(from, to, APPLY_BYTES_MAX) {
                 Some(entries) => self.apply_entries(now, entries),
@@ -28,9 +28,16 @@ impl Replica {
         }
     }
 
+    /// Not while entries are being read for it, nor while a snapshot is being installed, which has in it what would be next.
+    fn can_apply(&self) -> bool {
+        !self.applying_reads && !self.snapshots.is_installing() && self.raft.quarantined().is_none()
+    }
+
     pub(super) fn apply_entries(&mut self, now: Time, entries: Vec<Entry>) {
         let (first, told_before) = (self.applied.next(), self.effects.len());
-        for Entry { id, payload } in entries {
+        for entry in entries {
+            self.snapshots.count(&entry);
+            let Entry { id, payload } = entry;
             assert!(id.index == self.applied.next(), "entry {id} would be applied after index {}", self.applied);
             match payload {
                 Payload::Noop => {}

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
-use super::replica::{Purpose, Replica};
+use super::replica::Replica;
 use super::{Answer, RequestId};
 use crate::ids::{Index, Time};
 use crate::raft::{Entry, Payload};
@@ -58,7 +58,7 @@ impl Replica {
                 Some(entries) => bodies.extend(command_payload(entries)),
                 None => {
                     missing += 1;
-                    self.read_log(Purpose::Body(request), index, index, 0);
+                    self.read_body(request, index);
                 }
             }
         }

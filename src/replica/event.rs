@@ -1,6 +1,7 @@
 //! What can happen to a replica, what it wants done, and what it answers. All of it plain data.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use bytes::Bytes;
 
 use crate::ids::{Contact, EntryId, Index, NodeId, Term, Ticket};
 use crate::raft::{self, ChangeRefused, Configuration, Entry, MembershipChange, Message, RoleName, TransferRefused};
-use crate::state_machine::{Operation, Outcome, SessionRequest};
+use crate::state_machine::{Operation, Outcome, SessionRequest, StateMachine};
 
 /// Names a request of a client on this node, as long as the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,6 +43,19 @@ pub enum Event {
         /// Which read this ends.
         read: ReadId,
     },
+    /// A snapshot that the replica wished for is durable, and has taken the place of the one before.
+    SnapshotTaken {
+        /// The last entry that it has in it.
+        last: EntryId,
+        /// The log now begins after this entry.
+        log_start: EntryId,
+        /// Its length.
+        bytes: u64,
+    },
+    /// It could not be written: the one before is still there.
+    SnapshotNotTaken,
+    /// The leader's snapshot was fetched: it and all its bodies are on disk, and it waits to be installed.
+    SnapshotReceived(Box<Restored>),
     /// The connection to a peer broke.
     Unreachable(NodeId),
     /// There is a connection to a peer again.
@@ -134,6 +148,27 @@ pub enum Effect {
         /// Stop after about this many bytes.
         bytes_max: u64,
     },
+    /// Read the entry that holds a body, whether it is in the log or not any more; then report `EntriesRead`.
+    ReadBody {
+        /// Its name in the report.
+        read: ReadId,
+        /// Which entry.
+        index: Index,
+    },
+    /// Write a snapshot, then report `SnapshotTaken` or `SnapshotNotTaken`. One at a time.
+    TakeSnapshot(Box<Taking>),
+    /// The log is forgotten up to where the last snapshot that was taken said: what lives no more can go.
+    Compact,
+    /// Fetch the leader's snapshot, then report `SnapshotReceived`. Wished for again and again until that has come: whoever
+    /// fetches already goes on.
+    FetchSnapshot {
+        /// The leader.
+        from: NodeId,
+        /// The last entry that its snapshot has in it.
+        last: EntryId,
+        /// Entries of the own log up to here are those of the leader.
+        committed: Index,
+    },
     /// Tell whoever waits what became of a request.
     Answer {
         /// Which request.
@@ -145,6 +180,58 @@ pub enum Effect {
     Introduce(Contact),
     /// Something to tell on the terminal.
     Tell(Told),
+}
+
+/// The state of a replica as of one entry.
+#[derive(Clone)]
+pub struct State {
+    /// The entry, and the membership as of it.
+    pub snapshot: raft::Snapshot,
+    /// Members of the last configuration up to it that was not a joint one.
+    pub settled: BTreeSet<NodeId>,
+    /// As in [`Membership::removed`].
+    pub removed: BTreeMap<NodeId, Index>,
+    /// Queues and sessions.
+    pub machine: StateMachine,
+}
+
+/// States are equal when their parts are; those of the state machine are told by its digest.
+impl PartialEq for State {
+    fn eq(&self, other: &Self) -> bool {
+        let parts = |state: &Self| (state.snapshot.clone(), state.settled.clone(), state.removed.clone());
+        parts(self) == parts(other) && self.machine.digest() == other.machine.digest()
+    }
+}
+
+impl Eq for State {}
+
+/// Without the state machine, which can hold millions of messages.
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { snapshot, settled, removed, machine: _ } = self;
+        let mut shown = f.debug_struct("State");
+        shown.field("snapshot", snapshot).field("settled", settled).field("removed", removed).finish_non_exhaustive()
+    }
+}
+
+/// A snapshot to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taking {
+    /// What goes into it.
+    pub state: State,
+    /// With it, the log begins after this entry.
+    pub log_start: EntryId,
+    /// Entries whose bodies are on the way to a client: they live until the next snapshot, whatever the state says.
+    pub being_read: BTreeSet<Index>,
+}
+
+/// A snapshot that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// What was in it.
+    pub state: State,
+    /// Its length.
+    pub bytes: u64,
 }
 
 /// What a replica tells of itself.
@@ -167,6 +254,11 @@ pub enum Told {
         first: Index,
         /// The last one.
         last: Index,
+    },
+    /// The state is that of a snapshot of the leader, with everything up to its last entry.
+    SnapshotInstalled {
+        /// That entry.
+        last: EntryId,
     },
     /// A request was answered.
     Answered {
@@ -322,6 +414,10 @@ pub struct Status {
     pub last: EntryId,
     /// Its log is durable up to here.
     pub durable: Index,
+    /// Its log begins after this entry.
+    pub log_start: EntryId,
+    /// The last entry that its snapshot has in it.
+    pub snapshot: EntryId,
     /// Who belongs to the shard, as far as this replica knows.
     pub membership: Arc<Membership>,
     /// This node leads, and no change of the membership is under way: no later leader can be without it.

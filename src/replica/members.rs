@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::Membership;
+use super::{Membership, State};
 use crate::ids::{Index, NodeId};
 use crate::raft::{Configuration, Raft};
 
@@ -16,6 +16,8 @@ pub(super) struct Members {
     membership: Arc<Membership>,
     /// Members of the last applied configuration that was not a joint one.
     settled: BTreeSet<NodeId>,
+    /// The last applied configuration, and where it stands in the log; none: nothing has been applied.
+    applied: Option<(Index, Configuration)>,
 }
 
 impl Members {
@@ -23,7 +25,26 @@ impl Members {
     pub(super) fn new(raft: &Raft) -> Self {
         let configuration = raft.configuration().clone();
         let membership = Membership { configuration, index: raft.configuration_index(), removed: BTreeMap::new() };
-        Self { membership: Arc::new(membership), settled: BTreeSet::new() }
+        Self { membership: Arc::new(membership), settled: BTreeSet::new(), applied: None }
+    }
+
+    /// Everything up to the last entry of a snapshot was applied elsewhere.
+    pub(super) fn restore(&mut self, raft: &Raft, state: &State) {
+        let State { snapshot, settled, removed, .. } = state;
+        self.settled = settled.clone();
+        self.applied = Some((snapshot.configuration_index, snapshot.configuration.clone()));
+        Arc::make_mut(&mut self.membership).removed = removed.clone();
+        self.on_changed(raft);
+    }
+
+    /// Members of the last applied configuration that was not a joint one.
+    pub(super) fn settled(&self) -> &BTreeSet<NodeId> {
+        &self.settled
+    }
+
+    /// The last applied configuration, and where it stands in the log.
+    pub(super) fn applied(&self) -> Option<&(Index, Configuration)> {
+        self.applied.as_ref()
     }
 
     /// For others to look at.
@@ -45,6 +66,7 @@ impl Members {
 
     /// A configuration is committed, and stands at `index`.
     pub(super) fn on_applied(&mut self, index: Index, configuration: &Configuration) {
+        self.applied = Some((index, configuration.clone()));
         if configuration.is_joint() {
             return;
         }

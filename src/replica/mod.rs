@@ -6,6 +6,8 @@
 //!                 v  | a message came, or the time is over                  |
 //!              waiting <----------------------------------------------------+  nothing to take
 //!   Read ----> receive -> ask for the read index -> confirmed -> applied that far -> show -> resolve bodies -> Answer
+//!   apply -> enough has come -> TakeSnapshot -> SnapshotTaken -> the log is forgotten -> Compact
+//!   InstallSnapshot -> FetchSnapshot -> SnapshotReceived -> [raft: the log begins anew] -> Persisted -> the state is swapped
 //! ```
 //!
 //! Pure: the driver calls `turn` with what happened and carries out the effects in order. Disk, network and clock are outside.
@@ -32,12 +34,14 @@ mod proposing;
 mod reading;
 #[expect(clippy::module_inception, reason = "the noun of this room")]
 mod replica;
+mod snapshots;
 #[cfg(test)]
 mod tests;
 mod waiting;
 
 pub use event::{
-    Answer, Consistency, Effect, Event, Execute, Executed, Membership, Read, ReadId, Refusal, RequestId, Shown, Status,
-    Told,
+    Answer, Consistency, Effect, Event, Execute, Executed, Membership, Read, ReadId, Refusal, RequestId, Restored, Shown,
+    State, Status, Taking, Told,
 };
 pub use replica::{Options, Replica};
+pub use snapshots::Rules as SnapshotRules;

@@ -9,8 +9,9 @@ use super::outbox::Outbox;
 use super::pending::Pending;
 use super::proposing::Batch;
 use super::reading::{Age, Reads};
+use super::snapshots::{self, Snapshots};
 use super::waiting::Waiting;
-use super::{Answer, Effect, Event, ReadId, Refusal, RequestId, Status, Told};
+use super::{Answer, Effect, Event, ReadId, Refusal, RequestId, Restored, Status, Told};
 use crate::ids::{EntryId, Index, NodeId, Term, Time, Timestamp};
 use crate::raft::{self, Entry, Payload, Raft};
 use crate::state_machine::{Limits, StateMachine};
@@ -22,6 +23,8 @@ pub struct Options {
     pub raft: raft::Options,
     /// The limits of the state machine: equal on all nodes.
     pub limits: Limits,
+    /// When snapshots are taken, and how much of the log stays.
+    pub snapshots: snapshots::Rules,
     /// Requests that are being worked on, waiting dequeues and reads included. Further ones are refused as `Overloaded`.
     pub requests_max: usize,
 }
@@ -54,6 +57,7 @@ pub struct Replica {
     pub(super) resolving: Resolving,
     pub(super) members: Members,
     pub(super) leads_term: Option<Term>,
+    pub(super) snapshots: Snapshots,
     pub(super) effects: Vec<Effect>,
 }
 
@@ -62,7 +66,7 @@ pub struct Replica {
 pub(super) enum Purpose {
     Peer(NodeId),
     Apply,
-    Body(RequestId),
+    Body { request: RequestId, index: Index },
 }
 
 impl Replica {
@@ -91,8 +95,16 @@ impl Replica {
             resolving: Resolving::default(),
             members,
             leads_term: None,
+            snapshots: Snapshots::default(),
             effects: Vec::new(),
         }
+    }
+
+    /// The same, with the state of the snapshot that `recovered` names. The log after it is applied as it commits.
+    pub fn restored(self, Restored { state, bytes }: Restored) -> Self {
+        let mut replica = self;
+        replica.restore(state, bytes);
+        replica
     }
 
     /// One turn: everything that has happened since the last one, and the time. Returns what is to be done, in order.
@@ -113,6 +125,7 @@ impl Replica {
             self.answer_transfer(now);
             self.apply(now);
             self.answer_reads(now);
+            self.take_snapshot(now);
             if self.batch.is_empty() || self.hands_over() || self.batch.gathered_at().is_some() {
                 return std::mem::take(&mut self.effects);
             }
@@ -148,6 +161,8 @@ impl Replica {
             applied: self.applied,
             last: self.raft.last(),
             durable: self.raft.durable(),
+            log_start: self.raft.log_start(),
+            snapshot: self.raft.snapshot(),
             membership: self.members.published(),
             membership_is_anchored: self.raft.membership_is_anchored(),
             removed: self.raft.removed(),
@@ -168,8 +183,12 @@ impl Replica {
                     self.effects.push(Effect::Send { to, message });
                 }
                 self.raft.on_persisted(now, ticket);
+                self.finish_install(ticket);
             }
             Event::EntriesRead { read, entries } => self.on_entries_read(now, read, entries),
+            Event::SnapshotTaken { last, log_start, bytes } => self.on_snapshot_taken(last, log_start, bytes),
+            Event::SnapshotNotTaken => self.on_snapshot_not_taken(),
+            Event::SnapshotReceived(received) => self.on_snapshot_received(now, *received),
             Event::Unreachable(peer) => self.raft.on_unreachable(peer),
             Event::Reachable(peer) => self.raft.on_reachable(now, peer),
             Event::NotInLog { read } => self.on_not_in_log(now, read),
@@ -207,7 +226,10 @@ impl Replica {
                 raft::Effect::ReadEntries { peer, from, to, bytes_max } => {
                     self.read_log(Purpose::Peer(peer), from, to, bytes_max);
                 }
-                raft::Effect::FetchSnapshot { .. } => {}
+                raft::Effect::FetchSnapshot { from, last } => {
+                    let committed = self.raft.commit();
+                    self.effects.push(Effect::FetchSnapshot { from, last, committed });
+                }
                 raft::Effect::ReadConfirmed { batch, index } => self.reads.on_confirmed(batch, index),
                 raft::Effect::ReadRefused { batch } => {
                     let refused = self.reads.take(batch);
@@ -233,9 +255,19 @@ impl Replica {
     }
 
     pub(super) fn read_log(&mut self, purpose: Purpose, from: Index, to: Index, bytes_max: u64) {
+        let read = self.begin_read(purpose);
+        self.effects.push(Effect::ReadEntries { read, from, to, bytes_max });
+    }
+
+    pub(super) fn read_body(&mut self, request: RequestId, index: Index) {
+        let read = self.begin_read(Purpose::Body { request, index });
+        self.effects.push(Effect::ReadBody { read, index });
+    }
+
+    fn begin_read(&mut self, purpose: Purpose) -> ReadId {
         self.last_read = ReadId(self.last_read.0 + 1);
         self.log_reads.insert(self.last_read, purpose);
-        self.effects.push(Effect::ReadEntries { read: self.last_read, from, to, bytes_max });
+        self.last_read
     }
 
     fn on_entries_read(&mut self, now: Time, read: ReadId, entries: Vec<Entry>) {
@@ -245,7 +277,7 @@ impl Replica {
                 self.applying_reads = false;
                 self.apply_entries(now, entries);
             }
-            Some(Purpose::Body(request)) => self.on_body_read(now, request, entries),
+            Some(Purpose::Body { request, .. }) => self.on_body_read(now, request, entries),
             None => {}
         }
     }
@@ -255,10 +287,10 @@ impl Replica {
         match self.log_reads.remove(&read) {
             Some(Purpose::Peer(peer)) => self.raft.on_entries_read(now, peer, Vec::new()),
             Some(Purpose::Apply) => self.applying_reads = false,
-            Some(Purpose::Body(request)) if self.resolving.forget(request) => {
+            Some(Purpose::Body { request, .. }) if self.resolving.forget(request) => {
                 self.answer(request, Err(Refusal::BodyNotInLog));
             }
-            Some(Purpose::Body(_)) | None => {}
+            Some(Purpose::Body { .. }) | None => {}
         }
     }
 

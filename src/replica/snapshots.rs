@@ -1,0 +1,176 @@
+//! Snapshots: when this replica takes one, how much of the log it keeps, and what changes when it installs the leader's.
+//!
+//! ```text
+//!    log      | forgotten | kept for readers and followers | not yet in a snapshot |
+//!             0       log_start                      snapshot.last              applied
+//! ```
+//!
+//! Taking one costs a clone of the state, which shares everything with the original; all the rest is done elsewhere.
+
+use std::collections::VecDeque;
+
+use super::replica::{Purpose, Replica};
+use super::{Effect, Refusal, Restored, State, Taking, Told};
+use crate::ids::{EntryId, Index, Ticket, Time};
+use crate::raft::{self, Entry};
+
+/// Snapshots of which is remembered how much of the log came after them.
+const MARKS_MAX: usize = 64;
+
+/// When snapshots are taken, and how much of the log stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// One is due when so many bytes of entries were applied since the last one.
+    pub bytes: u64,
+    /// One is due when so many entries were applied since the last one.
+    pub entries: u64,
+    /// So many of the newest entries stay in the log.
+    pub log_entries: u64,
+    /// More of the log stays for members that are well and need it, but no more than so many bytes.
+    pub held_bytes_max: u64,
+}
+
+/// What a replica knows of its snapshots.
+#[derive(Debug, Default)]
+pub(super) struct Snapshots {
+    /// The length of the last one. A further one is not due before as many bytes were applied: what snapshots write is never
+    /// more than what the log does.
+    bytes: u64,
+    /// Bytes of the entries applied so far.
+    applied_bytes: u64,
+    /// The last one, or the last attempt: where it was taken, in entries and in bytes.
+    since: (Index, u64),
+    is_being_taken: bool,
+    /// Snapshots of this process, with the bytes that were applied by then, in order.
+    marks: VecDeque<(Index, u64)>,
+    installing: Option<(Ticket, Restored)>,
+}
+
+impl Snapshots {
+    /// An entry is about to be applied.
+    pub(super) fn count(&mut self, entry: &Entry) {
+        self.applied_bytes += entry.size();
+    }
+
+    /// A received snapshot is on its way to the disk.
+    pub(super) fn is_installing(&self) -> bool {
+        self.installing.is_some()
+    }
+
+    fn is_due(&self, rules: &Rules, applied: Index) -> bool {
+        let (index, bytes) = self.since;
+        let (entries, bytes) = (applied.0.saturating_sub(index.0), self.applied_bytes - bytes);
+        let is_enough = bytes >= rules.bytes || entries >= rules.entries;
+        entries > 0 && is_enough && bytes >= self.bytes && !self.is_being_taken && !self.is_installing()
+    }
+
+    /// At most so many bytes were applied after `index`.
+    fn bytes_after(&self, index: Index) -> u64 {
+        let before = self.marks.iter().rev().find(|(marked, _)| *marked <= index).map_or(0, |(_, bytes)| *bytes);
+        self.applied_bytes - before
+    }
+
+    fn mark(&mut self, applied: Index) {
+        self.since = (applied, self.applied_bytes);
+        if self.marks.len() == MARKS_MAX {
+            self.marks.pop_front();
+        }
+        self.marks.push_back(self.since);
+    }
+}
+
+impl Replica {
+    /// Has a snapshot taken when one is due.
+    pub(super) fn take_snapshot(&mut self, now: Time) {
+        if !self.snapshots.is_due(&self.options.snapshots, self.applied) || self.raft.quarantined().is_some() {
+            return;
+        }
+        let Some((configuration_index, configuration)) = self.members.applied().cloned() else { return };
+        let Some(term) = self.raft.term_at(self.applied) else { return };
+        let last = EntryId::new(term, self.applied);
+        let state = State {
+            snapshot: raft::Snapshot { last, configuration, configuration_index },
+            settled: self.members.settled().clone(),
+            removed: self.members.published().removed.clone(),
+            machine: self.machine.clone(),
+        };
+        let log_start = self.log_start_with_snapshot(now);
+        let being_read = self.log_reads.values().filter_map(Purpose::body).collect();
+        self.snapshots.mark(self.applied);
+        self.snapshots.is_being_taken = true;
+        self.effects.push(Effect::TakeSnapshot(Box::new(Taking { state, log_start, being_read })));
+    }
+
+    /// Where the log can begin once everything applied is in a snapshot.
+    fn log_start_with_snapshot(&self, now: Time) -> EntryId {
+        let rules = &self.options.snapshots;
+        let retained = self.raft.last().index.0.saturating_sub(rules.log_entries);
+        let needed = self.raft.needed_by_members(now);
+        let needed = needed.filter(|index| self.snapshots.bytes_after(*index) <= rules.held_bytes_max);
+        let index = Index(retained).min(self.applied).min(needed.unwrap_or(self.applied));
+        let start = self.raft.log_start();
+        let term = self.raft.term_at(index).filter(|_| index > start.index);
+        term.map_or(start, |term| EntryId::new(term, index))
+    }
+
+    pub(super) fn on_snapshot_taken(&mut self, last: EntryId, log_start: EntryId, bytes: u64) {
+        self.snapshots.is_being_taken = false;
+        // Another one was installed meanwhile, and the disk has that.
+        if self.snapshots.is_installing() || last.index < self.raft.snapshot().index {
+            return;
+        }
+        self.snapshots.bytes = bytes;
+        self.raft.on_snapshot_taken(last, log_start);
+        self.effects.push(Effect::Compact);
+    }
+
+    /// The next one is tried when another would be due.
+    pub(super) fn on_snapshot_not_taken(&mut self) {
+        self.snapshots.is_being_taken = false;
+    }
+
+    /// The log begins anew at once; the state follows when that is durable.
+    pub(super) fn on_snapshot_received(&mut self, now: Time, received: Restored) {
+        if let Some(ticket) = self.raft.on_snapshot_received(now, received.state.snapshot.clone()) {
+            self.snapshots.installing = Some((ticket, received));
+        }
+    }
+
+    /// Every write up to `ticket` is durable: the installation of a snapshot may be among them.
+    pub(super) fn finish_install(&mut self, ticket: Ticket) {
+        let Some((_, Restored { state, bytes })) = self.snapshots.installing.take_if(|(install, _)| *install <= ticket)
+        else {
+            return;
+        };
+        let last = state.snapshot.last;
+        self.restore(state, bytes);
+        self.effects.push(Effect::Tell(Told::SnapshotInstalled { last }));
+        self.effects.push(Effect::Compact);
+    }
+
+    /// Everything up to the last entry of the snapshot was applied elsewhere: what came of it is not known here.
+    pub(super) fn restore(&mut self, state: State, bytes: u64) {
+        for (at, proposal) in self.pending.drain_unless(|id| id.index > state.snapshot.last.index) {
+            let retry_is_exact = proposal.execute.session.is_some();
+            self.answer(proposal.request, Err(Refusal::OutcomeUnknown { at, retry_is_exact }));
+        }
+        self.log_reads.retain(|_, purpose| !matches!(purpose, Purpose::Apply));
+        self.applying_reads = false;
+        self.members.restore(&self.raft, &state);
+        self.applied = state.snapshot.last.index;
+        self.machine = state.machine;
+        self.snapshots.bytes = bytes;
+        self.snapshots.marks.clear();
+        self.snapshots.mark(self.applied);
+    }
+}
+
+impl Purpose {
+    /// The entry whose body is being read.
+    fn body(&self) -> Option<Index> {
+        match self {
+            Self::Body { index, .. } => Some(*index),
+            Self::Peer(_) | Self::Apply => None,
+        }
+    }
+}
