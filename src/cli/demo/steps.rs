@@ -97,10 +97,16 @@ async fn two_nodes_stop(stage: &mut Stage, how: Stop) -> Result<[Plan; 2], Failu
     let victory = format!("becomes leader of term {term} ");
     stage.until_told(&before, slice::from_ref(&new), 1, |line| line.contains(&victory)).await?;
     let told = stage.told(&before, &left, is_about_elections)?;
-    stage.show("The election:", &told).await;
+    // Apart from the rest, which is long when votes are split, and would push it out of what is shown.
+    let (won, rest): (Vec<_>, Vec<_>) = told.into_iter().partition(|told| is_about_votes_in(&told.line, term));
+    // The one to whom a leader hands over needs no pre-vote.
+    if !rest.is_empty() {
+        stage.show("Pre-votes, refusals, and other terms:", &rest).await;
+    }
+    stage.show(&format!("The election of term {term}:"), &won).await;
     show_status(stage).await?;
     stage.report.say(&format!("{} leads in term {term}, {} ms after the signal.", new.name, elapsed.as_millis())).await;
-    let winners: Vec<_> = told.iter().filter(|told| told.line.contains(&victory)).map(|told| told.node).collect();
+    let winners: Vec<_> = won.iter().filter(|told| told.line.contains(&victory)).map(|told| told.node).collect();
     stage.report.check(&format!("who became leader in term {term}"), new.name, winners.join(" ")).await;
     stage.report.check("who runs", names(&left), names(&stage.running())).await;
     stage.report.end_step()?;
@@ -254,4 +260,43 @@ fn is_hand_over(line: &str) -> bool {
 
 fn is_about_elections(line: &str) -> bool {
     ["becomes ", "vote", "follows "].iter().any(|words| line.contains(words))
+}
+
+/// What each node tells at most a few times of one term, until it has a leader: that it campaigns, votes and follows. Pre-votes
+/// are repeated until they are won.
+fn is_about_votes_in(line: &str, term: u64) -> bool {
+    let Some((what, rest)) = line.split_once(" term ") else { return false };
+    let is_pre_vote = what.contains("pre-") || what.contains("would vote ");
+    !is_pre_vote && rest.split([' ', ';']).next() == Some(term.to_string().as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// However long the rest is: it is not among what is shown of the term that had a winner.
+    #[test]
+    fn the_votes_of_a_term_are_told_from_pre_votes_and_from_those_of_other_terms() {
+        let won = [
+            "becomes candidate of term 4 because the pre-vote was won",
+            "asks for votes in term 4; its last entry is 32@2",
+            "becomes follower of term 4 because a candidate of a later term asks for votes",
+            "votes for c in term 4",
+            "has the vote of b in term 4",
+            "becomes leader of term 4 because a majority voted for it",
+            "follows c, the leader of term 4",
+        ];
+        let rest = [
+            "becomes pre-candidate of term 4 because no leader is known",
+            "asks for pre-votes in term 4; its last entry is 32@2",
+            "would vote for c in term 4",
+            "has the pre-vote of b in term 4",
+            "asks for votes in term 3; its last entry is 32@4",
+            "has the vote of b in term 40",
+            "refuses its vote to e: the vote of this term is given to another",
+        ];
+        let is_shown = |words: &&str| is_about_votes_in(&format!("20:54:42.281 INFO  {words}"), 4);
+        assert_eq!(won.iter().copied().filter(|words| is_shown(words)).collect::<Vec<_>>(), won);
+        assert_eq!(rest.iter().copied().find(|words| is_shown(words)), None);
+    }
 }
