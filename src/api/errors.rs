@@ -8,7 +8,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::Context;
 use crate::cluster::members::Unacceptable;
-use crate::ids::{ClusterId, NodeId, Term};
+use crate::ids::{ClusterId, Index, NodeId, Term};
 use crate::proto::v1;
 use crate::raft::{ChangeRefused, TransferRefused};
 use crate::reasons;

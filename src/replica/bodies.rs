@@ -8,7 +8,7 @@ use super::replica::Replica;
 use super::{Answer, RequestId};
 use crate::ids::{Index, Time};
 use crate::raft::{Entry, Payload};
-use crate::state_machine::Outcome;
+use crate::state_machine::{MessageId, Outcome};
 
 /// Answers, some of whose bodies are being read from disk.
 #[derive(Debug, Default)]
@@ -28,6 +28,11 @@ impl Resolving {
     /// How many wait.
     pub(super) fn len(&self) -> usize {
         self.answers.len()
+    }
+
+    /// The messages whose bodies are being read.
+    pub(super) fn messages(&self) -> BTreeSet<MessageId> {
+        self.answers.values().flat_map(|unresolved| messages(unresolved.answer.outcomes())).collect()
     }
 
     /// An entry has come. Returns the answer when it was the last one.
@@ -53,7 +58,8 @@ impl Replica {
     /// Finds the bodies that the outcomes name, in memory or on disk, and answers.
     pub(super) fn resolve_bodies(&mut self, now: Time, request: RequestId, answer: Answer) {
         let (mut bodies, mut missing) = (Vec::new(), 0);
-        for index in body_indexes(answer.outcomes()) {
+        let indexes: BTreeSet<Index> = messages(answer.outcomes()).map(|message| message.index).collect();
+        for index in indexes {
             match self.raft.entries_in_memory(index, index, 0) {
                 Some(entries) => bodies.extend(command_payload(entries)),
                 None => {
@@ -77,17 +83,14 @@ impl Replica {
     }
 }
 
-/// The entries that hold the bodies of these outcomes, each once.
-fn body_indexes(outcomes: &[Outcome]) -> BTreeSet<Index> {
-    let mut indexes = BTreeSet::new();
-    for outcome in outcomes {
-        match outcome {
-            Outcome::Dequeued(message) => indexes.extend(message.iter().map(|message| message.index)),
-            Outcome::Peeked(messages) => indexes.extend(messages.iter().map(|message| message.index)),
-            _ => {}
-        }
-    }
-    indexes
+/// The messages whose bodies these outcomes bring.
+fn messages(outcomes: &[Outcome]) -> impl Iterator<Item = MessageId> {
+    outcomes.iter().flat_map(|outcome| match outcome {
+        Outcome::Dequeued(message) => message.as_slice(),
+        Outcome::Peeked(messages) => messages,
+        _ => &[],
+    })
+    .copied()
 }
 
 /// The command in the first of `entries`, where the bodies are.

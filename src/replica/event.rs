@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use crate::ids::{Contact, EntryId, Index, NodeId, Term, Ticket};
 use crate::raft::{self, ChangeRefused, Configuration, Entry, MembershipChange, Message, RoleName, TransferRefused};
-use crate::state_machine::{Operation, Outcome, SessionRequest, StateMachine};
+use crate::state_machine::{MessageId, Operation, Outcome, SessionRequest, StateMachine};
 
 /// Names a request of a client on this node, as long as the process lives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -157,8 +157,11 @@ pub enum Effect {
     },
     /// Write a snapshot, then report `SnapshotTaken` or `SnapshotNotTaken`. One at a time.
     TakeSnapshot(Box<Taking>),
-    /// The log is forgotten up to where the last snapshot that was taken said: what lives no more can go.
-    Compact,
+    /// The log is forgotten up to where the snapshot with this last entry said: what lives no more can go.
+    Compact {
+        /// The snapshot.
+        last: EntryId,
+    },
     /// Fetch the leader's snapshot, then report `SnapshotReceived`. Wished for again and again until that has come: whoever
     /// fetches already goes on.
     FetchSnapshot {
@@ -221,8 +224,8 @@ pub struct Taking {
     pub state: State,
     /// With it, the log begins after this entry.
     pub log_start: EntryId,
-    /// Entries whose bodies are on the way to a client: they live until the next snapshot, whatever the state says.
-    pub being_read: BTreeSet<Index>,
+    /// Messages that are on their way to a client: they live until the next snapshot, whatever the state says.
+    pub being_read: BTreeSet<MessageId>,
 }
 
 /// A snapshot that was read.

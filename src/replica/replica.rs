@@ -66,7 +66,7 @@ pub struct Replica {
 pub(super) enum Purpose {
     Peer(NodeId),
     Apply,
-    Body { request: RequestId, index: Index },
+    Body(RequestId),
 }
 
 impl Replica {
@@ -260,7 +260,7 @@ impl Replica {
     }
 
     pub(super) fn read_body(&mut self, request: RequestId, index: Index) {
-        let read = self.begin_read(Purpose::Body { request, index });
+        let read = self.begin_read(Purpose::Body(request));
         self.effects.push(Effect::ReadBody { read, index });
     }
 
@@ -277,7 +277,7 @@ impl Replica {
                 self.applying_reads = false;
                 self.apply_entries(now, entries);
             }
-            Some(Purpose::Body { request, .. }) => self.on_body_read(now, request, entries),
+            Some(Purpose::Body(request)) => self.on_body_read(now, request, entries),
             None => {}
         }
     }
@@ -287,10 +287,10 @@ impl Replica {
         match self.log_reads.remove(&read) {
             Some(Purpose::Peer(peer)) => self.raft.on_entries_read(now, peer, Vec::new()),
             Some(Purpose::Apply) => self.applying_reads = false,
-            Some(Purpose::Body { request, .. }) if self.resolving.forget(request) => {
+            Some(Purpose::Body(request)) if self.resolving.forget(request) => {
                 self.answer(request, Err(Refusal::BodyNotInLog));
             }
-            Some(Purpose::Body { .. }) | None => {}
+            Some(Purpose::Body(_)) | None => {}
         }
     }
 

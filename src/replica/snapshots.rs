@@ -95,7 +95,7 @@ impl Replica {
             machine: self.machine.clone(),
         };
         let log_start = self.log_start_with_snapshot(now);
-        let being_read = self.log_reads.values().filter_map(Purpose::body).collect();
+        let being_read = self.resolving.messages();
         self.snapshots.mark(self.applied);
         self.snapshots.is_being_taken = true;
         self.effects.push(Effect::TakeSnapshot(Box::new(Taking { state, log_start, being_read })));
@@ -121,7 +121,7 @@ impl Replica {
         }
         self.snapshots.bytes = bytes;
         self.raft.on_snapshot_taken(last, log_start);
-        self.effects.push(Effect::Compact);
+        self.effects.push(Effect::Compact { last });
     }
 
     /// The next one is tried when another would be due.
@@ -145,7 +145,7 @@ impl Replica {
         let last = state.snapshot.last;
         self.restore(state, bytes);
         self.effects.push(Effect::Tell(Told::SnapshotInstalled { last }));
-        self.effects.push(Effect::Compact);
+        self.effects.push(Effect::Compact { last });
     }
 
     /// Everything up to the last entry of the snapshot was applied elsewhere: what came of it is not known here.
@@ -162,15 +162,5 @@ impl Replica {
         self.snapshots.bytes = bytes;
         self.snapshots.marks.clear();
         self.snapshots.mark(self.applied);
-    }
-}
-
-impl Purpose {
-    /// The entry whose body is being read.
-    fn body(&self) -> Option<Index> {
-        match self {
-            Self::Body { index, .. } => Some(*index),
-            Self::Peer(_) | Self::Apply => None,
-        }
     }
 }

@@ -1,0 +1,230 @@
+//! Snapshots, beside the loop: they are written, and what they leave behind is compacted.
+//!
+//! ```text
+//!    TakeSnapshot --> a blocking thread: file written, synced, named in the manifest --> SnapshotTaken
+//!    Compact      --> the compaction thread, at its own pace
+//!    FetchSnapshot -> a blocking thread (`catch_up`) --> SnapshotReceived
+//! ```
+//!
+//! A snapshot that cannot be written is no reason to stop: the one before is still there, and the next one is tried when it is
+//! due.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use super::catch_up::{self, Progress, Wanted};
+use super::event_loop::{Completion, Completions};
+use crate::ids::{ClusterId, EntryId, Index, NodeId, ShardId};
+use crate::replica::{Restored, State, Taking};
+use crate::state_machine::{Limits, Living, MessageId, StateMachine};
+use crate::storage::{self, Store, snapshot};
+use crate::transport::{AddressBook, Transport};
+
+/// What the writing and the fetching of snapshots need. Clones share everything.
+#[derive(Clone)]
+pub struct Tools {
+    /// Whose snapshots.
+    pub cluster: ClusterId,
+    /// Where they are.
+    pub store: Store,
+    /// Where members can be reached, which goes into a snapshot, and comes out of it.
+    pub book: AddressBook,
+    /// The way to the other nodes.
+    pub transport: Transport,
+    /// What the state machine may hold.
+    pub limits: Limits,
+    /// Where it is reported.
+    pub completions: Completions,
+    /// What lives as of the snapshots that are not compacted yet.
+    living: Arc<Mutex<LivingSets>>,
+}
+
+type LivingSets = BTreeMap<(ShardId, EntryId), Arc<Vec<Living>>>;
+
+/// What compaction is to do: for each shard, what lives as of its latest snapshot.
+type Compactions = BTreeMap<ShardId, (EntryId, Arc<Vec<Living>>)>;
+
+/// The snapshots of a node.
+pub struct Snapshots {
+    tools: Tools,
+    compactions: watch::Sender<Compactions>,
+    fetching: BTreeMap<ShardId, watch::Sender<Wanted>>,
+    /// What is received, for others to look at.
+    progress: watch::Sender<BTreeMap<ShardId, Progress>>,
+    tasks: JoinSet<()>,
+}
+
+impl Tools {
+    /// Everything but what lives, of which nothing is known yet.
+    pub fn new(
+        cluster: ClusterId,
+        store: Store,
+        book: AddressBook,
+        transport: Transport,
+        limits: Limits,
+        completions: Completions,
+    ) -> Self {
+        Self { cluster, store, book, transport, limits, completions, living: Arc::default() }
+    }
+
+    /// Keeps what lives as of a snapshot until that is compacted.
+    pub fn keep_living(&self, shard: ShardId, last: EntryId, living: Vec<Living>) {
+        let mut sets = self.living.lock().unwrap_or_else(PoisonError::into_inner);
+        sets.insert((shard, last), Arc::new(living));
+    }
+
+    /// What lives as of this snapshot. Those before it are forgotten.
+    fn take_living(&self, shard: ShardId, last: EntryId) -> Option<Arc<Vec<Living>>> {
+        let mut sets = self.living.lock().unwrap_or_else(PoisonError::into_inner);
+        let living = sets.remove(&(shard, last));
+        sets.retain(|(other, of), _| *other != shard || *of > last);
+        living
+    }
+
+    /// Writes a snapshot and makes it the shard's.
+    fn write(&self, shard: ShardId, taking: Taking) -> Result<Completion, storage::Error> {
+        let Taking { state: State { snapshot, settled, removed, machine }, log_start, being_read } = taking;
+        let last = snapshot.last;
+        let addresses = self.book.all();
+        let header = snapshot::Header { cluster: self.cluster, shard, snapshot, settled, removed, addresses };
+        let mut writer = snapshot::Writer::create(self.store.disk().clone(), &header)?;
+        machine.write_blocks(|block| writer.write_block(block))?;
+        let snapshot::Written { temporary, name, bytes, .. } = writer.finish()?;
+        self.store.count_snapshot_bytes(bytes);
+        self.keep_living(shard, last, living(&machine, being_read));
+        self.store.commit_snapshot(shard, &temporary, &name, last, bytes, log_start)?;
+        Ok(Completion::SnapshotTaken { shard, last, log_start, bytes })
+    }
+}
+
+impl Snapshots {
+    /// Nothing is under way yet. `rate` is how many bytes compaction copies in a second.
+    pub fn start(tools: Tools, rate: u64) -> Self {
+        let (compactions, wanted) = watch::channel(Compactions::new());
+        let mut tasks = JoinSet::new();
+        let store = tools.store.clone();
+        tasks.spawn_blocking(move || compact(&store, wanted, rate));
+        Self { tools, compactions, fetching: BTreeMap::new(), progress: watch::channel(BTreeMap::new()).0, tasks }
+    }
+
+    /// What is received.
+    pub fn progress(&self) -> watch::Receiver<BTreeMap<ShardId, Progress>> {
+        self.progress.subscribe()
+    }
+
+    /// Writes a snapshot, and reports what became of it.
+    pub fn take(&mut self, shard: ShardId, taking: Taking) {
+        self.forget_finished();
+        let tools = self.tools.clone();
+        self.tasks.spawn_blocking(move || {
+            let completion = tools.write(shard, taking).unwrap_or_else(|error| {
+                if !matches!(error, storage::Error::Superseded { .. }) {
+                    tracing::warn!("took no snapshot, and tries again later: {error}");
+                }
+                Completion::SnapshotNotTaken(shard)
+            });
+            // A loop that has ended needs no completion.
+            let _ = tools.completions.send(completion);
+        });
+    }
+
+    /// Has what lives no more as of this snapshot removed.
+    pub fn compact(&mut self, shard: ShardId, last: EntryId) {
+        if let Some(living) = self.tools.take_living(shard, last) {
+            self.compactions.send_modify(|compactions| drop(compactions.insert(shard, (last, living))));
+        }
+    }
+
+    /// Fetches the leader's snapshot, if that is not being done already.
+    pub fn fetch(&mut self, shard: ShardId, from: NodeId, last: EntryId, committed: Index) {
+        let wanted = Wanted { from, last, committed, at: tokio::time::Instant::now() };
+        if let Some(fetching) = self.fetching.get(&shard).filter(|fetching| !fetching.is_closed()) {
+            fetching.send_replace(wanted);
+            return;
+        }
+        self.forget_finished();
+        let (fetching, wishes) = watch::channel(wanted);
+        self.fetching.insert(shard, fetching);
+        let (tools, progress) = (self.tools.clone(), self.progress.clone());
+        self.tasks.spawn_blocking(move || catch_up::run(&tools, shard, wishes, &progress));
+    }
+
+    /// Ends what is under way, and waits for it.
+    pub async fn stop(self) {
+        let Self { compactions, fetching, mut tasks, .. } = self;
+        drop((compactions, fetching));
+        while tasks.join_next().await.is_some() {}
+    }
+
+    fn forget_finished(&mut self) {
+        while self.tasks.try_join_next().is_some() {}
+    }
+}
+
+/// The snapshot of a shard as it is on disk; none if there is none.
+///
+/// # Errors
+/// It cannot be read, is that of somebody else, or bodies that it needs are missing.
+pub fn restore(
+    store: &Store,
+    cluster: Option<ClusterId>,
+    shard: ShardId,
+    limits: Limits,
+) -> Result<Option<(Restored, Vec<Living>)>, storage::Error> {
+    let Some(file) = store.snapshot(shard) else { return Ok(None) };
+    let reader = snapshot::Reader::open(&**store.disk(), &file.name)?;
+    let header = reader.header().clone();
+    header.check(cluster.unwrap_or(header.cluster), shard, file.last).map_err(|why| reader.mismatch(&why))?;
+    let machine = read_machine(limits, reader)?;
+    let living = machine.living();
+    if let Some(missing) = store.missing_bodies(shard, &living).first() {
+        return Err(storage::Error::body_missing(store, &file.name, *missing));
+    }
+    let snapshot::Header { snapshot, settled, removed, .. } = header;
+    let state = State { snapshot, settled, removed, machine };
+    Ok(Some((Restored { state, bytes: file.bytes }, living)))
+}
+
+/// The state machine in the blocks of a snapshot.
+pub fn read_machine(limits: Limits, reader: snapshot::Reader) -> Result<StateMachine, storage::Error> {
+    let name = reader.name().to_owned();
+    StateMachine::read_blocks(limits, reader).map_err(|error| error.into_storage(&name))
+}
+
+/// What lives as of a state: with it, what is on its way to a client.
+fn living(machine: &StateMachine, being_read: BTreeSet<MessageId>) -> Vec<Living> {
+    let mut living = machine.living();
+    let is_known = |id: &MessageId| living.binary_search_by_key(id, |living| living.id).is_ok();
+    let others: Vec<Living> = being_read.into_iter().filter(|id| !is_known(id)).map(|id| Living { id, bytes: 0 }).collect();
+    living.extend(others);
+    living.sort_unstable();
+    living
+}
+
+/// The compaction thread: always the latest that is wanted, until the node stops.
+fn compact(store: &Store, mut wanted: watch::Receiver<Compactions>, rate: u64) {
+    let runtime = tokio::runtime::Handle::current();
+    while runtime.block_on(wanted.changed()).is_ok() {
+        let compactions = wanted.borrow_and_update().clone();
+        for (shard, (last, living)) in compactions {
+            let mut pace = |copied: u64| {
+                if !store.usage().is_in_debt() {
+                    std::thread::sleep(Duration::from_secs_f64(copied as f64 / rate as f64));
+                }
+                match wanted.has_changed() {
+                    Ok(_) => ControlFlow::Continue(()),
+                    Err(_) => ControlFlow::Break(()),
+                }
+            };
+            match store.compact(shard, last, &living, &mut pace) {
+                Ok(compacted) => tracing::debug!(?compacted, "compacted the log"),
+                Err(error) => tracing::error!("cannot compact the log, and tries again after the next snapshot: {error}"),
+            }
+        }
+    }
+}
