@@ -20,10 +20,11 @@ use tokio::sync::{mpsc, watch};
 use super::clock::Clock;
 use super::handle::{AnswerSlot, Asked, Inbox, Input, Published};
 use super::log_reader::LogReader;
+use super::snapshots::Snapshots;
 use super::{Error, Phase};
-use crate::ids::{ClusterId, NodeId, ShardId, Term, Ticket, Time};
+use crate::ids::{ClusterId, EntryId, NodeId, ShardId, Term, Ticket, Time};
 use crate::raft::{Body, Entry, Message, RoleName};
-use crate::replica::{Effect, Event, Execute, Membership, ReadId, Replica, RequestId};
+use crate::replica::{Effect, Event, Execute, Membership, ReadId, Replica, RequestId, Restored};
 use crate::storage::{self, DataDirectory, Writer};
 use crate::telemetry::{self, RequestBook};
 use crate::transport::{self, AddressBook, Contacts, Envelope, Inbound, Transport};
@@ -48,6 +49,21 @@ pub enum Completion {
     Read(ShardId, ReadId, Vec<Entry>),
     /// They are not in the log.
     NotInLog(ShardId, ReadId),
+    /// A snapshot is durable.
+    SnapshotTaken {
+        /// Whose.
+        shard: ShardId,
+        /// Its last entry.
+        last: EntryId,
+        /// The log now begins after this one.
+        log_start: EntryId,
+        /// Its length.
+        bytes: u64,
+    },
+    /// A snapshot could not be written.
+    SnapshotNotTaken(ShardId),
+    /// The leader's snapshot is on disk and waits to be installed.
+    SnapshotReceived(ShardId, Box<Restored>),
     /// The disk cannot be trusted any more: this node stops.
     Failed(storage::Error),
 }
@@ -91,6 +107,8 @@ pub struct EventLoop {
     pub events: BTreeMap<ShardId, Vec<Event>>,
     /// Names of nodes that are about to come into the book.
     pub newcomers: BTreeMap<NodeId, String>,
+    /// What is done beside the loop with snapshots.
+    pub snapshots: Snapshots,
     /// The lock on it lasts as long as the loop, which has the log written.
     pub directory: Arc<DataDirectory>,
 }
@@ -255,6 +273,11 @@ impl EventLoop {
             }
             Completion::Read(shard, read, entries) => self.on_event(shard, Event::EntriesRead { read, entries }),
             Completion::NotInLog(shard, read) => self.on_event(shard, Event::NotInLog { read }),
+            Completion::SnapshotTaken { shard, last, log_start, bytes } => {
+                self.on_event(shard, Event::SnapshotTaken { last, log_start, bytes });
+            }
+            Completion::SnapshotNotTaken(shard) => self.on_event(shard, Event::SnapshotNotTaken),
+            Completion::SnapshotReceived(shard, received) => self.on_event(shard, Event::SnapshotReceived(received)),
             Completion::Failed(error) => return Err(error.into()),
         }
         Ok(())
@@ -304,21 +327,16 @@ impl EventLoop {
                 self.transport.send(to, Envelope { shard, message, traces });
             }
             Effect::ReadEntries { read, from, to, bytes_max } => {
-                let (reader, completions) = (self.reader.clone(), self.completions.clone());
-                tokio::spawn(async move {
-                    let completion = match reader.read(shard, from, to, bytes_max).await {
-                        Ok(entries) => Completion::Read(shard, read, entries),
-                        // Cut from the log meanwhile.
-                        Err(error @ storage::Error::NotInLog { .. }) => {
-                            tracing::warn!("nothing to read: {error}");
-                            Completion::NotInLog(shard, read)
-                        }
-                        Err(error) => Completion::Failed(error),
-                    };
-                    // A loop that has ended needs no completion.
-                    let _ = completions.send(completion);
-                });
+                let reader = self.reader.clone();
+                self.read(shard, read, async move { reader.read(shard, from, to, bytes_max).await });
             }
+            Effect::ReadBody { read, index } => {
+                let reader = self.reader.clone();
+                self.read(shard, read, async move { reader.body(shard, index).await.map(|entry| vec![entry]) });
+            }
+            Effect::TakeSnapshot(taking) => self.snapshots.take(shard, *taking),
+            Effect::Compact { last } => self.snapshots.compact(shard, last),
+            Effect::FetchSnapshot { from, last, committed } => self.snapshots.fetch(shard, from, last, committed),
             Effect::Answer { request, answer } => {
                 self.requests.on_answer(request);
                 if let Some((_, slot)) = self.waiting.remove(&request) {
@@ -339,6 +357,29 @@ impl EventLoop {
                 telemetry::tell(&told, |node| self.name_of(node));
             }
         }
+    }
+
+    /// Reads in the background, and reports what came of it.
+    fn read(
+        &self,
+        shard: ShardId,
+        read: ReadId,
+        reading: impl Future<Output = Result<Vec<Entry>, storage::Error>> + Send + 'static,
+    ) {
+        let completions = self.completions.clone();
+        tokio::spawn(async move {
+            let completion = match reading.await {
+                Ok(entries) => Completion::Read(shard, read, entries),
+                // Cut from the log meanwhile, or compacted.
+                Err(error @ storage::Error::NotInLog { .. }) => {
+                    tracing::warn!("nothing to read: {error}");
+                    Completion::NotInLog(shard, read)
+                }
+                Err(error) => Completion::Failed(error),
+            };
+            // A loop that has ended needs no completion.
+            let _ = completions.send(completion);
+        });
     }
 
     fn name_of(&self, node: NodeId) -> String {
@@ -387,6 +428,7 @@ impl EventLoop {
     /// Ends: whoever still waits learns that nobody knows, and the writer finishes what it was given.
     async fn stop(self) -> Result<(), Error> {
         drop(self.waiting);
+        self.snapshots.stop().await;
         let stopped = tokio::task::spawn_blocking(move || self.writer.stop()).await;
         stopped.expect("the writer ends without a panic");
         drop(self.directory);

@@ -39,13 +39,30 @@ impl LogReader {
         to: Index,
         bytes_max: u64,
     ) -> Result<Vec<Entry>, storage::Error> {
+        self.with_turn(shard, from, move |reader| reader.read(shard, from, to, bytes_max)).await
+    }
+
+    /// As [`Reader::body`], and as patient as `read`.
+    ///
+    /// # Errors
+    /// As for [`Reader::body`], but for a lack of files.
+    pub async fn body(&self, shard: ShardId, index: Index) -> Result<Entry, storage::Error> {
+        self.with_turn(shard, index, move |reader| reader.body(shard, index)).await
+    }
+
+    async fn with_turn<T: Send + 'static>(
+        &self,
+        shard: ShardId,
+        index: Index,
+        read: impl Fn(&Reader) -> Result<T, storage::Error> + Clone + Send + 'static,
+    ) -> Result<T, storage::Error> {
         let _turn = self.free.acquire().await.expect("nobody closes the semaphore");
         let mut told = false;
         loop {
-            let reader = self.reader.clone();
-            let read = tokio::task::spawn_blocking(move || reader.read(shard, from, to, bytes_max)).await;
+            let (reader, read) = (self.reader.clone(), read.clone());
+            let outcome = tokio::task::spawn_blocking(move || read(&reader)).await;
             // Reading does not panic: without a result the process is about to end, and the log is out of reach.
-            match read.unwrap_or(Err(storage::Error::NotInLog { shard, index: from })) {
+            match outcome.unwrap_or(Err(storage::Error::NotInLog { shard, index })) {
                 Err(error) if error.lacks_files() => {
                     if !told {
                         tracing::warn!("waits with reading the log until there are fewer open files: {error}");
@@ -53,7 +70,7 @@ impl LogReader {
                     told = true;
                     tokio::time::sleep(RETRY_INTERVAL).await;
                 }
-                read => return read,
+                outcome => return outcome,
             }
         }
     }

@@ -5,6 +5,7 @@
 //!   event_loop   the one loop that owns the replicas; everything else talks to it
 //!   handle       what others hold: a bounded inbox, and what the loop published
 //!   log_reader   reads of the log, a few at a time
+//!   snapshots    written and compacted beside the loop;   catch_up: the leader's is fetched
 //!   running      the phases of a node, and how it stops
 //! ```
 //!
@@ -25,6 +26,7 @@
 //!
 //! `start` composes all rooms, so it alone imports upwards. Not here: signals and exit codes (`cli`).
 
+mod catch_up;
 mod clock;
 mod error;
 pub mod event_loop;
@@ -33,6 +35,7 @@ mod host;
 mod log_reader;
 mod peers;
 mod running;
+mod snapshots;
 mod start;
 #[cfg(test)]
 mod tests;

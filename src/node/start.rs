@@ -16,14 +16,15 @@ use super::handle::Inbox;
 use super::host::Host;
 use super::log_reader::LogReader;
 use super::running::{Phase, Running, advance};
+use super::snapshots::{self, Snapshots};
 use super::{Clock, Error, Handle, Peers};
 use crate::api;
 use crate::cluster::{self, announce, bootstrap, join};
 use crate::config::{Address, NodeConfig};
 use crate::ids::{ClusterId, Contact, NodeId, SHARD_0, ShardId, Ticket};
 use crate::raft::{self, Recovered, RoleName, TransferRefused, Window};
-use crate::replica::{self, Refusal, Replica};
-use crate::state_machine;
+use crate::replica::{self, Refusal, Replica, Restored};
+use crate::state_machine::{self, Living};
 use crate::storage::{self, DataDirectory, FileDisk, Log, Writer};
 use crate::telemetry::{self, RequestBook, Telemetry, step};
 use crate::transport::{self, AddressBook, Listener, Transport};
@@ -62,6 +63,8 @@ struct Node {
     log: Log<FileDisk>,
     reader: LogReader,
     recovered: BTreeMap<ShardId, Recovered>,
+    /// The snapshot, and what lives as of it.
+    restored: Option<(Restored, Vec<Living>)>,
     book: AddressBook,
     contact: Contact,
     inbox: Inbox,
@@ -74,18 +77,20 @@ impl Node {
     async fn open(config: NodeConfig, telemetry: Telemetry) -> Result<(Self, Ports), Error> {
         let ports = Ports::bind(&config).instrument(step("bind_ports")).await?;
         let directory = open_directory(&config).instrument(step("open_directory")).await?;
-        let (log, recovered) = recover_log(&config, &directory).instrument(step("recover_log")).await?;
+        let (log, mut recovered) = recover_log(&config, &directory).instrument(step("recover_log")).await?;
         check_log(&config, &directory, &recovered)?;
+        let restored = restore_snapshot(&log, &directory, &mut recovered).instrument(step("restore_snapshot")).await?;
         let book = open_address_book(&directory)?;
         let contact = step("announce_addresses").in_scope(|| announce_addresses(&config, &ports, &book))?;
-        tell_start(&contact, &config, &directory, &log);
+        tell_start(&contact, &config, &directory, &log, restored.as_ref());
 
         let reader = LogReader::new(log.reader());
         let (handle, inbox) = Handle::new(contact.node, reader.clone(), config.limits.requests_in_flight_max);
         let (phase, _) = watch::channel(Phase::Joining);
         let peers = Peers::default();
         let context = api::Context { handle, book: book.clone(), peers, phase: phase.subscribe(), telemetry };
-        Ok((Self { config, directory, log, reader, recovered, book, contact, inbox, context, phase }, ports))
+        let node = Self { config, directory, log, reader, recovered, restored, book, contact, inbox, context, phase };
+        Ok((node, ports))
     }
 
     /// The whole life of the node, from its ports being bound to its loop having ended. `start` is over when it serves.
@@ -109,9 +114,8 @@ impl Node {
         peers.spawn(self.serve_peers(&transport, ports.peer));
         tasks.spawn(self.learn_addresses(cluster));
         let phase = self.phase.clone();
-        // What is left of the deadline is for the last writes.
-        let (hand_over_deadline, clients_deadline) =
-            (self.config.drain_deadline * 2 / 5, self.config.drain_deadline * 2 / 5);
+        // Each of the two has so long; what is left of the deadline is for the last writes.
+        let patience = self.config.drain_deadline * 2 / 5;
         let handle = self.context.handle.clone();
         let event_loop = self.event_loop(cluster, transport.clone(), inbound);
         let mut turning = tokio::spawn(event_loop.run(phase.subscribe()));
@@ -129,13 +133,13 @@ impl Node {
             }
             Some(served) = peers.join_next() => served.expect(NO_PANIC),
             () = reached(&phase, Phase::HandingOver) => {
-                hand_over(&handle, hand_over_deadline).await;
+                hand_over(&handle, patience).await;
                 Ok(())
             }
         };
         advance(&phase, Phase::Draining);
-        if !clients.is_finished() && tokio::time::timeout(clients_deadline, &mut clients).await.is_err() {
-            tracing::warn!("stops without having answered all clients: they took more than {clients_deadline:?}");
+        if !clients.is_finished() && tokio::time::timeout(patience, &mut clients).await.is_err() {
+            tracing::warn!("stops without having answered all clients: they took more than {patience:?}");
         }
         advance(&phase, Phase::Stopped);
         turning.await.expect(NO_PANIC)?;
@@ -214,8 +218,25 @@ impl Node {
         let clock = Clock::start();
         let node = self.contact.node;
         let recovered = self.recovered.get(&SHARD_0).cloned().unwrap_or_default();
-        let replica = Replica::new(node, replica_options(&self.config), &recovered, rand::random(), clock.now());
+        let options = replica_options(&self.config);
         let (completions, completed) = mpsc::unbounded_channel();
+        let tools = snapshots::Tools::new(
+            cluster,
+            self.log.store(),
+            self.book.clone(),
+            transport.clone(),
+            options.limits,
+            completions.clone(),
+        );
+        let mut snapshots = Snapshots::start(tools.clone(), self.config.storage.compaction_bytes_per_second);
+        let mut replica = Replica::new(node, options, &recovered, rand::random(), clock.now());
+        if let Some((restored, living)) = self.restored {
+            let last = restored.state.snapshot.last;
+            replica = replica.restored(restored);
+            // A compaction may have been interrupted.
+            tools.keep_living(SHARD_0, last, living);
+            snapshots.compact(SHARD_0, last);
+        }
         let writer = Writer::start(self.log, tell_completions(completions.clone()));
         let requests = request_book(self.context.telemetry, self.book.clone());
         EventLoop {
@@ -236,6 +257,7 @@ impl Node {
             waiting: BTreeMap::new(),
             requests,
             newcomers: BTreeMap::new(),
+            snapshots,
             directory: self.directory,
         }
     }
@@ -291,6 +313,22 @@ async fn recover_log(
     Ok(blocking(move || Log::open(disk, options)).await?)
 }
 
+/// Reads the snapshot, if there is one, and puts its membership before those of the log.
+async fn restore_snapshot(
+    log: &Log<FileDisk>,
+    directory: &DataDirectory,
+    recovered: &mut BTreeMap<ShardId, Recovered>,
+) -> Result<Option<(Restored, Vec<Living>)>, Error> {
+    let (store, cluster) = (log.store(), directory.identity().cluster);
+    let limits = state_machine::Limits::default();
+    let restored = blocking(move || snapshots::restore(&store, cluster, SHARD_0, limits)).await?;
+    if let Some((Restored { state, .. }, _)) = &restored {
+        let raft::Snapshot { configuration, configuration_index, .. } = state.snapshot.clone();
+        recovered.entry(SHARD_0).or_default().configurations.insert(0, (configuration_index, configuration));
+    }
+    Ok(restored)
+}
+
 /// A member has a log from the moment on at which it is one. Without its log it would vote a second time in the same term,
 /// and help to elect a leader that lacks what it acknowledged.
 fn check_log(
@@ -330,7 +368,13 @@ fn announce_addresses(config: &NodeConfig, ports: &Ports, book: &AddressBook) ->
     Ok(book.announce(&config.node.name, &client, &peer)?)
 }
 
-fn tell_start(contact: &Contact, config: &NodeConfig, directory: &DataDirectory, log: &Log<FileDisk>) {
+fn tell_start(
+    contact: &Contact,
+    config: &NodeConfig,
+    directory: &DataDirectory,
+    log: &Log<FileDisk>,
+    restored: Option<&(Restored, Vec<Living>)>,
+) {
     let Contact { node, name, client_address, peer_address, .. } = contact;
     let data = config.node.data_dir.display();
     tracing::info!("is node {name} ({node}); serves clients on {client_address} and peers on {peer_address}");
@@ -342,6 +386,10 @@ fn tell_start(contact: &Contact, config: &NodeConfig, directory: &DataDirectory,
             recovery.bytes
         ),
         None => tracing::info!("begins with an empty data directory, {data}"),
+    }
+    if let Some((Restored { state, bytes }, living)) = restored {
+        let last = state.snapshot.last;
+        tracing::info!("goes on from the snapshot up to entry {last}: {bytes} bytes, {} living messages", living.len());
     }
     if let Some(torn) = &recovery.torn_tail {
         let storage::TornTail { file, offset, bytes, why } = torn;
@@ -364,6 +412,12 @@ fn replica_options(config: &NodeConfig) -> replica::Options {
             cache_bytes_max: config.storage.cache_bytes,
         },
         limits: state_machine::Limits::default(),
+        snapshots: replica::SnapshotRules {
+            bytes: config.storage.snapshot_bytes,
+            entries: config.storage.snapshot_entries,
+            log_entries: config.storage.log_entries,
+            held_bytes_max: config.storage.transfer_held_bytes,
+        },
         requests_max: config.limits.requests_in_flight_max,
     }
 }
