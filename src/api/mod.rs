@@ -42,7 +42,7 @@ use tracing::Instrument as _;
 
 use crate::cluster::members::Names;
 use crate::ids::{Contact, Index, NodeId, SHARD_0, ShardId, Term};
-use crate::node::{Handle, Peers, Phase};
+use crate::node::{Handle, Peers, Phase, Transfers};
 use crate::proto::v1;
 use crate::raft::Configuration;
 use crate::telemetry::{Call, Telemetry, propagation};
@@ -68,6 +68,8 @@ pub struct Context {
     pub phase: watch::Receiver<Phase>,
     /// Where it tells of requests.
     pub telemetry: Telemetry,
+    /// Its disk, and snapshots on their way.
+    pub transfers: Transfers,
 }
 
 impl Context {

@@ -28,7 +28,50 @@ pub fn own(context: &Context) -> v1::NodeStatus {
         leader_id: status.leader.map(|leader| leader.to_string()).unwrap_or_default(),
         trouble: trouble(&status),
         version,
+        storage: Some(storage(context, &status)),
+        transfers: transfers(context),
     }
+}
+
+fn storage(context: &Context, status: &Status) -> v1::StorageStatus {
+    let usage = context.transfers.usage();
+    let (oldest_file, oldest_kept_for) =
+        usage.oldest.map(|oldest| (oldest.file, oldest.why.to_string())).unwrap_or_default();
+    v1::StorageStatus {
+        first_index: status.log_start.index.next().0,
+        snapshot_index: status.snapshot.index.0,
+        snapshot_bytes: usage.snapshot_bytes,
+        log_bytes: usage.log_bytes,
+        archive_bytes: usage.archive_bytes,
+        living_bytes: usage.living_bytes,
+        spare_bytes: usage.spare_bytes,
+        written_bytes: usage.written.total(),
+        oldest_file,
+        oldest_kept_for,
+    }
+}
+
+fn transfers(context: &Context) -> Vec<v1::SnapshotTransfer> {
+    let held_bytes = context.transfers.held_bytes();
+    let sent = context.transfers.sending().into_iter().map(|sending| v1::SnapshotTransfer {
+        peer_id: sending.to.to_string(),
+        sends: true,
+        index: sending.last.index.0,
+        file_bytes: sending.file_bytes,
+        bodies: sending.bodies,
+        held_bytes,
+        ..Default::default()
+    });
+    let received = context.transfers.receiving().into_iter().map(|progress| v1::SnapshotTransfer {
+        peer_id: progress.from.to_string(),
+        index: progress.last.index.0,
+        file_bytes: progress.file_bytes,
+        file_bytes_total: progress.file_size.unwrap_or(0),
+        bodies: progress.bodies,
+        bodies_total: progress.bodies_total.unwrap_or(0),
+        ..Default::default()
+    });
+    sent.chain(received).collect()
 }
 
 /// The condition of another node; when it does not answer in time, only who it is.

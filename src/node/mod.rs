@@ -37,6 +37,7 @@ mod peers;
 mod running;
 mod snapshots;
 mod start;
+mod transfers;
 #[cfg(test)]
 mod tests;
 
@@ -46,3 +47,4 @@ pub use handle::{Asked, Handle, Place, Published};
 pub use peers::Peers;
 pub use running::{Phase, Running};
 pub use start::start;
+pub use transfers::Transfers;

@@ -12,13 +12,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::catch_up::{self, Progress, Wanted};
+use super::catch_up::{self, Wish};
 use super::event_loop::{Completion, Completions};
+use super::transfers::Transfers;
 use crate::ids::{ClusterId, EntryId, Index, NodeId, ShardId};
 use crate::replica::{Restored, State, Taking};
 use crate::state_machine::{Limits, Living, MessageId, StateMachine};
@@ -36,15 +37,20 @@ pub struct Tools {
     pub book: AddressBook,
     /// The way to the other nodes.
     pub transport: Transport,
+    /// Where it is told how far the fetching is.
+    pub transfers: Transfers,
+    /// A sender that does not answer for this long is asked anew, and nothing is fetched that nobody has wished for so long.
+    pub stall: Duration,
     /// What the state machine may hold.
     pub limits: Limits,
     /// Where it is reported.
     pub completions: Completions,
     /// What lives as of the snapshots that are not compacted yet.
-    living: Arc<Mutex<LivingSets>>,
+    pub living: Arc<Mutex<LivingSets>>,
 }
 
-type LivingSets = BTreeMap<(ShardId, EntryId), Arc<Vec<Living>>>;
+/// What lives, by shard and snapshot.
+pub type LivingSets = BTreeMap<(ShardId, EntryId), Arc<Vec<Living>>>;
 
 /// What compaction is to do: for each shard, what lives as of its latest snapshot.
 type Compactions = BTreeMap<ShardId, (EntryId, Arc<Vec<Living>>)>;
@@ -53,25 +59,11 @@ type Compactions = BTreeMap<ShardId, (EntryId, Arc<Vec<Living>>)>;
 pub struct Snapshots {
     tools: Tools,
     compactions: watch::Sender<Compactions>,
-    fetching: BTreeMap<ShardId, watch::Sender<Wanted>>,
-    /// What is received, for others to look at.
-    progress: watch::Sender<BTreeMap<ShardId, Progress>>,
+    fetching: BTreeMap<ShardId, watch::Sender<Wish>>,
     tasks: JoinSet<()>,
 }
 
 impl Tools {
-    /// Everything but what lives, of which nothing is known yet.
-    pub fn new(
-        cluster: ClusterId,
-        store: Store,
-        book: AddressBook,
-        transport: Transport,
-        limits: Limits,
-        completions: Completions,
-    ) -> Self {
-        Self { cluster, store, book, transport, limits, completions, living: Arc::default() }
-    }
-
     /// Keeps what lives as of a snapshot until that is compacted.
     pub fn keep_living(&self, shard: ShardId, last: EntryId, living: Vec<Living>) {
         let mut sets = self.living.lock().unwrap_or_else(PoisonError::into_inner);
@@ -109,12 +101,7 @@ impl Snapshots {
         let mut tasks = JoinSet::new();
         let store = tools.store.clone();
         tasks.spawn_blocking(move || compact(&store, wanted, rate));
-        Self { tools, compactions, fetching: BTreeMap::new(), progress: watch::channel(BTreeMap::new()).0, tasks }
-    }
-
-    /// What is received.
-    pub fn progress(&self) -> watch::Receiver<BTreeMap<ShardId, Progress>> {
-        self.progress.subscribe()
+        Self { tools, compactions, fetching: BTreeMap::new(), tasks }
     }
 
     /// Writes a snapshot, and reports what became of it.
@@ -142,16 +129,16 @@ impl Snapshots {
 
     /// Fetches the leader's snapshot, if that is not being done already.
     pub fn fetch(&mut self, shard: ShardId, from: NodeId, last: EntryId, committed: Index) {
-        let wanted = Wanted { from, last, committed, at: tokio::time::Instant::now() };
+        let wish = Wish { from, last, committed, at: Instant::now() };
         if let Some(fetching) = self.fetching.get(&shard).filter(|fetching| !fetching.is_closed()) {
-            fetching.send_replace(wanted);
+            fetching.send_replace(wish);
             return;
         }
         self.forget_finished();
-        let (fetching, wishes) = watch::channel(wanted);
+        let (fetching, wishes) = watch::channel(wish);
         self.fetching.insert(shard, fetching);
-        let (tools, progress) = (self.tools.clone(), self.progress.clone());
-        self.tasks.spawn_blocking(move || catch_up::run(&tools, shard, wishes, &progress));
+        let tools = self.tools.clone();
+        self.tasks.spawn_blocking(move || catch_up::run(&tools, shard, wishes));
     }
 
     /// Ends what is under way, and waits for it.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use super::host::Host;
 use super::log_reader::LogReader;
 use super::running::{Phase, Running, advance};
 use super::snapshots::{self, Snapshots};
+use super::transfers::Transfers;
 use super::{Clock, Error, Handle, Peers};
 use crate::api;
 use crate::cluster::{self, announce, bootstrap, join};
@@ -88,7 +90,13 @@ impl Node {
         let (handle, inbox) = Handle::new(contact.node, reader.clone(), config.limits.requests_in_flight_max);
         let (phase, _) = watch::channel(Phase::Joining);
         let peers = Peers::default();
-        let context = api::Context { handle, book: book.clone(), peers, phase: phase.subscribe(), telemetry };
+        let transfers = Transfers::new(log.store(), transfer_limits(&config));
+        telemetry.observe_storage({
+            let transfers = transfers.clone();
+            move || transfers.usage()
+        });
+        let phases = phase.subscribe();
+        let context = api::Context { handle, book: book.clone(), peers, phase: phases, telemetry, transfers };
         let node = Self { config, directory, log, reader, recovered, restored, book, contact, inbox, context, phase };
         Ok((node, ports))
     }
@@ -113,6 +121,7 @@ impl Node {
         let mut peers = JoinSet::new();
         peers.spawn(self.serve_peers(&transport, ports.peer));
         tasks.spawn(self.learn_addresses(cluster));
+        tasks.spawn(self.context.transfers.clone().expire());
         let phase = self.phase.clone();
         // Each of the two has so long; what is left of the deadline is for the last writes.
         let patience = self.config.drain_deadline * 2 / 5;
@@ -188,7 +197,9 @@ impl Node {
 
     fn connect_transport(&self, cluster: ClusterId, delivery: transport::Delivery) -> Transport {
         let identity = transport::Identity { cluster, node: self.contact.node };
-        let transport = Transport::new(identity, self.book.clone(), delivery, transport::Options::default());
+        let snapshot_rate = u32::try_from(self.config.storage.transfer_bytes_per_second).unwrap_or(u32::MAX);
+        let options = transport::Options { snapshot_rate: NonZeroU32::new(snapshot_rate), ..Default::default() };
+        let transport = Transport::new(identity, self.book.clone(), delivery, options);
         self.context.peers.connect(transport.clone());
         transport
     }
@@ -220,14 +231,17 @@ impl Node {
         let recovered = self.recovered.get(&SHARD_0).cloned().unwrap_or_default();
         let options = replica_options(&self.config);
         let (completions, completed) = mpsc::unbounded_channel();
-        let tools = snapshots::Tools::new(
+        let tools = snapshots::Tools {
             cluster,
-            self.log.store(),
-            self.book.clone(),
-            transport.clone(),
-            options.limits,
-            completions.clone(),
-        );
+            store: self.log.store(),
+            book: self.book.clone(),
+            transport: transport.clone(),
+            transfers: self.context.transfers.clone(),
+            stall: self.config.storage.transfer_stall,
+            limits: options.limits,
+            completions: completions.clone(),
+            living: Arc::default(),
+        };
         let mut snapshots = Snapshots::start(tools.clone(), self.config.storage.compaction_bytes_per_second);
         let mut replica = Replica::new(node, options, &recovered, rand::random(), clock.now());
         if let Some((restored, living)) = self.restored {
@@ -419,6 +433,16 @@ fn replica_options(config: &NodeConfig) -> replica::Options {
             held_bytes_max: config.storage.transfer_held_bytes,
         },
         requests_max: config.limits.requests_in_flight_max,
+    }
+}
+
+fn transfer_limits(config: &NodeConfig) -> storage::outgoing::Limits {
+    let storage = &config.storage;
+    storage::outgoing::Limits {
+        pin_bytes_max: storage.transfer_held_bytes,
+        pin_time_max: storage.transfer_held_time,
+        stall_timeout: storage.transfer_stall,
+        ..Default::default()
     }
 }
 

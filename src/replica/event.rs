@@ -258,10 +258,12 @@ pub enum Told {
         /// The last one.
         last: Index,
     },
-    /// The state is that of a snapshot of the leader, with everything up to its last entry.
-    SnapshotInstalled {
-        /// That entry.
+    /// A snapshot of the state is durable.
+    SnapshotTaken {
+        /// The last entry that it has in it.
         last: EntryId,
+        /// Its length.
+        bytes: u64,
     },
     /// A request was answered.
     Answered {

@@ -120,6 +120,7 @@ impl Replica {
             return;
         }
         self.snapshots.bytes = bytes;
+        self.effects.push(Effect::Tell(Told::SnapshotTaken { last, bytes }));
         self.raft.on_snapshot_taken(last, log_start);
         self.effects.push(Effect::Compact { last });
     }
@@ -144,7 +145,6 @@ impl Replica {
         };
         let last = state.snapshot.last;
         self.restore(state, bytes);
-        self.effects.push(Effect::Tell(Told::SnapshotInstalled { last }));
         self.effects.push(Effect::Compact { last });
     }
 

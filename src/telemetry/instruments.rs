@@ -6,6 +6,7 @@ use opentelemetry::KeyValue;
 use opentelemetry::metrics::{Counter, Histogram, Meter};
 
 use super::Verb;
+use crate::storage::{Usage, WhyKept, Written};
 
 /// Bounds of the buckets for durations in seconds: from a step in memory, over one sync, to a wait for an election.
 const SECONDS: [f64; 18] = [
@@ -23,6 +24,7 @@ pub struct Instruments {
     /// `quorate.requests`: requests that have ended, by `quorate.outcome`: `ok`, a reason of [`crate::reasons`], or `CANCELLED`
     /// when the client did not wait for the answer.
     requests: Counter<u64>,
+    meter: Meter,
     /// The attributes of `stage_duration`, made once.
     verbs: [[KeyValue; 1]; 8],
 }
@@ -41,8 +43,51 @@ impl Instruments {
                 .with_unit("{request}")
                 .with_description("Requests that have ended, by outcome")
                 .build(),
+            meter: meter.clone(),
             verbs: Verb::ALL.map(|verb| [KeyValue::new("quorate.verb", verb.name())]),
         }
+    }
+
+    /// - `quorate.storage.size`, in bytes, by `quorate.storage.kind`: `log`, `archive` (files that are kept for bodies), `living`
+    ///   (what of those lives), `snapshot`, `spare` (files that wait to be used again), `held` (kept only for a receiver of a
+    ///   snapshot).
+    /// - `quorate.storage.written`, in bytes since the start, by `quorate.storage.purpose`: `log`, `zeros`, `compaction`,
+    ///   `snapshot`.
+    /// - `quorate.storage.oldest`: always 1, for what the oldest file is kept, `quorate.storage.kept_for`: `readers`,
+    ///   `since_snapshot`, `living`, `transfer` or `compaction`.
+    pub(super) fn observe_storage(&self, usage: impl Fn() -> Usage + Send + Sync + Clone + 'static) {
+        let sizes = usage.clone();
+        self.meter
+            .u64_observable_gauge("quorate.storage.size")
+            .with_unit("By")
+            .with_description("Bytes of files, by what they are")
+            .with_callback(move |gauge| {
+                for (kind, bytes) in sizes_of(&sizes()) {
+                    gauge.observe(bytes, &[KeyValue::new("quorate.storage.kind", kind)]);
+                }
+            })
+            .build();
+        let written = usage.clone();
+        self.meter
+            .u64_observable_counter("quorate.storage.written")
+            .with_unit("By")
+            .with_description("Bytes that were handed to the disk, by what for")
+            .with_callback(move |counter| {
+                for (purpose, bytes) in written_of(&written().written) {
+                    counter.observe(bytes, &[KeyValue::new("quorate.storage.purpose", purpose)]);
+                }
+            })
+            .build();
+        self.meter
+            .u64_observable_gauge("quorate.storage.oldest")
+            .with_unit("{file}")
+            .with_description("What the oldest file is kept for")
+            .with_callback(move |gauge| {
+                if let Some(oldest) = usage().oldest {
+                    gauge.observe(1, &[KeyValue::new("quorate.storage.kept_for", kept_for(oldest.why))]);
+                }
+            })
+            .build();
     }
 
     /// A request was so long in the hands of `verb`.
@@ -53,5 +98,35 @@ impl Instruments {
     /// A request was answered with `outcome`: `ok`, or the reason of the refusal.
     pub(super) fn answered(&self, outcome: &'static str) {
         self.requests.add(1, &[KeyValue::new("quorate.outcome", outcome)]);
+    }
+}
+
+fn sizes_of(usage: &Usage) -> [(&'static str, u64); 6] {
+    [
+        ("log", usage.log_bytes),
+        ("archive", usage.archive_bytes),
+        ("living", usage.living_bytes),
+        ("snapshot", usage.snapshot_bytes),
+        ("spare", usage.spare_bytes),
+        ("held", usage.held_bytes),
+    ]
+}
+
+fn written_of(written: &Written) -> [(&'static str, u64); 4] {
+    [
+        ("log", written.log),
+        ("zeros", written.zeros),
+        ("compaction", written.compaction),
+        ("snapshot", written.snapshots),
+    ]
+}
+
+fn kept_for(why: WhyKept) -> &'static str {
+    match why {
+        WhyKept::ForReaders => "readers",
+        WhyKept::SinceTheSnapshot => "since_snapshot",
+        WhyKept::Living { .. } => "living",
+        WhyKept::Transfer => "transfer",
+        WhyKept::Compaction => "compaction",
     }
 }

@@ -57,7 +57,7 @@
 //! - With traces and metrics off nothing is allocated, dated or kept for a request. Contexts of traces are never written into
 //!   the log of the cluster, nor hashed, nor replayed.
 //!
-//! Not here: metrics of anything but requests, and a page that shows all this. Instruments have their place in
+//! Not here: metrics of anything but requests and the disk, and a page that shows all this. Instruments have their place in
 //! [`Instruments`].
 
 mod appending;
@@ -84,6 +84,8 @@ use opentelemetry::trace::{Span as _, Tracer as _};
 use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::trace::SdkTracer;
 
+use crate::storage::Usage;
+
 pub use book::RequestBook;
 pub use format::escaped;
 pub use instruments::Instruments;
@@ -105,6 +107,13 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
+    /// Has the use of the disk told with every export. `usage` is asked on a thread of the exporter.
+    pub fn observe_storage(&self, usage: impl Fn() -> Usage + Send + Sync + Clone + 'static) {
+        if let Some(instruments) = &self.instruments {
+            instruments.observe_storage(usage);
+        }
+    }
+
     /// A request has been through a verb. `span` is the request's own, if it is traced.
     fn stage(
         &self,

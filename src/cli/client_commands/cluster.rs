@@ -87,7 +87,10 @@ Examples:
   quorate status --output json | jq -r '.nodes[] | select(.role == \"leader\") | .member.name'
 
 JSON: {\"asked\": {...}, \"nodes\": [{\"member\": {...}, \"reachable\", \"role\", \"term\", \"commit\", \"applied\",
-\"last_index\", \"leader_id\", \"trouble\", \"version\"}, ...]}";
+\"last_index\", \"leader_id\", \"trouble\", \"version\", \"storage\": {\"first_index\", \"snapshot_index\", \"snapshot_bytes\",
+\"log_bytes\", \"archive_bytes\", \"living_bytes\", \"spare_bytes\", \"written_bytes\", \"oldest_file\", \"oldest_kept_for\"},
+\"transfers\": [{\"peer_id\", \"sends\", \"index\", \"file_bytes\", \"file_bytes_total\", \"bodies\", \"bodies_total\",
+\"held_bytes\"}, ...]}, ...]}";
 
 pub(super) const MEMBER_HELP: &str = "\
 A node that is started with --join applies by itself; `add` is for the rest.
@@ -114,6 +117,12 @@ pub(super) async fn status(client: &Client, command: &Status, console: &mut Cons
         console.json(&json!({ "asked": json::decided(status.header.as_ref()), "nodes": nodes }))?;
     } else {
         console.table(&mut status_table(&status.nodes, None))?;
+        console.line(b"")?;
+        console.table(&mut storage_table(&status.nodes))?;
+        if let Some(mut transfers) = transfers_table(&status.nodes) {
+            console.line(b"")?;
+            console.table(&mut transfers)?;
+        }
     }
     Ok(())
 }
@@ -180,6 +189,58 @@ pub(super) fn status_table(nodes: &[v1::NodeStatus], watched: Option<&Sample>) -
         table.row(cells);
     }
     table
+}
+
+/// What the nodes that answer have on disk, a line for each.
+fn storage_table(nodes: &[v1::NodeStatus]) -> Table {
+    let mut table = Table::new(&[
+        "NAME", "LOG FROM", "SNAPSHOT", "SNAPSHOT SIZE", "LOG", "ARCHIVE", "LIVING", "OLDEST FILE", "KEPT FOR",
+    ]);
+    for node in nodes {
+        let Some(storage) = &node.storage else { continue };
+        table.row([
+            node.member.clone().unwrap_or_default().name,
+            storage.first_index.to_string(),
+            if storage.snapshot_index == 0 { "none".to_owned() } else { storage.snapshot_index.to_string() },
+            size(storage.snapshot_bytes),
+            size(storage.log_bytes),
+            size(storage.archive_bytes),
+            size(storage.living_bytes),
+            storage.oldest_file.clone(),
+            storage.oldest_kept_for.clone(),
+        ]);
+    }
+    table
+}
+
+/// Snapshots that are on their way, as each end sees it; none: there are none.
+fn transfers_table(nodes: &[v1::NodeStatus]) -> Option<Table> {
+    let mut table = Table::new(&["SNAPSHOT", "OF", "UP TO", "STATE", "BODIES", "HELD"]);
+    let mut is_empty = true;
+    for node in nodes {
+        let name = node.member.clone().unwrap_or_default().name;
+        for transfer in &node.transfers {
+            is_empty = false;
+            let peer = leader_name(nodes, &transfer.peer_id);
+            let way = if transfer.sends { format!("{name} to {peer}") } else { format!("{name} from {peer}") };
+            let done = |done: String, total: u64, shown: String| if total == 0 { done } else { format!("{done} of {shown}") };
+            let held = if transfer.sends { size(transfer.held_bytes) } else { "-".to_owned() };
+            table.row([
+                if transfer.sends { "sent" } else { "received" }.to_owned(),
+                way,
+                transfer.index.to_string(),
+                done(size(transfer.file_bytes), transfer.file_bytes_total, size(transfer.file_bytes_total)),
+                done(transfer.bodies.to_string(), transfer.bodies_total, transfer.bodies_total.to_string()),
+                held,
+            ]);
+        }
+    }
+    (!is_empty).then_some(table)
+}
+
+/// Bytes as people write them.
+fn size(bytes: u64) -> String {
+    bytesize::ByteSize(bytes).to_string()
 }
 
 /// The name of the leader that a node follows; its id if it has no name here.

@@ -52,8 +52,8 @@ pub(super) fn member(member: &v1::Member) -> Value {
     })
 }
 
-/// `member`, `reachable`, `role`, `term`, `commit`, `applied`, `last_index`, `leader_id`, `trouble`, `version`. What an
-/// unreachable node could not tell is null.
+/// `member`, `reachable`, `role`, `term`, `commit`, `applied`, `last_index`, `leader_id`, `trouble`, `version`, `storage`,
+/// `transfers`. What an unreachable node could not tell is null.
 pub(super) fn node(node: &v1::NodeStatus) -> Value {
     let known = |value: Value| if node.reachable { value } else { Value::Null };
     json!({
@@ -67,6 +67,36 @@ pub(super) fn node(node: &v1::NodeStatus) -> Value {
         "leader_id": known(json!(node.leader_id)),
         "trouble": node.trouble,
         "version": known(json!(node.version)),
+        "storage": node.storage.as_ref().map(storage),
+        "transfers": node.transfers.iter().map(transfer).collect::<Vec<_>>(),
+    })
+}
+
+fn storage(storage: &v1::StorageStatus) -> Value {
+    json!({
+        "first_index": storage.first_index,
+        "snapshot_index": storage.snapshot_index,
+        "snapshot_bytes": storage.snapshot_bytes,
+        "log_bytes": storage.log_bytes,
+        "archive_bytes": storage.archive_bytes,
+        "living_bytes": storage.living_bytes,
+        "spare_bytes": storage.spare_bytes,
+        "written_bytes": storage.written_bytes,
+        "oldest_file": storage.oldest_file,
+        "oldest_kept_for": storage.oldest_kept_for,
+    })
+}
+
+fn transfer(transfer: &v1::SnapshotTransfer) -> Value {
+    json!({
+        "peer_id": transfer.peer_id,
+        "sends": transfer.sends,
+        "index": transfer.index,
+        "file_bytes": transfer.file_bytes,
+        "file_bytes_total": transfer.file_bytes_total,
+        "bodies": transfer.bodies,
+        "bodies_total": transfer.bodies_total,
+        "held_bytes": transfer.held_bytes,
     })
 }
 
