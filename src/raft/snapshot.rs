@@ -37,14 +37,15 @@ pub struct Snapshot {
 
 impl Raft {
     /// The snapshot of this node up to `last` is durable, and so is that the log begins after `start`: nobody reads what is
-    /// before. A snapshot is taken of what is durable and committed. One that an installed snapshot has overtaken changes
-    /// nothing.
+    /// before. A snapshot is taken of what is durable and committed. Of one that an install has overtaken, durable or not, the
+    /// log needs nothing.
     ///
     /// # Panics
     /// The log does not have these entries, `last` is not durable or not committed, or the start would go back.
     pub fn on_snapshot_taken(&mut self, last: EntryId, start: EntryId) {
         let begun = self.log.start();
         if last.index < begun.index {
+            self.snapshot = self.snapshot.max(last);
             return;
         }
         assert!(self.log.has(last), "a snapshot was taken up to {last}, which is not in the log");

@@ -344,6 +344,9 @@ impl Cluster {
                 while !self.node_mut(id).reads.is_empty() {
                     self.read(id);
                 }
+                while !self.node_mut(id).taken.is_empty() {
+                    self.tell_taken(id);
+                }
                 if !self.node_mut(id).is_slow {
                     self.fetch(id);
                 }
