@@ -229,7 +229,9 @@ fn transfer_refused(refusal: &TransferRefused, context: &Context) -> Rejection {
     match refusal {
         TransferRefused::NotLeader => no_leader(context.term(), context),
         TransferRefused::InProgress(to) => failed().with(reasons::MEMBER, to).retry_after(SOON),
-        TransferRefused::NotVoter(to) | TransferRefused::NotHeard(to) => failed().with(reasons::MEMBER, to),
+        TransferRefused::NotVoter(to) | TransferRefused::NotHeard(to) | TransferRefused::NeedsSnapshot(to) => {
+            failed().with(reasons::MEMBER, to)
+        }
         TransferRefused::UnknownMember(to) => {
             Rejection::new(Code::NotFound, reasons::MEMBER_NOT_FOUND, refusal.to_string()).with(reasons::MEMBER, to)
         }

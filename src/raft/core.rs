@@ -13,7 +13,7 @@ use super::log::Log;
 use super::progress::Window;
 use super::{
     Body, Configuration, Effect, Entry, Event, Fresh, HardState, Message, ReadBatch, ReadContext, Recovered, RoleName,
-    Write,
+    Snapshot, Write,
 };
 use crate::ids::{EntryId, Index, NodeId, Term, Ticket, Time};
 
@@ -44,6 +44,8 @@ pub struct Raft {
     pub(super) hard_state: HardState,
     pub(super) log: Log,
     pub(super) commit: Index,
+    /// The last entry of the snapshot that is durable on this node.
+    pub(super) snapshot: EntryId,
     pub(super) role: Role,
     pub(super) effects: Vec<Effect>,
     /// When to ask for votes, unless a leader is heard before.
@@ -87,18 +89,21 @@ struct Unfinished {
     /// Entries up to here are durable with it; lowered when entries are cut meanwhile, so that an old write never vouches for
     /// an entry that was appended anew.
     last: Index,
+    /// The snapshot that takes the place of the log with it.
+    snapshot: Option<EntryId>,
     since: Time,
 }
 
 impl Raft {
-    /// A member that starts, as a follower, from what is on its disk.
+    /// A member that starts, as a follower, from what is on its disk. What the snapshot has in it is committed.
     pub fn new(id: NodeId, options: Options, recovered: &Recovered, seed: u64, now: Time) -> Self {
         let mut raft = Self {
             id,
             options,
             hard_state: recovered.hard_state,
             log: Log::new(recovered),
-            commit: Index(0),
+            commit: recovered.snapshot.index,
+            snapshot: recovered.snapshot,
             role: Role::Follower(Follower::default()),
             effects: Vec::new(),
             election_at: now,
@@ -116,6 +121,12 @@ impl Raft {
             last_batch: ReadBatch(0),
             fresh: None,
         };
+        let (start, last) = (raft.log.start(), raft.last());
+        assert!(
+            raft.log.has(raft.snapshot),
+            "the log from {start} to {last} does not fit its snapshot {}",
+            raft.snapshot
+        );
         let is_alone = raft.configuration().members().eq([id]);
         if !is_alone {
             raft.reset_election_timer(now);
@@ -194,7 +205,7 @@ impl Raft {
             Body::TimeoutNow { last } => self.on_timeout_now(now, from, last),
             Body::ReadIndex { context } => self.on_read_index(from, context),
             Body::ReadIndexReply { context, at } => self.on_read_index_reply(from, context, at),
-            Body::InstallSnapshot { .. } => {}
+            Body::InstallSnapshot { last } => self.on_install_snapshot(now, from, last),
             Body::PreVote { .. }
             | Body::RequestVote { .. }
             | Body::PreVoteReply { refusal: None }
@@ -205,7 +216,7 @@ impl Raft {
     /// A leader that was overtaken learns the term from the answer: with pre-vote nothing else would tell it.
     fn on_stale_message(&mut self, now: Time, from: NodeId, body: &Body) {
         match body {
-            Body::AppendEntries { .. } | Body::Heartbeat { .. } => {
+            Body::AppendEntries { .. } | Body::Heartbeat { .. } | Body::InstallSnapshot { .. } => {
                 self.send(from, Body::HeartbeatReply { sent_at: Time(0), read_round: 0, clock: self.clock(now) });
             }
             _ => self.tell(Event::Ignored { from, why: "it is of an earlier term" }),
@@ -214,10 +225,15 @@ impl Raft {
 
     /// Every write up to `ticket` is durable.
     pub fn on_persisted(&mut self, now: Time, ticket: Ticket) {
-        let durable_before = self.durable;
+        let mut durable_before = self.durable;
         while self.unfinished.front().is_some_and(|write| write.ticket <= ticket) {
             let write = self.unfinished.pop_front().expect("the loop has just seen it");
             self.durable = self.durable.max(write.last);
+            if let Some(last) = write.snapshot {
+                self.snapshot = last;
+                durable_before = self.durable;
+                self.tell(Event::SnapshotInstalled { last });
+            }
         }
         if self.quarantined.is_some() {
             return;
@@ -278,6 +294,16 @@ impl Raft {
         self.log.last()
     }
 
+    /// The log begins after this entry: everything up to it is in the snapshot, or in one that is being written.
+    pub fn log_start(&self) -> EntryId {
+        self.log.start()
+    }
+
+    /// The last entry of the snapshot that is durable on this node; `0@0`: there is none.
+    pub fn snapshot(&self) -> EntryId {
+        self.snapshot
+    }
+
     /// The log is durable on this node up to here.
     pub fn durable(&self) -> Index {
         self.durable
@@ -288,12 +314,13 @@ impl Raft {
         self.unfinished.len()
     }
 
-    /// The term of the entry at `index`, if the log reaches that far.
+    /// The term of the entry at `index`, if the log reaches that far and that far back.
     pub fn term_at(&self, index: Index) -> Option<Term> {
         self.log.term_at(index)
     }
 
-    /// True when exactly this entry is committed, as far as this member knows.
+    /// True when exactly this entry is committed, as far as this member knows. It does not know of entries before the start of
+    /// its log.
     pub fn is_committed(&self, id: EntryId) -> bool {
         id.index <= self.commit && self.log.has(id)
     }
@@ -392,7 +419,7 @@ impl Raft {
         }
         assert!(term > self.term() || self.hard_state.vote.is_none(), "a vote of term {term} would change");
         self.hard_state = HardState { term, vote };
-        self.hard_state_ticket = self.persist(now, Some(self.hard_state), Vec::new());
+        self.hard_state_ticket = self.persist(now, Some(self.hard_state), None, Vec::new());
     }
 
     /// Adds entries to the log and has them written.
@@ -404,7 +431,7 @@ impl Raft {
             }
         }
         self.log.append(entries.iter().cloned());
-        self.persist(now, None, entries);
+        self.persist(now, None, None, entries);
     }
 
     /// Cuts the log from `from` on, in memory; on disk the next append at `from` does it.
@@ -424,17 +451,43 @@ impl Raft {
         }
     }
 
+    /// Lets a snapshot take the place of the whole log, and of the configurations in it: nothing of an entry that is not
+    /// committed survives. Until it is durable, the disk vouches for what was committed before.
+    pub(super) fn install(&mut self, now: Time, snapshot: Snapshot) -> Ticket {
+        let Snapshot { last, configuration, configuration_index } = snapshot;
+        assert!(last.index > self.commit, "a snapshot up to {last} would undo the commit index {}", self.commit);
+        self.durable = self.durable.min(self.commit);
+        for write in &mut self.unfinished {
+            write.last = Index(0);
+        }
+        self.log.reset(last);
+        self.commit = last.index;
+        self.tell(Event::Committed { index: last.index });
+        let in_force = self.configurations.last().cloned();
+        self.configurations = vec![(configuration_index, configuration)];
+        if in_force.as_ref() != self.configurations.last() {
+            self.tell_configuration();
+        }
+        self.persist(now, None, Some(last), Vec::new())
+    }
+
     fn tell_configuration(&mut self) {
         let configuration = self.configuration().clone();
         self.tell(Event::ConfigurationChanged { index: self.configuration_index(), configuration });
     }
 
-    fn persist(&mut self, now: Time, hard_state: Option<HardState>, entries: Vec<Entry>) -> Ticket {
+    fn persist(
+        &mut self,
+        now: Time,
+        hard_state: Option<HardState>,
+        snapshot: Option<EntryId>,
+        entries: Vec<Entry>,
+    ) -> Ticket {
         self.last_ticket = self.last_ticket.next();
         let ticket = self.last_ticket;
-        let last = entries.last().map_or(Index(0), |entry| entry.id.index);
-        self.unfinished.push_back(Unfinished { ticket, last, since: now });
-        self.effects.push(Effect::Persist(Write { ticket, hard_state, snapshot: None, entries }));
+        let last = entries.last().map(|entry| entry.id).or(snapshot).map_or(Index(0), |id| id.index);
+        self.unfinished.push_back(Unfinished { ticket, last, snapshot, since: now });
+        self.effects.push(Effect::Persist(Write { ticket, hard_state, snapshot, entries }));
         ticket
     }
 

@@ -157,6 +157,30 @@ pub enum Event {
     },
     /// The leader has not answered what reads of this node must show, and is asked anew.
     ReadIndexAskedAgain,
+    /// The leader's log does not go back to what this follower lacks: it needs the leader's snapshot.
+    SnapshotWanted {
+        /// The leader.
+        from: NodeId,
+        /// The last entry of the snapshot.
+        last: EntryId,
+    },
+    /// This leader told a member to fetch a snapshot: the log does not go back to what it lacks.
+    SnapshotTold {
+        /// The member.
+        to: NodeId,
+        /// The last entry of the snapshot.
+        last: EntryId,
+    },
+    /// A snapshot has taken the place of the log, and is durable.
+    SnapshotInstalled {
+        /// The last entry of the snapshot.
+        last: EntryId,
+    },
+    /// Entries were dropped from the log because a snapshot has what came of them.
+    LogCompacted {
+        /// The log begins after this entry.
+        start: EntryId,
+    },
     /// A message was not acted upon.
     Ignored {
         /// The sender.

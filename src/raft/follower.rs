@@ -12,6 +12,8 @@ pub(super) struct Follower {
     pub(super) leader: Option<(NodeId, Time)>,
     /// What it was asked and has not answered, in the order of asking. Bounded by the reads of whoever drives this member.
     pub(super) questions: Vec<Question>,
+    /// The last snapshot that it told to want.
+    pub(super) wanted: Option<EntryId>,
 }
 
 /// What an AppendEntries says.
@@ -34,14 +36,16 @@ pub(super) struct Heartbeat {
 
 impl Raft {
     pub(super) fn on_append_entries(&mut self, now: Time, from: NodeId, append: Append) {
-        let Append { previous, commit: leader_commit, entries, attempt } = append;
-        if !are_in_order(previous, &entries, self.term()) {
+        if !are_in_order(append.previous, &append.entries, self.term()) {
             return self.tell(Event::Ignored { from, why: "its entries do not follow each other" });
         }
         if !self.follow(now, from) {
             return;
         }
-        if !self.log.has(previous) {
+        let start = self.log.start().index;
+        let Append { previous, commit: leader_commit, entries, attempt } = append.after(start);
+        // What ends before the start is known to be the same: both have come of what is committed.
+        if previous.index >= start && !self.log.has(previous) {
             self.reject_append(from, previous, attempt);
             return;
         }
@@ -87,7 +91,7 @@ impl Raft {
     }
 
     /// Takes `from` for the leader of the term. False when that cannot be.
-    fn follow(&mut self, now: Time, from: NodeId) -> bool {
+    pub(super) fn follow(&mut self, now: Time, from: NodeId) -> bool {
         let term = self.term();
         match &mut self.role {
             Role::Follower(follower) => match follower.leader {
@@ -102,7 +106,7 @@ impl Raft {
                 }
             },
             Role::PreCandidate(_) | Role::Candidate(_) => {
-                self.set_role(Role::Follower(Follower { leader: Some((from, now)), questions: Vec::new() }));
+                self.set_role(Role::Follower(Follower { leader: Some((from, now)), ..Follower::default() }));
                 let cause = "another node leads the term";
                 self.tell(Event::RoleChanged { role: RoleName::Follower, term, cause });
                 self.tell(Event::FollowsLeader { leader: from, term });
@@ -126,6 +130,15 @@ impl Raft {
         self.tell(Event::WasRemoved { index });
         let term = self.term();
         self.become_follower(now, term, "this node is no member any more");
+    }
+}
+
+impl Append {
+    /// The part of it after `start`, with the entry before that as `previous`; nothing but the last entry when it ends before.
+    fn after(mut self, start: Index) -> Self {
+        let skipped = self.entries.iter().take_while(|entry| entry.id.index <= start).count();
+        self.previous = self.entries.drain(..skipped).last().map_or(self.previous, |entry| entry.id);
+        self
     }
 }
 

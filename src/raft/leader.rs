@@ -176,6 +176,9 @@ impl Raft {
         loop {
             let Role::Leader(leader) = &mut self.role else { return };
             let Some(progress) = leader.progress.get_mut(&peer) else { return };
+            if progress.next <= self.log.start().index {
+                return self.offer_snapshot(now, peer);
+            }
             if progress.next > last || !progress.may_send(self.options.window) {
                 return;
             }
@@ -208,10 +211,11 @@ impl Raft {
     pub fn on_entries_read(&mut self, now: Time, peer: NodeId, entries: Vec<Entry>) {
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.progress.get_mut(&peer) else { return };
-        progress.reading = false;
-        // Meanwhile the leader can have lost its term, had its log cut and been elected again.
+        progress.on_read(!entries.is_empty());
+        // Meanwhile the leader can have lost its term, had its log cut and been elected again; or had it compacted.
         let starts_right = entries.first().is_some_and(|entry| entry.id.index == progress.next);
-        let is_still_wanted = starts_right && progress.may_send(self.options.window);
+        let is_in_log = progress.next > self.log.start().index;
+        let is_still_wanted = starts_right && is_in_log && progress.may_send(self.options.window);
         if is_still_wanted && entries.iter().all(|entry| self.log.has(entry.id)) {
             self.send_entries(now, peer, entries);
         }
@@ -269,7 +273,7 @@ impl Raft {
         }
     }
 
-    fn progress_mut(&mut self, peer: NodeId) -> Option<&mut Progress> {
+    pub(super) fn progress_mut(&mut self, peer: NodeId) -> Option<&mut Progress> {
         match &mut self.role {
             Role::Leader(leader) => leader.progress.get_mut(&peer),
             _ => None,
@@ -277,14 +281,15 @@ impl Raft {
     }
 
     fn on_append_accepted(&mut self, now: Time, from: NodeId, id: EntryId) {
-        if !self.log.has(id) {
+        let start = self.log.start().index;
+        if id.index >= start && !self.log.has(id) {
             return self.tell(Event::Ignored { from, why: "it acknowledges an entry that the leader does not have" });
         }
         let short = self.options.election_timeout_min;
         let last = self.last().index;
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.progress.get_mut(&from) else { return };
-        let is_news = progress.on_accepted(id.index);
+        let is_news = progress.on_accepted(id.index, start);
         let has_caught_up = progress.end_round(last, now, short);
         let matched = progress.matched;
         if has_caught_up && self.configuration().learners.contains_key(&from) {
@@ -297,7 +302,8 @@ impl Raft {
     }
 
     fn on_append_rejected(&mut self, from: NodeId, previous: EntryId, hint: EntryId, attempt: u64) {
-        if !self.log.has(previous) {
+        let is_compacted = previous.index < self.log.start().index;
+        if !is_compacted && !self.log.has(previous) {
             return self.tell(Event::Ignored { from, why: "it rejects an entry that the leader does not have" });
         }
         let next = self.log.last_not_after(hint).index.next();

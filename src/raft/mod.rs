@@ -8,10 +8,10 @@
 //!                         |
 //!              core.rs    |    what all roles share: term, vote, log, durability
 //!       follower.rs  candidate.rs  leader.rs + membership.rs          one file for each role
-//!            transfer.rs     read_index.rs     freshness.rs           what leader and followers do together
+//!      snapshot.rs  transfer.rs  read_index.rs  freshness.rs         what leader and followers do together
 //!              log.rs     progress.rs     quorum.rs + configuration.rs
 //!                         |
-//!                   take_effects: Persist, Send, ReadEntries, Tell    carried out in order
+//!       take_effects: Persist, Send, ReadEntries, FetchSnapshot, Tell    carried out in order
 //! ```
 //!
 //! Invariants, asserted in release builds too:
@@ -19,13 +19,16 @@
 //! - A `Send` that promises something names the write that must be durable first: term and vote for every message, the
 //!   entries for an acknowledgement. The leader's own disk counts for a commit only once it has written.
 //! - An acknowledgement names the entry (term, index) up to which it vouches.
+//! - The log begins after an entry that the durable snapshot has in it, or the one whose write is under way. A received
+//!   snapshot takes the place of a log that lacks its last entry and has committed less, and of no other; its configuration
+//!   comes with it.
 //! - A read index is given out only when a majority has answered a round of heartbeats that began after the read was asked
 //!   for, and an entry of the leader's own term is committed.
 //!
 //! What only a faulty peer can bring about (two leaders in a term, another entry at a committed index) quarantines the
 //! member: it stands still and says why.
 //!
-//! Not here: snapshots.
+//! Not here: what a snapshot has in it, and how it comes from one node to another.
 
 #![deny(clippy::disallowed_types, clippy::disallowed_methods)]
 

@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::freshness::Echo;
-use crate::ids::{Index, Time};
+use crate::ids::{EntryId, Index, Time};
 
 /// The leader's view of a member.
 ///
 /// ```text
 ///     probe      one message at a time, until the member's log and ours are known to meet
 ///     replicate  many messages in flight, limited by count and by bytes
+///     snapshot   what it lacks is no longer in our log: it is told to fetch a snapshot, until it has one
 /// ```
 #[derive(Debug)]
 pub struct Progress {
@@ -18,8 +19,9 @@ pub struct Progress {
     pub matched: Index,
     /// The first entry to send next.
     pub next: Index,
-    /// Entries for it are being read from disk.
+    /// Entries for it are being read from disk, or were not there: then that is tried again with the next heartbeats.
     pub reading: bool,
+    read_failed: bool,
     /// When it last answered anything.
     heard_at: Option<Time>,
     /// The connection to it broke after that.
@@ -41,8 +43,21 @@ pub struct Progress {
 
 #[derive(Debug)]
 enum Mode {
-    Probe { sent: Option<Probe> },
-    Replicate { in_flight: VecDeque<InFlight>, bytes: u64 },
+    Probe {
+        sent: Option<Probe>,
+    },
+    Replicate {
+        in_flight: VecDeque<InFlight>,
+        bytes: u64,
+    },
+    Snapshot {
+        /// The end of the first snapshot that it was told of and from which our log goes on. It can still be fetching that one.
+        first: Index,
+        /// The last one that it was told of.
+        told: EntryId,
+        /// When it was. None: the message may have been lost.
+        told_at: Option<Time>,
+    },
 }
 
 /// A probe that was not yet answered.
@@ -83,6 +98,7 @@ impl Progress {
             matched: Index(0),
             next: last.next(),
             reading: false,
+            read_failed: false,
             heard_at: None,
             disconnected: false,
             heartbeat_answered: Time(0),
@@ -101,6 +117,7 @@ impl Progress {
             _ if self.reading => false,
             Mode::Probe { sent } => sent.is_none(),
             Mode::Replicate { in_flight, bytes } => in_flight.len() < window.appends_max && *bytes < window.bytes_max,
+            Mode::Snapshot { .. } => false,
         }
     }
 
@@ -113,17 +130,64 @@ impl Progress {
                 *total += bytes;
                 self.next = last.next();
             }
+            Mode::Snapshot { .. } => {}
         }
     }
 
-    /// The member has everything up to `index`. Returns true when that is news.
-    pub fn on_accepted(&mut self, index: Index) -> bool {
+    /// The entries that were asked for came from the disk, or were not there. They may be wanted again and again, which must
+    /// not keep the disk busy.
+    pub fn on_read(&mut self, is_there: bool) {
+        self.reading = !is_there;
+        self.read_failed = !is_there;
+    }
+
+    /// True when the member is to be told to fetch the snapshot, for the first time or once more.
+    pub fn snapshot_is_due(&self, now: Time, interval: Duration) -> bool {
+        match &self.mode {
+            Mode::Snapshot { told_at: Some(told_at), .. } => now - *told_at >= interval,
+            _ => true,
+        }
+    }
+
+    /// The member was told to fetch the snapshot up to `last`, where our log begins after `start`. Returns true when it had not
+    /// been told of that one.
+    pub fn on_snapshot_told(&mut self, last: EntryId, start: Index, now: Time) -> bool {
+        let before = match &self.mode {
+            Mode::Snapshot { first, told, .. } => Some((*first, *told)),
+            _ => None,
+        };
+        let first = before.map(|(first, _)| first).filter(|first| *first >= start);
+        self.mode = Mode::Snapshot { first: first.unwrap_or(last.index), told: last, told_at: Some(now) };
+        self.caught_up = false;
+        before.is_none_or(|(_, told)| told != last)
+    }
+
+    /// True while the member needs a snapshot.
+    pub fn needs_snapshot(&self) -> bool {
+        matches!(self.mode, Mode::Snapshot { .. })
+    }
+
+    /// The member needs the log after this index, as far as the log goes back to it: what it has, or will have with a
+    /// snapshot that it can be fetching.
+    pub fn goes_on_after(&self) -> Index {
+        match &self.mode {
+            Mode::Snapshot { first, .. } => *first,
+            _ => self.matched,
+        }
+    }
+
+    /// The member has everything up to `index`, where our log begins after `start`. Returns true when that is news.
+    pub fn on_accepted(&mut self, index: Index, start: Index) -> bool {
         self.next = self.next.max(index.next());
         match &mut self.mode {
             // An answer to what was sent before the probe does not end it: each would open the whole window again, and where
             // messages overtake each other the answers to those would do the same.
             Mode::Probe { sent: Some(probe) } if index < probe.last => {}
-            Mode::Probe { .. } => self.mode = Mode::Replicate { in_flight: VecDeque::new(), bytes: 0 },
+            // Any snapshot will do that the log goes on from, also an older one than the last that it was told of.
+            Mode::Snapshot { .. } if index < start => {}
+            Mode::Probe { .. } | Mode::Snapshot { .. } => {
+                self.mode = Mode::Replicate { in_flight: VecDeque::new(), bytes: 0 };
+            }
             Mode::Replicate { in_flight, bytes } => {
                 while in_flight.front().is_some_and(|append| append.last <= index) {
                     *bytes -= in_flight.pop_front().map_or(0, |append| append.bytes);
@@ -140,7 +204,7 @@ impl Progress {
     pub fn on_rejected(&mut self, attempt: u64, previous: Index, next: Index) -> bool {
         let is_probe = matches!(self.mode, Mode::Probe { .. });
         let was_overtaken = !is_probe && previous < self.matched;
-        if attempt != self.attempt || was_overtaken {
+        if attempt != self.attempt || was_overtaken || self.needs_snapshot() {
             return false;
         }
         let next = next.min(previous);
@@ -191,6 +255,7 @@ impl Progress {
         match &mut self.mode {
             Mode::Probe { sent } => *sent = None,
             Mode::Replicate { .. } => self.probe_from(self.matched.next()),
+            Mode::Snapshot { told_at, .. } => *told_at = None,
         }
         // It may be away for long: whether it has caught up is to be found out again.
         self.caught_up = false;
@@ -198,9 +263,14 @@ impl Progress {
 
     /// Goes back if the oldest unanswered message was sent more than `patience` ago.
     pub fn give_up_waiting(&mut self, now: Time, patience: Duration) {
+        if std::mem::take(&mut self.read_failed) {
+            self.reading = false;
+        }
         let oldest = match &self.mode {
             Mode::Probe { sent } => sent.map(|probe| probe.sent_at),
             Mode::Replicate { in_flight, .. } => in_flight.front().map(|append| append.sent_at),
+            // It is told so again with the heartbeats.
+            Mode::Snapshot { .. } => None,
         };
         if oldest.is_some_and(|since| now - since > patience) {
             self.on_lost();
@@ -210,7 +280,7 @@ impl Progress {
     /// Judges the round of catching up, where the leader's log now ends at `last`. Returns true when a round has just been short
     /// enough.
     pub fn end_round(&mut self, last: Index, now: Time, short: Duration) -> bool {
-        if self.matched < self.round.target {
+        if self.matched < self.round.target || self.needs_snapshot() {
             return false;
         }
         let was_caught_up = self.caught_up;
@@ -240,12 +310,13 @@ impl Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::Term;
 
     const WINDOW: Window = Window { appends_max: 2, bytes_max: 100 };
 
     fn replicating() -> Progress {
         let mut progress = Progress::new(Index(9), Time(0));
-        progress.on_accepted(Index(9));
+        progress.on_accepted(Index(9), Index(0));
         progress
     }
 
@@ -266,9 +337,9 @@ mod tests {
         progress.on_sent(Index(11), 1, Time(0));
         assert!(progress.on_rejected(0, Index(10), Index(10)));
         progress.on_sent(Index(12), 1, Time(0));
-        assert!(progress.on_accepted(Index(11)), "it is news all the same");
+        assert!(progress.on_accepted(Index(11), Index(0)), "it is news all the same");
         assert!(!progress.may_send(WINDOW));
-        progress.on_accepted(Index(12));
+        progress.on_accepted(Index(12), Index(0));
         assert!(progress.may_send(WINDOW));
     }
 
@@ -279,10 +350,10 @@ mod tests {
         assert!(progress.may_send(WINDOW));
         progress.on_sent(Index(11), 1, Time(0));
         assert!(!progress.may_send(WINDOW));
-        progress.on_accepted(Index(11));
+        progress.on_accepted(Index(11), Index(0));
         progress.on_sent(Index(12), 200, Time(0));
         assert!(!progress.may_send(WINDOW));
-        progress.on_accepted(Index(12));
+        progress.on_accepted(Index(12), Index(0));
         assert!(progress.may_send(WINDOW));
     }
 
@@ -312,11 +383,11 @@ mod tests {
     fn a_learner_has_caught_up_after_a_short_round() {
         let short = Duration::from_millis(5);
         let mut progress = Progress::new(Index(9), Time(0));
-        progress.on_accepted(Index(9));
+        progress.on_accepted(Index(9), Index(0));
         assert!(!progress.end_round(Index(20), Time(90_000), short), "the first round was long");
-        progress.on_accepted(Index(15));
+        progress.on_accepted(Index(15), Index(0));
         assert!(!progress.end_round(Index(20), Time(91_000), short), "the round goes on");
-        progress.on_accepted(Index(20));
+        progress.on_accepted(Index(20), Index(0));
         assert!(progress.end_round(Index(21), Time(92_000), short));
     }
 
@@ -324,7 +395,69 @@ mod tests {
     #[test]
     fn a_learner_that_has_everything_has_caught_up_however_long_it_took() {
         let mut progress = Progress::new(Index(9), Time(0));
-        progress.on_accepted(Index(9));
+        progress.on_accepted(Index(9), Index(0));
         assert!(progress.end_round(Index(9), Time(90_000), Duration::from_millis(5)));
+    }
+
+    fn entry(index: u64) -> EntryId {
+        EntryId::new(Term(1), Index(index))
+    }
+
+    /// An older snapshot than the last that was told of is as good, as long as the log goes on from it.
+    #[test]
+    fn any_snapshot_ends_the_wait_that_the_log_goes_on_from() {
+        let mut progress = Progress::new(Index(9), Time(0));
+        assert!(progress.on_snapshot_told(entry(20), Index(15), Time(0)));
+        assert!(progress.on_snapshot_told(entry(30), Index(18), Time(1)));
+        assert!(!progress.on_snapshot_told(entry(30), Index(18), Time(2)));
+        assert_eq!(progress.goes_on_after(), Index(20), "it can be fetching the first one");
+        assert!(progress.on_accepted(Index(17), Index(18)), "it is news");
+        assert!(!progress.may_send(WINDOW), "and too little");
+        assert!(!progress.on_rejected(0, Index(17), Index(10)), "a late message");
+        progress.on_accepted(Index(20), Index(18));
+        assert!(progress.may_send(WINDOW));
+        assert_eq!((progress.next, progress.goes_on_after()), (Index(21), Index(20)));
+    }
+
+    #[test]
+    fn a_snapshot_that_the_log_has_left_behind_is_not_waited_for() {
+        let mut progress = Progress::new(Index(9), Time(0));
+        progress.on_snapshot_told(entry(20), Index(15), Time(0));
+        progress.on_snapshot_told(entry(40), Index(21), Time(1));
+        assert_eq!(progress.goes_on_after(), Index(40));
+    }
+
+    /// Nothing of what such a member has been sent is in flight, and yet it has nothing to show.
+    #[test]
+    fn a_member_that_needs_a_snapshot_has_not_caught_up() {
+        let mut progress = Progress::new(Index(9), Time(0));
+        progress.on_accepted(Index(9), Index(0));
+        assert!(progress.end_round(Index(9), Time(1), Duration::from_millis(5)));
+        progress.on_snapshot_told(entry(20), Index(15), Time(2));
+        assert!(!progress.caught_up);
+        progress.on_accepted(Index(10), Index(15));
+        assert!(!progress.end_round(Index(10), Time(3), Duration::from_millis(5)));
+    }
+
+    #[test]
+    fn a_snapshot_is_told_once_an_interval() {
+        let interval = Duration::from_millis(5);
+        let mut progress = Progress::new(Index(9), Time(0));
+        assert!(progress.snapshot_is_due(Time(0), interval));
+        progress.on_snapshot_told(entry(20), Index(15), Time(0));
+        assert!(!progress.snapshot_is_due(Time(4_999), interval));
+        assert!(progress.snapshot_is_due(Time(5_000), interval));
+        progress.on_disconnected();
+        assert!(progress.snapshot_is_due(Time(1), interval), "the message can have been lost");
+    }
+
+    #[test]
+    fn what_is_not_on_disk_is_not_asked_for_at_once() {
+        let mut progress = replicating();
+        progress.reading = true;
+        progress.on_read(false);
+        assert!(!progress.may_send(WINDOW));
+        progress.give_up_waiting(Time(1), Duration::from_millis(5));
+        assert!(progress.may_send(WINDOW));
     }
 }

@@ -242,7 +242,9 @@ impl Raft {
             (Reader::Own(batch), Some(index)) => self.effects.push(Effect::ReadConfirmed { batch, index }),
             (Reader::Own(batch), None) => self.effects.push(Effect::ReadRefused { batch }),
             (Reader::Member { node, context }, index) => {
-                let at = index.map(|index| self.id_at(index));
+                // The log can have been compacted meanwhile. A later entry that is committed shows all that it must show.
+                let start = self.log.start().index;
+                let at = index.map(|index| self.id_at(index.max(start)));
                 self.send(node, Body::ReadIndexReply { context, at });
             }
         }

@@ -47,6 +47,9 @@ pub enum TransferRefused {
     /// The leader has not heard the node lately, or its connection to it broke.
     #[error("node {0} does not answer, so it cannot take over")]
     NotHeard(NodeId),
+    /// The node must have a snapshot first, which can take long.
+    #[error("node {0} is being sent a snapshot, so it cannot take over yet")]
+    NeedsSnapshot(NodeId),
     /// No other voter could take over.
     #[error("there is no other voter that answers, so nobody can take over")]
     NoCandidate,
@@ -107,16 +110,19 @@ impl Raft {
             Err(TransferRefused::NotVoter(to))
         } else if !self.is_well(now, to) {
             Err(TransferRefused::NotHeard(to))
+        } else if self.needs_snapshot(to) {
+            Err(TransferRefused::NeedsSnapshot(to))
         } else {
             Ok(to)
         }
     }
 
-    /// Of the other voters that are well, the one with the most of the log.
+    /// Of the other voters that are well and do not need a snapshot first, the one with the most of the log.
     pub(super) fn successor(&self, now: Time) -> Option<NodeId> {
         let voters = self.configuration().voters.iter().copied();
-        let well = voters.filter(|voter| *voter != self.id && self.is_well(now, *voter));
-        well.max_by_key(|voter| (self.matched(*voter), Reverse(*voter)))
+        let is_able = |voter: &NodeId| self.is_well(now, *voter) && !self.needs_snapshot(*voter);
+        let able = voters.filter(|voter| *voter != self.id && is_able(voter));
+        able.max_by_key(|voter| (self.matched(*voter), Reverse(*voter)))
     }
 
     /// Tells the target to campaign, if all is ready for it. A message that is lost is sent again with the next heartbeats.

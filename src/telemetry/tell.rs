@@ -72,7 +72,11 @@ fn kind(told: &Told) -> Kind {
         | Event::CaughtUp { .. }
         | Event::TransferBegun { .. }
         | Event::TimeoutNowSent { .. }
-        | Event::TimeoutNowReceived { .. } => Kind::Role,
+        | Event::TimeoutNowReceived { .. }
+        | Event::SnapshotWanted { .. }
+        | Event::SnapshotTold { .. }
+        | Event::SnapshotInstalled { .. }
+        | Event::LogCompacted { .. } => Kind::Role,
     }
 }
 
@@ -235,6 +239,23 @@ fn raft_sentence(event: &Event, name_of: &impl Fn(NodeId) -> String) -> Sentence
             );
             say("removed", what).index(*index)
         }
+        Event::SnapshotWanted { from, last } => {
+            let from = name_of(*from);
+            let words = format!("lacks what is no longer in the log of {from}, and needs its snapshot up to {last}");
+            say("snapshot_wanted", words).peer(&from).entry(*last)
+        }
+        Event::SnapshotTold { to, last } => {
+            let to = name_of(*to);
+            let words = format!("tells {to} to fetch the snapshot up to {last}: the log no longer has what it lacks");
+            say("snapshot_told", words).peer(&to).entry(*last)
+        }
+        Event::SnapshotInstalled { last } => {
+            say("snapshot_installed", format!("installed a snapshot up to {last} in the place of its log")).entry(*last)
+        }
+        Event::LogCompacted { start } => {
+            let words = format!("compacted its log, which begins after {start}: a snapshot has what came before");
+            say("log_compacted", words).entry(*start)
+        }
         Event::ReadIndexAskedAgain => {
             say("read_index_asked_again", "asks the leader again what its reads must show".to_owned())
         }
@@ -371,6 +392,19 @@ mod tests {
         let given_up = "gives up handing over to b, which has gone or has not won in time, and goes on leading";
         assert_eq!(words(Event::TransferGivenUp { to: B }), given_up);
         assert_eq!(kind(&Told::Raft(Event::TransferGivenUp { to: B })), Kind::Trouble);
+    }
+
+    #[test]
+    fn a_snapshot_reads_as_what_it_is_for() {
+        let last = entry(70, 3);
+        let wanted = "lacks what is no longer in the log of b, and needs its snapshot up to 70@3";
+        assert_eq!(words(Event::SnapshotWanted { from: B, last }), wanted);
+        let told = "tells b to fetch the snapshot up to 70@3: the log no longer has what it lacks";
+        assert_eq!(words(Event::SnapshotTold { to: B, last }), told);
+        let installed = "installed a snapshot up to 70@3 in the place of its log";
+        assert_eq!(words(Event::SnapshotInstalled { last }), installed);
+        let compacted = "compacted its log, which begins after 60@3: a snapshot has what came before";
+        assert_eq!(words(Event::LogCompacted { start: entry(60, 3) }), compacted);
     }
 
     #[test]

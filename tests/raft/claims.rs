@@ -98,6 +98,12 @@ fn the_core_knows_its_log() {
     holds(Claim::Honesty);
 }
 
+/// Paper, section 7: a snapshot discards a log only when that lacks what the snapshot has.
+#[test]
+fn snapshots_are_installed_where_they_are_of_use() {
+    holds(Claim::SnapshotUse);
+}
+
 /// Peers that keep to the protocol bring no core to an assertion or into quarantine.
 #[test]
 fn no_core_stops() {
@@ -130,6 +136,8 @@ fn the_schedules_are_eventful() {
         ("replays", per_seed(|counts| counts.replays), 5.0),
         ("reads", per_seed(|counts| counts.reads), 0.5),
         ("transfers", per_seed(|counts| counts.transfers), 0.3),
+        ("snapshots", per_seed(|counts| counts.snapshots), 5.0),
+        ("installs", per_seed(|counts| counts.installs), 0.5),
         ("confirmed", per_seed(|counts| counts.confirmed), 3.0),
     ];
     for (what, mean, least) in means {

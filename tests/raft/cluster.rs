@@ -3,7 +3,11 @@
 //! ```text
 //!     core -- Persist --> writes in flight -- persist --> disk       a crash keeps the disk and the first few writes in flight
 //!     core -- Send -----> waiting for a write --> in flight -- deliver, lose, repeat, in any order --> core
+//!     core -- FetchSnapshot --> a copy of the sender's snapshot, as it was then -- fetch --> core
 //! ```
+//!
+//! Logs are kept whole here, also what the core has compacted and must not be given any more; a snapshot has in it all entries
+//! up to its last one. So every claim about logs can be checked as if there were no snapshots.
 //!
 //! Nothing happens by itself: the test says who ticks, which write ends and which message arrives.
 
@@ -14,7 +18,7 @@ use bytes::Bytes;
 use quorate::ids::{EntryId, Index, NodeId, Term, Ticket, Time};
 use quorate::raft::{
     ChangeRefused, CommitQuorum, Configuration, Effect, Entry, Event, HardState, Learner, MembershipChange, Message,
-    NoLeader, Options, Payload, ProposalRefused, Raft, ReadBatch, Recovered, TransferRefused, Window, Write,
+    NoLeader, Options, Payload, ProposalRefused, Raft, ReadBatch, Recovered, Snapshot, TransferRefused, Window, Write,
 };
 
 use crate::print;
@@ -49,10 +53,20 @@ pub struct Node {
     pub disk: Disk,
     /// The log as the core must see it: the disk with all writes in flight.
     pub log: Vec<Entry>,
+    /// After this entry it must begin for the core.
+    pub start: EntryId,
     /// Counts the changes of `disk` and `log`.
     pub version: u64,
     pub writes: VecDeque<Write>,
     pub reads: VecDeque<Read>,
+    /// The snapshot that is being fetched.
+    pub fetch: Option<Image>,
+    /// Snapshots that were fetched, whatever the core did with them.
+    pub fetched: BTreeMap<EntryId, Image>,
+    /// Settling leaves the fetch of this node alone.
+    pub is_slow: bool,
+    /// Snapshots that this node has taken and the core has not heard of: the last entry, and where the log begins.
+    pub taken: VecDeque<(EntryId, EntryId)>,
     /// Settling leaves the writes of this node alone.
     pub is_stalled: bool,
     /// Messages that wait for a write.
@@ -66,6 +80,16 @@ pub struct Node {
 pub struct Disk {
     pub hard_state: HardState,
     pub log: Vec<Entry>,
+    /// The log begins after this entry; those before are kept for the checks only.
+    pub start: EntryId,
+    pub snapshot: Option<Image>,
+}
+
+/// A snapshot, with all entries that it stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    pub snapshot: Snapshot,
+    pub entries: Vec<Entry>,
 }
 
 /// A message on its way.
@@ -147,7 +171,7 @@ impl Cluster {
         let first = Entry { id: EntryId::new(Term(1), Index(1)), payload };
         for node in configuration.members() {
             let hard_state = HardState { term: Term(1), vote: None };
-            self.add(node, Disk { hard_state, log: vec![first.clone()] });
+            self.add(node, Disk { hard_state, log: vec![first.clone()], ..Disk::default() });
         }
     }
 
@@ -165,6 +189,7 @@ impl Cluster {
         let seed = seed.wrapping_mul(1_000).wrapping_add(id.0 * 100 + node.starts);
         node.raft = Some(Raft::new(id, options, &node.disk.recover(), seed, now));
         node.log = node.disk.log.clone();
+        node.start = node.disk.start;
         self.carry_out(id);
     }
 
@@ -172,7 +197,7 @@ impl Cluster {
     pub fn crash(&mut self, id: NodeId, kept: usize) {
         let node = self.node_mut(id);
         for write in node.writes.drain(..).take(kept) {
-            node.disk.apply(write);
+            node.disk.apply(write, &node.fetched);
         }
         *node = Node { starts: node.starts, ..Node::new(std::mem::take(&mut node.disk)) };
         self.look(id);
@@ -214,7 +239,9 @@ impl Cluster {
     pub fn persist(&mut self, id: NodeId, count: usize) {
         let node = self.node_mut(id);
         let count = count.min(node.writes.len());
-        let Some(ticket) = node.writes.drain(..count).map(|write| node.disk.apply(write)).last() else { return };
+        let Some(ticket) = node.writes.drain(..count).map(|write| node.disk.apply(write, &node.fetched)).last() else {
+            return;
+        };
         node.durable = ticket;
         node.version += 1;
         let (ready, waiting) = node.waiting.drain(..).partition(|(after, ..)| *after <= ticket);
@@ -233,6 +260,40 @@ impl Cluster {
         let Some(Read { peer, entries }) = node.reads.pop_front() else { return };
         self.note(LineKind::Detail, || format!("{} has read {}", id.0, print::entries(&entries)));
         self.step(id, |raft, now| raft.on_entries_read(now, peer, entries));
+    }
+
+    /// A node makes a snapshot of its log up to `last` durable, and the log begins after `start` from then on. The core hears
+    /// of it later.
+    pub fn take_snapshot(&mut self, id: NodeId, last: Index, start: Index) {
+        let node = self.node_mut(id);
+        node.disk.compact(last, start);
+        let last = node.disk.snapshot_last();
+        node.taken.push_back((last, node.disk.start));
+        let start = node.disk.start;
+        self.note(LineKind::Detail, || format!("{} takes a snapshot up to {last}, its log begins after {start}", id.0));
+    }
+
+    /// The core hears of the oldest snapshot that its node has taken.
+    pub fn tell_taken(&mut self, id: NodeId) {
+        let node = self.node_mut(id);
+        let Some((last, start)) = node.taken.pop_front() else { return };
+        node.start = node.start.max(start);
+        node.version += 1;
+        self.step(id, |raft, _| raft.on_snapshot_taken(last, start));
+    }
+
+    /// A node has fetched a snapshot.
+    pub fn fetch(&mut self, id: NodeId) {
+        let Some(image) = self.node_mut(id).fetch.take() else { return };
+        self.receive_snapshot(id, image);
+    }
+
+    /// A snapshot arrives.
+    pub fn receive_snapshot(&mut self, id: NodeId, image: Image) {
+        let snapshot = image.snapshot.clone();
+        self.note(LineKind::Detail, || format!("{} has fetched a snapshot up to {}", id.0, snapshot.last));
+        self.node_mut(id).fetched.insert(snapshot.last, image);
+        self.step(id, |raft, now| raft.on_snapshot_received(now, snapshot));
     }
 
     /// The message at this place in `in_flight` arrives.
@@ -272,7 +333,7 @@ impl Cluster {
         self.ids().into_iter().filter_map(deadline).min()
     }
 
-    /// Ends writes and reads and delivers messages until there is nothing left of them.
+    /// Ends writes, reads and fetches and delivers messages until there is nothing left of them.
     pub fn settle(&mut self) {
         const MESSAGES_MAX: usize = 5000;
         for _ in 0..MESSAGES_MAX {
@@ -282,6 +343,12 @@ impl Cluster {
                 }
                 while !self.node_mut(id).reads.is_empty() {
                     self.read(id);
+                }
+                while !self.node_mut(id).taken.is_empty() {
+                    self.tell_taken(id);
+                }
+                if !self.node_mut(id).is_slow {
+                    self.fetch(id);
                 }
             }
             let is_held = |envelope: &Envelope| self.held.contains(&(envelope.from, envelope.to));
@@ -332,6 +399,7 @@ impl Cluster {
                     let node = self.node_mut(id);
                     node.reads.push_back(Read { peer, entries: node.disk.read(from, to, bytes_max) });
                 }
+                Effect::FetchSnapshot { from, last } => self.begin_fetch(id, from, last),
                 Effect::ReadConfirmed { batch, index } => {
                     self.read_ended(id, batch, Some(index));
                     self.note(LineKind::Answer, || format!("{} may answer read {} at {index}", id.0, batch.0));
@@ -344,6 +412,20 @@ impl Cluster {
             }
         }
         self.look(id);
+    }
+
+    /// Whoever fetches already goes on, also when another snapshot is wished for meanwhile.
+    fn begin_fetch(&mut self, id: NodeId, from: NodeId, last: EntryId) {
+        if let Some(image) = &self.node_mut(id).fetch {
+            let fetched = image.snapshot.last;
+            return self.note(LineKind::Detail, || format!("{} wants {last} and goes on fetching {fetched}", id.0));
+        }
+        let image = self.nodes.get(&from).and_then(|node| node.disk.snapshot.clone());
+        self.note(LineKind::Detail, || match &image {
+            Some(image) => format!("{} wants {last} and fetches {} from {}", id.0, image.snapshot.last, from.0),
+            None => format!("{} wants {last}, which {} does not have", id.0, from.0),
+        });
+        self.node_mut(id).fetch = image;
     }
 
     fn read_ended(&mut self, id: NodeId, batch: ReadBatch, index: Option<Index>) {
@@ -363,10 +445,23 @@ impl Cluster {
 
     fn write(&mut self, id: NodeId, write: Write) {
         self.note(LineKind::Detail, || format!("{} {}", id.0, print::write(&write)));
+        if let Some(last) = write.snapshot {
+            self.install(id, last);
+        }
         let node = self.node_mut(id);
         node.version += 1;
         overwrite(&mut node.log, &write.entries);
         node.writes.push_back(write);
+    }
+
+    fn install(&mut self, id: NodeId, last: EntryId) {
+        if let Some(witness) = &mut self.witness {
+            let found = witness.look_at_install(id, last, &self.nodes[&id]);
+            self.violation = self.violation.take().or(found.err());
+        }
+        let node = self.node_mut(id);
+        node.log = node.fetched[&last].entries.clone();
+        node.start = last;
     }
 
     fn send_after(&mut self, id: NodeId, to: NodeId, message: Message, after: Ticket) {
@@ -406,9 +501,14 @@ impl Node {
             raft: None,
             disk,
             log: Vec::new(),
+            start: EntryId::default(),
             version: 0,
             writes: VecDeque::new(),
             reads: VecDeque::new(),
+            fetch: None,
+            fetched: BTreeMap::new(),
+            is_slow: false,
+            taken: VecDeque::new(),
             is_stalled: false,
             waiting: Vec::new(),
             durable: Ticket(0),
@@ -421,10 +521,32 @@ impl Disk {
     /// A disk with a log that the test makes up, after the first entry, which holds the configuration.
     pub fn with_terms(&self, terms: &[u64], hard_state: HardState) -> Disk {
         let made_up = terms.iter().zip(1..).skip(1).map(|(term, index)| entry(*term, index));
-        Disk { hard_state, log: self.log.iter().take(1).cloned().chain(made_up).collect() }
+        Disk { hard_state, log: self.log.iter().take(1).cloned().chain(made_up).collect(), ..Disk::default() }
     }
 
+    /// A snapshot up to `last` is there, and the log begins after `start`.
+    pub fn compact(&mut self, last: Index, start: Index) {
+        let entries: Vec<Entry> = self.log[..last.0 as usize].to_vec();
+        let (configuration_index, configuration) =
+            configurations(&entries).pop().unwrap_or((Index(0), Configuration::EMPTY));
+        let id_at =
+            |index: Index| index.0.checked_sub(1).map_or(EntryId::default(), |place| entries[place as usize].id);
+        let (last, start) = (id_at(last), id_at(start));
+        assert!(last >= self.snapshot_last() && start >= self.start, "what is on disk is later: {last}, {start}");
+        self.start = start;
+        self.snapshot = Some(Image { snapshot: Snapshot { last, configuration, configuration_index }, entries });
+    }
+
+    /// The last entry of the snapshot; `0@0`: there is none.
+    pub fn snapshot_last(&self) -> EntryId {
+        self.snapshot.as_ref().map_or(EntryId::default(), |image| image.snapshot.last)
+    }
+
+    /// Nothing when the log begins after `from`.
     fn read(&self, from: Index, to: Index, bytes_max: u64) -> Vec<Entry> {
+        if from <= self.start.index {
+            return Vec::new();
+        }
         let mut bytes = 0;
         let fits = |entry: &&Entry| {
             let is_first = bytes == 0;
@@ -435,21 +557,33 @@ impl Disk {
         wanted.take_while(fits).cloned().collect()
     }
 
-    fn apply(&mut self, write: Write) -> Ticket {
+    fn apply(&mut self, write: Write, fetched: &BTreeMap<EntryId, Image>) -> Ticket {
         self.hard_state = write.hard_state.unwrap_or(self.hard_state);
+        if let Some(last) = write.snapshot {
+            let image = fetched[&last].clone();
+            self.log.clone_from(&image.entries);
+            self.start = last;
+            self.snapshot = Some(image);
+        }
         overwrite(&mut self.log, &write.entries);
         write.ticket
     }
 
     fn recover(&self) -> Recovered {
-        let mut terms: Vec<EntryId> = self.log.iter().map(|entry| entry.id).collect();
+        let log = self.log.iter().map(|entry| entry.id);
+        let mut terms: Vec<EntryId> = log.filter(|id| id.index > self.start.index).collect();
         terms.dedup_by_key(|id| id.term);
+        let snapshot = self.snapshot.as_ref().map(|image| &image.snapshot);
+        let of_snapshot = snapshot.map(|it| (it.configuration_index, it.configuration.clone()));
+        let is_later = |(index, _): &(Index, Configuration)| *index > self.snapshot_last().index;
+        let later = configurations(&self.log).into_iter().filter(is_later);
         Recovered {
             hard_state: self.hard_state,
+            start: self.start,
+            snapshot: self.snapshot_last(),
             terms,
             last: self.log.last().map_or(Index(0), |entry| entry.id.index),
-            configurations: configurations(&self.log),
-            ..Recovered::default()
+            configurations: of_snapshot.into_iter().chain(later).collect(),
         }
     }
 }

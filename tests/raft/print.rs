@@ -21,6 +21,7 @@ pub fn kind(body: &Body) -> &'static str {
         Body::AppendReply(_) => "AppendReply",
         Body::Heartbeat { .. } => "Heartbeat",
         Body::HeartbeatReply { .. } => "HeartbeatReply",
+        Body::InstallSnapshot { .. } => "InstallSnapshot",
         Body::Removed { .. } => "Removed",
         Body::TimeoutNow { .. } => "TimeoutNow",
         Body::ReadIndex { .. } => "ReadIndex",
@@ -30,7 +31,7 @@ pub fn kind(body: &Body) -> &'static str {
 
 fn body(body: &Body) -> String {
     match body {
-        Body::PreVote { last } | Body::TimeoutNow { last } => format!(" last {last}"),
+        Body::PreVote { last } | Body::TimeoutNow { last } | Body::InstallSnapshot { last } => format!(" last {last}"),
         Body::RequestVote { last, transfer } => format!(" last {last}{}", if *transfer { " transfer" } else { "" }),
         Body::PreVoteReply { refusal } | Body::RequestVoteReply { refusal } => match refusal {
             None => " granted".to_owned(),
@@ -107,6 +108,9 @@ pub fn write(write: &Write) -> String {
     if let Some(state) = &write.hard_state {
         text += &format!(" t{} {}", state.term, vote(state.vote));
     }
+    if let Some(last) = &write.snapshot {
+        text += &format!(" snapshot {last}");
+    }
     if !write.entries.is_empty() {
         text += &format!(" {}", entries(&write.entries));
     }
@@ -172,6 +176,10 @@ pub fn event(event: &Event) -> String {
         Event::TimeoutNowReceived { from } => format!("is told by {} to campaign", from.0),
         Event::TransferGivenUp { to } => format!("gives up handing over to {}", to.0),
         Event::ReadIndexAskedAgain => "asks its leader again".to_owned(),
+        Event::SnapshotWanted { from, last } => format!("needs the snapshot of {} up to {last}", from.0),
+        Event::SnapshotTold { to, last } => format!("tells {} to fetch its snapshot up to {last}", to.0),
+        Event::SnapshotInstalled { last } => format!("has installed a snapshot up to {last}"),
+        Event::LogCompacted { start } => format!("has its log begin after {start}"),
         Event::WasRemoved { index } => format!("was removed by {index}"),
         Event::Ignored { from, why } => format!("ignores a message of {}: {why}", from.0),
         Event::Quarantined { why } => format!("is quarantined: {}", short_ids(why)),

@@ -1,20 +1,21 @@
 //! Random schedules: a seed decides what happens next to a few raw cores, and a witness looks at them after each step.
 //!
 //! Messages are lost, repeated, reordered and played again long after; writes end late and several at once; nodes crash with a
-//! part of what they were writing; the membership changes. At the end everything works again, and all must agree.
+//! part of what they were writing; the membership changes; snapshots are taken, compact the log up to anywhere, and come late or
+//! twice to those that need them. At the end everything works again, and all must agree.
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate::ids::NodeId;
+use quorate::ids::{Index, NodeId};
 use quorate::raft::{CommitQuorum, Learner, MembershipChange, Options, RoleName, Window};
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::cluster::{Cluster, Disk, Envelope, default_options};
+use crate::cluster::{Cluster, Disk, Envelope, Image, default_options};
 use crate::script::contact;
 use crate::witness::{Claim, Violation, Witness};
 
@@ -42,6 +43,9 @@ pub struct Counts {
     pub replays: usize,
     pub reads: usize,
     pub transfers: usize,
+    pub snapshots: usize,
+    /// How often a snapshot took the place of a log.
+    pub installs: usize,
     /// Reads that were confirmed.
     pub confirmed: usize,
 }
@@ -74,6 +78,7 @@ pub fn run(seed: u64, is_traced: bool) -> Outcome {
         committed: witness.committed.len(),
         truncations: witness.truncations,
         confirmed: witness.confirmed,
+        installs: witness.installs,
         ..schedule.counts
     };
     Outcome { seed, violation, counts, trace: lines.into_iter().map(|line| line.text + "\n").collect() }
@@ -123,7 +128,7 @@ impl Schedule {
     }
 
     fn step(&mut self) {
-        match self.rng.random_range(0..100) {
+        match self.rng.random_range(0..108) {
             0..40 => self.deliver_some(),
             40..58 => self.persist_some(),
             58..73 => self.let_time_pass(),
@@ -136,7 +141,10 @@ impl Schedule {
             94 => self.transfer(),
             95..98 => self.crash_or_restart(),
             98 => self.cut_or_heal(),
-            _ => self.lose_or_find_connection(),
+            99 => self.lose_or_find_connection(),
+            100..103 => self.take_snapshot(),
+            103..105 => self.hear_of_snapshot(),
+            _ => self.fetch_or_lose(),
         }
     }
 
@@ -209,6 +217,51 @@ impl Schedule {
         let id = self.pick_node();
         self.counts.reads += usize::from(!self.cluster.node_mut(id).reads.is_empty());
         self.cluster.read(id);
+    }
+
+    /// Of anything that is committed and durable; the log may begin anywhere in it, or where those that are heard need it.
+    fn take_snapshot(&mut self) {
+        let id = self.pick_node();
+        let now = self.cluster.now;
+        let Some(raft) = self.cluster.raft(id) else { return };
+        let (end, needed) = (raft.commit().min(raft.durable()), raft.needed_by_members(now));
+        let disk = &self.cluster.nodes[&id].disk;
+        let (snapshot, start) = (disk.snapshot_last().index, disk.start.index);
+        if end == Index(0) || end < snapshot {
+            return;
+        }
+        let last = Index(self.rng.random_range(snapshot.0.max(1)..=end.0));
+        let limit = needed.filter(|_| self.rng.random()).unwrap_or(last);
+        let limit = last.min(limit).max(start);
+        let start = if self.rng.random() { limit } else { Index(self.rng.random_range(start.0..=limit.0)) };
+        self.counts.snapshots += 1;
+        self.cluster.take_snapshot(id, last, start);
+        if self.rng.random() {
+            self.cluster.tell_taken(id);
+        }
+    }
+
+    fn hear_of_snapshot(&mut self) {
+        for id in self.cluster.ids() {
+            self.cluster.tell_taken(id);
+        }
+    }
+
+    /// A fetch ends, or breaks off; or a snapshot comes once more.
+    fn fetch_or_lose(&mut self) {
+        for id in self.cluster.ids() {
+            match self.rng.random_range(0..6) {
+                0 => self.cluster.node_mut(id).fetch = None,
+                1 => {
+                    let fetched: Vec<Image> = self.cluster.node_mut(id).fetched.values().cloned().collect();
+                    if let Some(image) = fetched.choose(&mut self.rng) {
+                        self.cluster.receive_snapshot(id, image.clone());
+                    }
+                }
+                2..4 => self.cluster.fetch(id),
+                _ => {}
+            }
+        }
     }
 
     fn lose_or_repeat(&mut self) {

@@ -16,7 +16,9 @@
 //!     options KEY=VALUE...                before `cluster`: election_timeout_min (ms), cache_bytes_max, appends_max, ...
 //!     cluster N... [learners=N,N] [commit_quorum=half_plus_one]     learners stay what they are
 //!     node N                              starts a node with an empty disk
-//!     disk N TERM... [term=T] [vote=N]    starts a node anew with a log of these terms; entry 1 stays the configuration
+//!     disk N TERM... [term=T] [vote=N] [snapshot=INDEX] [start=INDEX]
+//!                                         starts a node anew with a log of these terms; entry 1 stays the configuration.
+//!                                         The log begins after `start`; without that, where the snapshot ends
 //!     crash N... [kept=COUNT]             stops nodes; so many of the writes in flight reach the disk
 //!     restart N...
 //!     timeout N                           moves the clock to the node's deadline, and it ticks
@@ -26,6 +28,10 @@
 //!     persist N... [count=COUNT]          ends the oldest writes in flight; all of them without a count
 //!     stall N / unstall N                 `settle` and `run` leave the disk of N alone
 //!     read N                              answers the oldest read
+//!     snapshot N LAST [START]             takes a snapshot up to LAST; the log begins after START, or else after LAST
+//!     fetch N [again]                     N has the snapshot that it fetches; or the last one that it had, once more
+//!     slow N / swift N                    `settle` and `run` leave what N fetches alone
+//!     needed N                            where the log of N must go back to, for members that N hears
 //!     deliver LINK [KIND] [count=COUNT]   messages arrive, oldest first. LINK is FROM->TO, and * is every node
 //!     drop, duplicate, reorder LINK ...   loses them; puts copies at the end; turns their order round
 //!     hold LINK / release LINK            `settle` and `run` leave the messages of a link alone
@@ -42,7 +48,8 @@
 //!     unreachable N PEER / reachable ...  tells N that its connection to PEER broke, or is there again
 //!     forge FROM->TO KIND [KEY=VALUE...]  a message that no core has sent arrives
 //!     status [N...]
-//!     logs [N...]                         the term of each entry; `|` stands after the commit index
+//!     logs [N...]                         the term of each entry; `|` stands after the commit index. What a log begins after
+//!                                         is shown as `(index@term)`
 //!     in_flight                           messages on their way
 //! ```
 //!
@@ -144,6 +151,24 @@ impl Runner {
                 let count = arguments.number("count").map_or(usize::MAX, |count| count as usize);
                 nodes().into_iter().for_each(|node| self.cluster.persist(node, count));
             }
+            "snapshot" => {
+                let start = if arguments.words.len() > 2 { 2 } else { 1 };
+                let (last, start) = (Index(arguments.parsed(1)), Index(arguments.parsed(start)));
+                self.cluster.take_snapshot(node(0), last, start);
+                self.cluster.tell_taken(node(0));
+            }
+            "fetch" if arguments.words.contains(&"again") => {
+                let image = self.cluster.node_mut(node(0)).fetched.values().next_back().cloned();
+                self.cluster.receive_snapshot(node(0), image.expect("it has had one"));
+            }
+            "fetch" => self.cluster.fetch(node(0)),
+            "slow" => self.cluster.node_mut(node(0)).is_slow = true,
+            "swift" => self.cluster.node_mut(node(0)).is_slow = false,
+            "needed" => {
+                let now = self.cluster.now;
+                let needed = self.cluster.raft(node(0)).and_then(|raft| raft.needed_by_members(now));
+                self.answer(needed.map_or("nothing".to_owned(), |index| format!("what comes after {index}")));
+            }
             "stall" => self.cluster.node_mut(node(0)).is_stalled = true,
             "retire" => self.cluster.node_mut(node(0)).raft.as_mut().expect("it runs").retire(),
             "unstall" => self.cluster.node_mut(node(0)).is_stalled = false,
@@ -214,7 +239,10 @@ impl Runner {
         let terms: Vec<u64> = (1..arguments.words.len()).map(|place| arguments.parsed(place)).collect();
         let term = arguments.number("term").or(terms.last().copied()).unwrap_or(0);
         let vote = arguments.number("vote").map(NodeId);
-        let disk = self.cluster.node_mut(id).disk.with_terms(&terms, HardState { term: Term(term), vote });
+        let mut disk = self.cluster.node_mut(id).disk.with_terms(&terms, HardState { term: Term(term), vote });
+        if let Some(last) = arguments.number("snapshot") {
+            disk.compact(Index(last), Index(arguments.number("start").unwrap_or(last)));
+        }
         self.cluster.add(id, disk);
     }
 
@@ -329,6 +357,7 @@ impl Runner {
             "HeartbeatReply" => {
                 Body::HeartbeatReply { sent_at: Time(0), read_round: number("round"), clock: OpaqueTime(0) }
             }
+            "InstallSnapshot" => Body::InstallSnapshot { last },
             "Removed" => Body::Removed { index: index("index") },
             "TimeoutNow" => Body::TimeoutNow { last },
             "ReadIndex" => Body::ReadIndex { context: ReadContext(number("context")) },
@@ -359,6 +388,9 @@ impl Runner {
         }
         text += &format!(" commit {} last {} durable {}", raft.commit(), raft.last(), raft.durable());
         text += &format!(", under {} {}", raft.configuration_index(), print::configuration(raft.configuration()));
+        if raft.snapshot() != EntryId::default() {
+            text += &format!(", snapshot {}, log after {}", raft.snapshot(), raft.log_start());
+        }
         if let Some(index) = raft.removed() {
             text += &format!(", removed by {index}");
         }
@@ -379,9 +411,13 @@ impl Runner {
     fn log(&self, id: NodeId) -> String {
         let node = &self.cluster.nodes[&id];
         let commit = self.cluster.raft(id).map_or(Index(0), |raft| raft.commit());
-        let log = if node.raft.is_some() { &node.log } else { &node.disk.log };
+        let (log, start) =
+            if node.raft.is_some() { (&node.log, node.start) } else { (&node.disk.log, node.disk.start) };
         let mut words: Vec<String> = log.iter().map(|entry| entry.id.term.to_string()).collect();
-        words.insert(commit.0 as usize, "|".to_owned());
+        words.insert(commit.max(start.index).0 as usize, "|".to_owned());
+        if start != EntryId::default() {
+            words.splice(..start.index.0 as usize, [format!("({start})")]);
+        }
         words.join(" ")
     }
 

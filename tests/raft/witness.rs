@@ -33,6 +33,8 @@ pub enum Claim {
     Freshness,
     /// Without failures there is a leader again, and all members get all entries.
     Liveness,
+    /// A snapshot takes the place of a log that lacks its end and has less committed, and of no other.
+    SnapshotUse,
     /// The core does not stop, by an assertion or in quarantine.
     Soundness,
 }
@@ -58,6 +60,8 @@ pub struct Witness {
     pub confirmed: usize,
     /// How often a node cut its log.
     pub truncations: usize,
+    /// How often a snapshot took the place of a log.
+    pub installs: usize,
     /// The log with which the leader of a term began.
     elected_with: BTreeMap<Term, Vec<EntryId>>,
     /// Every entry that was ever in a log, with the one before it.
@@ -113,6 +117,10 @@ impl Witness {
         check(Claim::Monotony, commit_before <= view.commit, || {
             format!("the commit index of {} went from {commit_before} to {}", id.0, view.commit)
         })?;
+        let in_snapshot = node.disk.snapshot_last().index;
+        check(Claim::Honesty, in_snapshot <= view.commit, || {
+            format!("{} has a snapshot up to {in_snapshot} and says that {} is committed", id.0, view.commit)
+        })?;
         let has_led = view.role == RoleName::Leader || led_before.is_some();
         for place in commit_before.0..view.commit.0 {
             self.look_at_commit(id, has_led, place as usize, &view, nodes)?;
@@ -121,6 +129,15 @@ impl Witness {
         self.look_at_freshness(now, id, raft)?;
         self.views.insert(id, view);
         Ok(())
+    }
+
+    /// The core is about to let a snapshot up to `last` take the place of the log of its node.
+    pub fn look_at_install(&mut self, id: NodeId, last: EntryId, node: &Node) -> Result<(), Violation> {
+        self.installs += 1;
+        let commit = self.views.get(&id).map_or(Index(0), |view| view.commit);
+        check(Claim::SnapshotUse, commit < last.index && !is_in(&node.log, last), || {
+            format!("{} has {}, commit {commit}, and discards that for {last}", id.0, print::entries(&node.log))
+        })
     }
 
     /// A node asks what a read that comes now must show.
@@ -257,6 +274,10 @@ impl Witness {
                 vote == to && has_voted_for(to)
             }
             Body::AppendReply(AppendReply::Accepted(id)) => *id == EntryId::default() || has(id),
+            Body::InstallSnapshot { last } => {
+                let is_committed = last.index.0.checked_sub(1).and_then(|place| self.committed.get(place as usize));
+                *last <= node.disk.snapshot_last() && is_committed.is_some_and(|(entry, _)| entry.id == *last)
+            }
             Body::Removed { index } => self.left_out(to, *index),
             _ => true,
         };
@@ -282,9 +303,18 @@ impl Witness {
 /// What the core says of itself agrees with the log that it has had written.
 fn is_honest(id: NodeId, raft: &Raft, node: &Node) -> Result<(), Violation> {
     let last = node.log.last().map_or(EntryId::default(), |entry| entry.id);
-    let has_terms = node.log.iter().all(|entry| raft.term_at(entry.id.index) == Some(entry.id.term));
+    let knows = |id: EntryId| (id.index >= node.start.index).then_some(id.term);
+    let has_terms = node.log.iter().all(|entry| raft.term_at(entry.id.index) == knows(entry.id));
     check(Claim::Honesty, raft.last() == last && has_terms, || {
         format!("{} says that its last entry is {}, and it is {last}", id.0, raft.last())
+    })?;
+    check(Claim::Honesty, raft.log_start() == node.start, || {
+        format!("{} says that its log begins after {}, and that is {}", id.0, raft.log_start(), node.start)
+    })?;
+    let snapshot = node.disk.snapshot_last();
+    let knows_snapshot = raft.snapshot() == snapshot || (raft.snapshot() < snapshot && !node.taken.is_empty());
+    check(Claim::Honesty, knows_snapshot, || {
+        format!("{} says that its snapshot is {}, and it is {snapshot}", id.0, raft.snapshot())
     })?;
     let (index, configuration) = configurations(&node.log).pop().unwrap_or((Index(0), Configuration::EMPTY));
     let is_in_force = *raft.configuration() == configuration && raft.configuration_index() == index;
