@@ -3,6 +3,7 @@
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
+use super::digest::Fnv;
 use super::query::{Query, Room};
 use super::queue::Queues;
 use super::session::{Admission, Kept, SessionLimits, Sessions};
@@ -41,12 +42,13 @@ impl Default for Limits {
     }
 }
 
-/// The queues and sessions of a shard.
+/// The queues and sessions of a shard. A clone takes constant time and memory, and stays as it is whatever is applied to the
+/// other: what is changed is copied first.
 #[derive(Clone, Debug)]
 pub struct StateMachine {
-    timestamp: Timestamp,
-    queues: Queues,
-    sessions: Sessions,
+    pub(super) timestamp: Timestamp,
+    pub(super) queues: Queues,
+    pub(super) sessions: Sessions,
     answer_bytes_max: u64,
 }
 
@@ -204,7 +206,7 @@ impl Kept {
         match decision {
             _ if operations.iter().all(Operation::only_reads) => None,
             Decision::Executed { index, outcomes, .. } => {
-                Some(Self::Executed { index: *index, outcomes: outcomes.clone() })
+                Some(Self::Executed { index: *index, outcomes: outcomes.as_slice().into() })
             }
             Decision::Refused(refusal) => Some(Self::Refused(refusal.clone())),
             Decision::Waiting => None,
@@ -215,7 +217,7 @@ impl Kept {
 impl From<Kept> for Decision {
     fn from(kept: Kept) -> Self {
         match kept {
-            Kept::Executed { index, outcomes } => Self::Executed { index, replayed: true, outcomes },
+            Kept::Executed { index, outcomes } => Self::Executed { index, replayed: true, outcomes: outcomes.to_vec() },
             Kept::Refused(refusal) => Self::Refused(refusal),
         }
     }
@@ -225,43 +227,5 @@ fn enqueued_to(operation: &Operation) -> Option<&QueueName> {
     match operation {
         Operation::Enqueue { queue, .. } => Some(queue),
         _ => None,
-    }
-}
-
-/// FNV-1a with 64 bits. The standard library's hashers are free to change and differ between machines; here every number goes
-/// in as 8 little-endian bytes, whatever the machine.
-struct Fnv(u64);
-
-impl Fnv {
-    const fn new() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl Hasher for Fnv {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    }
-
-    fn write_u32(&mut self, number: u32) {
-        self.write_u64(u64::from(number));
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.write(&number.to_le_bytes());
-    }
-
-    fn write_usize(&mut self, number: usize) {
-        self.write_u64(number as u64);
-    }
-
-    fn write_isize(&mut self, number: isize) {
-        self.write_u64(number as u64);
     }
 }

@@ -26,6 +26,7 @@
 
 mod codec;
 mod command;
+mod digest;
 mod machine;
 mod query;
 mod queue;
