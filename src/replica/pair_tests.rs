@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::tests::options;
 use super::*;
-use crate::ids::{EntryId, Index, NodeId, Term, Time, Timestamp};
+use crate::ids::{EntryId, Index, NodeId, Term, Ticket, Time, Timestamp};
 use crate::raft::{self, Body as Says, Configuration, Entry, HardState, Message, Payload, RoleName, TransferRefused};
 use crate::state_machine::{Body, Operation, Outcome, QueueName};
 
@@ -24,6 +24,10 @@ struct Pair {
     cut: Vec<NodeId>,
     /// Reads of the log end with nothing.
     log_is_gone: bool,
+    /// Snapshots that were taken, and what they said of the log.
+    taken: BTreeMap<NodeId, Taking>,
+    /// Writes that wait until `finish_writes`.
+    held: Option<Vec<Ticket>>,
     /// Every message that was not lost, in order.
     sent: Vec<(NodeId, Message)>,
     answers: BTreeMap<u64, Result<Answer, Refusal>>,
@@ -33,6 +37,10 @@ struct Pair {
 impl Pair {
     /// `A` leads, and both have heard that its first entry is committed.
     fn led_by_a(cache_bytes_max: u64) -> Self {
+        Self::with_snapshots(cache_bytes_max, SnapshotRules::NEVER)
+    }
+
+    fn with_snapshots(cache_bytes_max: u64, snapshots: SnapshotRules) -> Self {
         let configuration = Configuration { voters: [A, B].into(), ..Configuration::EMPTY };
         let first = EntryId::new(Term(1), Index(1));
         let recovered = raft::Recovered {
@@ -42,7 +50,7 @@ impl Pair {
             configurations: vec![(Index(1), configuration.clone())],
             ..raft::Recovered::default()
         };
-        let options = options(cache_bytes_max, REQUESTS_MAX);
+        let options = Options { snapshots, ..options(cache_bytes_max, REQUESTS_MAX) };
         let replica = |node: NodeId| Replica::new(node, options.clone(), &recovered, node.0, Time(0));
         let payload = Payload::Configuration { configuration, introduction: None };
         let log = vec![Entry { id: first, payload }];
@@ -52,6 +60,8 @@ impl Pair {
             logs: [A, B].map(|node| (node, log.clone())).into(),
             cut: vec![B],
             log_is_gone: false,
+            taken: BTreeMap::new(),
+            held: None,
             sent: Vec::new(),
             answers: BTreeMap::new(),
             last_request: 0,
@@ -78,25 +88,51 @@ impl Pair {
         match effect {
             Effect::Persist(raft::Write { ticket, entries, .. }) => {
                 let log = self.logs.get_mut(&node).expect("one of the two");
-                log.truncate(entries.first().map_or(log.len(), |first| first.id.index.0 as usize - 1));
+                log.retain(|entry| entries.first().is_none_or(|first| entry.id.index < first.id.index));
                 log.extend(entries);
-                Some((node, vec![Event::Persisted(ticket)]))
+                match &mut self.held {
+                    Some(held) => {
+                        held.push(ticket);
+                        None
+                    }
+                    None => Some((node, vec![Event::Persisted(ticket)])),
+                }
             }
             Effect::Send { to, message } if !self.cut.contains(&node) => {
                 self.sent.push((node, message.clone()));
                 Some((to, vec![Event::Message { from: node, message }]))
             }
             Effect::ReadEntries { read, .. } if self.log_is_gone => Some((node, vec![Event::NotInLog { read }])),
-            Effect::ReadEntries { read, from, to, .. } => {
-                let entries = self.logs[&node][from.0 as usize - 1..to.0 as usize].to_vec();
-                Some((node, vec![Event::EntriesRead { read, entries }]))
+            Effect::ReadBody { read, .. } if self.log_is_gone => Some((node, vec![Event::NotInLog { read }])),
+            Effect::ReadEntries { read, from, to, .. } => Some((node, vec![self.entries_read(node, read, from, to)])),
+            Effect::ReadBody { read, index } => Some((node, vec![self.entries_read(node, read, index, index)])),
+            Effect::TakeSnapshot(taking) => {
+                let (last, log_start) = (taking.state.snapshot.last, taking.log_start);
+                self.taken.insert(node, *taking);
+                Some((node, vec![Event::SnapshotTaken { last, log_start, bytes: 1 }]))
+            }
+            Effect::FetchSnapshot { from, last, .. } => {
+                let state = self.taken[&from].state.clone();
+                assert_eq!(state.snapshot.last, last);
+                Some((node, vec![Event::SnapshotReceived(Box::new(Restored { state, bytes: 1 }))]))
             }
             Effect::Answer { request, answer } => {
                 assert!(self.answers.insert(request.0, answer).is_none(), "{request:?} was answered twice");
                 None
             }
-            Effect::Send { .. } | Effect::Introduce(_) | Effect::Tell(_) => None,
+            Effect::Send { .. } | Effect::Introduce(_) | Effect::Compact { .. } | Effect::Tell(_) => None,
         }
+    }
+
+    fn entries_read(&self, node: NodeId, read: ReadId, from: Index, to: Index) -> Event {
+        let wanted = |entry: &&Entry| (from..=to).contains(&entry.id.index);
+        Event::EntriesRead { read, entries: self.logs[&node].iter().filter(wanted).cloned().collect() }
+    }
+
+    /// The disks finish what they have been given meanwhile.
+    fn finish_writes(&mut self, node: NodeId) {
+        let persisted = self.held.take().into_iter().flatten().map(Event::Persisted).collect::<Vec<_>>();
+        self.turn(node, persisted);
     }
 
     /// Serves all deadlines up to then.
@@ -382,4 +418,53 @@ fn a_dequeue_that_would_wait_on_is_refused_when_leadership_is_lost() {
     pair.turn(A, [accepted, later].map(|message| Event::Message { from: B, message }));
     assert!(matches!(pair.answers[&100], Ok(Answer::Executed(_))), "{:?}", pair.answers);
     assert_eq!(pair.answers[&101], not_leader(None, 3));
+}
+
+/// A snapshot after each entry, and nothing of the log stays for anybody.
+const AFTER_EACH: SnapshotRules = SnapshotRules { bytes: 0, entries: 1, log_entries: 0, held_bytes_max: 0 };
+
+#[test]
+fn a_snapshot_has_what_was_applied_and_the_log_begins_after_it() {
+    let mut pair = Pair::with_snapshots(0, AFTER_EACH);
+    pair.enqueue(A);
+    let replica = &pair.replicas[&A];
+    let State { snapshot, settled, machine, .. } = &pair.taken[&A].state;
+    assert_eq!(snapshot.last, EntryId::new(Term(2), Index(3)));
+    assert_eq!((snapshot.configuration_index, settled), (Index(1), &[A, B].into()));
+    assert_eq!(machine.digest(), replica.machine().digest());
+    let status = replica.status();
+    assert_eq!((status.log_start, status.snapshot), (snapshot.last, snapshot.last));
+    let read = pair.read(A, Consistency::Leader);
+    assert_eq!(pair.shown(read).bodies.len(), 1, "the body is read back, although its entry has left the log");
+}
+
+#[test]
+fn the_log_keeps_what_is_wanted_of_it() {
+    let mut pair = Pair::with_snapshots(0, SnapshotRules { log_entries: 2, ..AFTER_EACH });
+    (0..4).for_each(|_| drop(pair.enqueue(A)));
+    let status = pair.replicas[&A].status();
+    assert_eq!((status.snapshot.index, status.log_start.index), (Index(6), Index(4)));
+}
+
+#[test]
+fn a_member_without_the_log_installs_the_snapshot_and_goes_on() {
+    let mut pair = Pair::with_snapshots(0, AFTER_EACH);
+    // Alone, a leader of two commits nothing; so B has the entries, and loses them.
+    (0..3).for_each(|_| drop(pair.enqueue(A)));
+    let options = Options { snapshots: AFTER_EACH, ..options(0, REQUESTS_MAX) };
+    pair.replicas.insert(B, Replica::new(B, options, &raft::Recovered::default(), 9, pair.now));
+    pair.logs.insert(B, Vec::new());
+    pair.held = Some(Vec::new());
+    pair.run(Duration::from_millis(2_500));
+    assert_eq!(pair.replicas[&B].status().applied, Index(0), "the state follows when the snapshot is durable");
+    pair.finish_writes(B);
+    pair.run(Duration::from_millis(2_500));
+    let (a, b) = (&pair.replicas[&A], &pair.replicas[&B]);
+    assert_eq!(b.status().applied, a.status().applied);
+    assert_eq!(b.machine().digest(), a.machine().digest());
+    assert_eq!(b.status().membership.configuration, a.status().membership.configuration);
+    let read = pair.read(B, Consistency::AnyNode);
+    assert_eq!(pair.shown(read).index, pair.replicas[&A].status().commit);
+    pair.enqueue(A);
+    assert_eq!(pair.replicas[&B].status().last, pair.replicas[&A].status().last);
 }

@@ -30,6 +30,11 @@ pub struct Rules {
     pub held_bytes_max: u64,
 }
 
+impl Rules {
+    /// No snapshot is ever due.
+    pub const NEVER: Self = Self { bytes: u64::MAX, entries: u64::MAX, log_entries: 0, held_bytes_max: 0 };
+}
+
 /// What a replica knows of its snapshots.
 #[derive(Debug, Default)]
 pub(super) struct Snapshots {
@@ -80,9 +85,10 @@ impl Snapshots {
 }
 
 impl Replica {
-    /// Has a snapshot taken when one is due.
+    /// Has a snapshot taken when one is due, of what is durable here as well.
     pub(super) fn take_snapshot(&mut self, now: Time) {
-        if !self.snapshots.is_due(&self.options.snapshots, self.applied) || self.raft.quarantined().is_some() {
+        let is_due = self.snapshots.is_due(&self.options.snapshots, self.applied);
+        if !is_due || self.applied > self.raft.durable() || self.raft.quarantined().is_some() {
             return;
         }
         let Some((configuration_index, configuration)) = self.members.applied().cloned() else { return };
@@ -162,5 +168,54 @@ impl Replica {
         self.snapshots.bytes = bytes;
         self.snapshots.marks.clear();
         self.snapshots.mark(self.applied);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::Term;
+    use crate::raft::Payload;
+    use bytes::Bytes;
+
+    const RULES: Rules = Rules { bytes: 1_000, entries: 10, log_entries: 0, held_bytes_max: 0 };
+
+    /// Entries of about so many bytes are applied.
+    fn apply(snapshots: &mut Snapshots, entries: u64, bytes: usize) {
+        let id = EntryId::new(Term(1), Index(1));
+        let entry = Entry { id, payload: Payload::Command(Bytes::from(vec![0; bytes])) };
+        (0..entries).for_each(|_| snapshots.count(&entry));
+    }
+
+    #[test]
+    fn one_is_due_after_enough_bytes_or_entries_but_never_before_as_much_as_the_last_one_is_long() {
+        let mut snapshots = Snapshots::default();
+        apply(&mut snapshots, 9, 10);
+        assert!(!snapshots.is_due(&RULES, Index(9)));
+        assert!(snapshots.is_due(&RULES, Index(10)), "ten entries");
+        apply(&mut snapshots, 1, 1_000);
+        assert!(snapshots.is_due(&RULES, Index(9)), "a thousand bytes");
+        snapshots.mark(Index(10));
+        snapshots.bytes = 5_000;
+        apply(&mut snapshots, 20, 100);
+        assert!(!snapshots.is_due(&RULES, Index(30)), "it would be longer than what came since");
+        apply(&mut snapshots, 20, 100);
+        assert!(snapshots.is_due(&RULES, Index(50)));
+        snapshots.is_being_taken = true;
+        assert!(!snapshots.is_due(&RULES, Index(50)), "one at a time");
+    }
+
+    #[test]
+    fn what_came_after_an_index_is_never_underestimated() {
+        let mut snapshots = Snapshots::default();
+        for index in 1..=3 {
+            apply(&mut snapshots, 1, 100);
+            snapshots.mark(Index(10 * index));
+        }
+        let each = snapshots.applied_bytes / 3;
+        assert_eq!(snapshots.bytes_after(Index(30)), 0);
+        assert_eq!(snapshots.bytes_after(Index(29)), each);
+        assert_eq!(snapshots.bytes_after(Index(10)), 2 * each);
+        assert_eq!(snapshots.bytes_after(Index(9)), 3 * each, "nothing is known of where that was");
     }
 }

@@ -34,7 +34,7 @@ pub(super) fn options(cache_bytes_max: u64, requests_max: usize) -> Options {
         window: raft::Window { appends_max: 8, bytes_max: 1 << 20 },
         cache_bytes_max,
     };
-    Options { raft, limits: Limits::default(), requests_max }
+    Options { raft, limits: Limits::default(), snapshots: SnapshotRules::NEVER, requests_max }
 }
 
 impl Alone {

@@ -49,6 +49,7 @@ fn kind(told: &Told) -> Kind {
     let event = match told {
         Told::Raft(event) => event,
         Told::Placed { .. } => return Kind::Detail,
+        Told::SnapshotTaken { .. } => return Kind::Role,
         _ => return Kind::Entries,
     };
     match event {
@@ -122,6 +123,9 @@ fn sentence(told: &Told, name_of: &impl Fn(NodeId) -> String) -> Sentence {
         }
         Told::Applied { first, last } => {
             Sentence::new("applied", format!("applied {}", range(*first, *last))).index(*last)
+        }
+        Told::SnapshotTaken { last, bytes } => {
+            Sentence::new("snapshot_taken", format!("took a snapshot up to {last}, of {bytes} bytes")).entry(*last)
         }
         Told::Answered { index, operations, replayed } => {
             let again = if *replayed { " again: the request was a retry" } else { "" };
