@@ -3,6 +3,7 @@
 //! What is missing is asked for a few pieces at a time. Whatever does not come is asked for again, from whoever leads by then;
 //! bodies that came stay. It ends when everything is there, when nobody has wished for it for a while, or with the node.
 
+use std::future::Future;
 use std::time::{Duration, Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -13,7 +14,8 @@ use super::event_loop::Completion;
 use super::snapshots::{Tools, read_machine};
 use crate::ids::{EntryId, Index, NodeId, ShardId};
 use crate::replica::{Restored, State};
-use crate::storage::incoming::{self, Incoming, Step};
+use crate::state_machine::Living;
+use crate::storage::incoming::{self, Incoming, Rejected, Step};
 use crate::storage::transfer::{Reply, Request};
 use crate::storage::{self, snapshot};
 use crate::transport;
@@ -57,14 +59,12 @@ struct Fetch<'a> {
     tools: &'a Tools,
     shard: ShardId,
     wishes: watch::Receiver<Wish>,
-    /// Who is asked now.
-    from: NodeId,
+    /// The wish that is being fulfilled.
+    wish: Wish,
     incoming: Incoming,
-    /// The state, once the file is whole.
-    state: Option<State>,
-    living: Vec<crate::state_machine::Living>,
-    /// The last trouble that was told of.
-    trouble: String,
+    /// What the file holds, once it is whole.
+    state: Option<(State, Vec<Living>)>,
+    trouble: Trouble,
 }
 
 /// What came for a request.
@@ -73,11 +73,8 @@ type Answer = (Request, Result<Reply, transport::Error>);
 impl<'a> Fetch<'a> {
     fn begin(tools: &'a Tools, shard: ShardId, wishes: watch::Receiver<Wish>) -> Result<Self, storage::Error> {
         let wish = *wishes.borrow();
-        tracing::info!("fetches the snapshot up to {} from {}", wish.last, wish.from);
-        let wanted = wanted(tools, shard, &wish, wish.last);
-        let incoming = Incoming::begin(tools.store.clone(), wanted, incoming::Limits::default())?;
-        let (state, living, trouble) = (None, Vec::new(), String::new());
-        Ok(Self { tools, shard, wishes, from: wish.from, incoming, state, living, trouble })
+        let incoming = begin(tools, shard, &wish)?;
+        Ok(Self { tools, shard, wishes, wish, incoming, state: None, trouble: Trouble::default() })
     }
 
     /// None: nobody wishes for it any more, or the node stops.
@@ -87,38 +84,157 @@ impl<'a> Fetch<'a> {
         loop {
             let wish = *self.wishes.borrow();
             if wish.at.elapsed() > self.tools.stall {
+                self.incoming.give_up()?;
                 return Ok(None);
             }
-            if wish.from != self.from {
+            if wish.from != self.wish.from {
                 in_flight = FuturesUnordered::new();
-                self.restart(wish.from, wish.last)?;
+                self.go_on_with(wish)?;
             }
-            for request in self.incoming.next_requests(IN_FLIGHT_MAX - in_flight.len().min(IN_FLIGHT_MAX)) {
-                in_flight.push(self.ask(request));
-            }
-            let answer: Option<Answer> = runtime.block_on(async {
-                tokio::select! {
-                    answer = in_flight.next(), if !in_flight.is_empty() => answer,
-                    () = tokio::time::sleep(PAUSE), if in_flight.is_empty() => None,
-                    () = ended(self.wishes.clone()) => None,
-                }
-            });
+            let free = IN_FLIGHT_MAX.saturating_sub(in_flight.len());
+            let requests = if free > 0 { self.incoming.next_requests(IN_FLIGHT_MAX) } else { Vec::new() };
+            in_flight.extend(requests.into_iter().map(|request| ask(self.tools, wish.from, request)));
+            let answer = runtime.block_on(next(&mut in_flight, self.wishes.clone()));
             if self.wishes.has_changed().is_err() {
+                self.incoming.give_up()?;
                 return Ok(None);
             }
-            let Some((request, reply)) = answer else { continue };
-            if self.take(&runtime, &request, reply)? {
-                return self.received().map(Some);
+            if let Some((request, reply)) = answer {
+                match self.take(&request, reply)? {
+                    Taken::All => return self.received().map(Some),
+                    Taken::Nothing => runtime.block_on(tokio::time::sleep(PAUSE)),
+                    Taken::Some => {}
+                }
+            }
+            self.tools.transfers.report(self.shard, Some(self.incoming.progress()));
+        }
+    }
+
+    /// Another node leads: what it has is another file, and the bodies are the same.
+    fn go_on_with(&mut self, wish: Wish) -> Result<(), storage::Error> {
+        let incoming = begin(self.tools, self.shard, &wish)?;
+        std::mem::replace(&mut self.incoming, incoming).give_up()?;
+        self.wish = wish;
+        self.state = None;
+        Ok(())
+    }
+
+    fn take(&mut self, request: &Request, reply: Result<Reply, transport::Error>) -> Result<Taken, storage::Error> {
+        let reply = match reply {
+            Ok(reply) => reply,
+            Err(error) => {
+                self.incoming.on_lost(request);
+                self.trouble.tell(format!("{error}"));
+                return Ok(Taken::Nothing);
+            }
+        };
+        let mut step = self.incoming.on_reply(request, reply);
+        if matches!(step, Ok(Step::FileComplete)) {
+            step = self.read_state()?;
+        }
+        match step {
+            Ok(Step::More | Step::FileComplete) => Ok(Taken::Some),
+            Ok(Step::Complete) => Ok(Taken::All),
+            Ok(Step::Gone { instead: Some(last) }) => {
+                tracing::info!("begins again with the snapshot up to {last}, and keeps the bodies that have come");
+                self.state = None;
+                self.incoming.restart(last)?;
+                Ok(Taken::Some)
+            }
+            Ok(Step::Gone { instead: None }) => {
+                self.incoming.on_lost(request);
+                Ok(Taken::Nothing)
+            }
+            Err(Rejected::Disk(error)) => Err(error),
+            Err(rejected) if rejected.is_harmless() => Ok(Taken::Some),
+            Err(rejected) => {
+                self.trouble.tell(format!("an answer of {} is not used: {rejected}", self.wish.from));
+                Ok(Taken::Nothing)
             }
         }
+    }
+
+    /// The file is whole: which bodies does it need?
+    fn read_state(&mut self) -> Result<Result<Step, Rejected>, storage::Error> {
+        let Some(reader) = self.incoming.reader() else { return Ok(Ok(Step::More)) };
+        let reader = reader?;
+        let snapshot::Header { snapshot, settled, removed, addresses, .. } = reader.header().clone();
+        let machine = read_machine(self.tools.limits, reader)?;
+        let living = machine.living();
+        if let Err(error) = self.tools.book.merge(addresses) {
+            tracing::warn!("the addresses in the snapshot are not used: {error}");
+        }
+        let step = self.incoming.want_bodies(&living);
+        self.state = Some((State { snapshot, settled, removed, machine }, living));
+        Ok(step)
+    }
+
+    /// Everything is there: lets the replica install it.
+    fn received(self) -> Result<Restored, storage::Error> {
+        let (state, living) = self.state.expect("the bodies were asked for with what the state told");
+        let received = self.incoming.finish()?;
+        let bytes = received.bytes;
+        self.tools.keep_living(self.shard, received.last, living);
+        self.tools.store.offer_received(self.shard, received)?;
+        Ok(Restored { state, bytes })
+    }
+}
+
+/// What an answer brought.
+enum Taken {
+    /// Something, and there is more.
+    Some,
+    /// Nothing: there is no hurry to ask for it again.
+    Nothing,
+    /// The last that was missing.
+    All,
+}
+
+/// Tells of what goes wrong, each thing once in a row: asking goes on for as long as it takes.
+#[derive(Default)]
+struct Trouble {
+    told: String,
+}
+
+impl Trouble {
+    fn tell(&mut self, why: String) {
+        if self.told != why {
+            tracing::warn!("goes on fetching the snapshot: {why}");
+            self.told = why;
+        }
+    }
+}
+
+fn begin(tools: &Tools, shard: ShardId, wish: &Wish) -> Result<Incoming, storage::Error> {
+    let Wish { from, last, committed, .. } = *wish;
+    tracing::info!("fetches the snapshot up to {last} from {from}");
+    let wanted = incoming::Wanted { from, cluster: tools.cluster, shard, last, committed };
+    Incoming::begin(tools.store.clone(), wanted, incoming::Limits::default())
+}
+
+async fn ask(tools: &Tools, from: NodeId, request: Request) -> Answer {
+    let reply = tools.transport.fetch_snapshot(from, &request, tools.stall).await;
+    (request, reply)
+}
+
+/// The next answer; none after a while without a request, or when the node stops.
+async fn next(
+    in_flight: &mut FuturesUnordered<impl Future<Output = Answer>>,
+    wishes: watch::Receiver<Wish>,
+) -> Option<Answer> {
+    if in_flight.is_empty() {
+        tokio::select! {
+            () = tokio::time::sleep(PAUSE) => return None,
+            () = ended(wishes) => return None,
+        }
+    }
+    tokio::select! {
+        answer = in_flight.next() => answer,
+        () = ended(wishes) => None,
     }
 }
 
 /// Is ready when the node stops.
 async fn ended(mut wishes: watch::Receiver<Wish>) {
     while wishes.changed().await.is_ok() {}
-}
-
-fn wanted(tools: &Tools, shard: ShardId, wish: &Wish, last: EntryId) -> incoming::Wanted {
-    incoming::Wanted { from: wish.from, cluster: tools.cluster, shard, last, committed: wish.committed }
 }
