@@ -35,7 +35,7 @@ mod host;
 mod log_reader;
 mod peers;
 mod running;
-mod snapshots;
+pub mod snapshots;
 mod start;
 mod transfers;
 #[cfg(test)]

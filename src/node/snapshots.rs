@@ -20,7 +20,7 @@ use tokio::task::JoinSet;
 use super::catch_up::{self, Wish};
 use super::event_loop::{Completion, Completions};
 use super::transfers::Transfers;
-use crate::ids::{ClusterId, EntryId, Index, NodeId, ShardId};
+use crate::ids::{ClusterId, Contact, EntryId, Index, NodeId, ShardId};
 use crate::replica::{Restored, State, Taking};
 use crate::state_machine::{Limits, Living, MessageId, StateMachine};
 use crate::storage::{self, Store, snapshot};
@@ -78,18 +78,11 @@ impl Tools {
         living
     }
 
-    /// Writes a snapshot and makes it the shard's.
+    /// Writes a snapshot, and keeps what lives as of it.
     fn write(&self, shard: ShardId, taking: Taking) -> Result<Completion, storage::Error> {
-        let Taking { state: State { snapshot, settled, removed, machine }, log_start, being_read } = taking;
-        let last = snapshot.last;
-        let addresses = self.book.all();
-        let header = snapshot::Header { cluster: self.cluster, shard, snapshot, settled, removed, addresses };
-        let mut writer = snapshot::Writer::create(self.store.disk().clone(), &header)?;
-        machine.write_blocks(|block| writer.write_block(block))?;
-        let snapshot::Written { temporary, name, bytes, .. } = writer.finish()?;
-        self.store.count_snapshot_bytes(bytes);
-        self.keep_living(shard, last, living(&machine, being_read));
-        self.store.commit_snapshot(shard, &temporary, &name, last, bytes, log_start)?;
+        let (last, log_start) = (taking.state.snapshot.last, taking.log_start);
+        let (bytes, living) = write(&self.store, self.cluster, shard, self.book.all(), taking)?;
+        self.keep_living(shard, last, living);
         Ok(Completion::SnapshotTaken { shard, last, log_start, bytes })
     }
 }
@@ -151,6 +144,28 @@ impl Snapshots {
     fn forget_finished(&mut self) {
         while self.tasks.try_join_next().is_some() {}
     }
+}
+
+/// Writes a snapshot and makes it the shard's. Returns its length, and what lives as of it.
+///
+/// # Errors
+/// The disk refused: the snapshot before is still there. [`storage::Error::Superseded`]: a later one is there.
+pub fn write(
+    store: &Store,
+    cluster: ClusterId,
+    shard: ShardId,
+    addresses: Vec<Contact>,
+    taking: Taking,
+) -> Result<(u64, Vec<Living>), storage::Error> {
+    let Taking { state: State { snapshot, settled, removed, machine }, log_start, being_read } = taking;
+    let last = snapshot.last;
+    let header = snapshot::Header { cluster, shard, snapshot, settled, removed, addresses };
+    let mut writer = snapshot::Writer::create(store.disk().clone(), &header)?;
+    machine.write_blocks(|block| writer.write_block(block))?;
+    let snapshot::Written { temporary, name, bytes, .. } = writer.finish()?;
+    store.count_snapshot_bytes(bytes);
+    store.commit_snapshot(shard, &temporary, &name, last, bytes, log_start)?;
+    Ok((bytes, living(&machine, being_read)))
 }
 
 /// The snapshot of a shard as it is on disk; none if there is none.
