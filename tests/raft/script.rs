@@ -28,8 +28,10 @@
 //!     persist N... [count=COUNT]          ends the oldest writes in flight; all of them without a count
 //!     stall N / unstall N                 `settle` and `run` leave the disk of N alone
 //!     read N                              answers the oldest read
-//!     snapshot N LAST [START]             takes a snapshot up to LAST; the log begins after START, or else after LAST
-//!     fetch N [again]                     N has the snapshot that it fetches; or the last one that it had, once more
+//!     snapshot N LAST [START [untold]]    takes a snapshot up to LAST; the log begins after START, or else after LAST. The
+//!     told N                              core is told at once, or by this; settling tells it too
+//!     fetch N [again|broken]              N has the snapshot that it fetches; or the last one that it had, once more; or
+//!                                         nothing comes of it
 //!     slow N / swift N                    `settle` and `run` leave what N fetches alone
 //!     needed N                            where the log of N must go back to, for members that N hears
 //!     deliver LINK [KIND] [count=COUNT]   messages arrive, oldest first. LINK is FROM->TO, and * is every node
@@ -152,15 +154,19 @@ impl Runner {
                 nodes().into_iter().for_each(|node| self.cluster.persist(node, count));
             }
             "snapshot" => {
-                let start = if arguments.words.len() > 2 { 2 } else { 1 };
-                let (last, start) = (Index(arguments.parsed(1)), Index(arguments.parsed(start)));
+                let last = Index(arguments.parsed(1));
+                let start = arguments.words.get(2).map_or(last, |_| Index(arguments.parsed(2)));
                 self.cluster.take_snapshot(node(0), last, start);
-                self.cluster.tell_taken(node(0));
+                if !arguments.words.contains(&"untold") {
+                    self.cluster.tell_taken(node(0));
+                }
             }
+            "told" => self.cluster.tell_taken(node(0)),
             "fetch" if arguments.words.contains(&"again") => {
                 let image = self.cluster.node_mut(node(0)).fetched.values().next_back().cloned();
                 self.cluster.receive_snapshot(node(0), image.expect("it has had one"));
             }
+            "fetch" if arguments.words.contains(&"broken") => self.cluster.node_mut(node(0)).fetch = None,
             "fetch" => self.cluster.fetch(node(0)),
             "slow" => self.cluster.node_mut(node(0)).is_slow = true,
             "swift" => self.cluster.node_mut(node(0)).is_slow = false,
