@@ -61,6 +61,7 @@ mod reader;
 mod record;
 mod recovery;
 mod segment;
+pub mod snapshot;
 #[cfg(test)]
 mod tests;
 pub mod transfer;
