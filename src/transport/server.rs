@@ -143,7 +143,9 @@ impl PeerService {
             tracing::error!(%peer, %error, more, "a peer gets no piece of a snapshot");
         }
         match error {
-            storage::Error::NotInLog { .. } => Refusal::Malformed(error.to_string()).into(),
+            storage::Error::NotInLog { .. } | storage::Error::Malformed(_) => {
+                Refusal::Malformed(error.to_string()).into()
+            }
             storage::Error::Corrupt { .. } => Status::data_loss("what was asked for cannot be read"),
             _ => Status::internal("what was asked for cannot be read"),
         }
