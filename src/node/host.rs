@@ -3,6 +3,7 @@
 use crate::api;
 use crate::ids::{NodeId, SHARD_0};
 use crate::proto::v1;
+use crate::storage::{self, transfer};
 use crate::transport::{self, Removed};
 
 /// This node, as its peers ask it.
@@ -23,5 +24,13 @@ impl transport::Host for Host {
 
     async fn status(&self) -> v1::NodeStatus {
         api::status::own(&self.context)
+    }
+
+    async fn fetch_snapshot(
+        &self,
+        _from: NodeId,
+        _request: transfer::Request,
+    ) -> Result<transfer::Reply, storage::Error> {
+        Ok(transfer::Reply::Gone { instead: None })
     }
 }

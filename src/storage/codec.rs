@@ -36,9 +36,10 @@ pub fn decode_payload(kind: u8, bytes: Bytes) -> Result<Payload, Error> {
         NOOP => Err(Error::Malformed("a no-op carries nothing")),
         COMMAND => Ok(Payload::Command(bytes)),
         CONFIGURATION => {
-            let message =
+            let mut message =
                 internal::Configuration::decode(bytes).map_err(|_| Error::Malformed("not a configuration"))?;
-            configuration_from_proto(message)
+            let introduction = message.introduction.take().map(contact_from_proto).transpose()?;
+            Ok(Payload::Configuration { configuration: configuration_from_proto(&message)?, introduction })
         }
         _ => Err(Error::Malformed("an entry of unknown kind")),
     }
@@ -69,7 +70,11 @@ pub fn contact_from_proto(message: internal::Introduction) -> Result<Contact, Er
     })
 }
 
-fn configuration_to_proto(configuration: &Configuration, introduction: Option<&Contact>) -> internal::Configuration {
+/// A membership as it is written down.
+pub(super) fn configuration_to_proto(
+    configuration: &Configuration,
+    introduction: Option<&Contact>,
+) -> internal::Configuration {
     let learner = |(node, learner): (&NodeId, &Learner)| internal::Learner {
         node_id: node.0,
         stay: learner.stay,
@@ -88,7 +93,11 @@ fn configuration_to_proto(configuration: &Configuration, introduction: Option<&C
     }
 }
 
-fn configuration_from_proto(message: internal::Configuration) -> Result<Payload, Error> {
+/// The reverse of `configuration_to_proto`, without the introduction.
+///
+/// # Errors
+/// [`Error::Malformed`]: it names node 0, or no known commit quorum.
+pub(super) fn configuration_from_proto(message: &internal::Configuration) -> Result<Configuration, Error> {
     let commit_quorum = match message.commit_quorum() {
         internal::CommitQuorum::Majority => CommitQuorum::Majority,
         internal::CommitQuorum::HalfPlusOne => CommitQuorum::HalfPlusOne,
@@ -96,14 +105,12 @@ fn configuration_from_proto(message: internal::Configuration) -> Result<Payload,
             return Err(Error::Malformed("a configuration names no known commit quorum"));
         }
     };
-    let configuration = Configuration {
+    Ok(Configuration {
         voters: nodes(&message.voters)?,
         voters_outgoing: nodes(&message.voters_outgoing)?,
         learners: message.learners.iter().map(learner).collect::<Result<BTreeMap<_, _>, _>>()?,
         commit_quorum,
-    };
-    let introduction = message.introduction.map(contact_from_proto).transpose()?;
-    Ok(Payload::Configuration { configuration, introduction })
+    })
 }
 
 fn learner(message: &internal::Learner) -> Result<(NodeId, Learner), Error> {
@@ -111,11 +118,13 @@ fn learner(message: &internal::Learner) -> Result<(NodeId, Learner), Error> {
     Ok((node(message.node_id)?, Learner { stay: message.stay, replaces }))
 }
 
-fn nodes(ids: &[u64]) -> Result<BTreeSet<NodeId>, Error> {
+/// Nodes by their ids, none of them 0.
+pub(super) fn nodes(ids: &[u64]) -> Result<BTreeSet<NodeId>, Error> {
     ids.iter().copied().map(node).collect()
 }
 
-fn node(id: u64) -> Result<NodeId, Error> {
+/// A node by its id.
+pub(super) fn node(id: u64) -> Result<NodeId, Error> {
     if id == 0 { Err(Error::Malformed("a node id is 0")) } else { Ok(NodeId(id)) }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::ids::{ClusterId, Index, ShardId};
+use crate::ids::{ClusterId, EntryId, Index, ShardId};
 
 /// Why storage cannot do what was asked. Files are named as an operator would name them.
 #[derive(Debug, thiserror::Error)]
@@ -71,6 +71,16 @@ pub enum Error {
         shard: ShardId,
         /// The index.
         index: Index,
+    },
+    /// The shard has a snapshot that is as late as the one to be put in its place.
+    #[error("the snapshot of shard {shard} up to {last} is not put in the place of the one up to {found}")]
+    Superseded {
+        /// The shard.
+        shard: ShardId,
+        /// The last entry of the snapshot that is too late.
+        last: EntryId,
+        /// The last entry of the one that is there.
+        found: EntryId,
     },
     /// A payload from disk or from a peer does not say what its kind promises.
     #[error("malformed payload: {0}")]

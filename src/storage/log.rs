@@ -130,6 +130,11 @@ impl<D: Disk> Log<D> {
         Reader::new(self.disk.clone(), self.positions.clone())
     }
 
+    /// What the log shares with snapshots and compaction.
+    pub fn store(&self) -> super::Store {
+        unimplemented!()
+    }
+
     /// What was found when the log was opened.
     pub fn recovery(&self) -> &RecoveryReport {
         &self.recovery

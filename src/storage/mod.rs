@@ -49,29 +49,40 @@
 //!
 //! Snapshots, compaction, and the removal of segments. The log of a shard begins at index 1, in segment 1.
 
+mod bodies;
 pub mod codec;
 mod directory;
 mod disk;
 mod error;
 mod frame;
+pub mod incoming;
 mod log;
+mod manifest;
 mod memory;
+pub mod outgoing;
+mod pin;
 mod positions;
 mod reader;
 mod record;
 mod recovery;
 mod segment;
+pub mod snapshot;
+mod store;
 #[cfg(test)]
 mod tests;
 pub mod transfer;
 mod whole_file;
 mod writer;
 
+pub use bodies::{BodiesWriter, FinishedBodies};
 pub use directory::{DataDirectory, Identity};
 pub use disk::{Disk, File, FileDisk};
 pub use error::Error;
 pub use log::{Log, Options, SEGMENT_BYTES_MAX};
+pub use manifest::SnapshotFile;
 pub use memory::MemoryDisk;
+pub use pin::Pin;
 pub use reader::Reader;
 pub use recovery::{RecoveryReport, TornTail};
+pub use store::{Compacted, Received, SNAPSHOT_PREFIX, Store};
 pub use writer::Writer;

@@ -56,6 +56,14 @@ impl Reader {
         Ok(entries)
     }
 
+    /// The entry at `index` as far as its items live: from the log, or from the bodies that outlived it.
+    ///
+    /// # Errors
+    /// [`Error::NotInLog`]: it is nowhere. [`Error::Corrupt`], [`Error::Io`].
+    pub fn body(&self, _shard: ShardId, _index: Index) -> Result<Entry, Error> {
+        unimplemented!()
+    }
+
     fn find(&self, shard: ShardId, from: Index, to: Index, bytes_max: u64) -> Vec<Position> {
         let positions = self.positions.read().expect("no code panics while it holds the lock");
         let mut bytes = 0;

@@ -4,6 +4,9 @@ use bytes::Bytes;
 
 use crate::ids::{EntryId, Index, ShardId};
 
+/// The most bytes of one answer.
+pub const PIECE_BYTES_MAX: u32 = 1 << 20;
+
 /// Entries whose bodies one request may ask for.
 pub const INDEXES_MAX: usize = 1024;
 
@@ -14,7 +17,7 @@ pub struct Request {
     pub shard: ShardId,
     /// The last entry that the snapshot has in it.
     pub last: EntryId,
-    /// The most bytes of the answer.
+    /// The most bytes of the answer, [`PIECE_BYTES_MAX`] at most.
     pub bytes_max: u32,
     /// What is asked for.
     pub piece: Piece,

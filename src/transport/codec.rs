@@ -11,6 +11,7 @@ use crate::ids::{Contact, EntryId, Index, ShardId, TRACES_MAX, Term, Time, Trace
 use crate::proto::internal::{self, append_reply, raft_message};
 use crate::raft::{AppendReply, Body, Entry, Message, OpaqueTime, ReadContext, VoteRefusal};
 use crate::storage::codec as payloads;
+use crate::storage::transfer::INDEXES_MAX;
 
 /// The highest term or index that is believed. No cluster gets there by working, and below it adding one cannot overflow.
 const NUMBER_MAX: u64 = 1 << 62;
@@ -62,6 +63,22 @@ pub enum Malformed {
         /// What is wrong with it.
         why: String,
     },
+    /// More or fewer indexes than a request for bodies may have.
+    #[error("{0} indexes in one request, 1 to {INDEXES_MAX} are allowed")]
+    IndexCount(usize),
+    /// The indexes of a request ascend, and end at the last entry of the snapshot.
+    #[error("index {index} does not fit between {previous} before it and the last of the snapshot, {last}")]
+    IndexOutOfOrder {
+        /// The index.
+        index: u64,
+        /// The one before it; 0 before the first.
+        previous: u64,
+        /// The last one that the snapshot has in it.
+        last: Index,
+    },
+    /// A request, or the answer to one, has room for nothing.
+    #[error("a piece of no bytes")]
+    EmptyPiece,
     /// A vote is granted and refused, or neither.
     #[error("a vote reply with granted = {granted} and refusal {refusal}")]
     Vote {
@@ -191,11 +208,11 @@ fn decode_body(term: Term, body: raft_message::Body) -> Result<Body, Malformed> 
     })
 }
 
-fn encode_id(id: EntryId) -> internal::EntryId {
+pub(super) fn encode_id(id: EntryId) -> internal::EntryId {
     internal::EntryId { term: id.term.0, index: id.index.0 }
 }
 
-fn decode_id(field: &'static str, id: Option<internal::EntryId>) -> Result<EntryId, Malformed> {
+pub(super) fn decode_id(field: &'static str, id: Option<internal::EntryId>) -> Result<EntryId, Malformed> {
     let id = id.ok_or(Malformed::Missing(field))?;
     let id = EntryId::new(decode_term(field, id.term)?, decode_index(field, id.index)?);
     if (id.term == Term(0)) != (id.index == Index(0)) {
@@ -212,7 +229,7 @@ fn decode_index(field: &'static str, value: u64) -> Result<Index, Malformed> {
     decode_number(field, value).map(Index)
 }
 
-fn decode_number(field: &'static str, value: u64) -> Result<u64, Malformed> {
+pub(super) fn decode_number(field: &'static str, value: u64) -> Result<u64, Malformed> {
     if value > NUMBER_MAX { Err(Malformed::NumberTooLarge { field, value }) } else { Ok(value) }
 }
 

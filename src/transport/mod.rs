@@ -6,6 +6,7 @@
 //!   send ─▶ queue ─▶ connection of the control lane ─▶ OpenLane ─▶ inbox    heartbeats, votes and their answers
 //!   send ─▶ queue ─▶ connection of the append lane  ─▶ OpenLane ─▶ inbox    AppendEntries and their answers
 //!   inbox ◀─ OpenLane ◀─ B's own two connections ◀─ queue ◀─ send
+//!   fetch_snapshot ─▶ connection made when needed   ─▶ FetchSnapshot ─▶ Host    pieces of a snapshot, one a call
 //! ```
 //!
 //! A node sends on connections that it made itself and receives on those that others made. Each lane of each peer is one
@@ -24,6 +25,7 @@
 
 pub mod address_book;
 pub mod codec;
+mod fetch;
 pub mod handshake;
 pub mod inbox;
 mod link;
@@ -31,13 +33,16 @@ pub mod listen;
 mod peer;
 mod peers;
 pub mod queue;
+mod rate;
 mod server;
+mod snapshot_codec;
 #[cfg(test)]
 mod tests;
 mod throttle;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -51,6 +56,7 @@ use crate::proto::internal::peer_client::PeerClient;
 use crate::proto::internal::peer_server::PeerServer;
 use crate::proto::v1;
 use crate::raft::{Body, Message};
+use crate::storage::transfer;
 
 pub use address_book::{AddressBook, Contacts, InvalidContact, Store};
 pub use handshake::Removed;
@@ -177,6 +183,22 @@ pub enum Error {
     /// The book has no address of this node.
     #[error("no address of node {0} is known")]
     UnknownAddress(NodeId),
+    /// A peer does not let this node in.
+    #[error("node {peer} refuses: {why}")]
+    Refused {
+        /// The peer.
+        peer: NodeId,
+        /// Why, in the words of the peer.
+        why: String,
+    },
+    /// A peer says that this node is no member any more.
+    #[error("node {peer} says that the configuration at index {index} left this node out")]
+    RemovedBy {
+        /// The peer.
+        peer: NodeId,
+        /// The index of the configuration.
+        index: Index,
+    },
     /// A peer did not answer, or not with what was asked.
     #[error("node {peer} at {address} gave no answer: {why}")]
     NoAnswer {
@@ -210,6 +232,10 @@ pub struct Options {
     pub backoff_max: Duration,
     /// How long what waits for a peer may still be sent when the peer is given up.
     pub flush_deadline: Duration,
+    /// Bytes of snapshots that this node sends in a second, to all peers together; none: without limit.
+    pub snapshot_rate: Option<NonZeroU32>,
+    /// The connection over which snapshots are fetched from a peer is closed when it has not been used for this long.
+    pub snapshot_idle: Duration,
 }
 
 impl Default for Options {
@@ -225,6 +251,8 @@ impl Default for Options {
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_secs(2),
             flush_deadline: Duration::from_millis(500),
+            snapshot_rate: None,
+            snapshot_idle: Duration::from_secs(30),
         }
     }
 }
@@ -241,6 +269,9 @@ struct Shared {
     /// True: the node stops. Each notice: who is let in may have changed.
     stopping: watch::Sender<bool>,
     status_clients: Mutex<BTreeMap<NodeId, StatusClient>>,
+    fetch_clients: fetch::Clients,
+    /// What snapshots may cost.
+    snapshots: server::Snapshots,
     /// Lines about peers that are refused or malformed.
     complaints: Throttle,
 }
@@ -271,6 +302,8 @@ impl Transport {
             peers: Mutex::default(),
             stopping: watch::Sender::new(false),
             status_clients: Mutex::default(),
+            fetch_clients: fetch::Clients::default(),
+            snapshots: server::Snapshots::new(options.snapshot_rate),
             complaints: Throttle::new(Duration::from_secs(2)),
         }))
     }
@@ -318,6 +351,20 @@ impl Transport {
         Err(Error::NoAnswer { peer, address, why })
     }
 
+    /// Asks a peer for a piece of a snapshot, on a connection that is used for nothing else.
+    ///
+    /// # Errors
+    /// Its address is not known, it does not let this node in, or it did not answer within `patience`: the request may be
+    /// made again.
+    pub async fn fetch_snapshot(
+        &self,
+        peer: NodeId,
+        request: &transfer::Request,
+        patience: Duration,
+    ) -> Result<transfer::Reply, Error> {
+        fetch::fetch(&self.0, peer, request, patience).await
+    }
+
     /// How many messages were dropped for the peers that there are, because they did not fit or had waited too long.
     pub fn dropped(&self) -> u64 {
         self.0.peers().dropped()
@@ -327,6 +374,7 @@ impl Transport {
     /// the peer port is told to stop, which waits for the lanes of others to end. Callers are told that the node stops.
     pub async fn stop(&self) {
         self.0.stopping.send_replace(true);
+        self.0.fetch_clients.close_all();
         let peers = self.0.peers().close();
         let tasks: Vec<_> = peers.into_values().flat_map(Peer::close).collect();
         // A task can wait for room in the inbox of a node that does not read it any more.

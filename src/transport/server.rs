@@ -1,23 +1,28 @@
 //! The receiving side: the service of the peer port.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures_util::stream::{self, Stream};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::handshake::{Refusal, Removed, printable};
 use super::queue::FRAME_MESSAGES_MAX;
-use super::{Inbound, Shared, codec, decode_cluster};
+use super::rate::Rate;
+use super::{Inbound, Shared, codec, decode_cluster, snapshot_codec};
 use crate::ids::NodeId;
 use crate::proto::internal::peer_server;
 use crate::proto::internal::{
-    Batch, FromPeer, Hello, Introduction, Lane, PeerStatusRequest, ToPeer, Welcome, from_peer, to_peer,
+    Batch, FromPeer, Hello, Introduction, Lane, PeerStatusRequest, SnapshotReply, SnapshotRequest, ToPeer, Welcome,
+    from_peer, to_peer,
 };
 use crate::proto::v1;
+use crate::storage::{self, transfer};
 
 /// What the service asks the node.
 #[tonic::async_trait]
@@ -31,6 +36,41 @@ pub trait Host: Send + Sync + 'static {
 
     /// The condition of this node.
     async fn status(&self) -> v1::NodeStatus;
+
+    /// A piece of a snapshot, for a node that is admitted. May be asked several times at once, and the same again.
+    ///
+    /// # Errors
+    /// The piece cannot be read, or is none of the snapshot.
+    async fn fetch_snapshot(&self, from: NodeId, request: transfer::Request)
+    -> Result<transfer::Reply, storage::Error>;
+}
+
+/// What answers to those who fetch snapshots may cost this node.
+pub(super) struct Snapshots {
+    /// Answers at a time, so that what they hold in memory is bounded. One more waits, and its peer with it.
+    free: Semaphore,
+    rate: Option<Rate>,
+}
+
+/// Answers at a time.
+const ANSWERS_MAX: usize = 4;
+
+impl Snapshots {
+    pub(super) fn new(bytes_per_second: Option<NonZeroU32>) -> Self {
+        Self { free: Semaphore::new(ANSWERS_MAX), rate: bytes_per_second.map(Rate::new) }
+    }
+
+    /// The most bytes of one answer: those of a second, so that none waits long for its turn.
+    fn piece_bytes_max(&self) -> u32 {
+        self.rate.as_ref().map_or(transfer::PIECE_BYTES_MAX, Rate::bytes_per_second)
+    }
+
+    /// Waits until so many bytes may be sent.
+    async fn take(&self, bytes: usize) {
+        if let Some(rate) = &self.rate {
+            tokio::time::sleep(rate.reserve(Instant::now(), bytes)).await;
+        }
+    }
 }
 
 /// The service of the peer port; made by `Transport::service`.
@@ -56,17 +96,22 @@ impl PeerService {
     }
 
     fn check(&self, hello: &Hello) -> Result<(), Refusal> {
-        let own = self.shared.context.identity;
-        self.check_cluster(&hello.cluster_id)?;
-        if hello.to != own.node.0 {
-            return Err(Refusal::WrongNode { answering: own.node, wanted: NodeId(hello.to) });
-        }
-        let caller = NodeId(hello.from);
-        if caller == own.node || hello.from == 0 {
-            return Err(Refusal::WrongCaller(caller));
-        }
+        self.check_caller(&hello.cluster_id, NodeId(hello.from), NodeId(hello.to))?;
         if hello.lane() == Lane::Unspecified {
             return Err(Refusal::Malformed(format!("there is no lane {}", hello.lane)));
+        }
+        Ok(())
+    }
+
+    /// Whether a caller belongs here, and means this node.
+    fn check_caller(&self, cluster: &[u8], caller: NodeId, wanted: NodeId) -> Result<(), Refusal> {
+        let own = self.shared.context.identity;
+        self.check_cluster(cluster)?;
+        if wanted != own.node {
+            return Err(Refusal::WrongNode { answering: own.node, wanted });
+        }
+        if caller == own.node || caller == NodeId(0) {
+            return Err(Refusal::WrongCaller(caller));
         }
         self.host.admits(caller).map_err(|Removed { index }| Refusal::Removed { caller, index })
     }
@@ -79,6 +124,31 @@ impl PeerService {
         }
         let theirs = decoded.map_or_else(|| format!("of {} bytes", theirs.len()), |cluster| cluster.to_string());
         Err(Refusal::WrongCluster { answering: own.node, ours: own.cluster, theirs })
+    }
+
+    /// A piece of a snapshot, when it may be sent.
+    async fn answer(&self, from: NodeId, mut wanted: transfer::Request) -> Result<SnapshotReply, Status> {
+        let snapshots = &self.shared.snapshots;
+        let _permit = snapshots.free.acquire().await.expect("nobody closes the semaphore");
+        wanted.bytes_max = wanted.bytes_max.min(snapshots.piece_bytes_max());
+        let reply = self.host.fetch_snapshot(from, wanted).await.map_err(|error| self.unreadable(from, &error))?;
+        if let transfer::Reply::Piece { bytes, .. } = &reply {
+            snapshots.take(bytes.len()).await;
+        }
+        Ok(snapshot_codec::encode_reply(&reply))
+    }
+
+    fn unreadable(&self, peer: NodeId, error: &storage::Error) -> Status {
+        if let Some(more) = self.shared.complaints.pass() {
+            tracing::error!(%peer, %error, more, "a peer gets no piece of a snapshot");
+        }
+        match error {
+            storage::Error::NotInLog { .. } | storage::Error::Malformed(_) => {
+                Refusal::Malformed(error.to_string()).into()
+            }
+            storage::Error::Corrupt { .. } => Status::data_loss("what was asked for cannot be read"),
+            _ => Status::internal("what was asked for cannot be read"),
+        }
     }
 
     fn refuse(&self, remote: Option<SocketAddr>, refusal: Refusal) -> Status {
@@ -116,11 +186,19 @@ impl peer_server::Peer for PeerService {
         Ok(Response::new(Box::pin(answers)))
     }
 
-    async fn fetch_snapshot(
-        &self,
-        _request: Request<crate::proto::internal::SnapshotRequest>,
-    ) -> Result<Response<crate::proto::internal::SnapshotReply>, Status> {
-        Err(Status::unimplemented("not yet"))
+    async fn fetch_snapshot(&self, request: Request<SnapshotRequest>) -> Result<Response<SnapshotReply>, Status> {
+        let remote = request.remote_addr();
+        let asked = request.into_inner();
+        let from = NodeId(asked.from);
+        let checked = self.check_caller(&asked.cluster_id, from, NodeId(asked.to));
+        checked.map_err(|refusal| self.refuse(remote, refusal))?;
+        let wanted = snapshot_codec::decode_request(asked);
+        let wanted = wanted.map_err(|why| self.refuse(remote, Refusal::Malformed(why.to_string())))?;
+        tokio::select! {
+            biased;
+            () = stopped(self.shared.stopping.subscribe()) => Err(stops()),
+            reply = self.answer(from, wanted) => reply.map(Response::new),
+        }
     }
 
     async fn status(&self, request: Request<PeerStatusRequest>) -> Result<Response<v1::NodeStatus>, Status> {

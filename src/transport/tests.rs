@@ -1,5 +1,7 @@
 //! Whole transports on loopback, each in a runtime of its own that a test can kill like a process.
 
+mod fetch;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -16,6 +18,7 @@ use super::*;
 use crate::ids::{Contact, EntryId, SHARD_0, Term, Time};
 use crate::proto::internal::{self, FromPeer, ToPeer, to_peer};
 use crate::raft::{Entry, Payload};
+use crate::storage;
 
 const CLUSTER: ClusterId = ClusterId(0xc1);
 const A: NodeId = NodeId(0xa);
@@ -35,12 +38,17 @@ fn options() -> Options {
     }
 }
 
-/// Removes nodes when told to.
+/// Removes nodes when told to, and has a snapshot in which every byte is that of its place.
 #[derive(Clone, Default)]
 struct TestHost {
     node: u64,
     removed: Arc<Mutex<BTreeMap<NodeId, Index>>>,
+    /// What was asked for.
+    asked: Arc<Mutex<Vec<(NodeId, transfer::Request)>>>,
 }
+
+/// Of the snapshot that a `TestHost` has. An offset behind it is never answered.
+const SNAPSHOT_BYTES: u64 = 5 << 20;
 
 #[tonic::async_trait]
 impl Host for TestHost {
@@ -54,6 +62,25 @@ impl Host for TestHost {
     async fn status(&self) -> v1::NodeStatus {
         let member = v1::Member { node_id: NodeId(self.node).to_string(), ..Default::default() };
         v1::NodeStatus { member: Some(member), term: 7, ..Default::default() }
+    }
+
+    async fn fetch_snapshot(
+        &self,
+        from: NodeId,
+        request: transfer::Request,
+    ) -> Result<transfer::Reply, storage::Error> {
+        self.asked.lock().expect("no panic").push((from, request.clone()));
+        match request.piece {
+            transfer::Piece::File { offset } if offset < SNAPSHOT_BYTES => {
+                let end = SNAPSHOT_BYTES.min(offset + u64::from(request.bytes_max));
+                let bytes: Vec<u8> = (offset..end).map(|at| at as u8).collect();
+                Ok(transfer::Reply::Piece { crc: crc32c::crc32c(&bytes), bytes: bytes.into(), size: SNAPSHOT_BYTES })
+            }
+            transfer::Piece::File { .. } => std::future::pending().await,
+            transfer::Piece::Bodies { indexes, .. } => {
+                Err(storage::Error::NotInLog { shard: request.shard, index: indexes[0] })
+            }
+        }
     }
 }
 
@@ -164,6 +191,18 @@ impl Node {
         }
     }
 
+    /// Fetches a piece of the file of a snapshot.
+    async fn fetch(&self, from: NodeId, offset: u64, bytes_max: u32) -> Result<transfer::Reply, Error> {
+        self.transport.fetch_snapshot(from, &file_piece(offset, bytes_max), PATIENCE).await
+    }
+
+    /// What a `SnapshotRequest` gets that this node's peers would not send.
+    async fn fetched(&self, request: internal::SnapshotRequest) -> Result<internal::SnapshotReply, Status> {
+        let endpoint = peer::endpoint(&self.address, &options()).expect("an address");
+        let channel = endpoint.connect().await.expect("listening");
+        Ok(PeerClient::new(channel).fetch_snapshot(request).await?.into_inner())
+    }
+
     /// A caller that says what it likes on a lane.
     async fn call(&self, frames: Vec<to_peer::Frame>) -> Result<Streaming<FromPeer>, Status> {
         let endpoint = peer::endpoint(&self.address, &options()).expect("an address");
@@ -220,6 +259,11 @@ fn append(index: u64, bytes: usize) -> Message {
     let previous = if index == 1 { EntryId::default() } else { EntryId::new(Term(1), Index(index - 1)) };
     let entries = vec![Entry { id, payload: Payload::Command(vec![7; bytes].into()) }];
     Message { term: Term(1), body: Body::AppendEntries { previous, commit: Index(0), entries, attempt: 0 } }
+}
+
+fn file_piece(offset: u64, bytes_max: u32) -> transfer::Request {
+    let last = EntryId::new(Term(1), Index(9));
+    transfer::Request { shard: SHARD_0, last, bytes_max, piece: transfer::Piece::File { offset } }
 }
 
 fn hello(from: NodeId, to: NodeId) -> internal::Hello {

@@ -1,0 +1,567 @@
+//! The receiver of a snapshot: what to ask for, and what becomes of the answers. Knows neither time nor network.
+//!
+//! ```text
+//!    begin --> file: pieces --> FileComplete --> (the caller decodes the state) --> want_bodies --> bodies --> Complete --> finish
+//!                 ^                                                                                   |
+//!                 +------------------------------------- restart -------------------------------------+
+//! ```
+//!
+//! Each request stands alone. Its answer may be lost, late, repeated or come before an earlier one; it may be shorter than
+//! asked for and end anywhere, also within a record. What did not come is asked for again, and nothing is asked for twice at
+//! the same time.
+//!
+//! Bodies become the store's own as they come, a file of them at a time: a restart, of the transfer or of the process, does
+//! not ask for them again. What holds memory is the list of bodies that are missing and a record for each request in flight.
+
+mod batches;
+mod gaps;
+
+use std::sync::Arc;
+
+use super::bodies::BodiesWriter;
+use super::disk::File;
+use super::error::Error;
+use super::record::{self, Record, u32_at};
+use super::snapshot::{self, Header, Mismatch};
+use super::store::{Received, Store};
+use super::transfer::{PIECE_BYTES_MAX, Piece, Reply, Request};
+use crate::ids::{ClusterId, EntryId, Index, NodeId, ShardId, Term};
+use crate::state_machine::Living;
+
+use batches::{Batch, Batches};
+use gaps::Gaps;
+
+/// The longest record that is believed: more than a message between peers can carry.
+pub const RECORD_BYTES_MAX: usize = 16 << 20;
+
+/// Which snapshot is wanted, by whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Who is asked. The files of two nodes differ, also for the same entry.
+    pub from: NodeId,
+    /// The cluster of both.
+    pub cluster: ClusterId,
+    /// The shard.
+    pub shard: ShardId,
+    /// The last entry that the snapshot has in it.
+    pub last: EntryId,
+    /// Entries of this node's own log up to here are committed: their bodies need not be fetched.
+    pub committed: Index,
+}
+
+/// How much is done at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The most bytes that are asked for at a time, [`PIECE_BYTES_MAX`] at most.
+    pub piece_bytes: u32,
+    /// A file of bodies is full at this length.
+    pub bodies_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { piece_bytes: PIECE_BYTES_MAX, bodies_bytes: 64 << 20 }
+    }
+}
+
+/// What follows from an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// There is more to ask for, or to wait for.
+    More,
+    /// The file is whole and the one that is wanted: decode the state, and say which bodies it needs.
+    FileComplete,
+    /// All is there.
+    Complete,
+    /// The snapshot cannot be had any more: `restart` with the other one, or, if there is none, try later.
+    Gone {
+        /// The last entry of the other one.
+        instead: Option<EntryId>,
+    },
+}
+
+/// Why an answer is not used. What it should have brought is asked for again, unless the answer was harmless.
+#[derive(Debug, thiserror::Error)]
+pub enum Rejected {
+    /// It answers a request for another snapshot, from before a restart. Harmless.
+    #[error("an answer for the snapshot up to {0}, which is not the one being fetched")]
+    AnotherSnapshot(EntryId),
+    /// Nobody waits for it: it is late or repeated. Harmless.
+    #[error("an answer that nobody waits for")]
+    NotAsked,
+    /// It has more bytes than were asked for, or than can be.
+    #[error("{bytes} bytes came where at most {bytes_max} can be")]
+    Oversized {
+        /// What came.
+        bytes: u64,
+        /// What can be.
+        bytes_max: u64,
+    },
+    /// It has no bytes.
+    #[error("a piece of no bytes")]
+    Empty,
+    /// Its checksum is wrong.
+    #[error("the checksum of a piece is wrong")]
+    Checksum,
+    /// The length of the file is not what it was before.
+    #[error("the file has {found} bytes, and had {known} before")]
+    AnotherSize {
+        /// As it was told.
+        found: u64,
+        /// As it was told before.
+        known: u64,
+    },
+    /// The file is complete and not whole, or in a format that this release does not know. It is fetched from its beginning.
+    #[error("the snapshot that came cannot be used: {0}")]
+    File(#[source] Error),
+    /// The file is that of another snapshot. It is fetched from its beginning.
+    #[error(transparent)]
+    Mismatch(#[from] Mismatch),
+    /// The state names a body that the snapshot cannot have.
+    #[error("the state needs the body of entry {0}, which is not in the snapshot")]
+    Living(Index),
+    /// A record is not whole. It is fetched from its beginning.
+    #[error("the record of entry {index} cannot be used: {why}")]
+    Record {
+        /// The entry that was asked for.
+        index: Index,
+        /// What does not hold.
+        why: String,
+    },
+    /// A record is that of another entry.
+    #[error("the record of entry {found} of shard {shard} came for entry {wanted}")]
+    AnotherRecord {
+        /// The entry that came.
+        found: EntryId,
+        /// Its shard.
+        shard: ShardId,
+        /// The entry that was asked for.
+        wanted: Index,
+    },
+    /// The disk of this node does not take it. Begin again: bodies that are in the store are kept.
+    #[error(transparent)]
+    Disk(#[from] Error),
+}
+
+impl Rejected {
+    /// True when nothing is wrong with anybody: answers may be late and repeated.
+    pub fn is_harmless(&self) -> bool {
+        matches!(self, Rejected::AnotherSnapshot(_) | Rejected::NotAsked)
+    }
+}
+
+/// How far a transfer is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Who sends.
+    pub from: NodeId,
+    /// The last entry that the snapshot has in it.
+    pub last: EntryId,
+    /// Bytes of the file that are there.
+    pub file_bytes: u64,
+    /// Bytes of the file, once that is known.
+    pub file_size: Option<u64>,
+    /// Bodies that are there, those included that were there before.
+    pub bodies: u64,
+    /// Bodies that the state needs, once that is known.
+    pub bodies_total: Option<u64>,
+    /// Bytes of bodies that were received since the transfer began.
+    pub bodies_bytes: u64,
+}
+
+/// A snapshot that is on its way here. Dropped before the end, it takes its file and the bodies that are not yet the store's
+/// own with it.
+pub struct Incoming {
+    store: Store,
+    wanted: Wanted,
+    limits: Limits,
+    file: Arc<dyn File>,
+    gaps: Gaps,
+    /// Once the file is whole.
+    header: Option<Header>,
+    /// Once the state has told what it needs.
+    batches: Option<Batches>,
+    /// The file of bodies that is not yet full.
+    writer: Option<BodiesWriter>,
+    bodies_bytes: u64,
+    is_finished: bool,
+}
+
+impl Incoming {
+    /// Begins a transfer. There is one at a time for a shard, and none while a snapshot that was received waits to be put in
+    /// force: what has the same name as its file goes.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn begin(store: Store, wanted: Wanted, limits: Limits) -> Result<Self, Error> {
+        let limits = Limits { piece_bytes: limits.piece_bytes.clamp(1, PIECE_BYTES_MAX), ..limits };
+        let file = snapshot::create_anew(&**store.disk(), &file_name(&wanted))?;
+        Ok(Self {
+            store,
+            wanted,
+            limits,
+            file,
+            gaps: Gaps::default(),
+            header: None,
+            batches: None,
+            writer: None,
+            bodies_bytes: 0,
+            is_finished: false,
+        })
+    }
+
+    /// What to ask for, so that up to `in_flight_max` requests wait for their answers.
+    pub fn next_requests(&mut self, in_flight_max: usize) -> Vec<Request> {
+        let mut requests = Vec::new();
+        while self.in_flight() < in_flight_max
+            && let Some((piece, bytes_max)) = self.next_piece()
+        {
+            requests.push(Request { shard: self.wanted.shard, last: self.wanted.last, bytes_max, piece });
+        }
+        requests
+    }
+
+    /// How many requests wait for their answers.
+    pub fn in_flight(&self) -> usize {
+        self.gaps.in_flight() + self.batches.as_ref().map_or(0, Batches::in_flight)
+    }
+
+    /// Takes an answer. Waits for the disk.
+    ///
+    /// # Errors
+    /// Why it is not used.
+    pub fn on_reply(&mut self, request: &Request, reply: Reply) -> Result<Step, Rejected> {
+        if !self.is_for(request) {
+            return Err(Rejected::AnotherSnapshot(request.last));
+        }
+        let (bytes, crc, size) = match reply {
+            Reply::Piece { bytes, crc, size } => (bytes, crc, size),
+            Reply::Gone { .. } if !self.give_back(request) => return Err(Rejected::NotAsked),
+            Reply::Gone { instead } => return Ok(Step::Gone { instead }),
+        };
+        let check = check_piece(&bytes, crc, request.bytes_max);
+        match &request.piece {
+            Piece::File { offset } => {
+                let (offset, asked) = (*offset, u64::from(request.bytes_max));
+                if !self.gaps.take(offset, asked) {
+                    return Err(Rejected::NotAsked);
+                }
+                let written = check.and_then(|()| self.write_file(offset, &bytes, size));
+                if written.is_ok() {
+                    self.gaps.set_size(size, asked);
+                }
+                self.gaps.put(offset, asked, if written.is_ok() { bytes.len() as u64 } else { 0 });
+                written?;
+                if self.gaps.is_whole() { self.check_file() } else { Ok(Step::More) }
+            }
+            Piece::Bodies { indexes, skip } => {
+                let batch = self.batches.as_mut().and_then(|batches| batches.take(indexes, *skip));
+                let mut batch = batch.ok_or(Rejected::NotAsked)?;
+                let taken = check.and_then(|()| self.take_records(&mut batch, &bytes));
+                self.batches.as_mut().expect("the batch came from there").put(batch);
+                taken?;
+                Ok(self.step())
+            }
+        }
+    }
+
+    /// The answer to a request will not come.
+    pub fn on_lost(&mut self, request: &Request) {
+        if self.is_for(request) {
+            self.give_back(request);
+        }
+    }
+
+    /// No answer will come any more: the connection broke.
+    pub fn forget_in_flight(&mut self) {
+        self.gaps.forget_in_flight();
+        if let Some(batches) = &mut self.batches {
+            batches.forget_in_flight();
+        }
+    }
+
+    /// The file, to decode the state from; none until it is complete.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and all that can be wrong with a file that was right before.
+    pub fn reader(&self) -> Option<Result<snapshot::Reader, Error>> {
+        self.header.as_ref().map(|_| snapshot::Reader::open(&**self.store.disk(), &self.file_name()))
+    }
+
+    /// Says which bodies the state of the file needs. Those that are there are not asked for.
+    ///
+    /// # Errors
+    /// [`Rejected::Living`]: it needs one that no such snapshot can have. [`Rejected::Disk`].
+    ///
+    /// # Panics
+    /// The file is not complete.
+    pub fn want_bodies(&mut self, living: &[Living]) -> Result<Step, Rejected> {
+        assert!(self.header.is_some(), "the bodies of {} are wanted before its file is complete", self.wanted.last);
+        let mut records: Vec<(Index, u32)> = living.iter().map(|living| (living.id.index, living.bytes)).collect();
+        records.sort_unstable();
+        records.dedup_by(|next, kept| {
+            let is_same = next.0 == kept.0;
+            kept.1 = kept.1.saturating_add(if is_same { next.1 } else { 0 });
+            is_same
+        });
+        let possible = Index(1)..=self.wanted.last.index;
+        if let Some((index, _)) = records.iter().find(|(index, _)| !possible.contains(index)) {
+            return Err(Rejected::Living(*index));
+        }
+        // Before the store is asked what it has.
+        self.keep_bodies()?;
+        let total = records.len() as u64;
+        let Wanted { shard, committed, .. } = self.wanted;
+        records.retain(|(index, _)| !self.store.has_body(shard, *index, committed));
+        self.batches = Some(Batches::new(total, records));
+        Ok(self.step())
+    }
+
+    /// Begins with another snapshot of the same node, and keeps the bodies that have come.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn restart(&mut self, last: EntryId) -> Result<(), Error> {
+        self.keep_bodies()?;
+        self.remove_file();
+        self.wanted.last = last;
+        self.begin_file()
+    }
+
+    /// Gives the transfer up, and keeps the bodies that have come.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn give_up(mut self) -> Result<(), Error> {
+        self.keep_bodies()
+    }
+
+    /// True when all is there.
+    pub fn is_complete(&self) -> bool {
+        self.batches.as_ref().is_some_and(Batches::is_done)
+    }
+
+    /// Hands over what has come, for [`Store::offer_received`].
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    ///
+    /// # Panics
+    /// Something is missing.
+    pub fn finish(mut self) -> Result<Received, Error> {
+        assert!(self.is_complete(), "the snapshot up to {} is offered before all of it is there", self.wanted.last);
+        self.keep_bodies()?;
+        self.is_finished = true;
+        Ok(Received {
+            written: self.file_name(),
+            name: snapshot::name(self.wanted.shard, self.wanted.last.index),
+            last: self.wanted.last,
+            bytes: self.gaps.received(),
+            committed: self.wanted.committed,
+        })
+    }
+
+    /// How far it is.
+    pub fn progress(&self) -> Progress {
+        Progress {
+            from: self.wanted.from,
+            last: self.wanted.last,
+            file_bytes: self.gaps.received(),
+            file_size: self.gaps.size(),
+            bodies: self.batches.as_ref().map_or(0, Batches::done),
+            bodies_total: self.batches.as_ref().map(Batches::total),
+            bodies_bytes: self.bodies_bytes,
+        }
+    }
+
+    fn next_piece(&mut self) -> Option<(Piece, u32)> {
+        let piece_bytes = self.limits.piece_bytes;
+        match &mut self.batches {
+            None => self.gaps.next(piece_bytes).map(|(offset, bytes)| (Piece::File { offset }, bytes)),
+            Some(batches) => {
+                let (indexes, skip) = batches.next(piece_bytes)?;
+                Some((Piece::Bodies { indexes, skip }, piece_bytes))
+            }
+        }
+    }
+
+    fn is_for(&self, request: &Request) -> bool {
+        (request.shard, request.last) == (self.wanted.shard, self.wanted.last)
+    }
+
+    /// Lets what a request asks for be asked for again; false: nobody waits for it.
+    fn give_back(&mut self, request: &Request) -> bool {
+        match &request.piece {
+            Piece::File { offset } => {
+                let asked = u64::from(request.bytes_max);
+                let is_taken = self.gaps.take(*offset, asked);
+                if is_taken {
+                    self.gaps.put(*offset, asked, 0);
+                }
+                is_taken
+            }
+            Piece::Bodies { indexes, skip } => {
+                let Some(batches) = &mut self.batches else { return false };
+                batches.take(indexes, *skip).map(|batch| batches.put(batch)).is_some()
+            }
+        }
+    }
+
+    fn write_file(&mut self, offset: u64, bytes: &[u8], size: u64) -> Result<(), Rejected> {
+        match self.gaps.size() {
+            None if bytes.len() as u64 > size => {
+                return Err(Rejected::Oversized { bytes: bytes.len() as u64, bytes_max: size });
+            }
+            None => {}
+            Some(known) if known == size => {}
+            Some(known) => return Err(Rejected::AnotherSize { found: size, known }),
+        }
+        self.file.write_at(offset, bytes).map_err(Error::io("write to", self.described()))?;
+        self.store.count_snapshot_bytes(bytes.len() as u64);
+        Ok(())
+    }
+
+    /// The last piece has come: is the whole what was asked for?
+    fn check_file(&mut self) -> Result<Step, Rejected> {
+        self.file.sync().map_err(Error::io("sync", self.described()))?;
+        match self.read_header() {
+            Ok(header) => self.header = Some(header),
+            Err(Rejected::File(error @ Error::Io { .. })) => return Err(Rejected::Disk(error)),
+            Err(rejected) => {
+                self.begin_file()?;
+                return Err(rejected);
+            }
+        }
+        Ok(Step::FileComplete)
+    }
+
+    fn read_header(&self) -> Result<Header, Rejected> {
+        let reader = snapshot::Reader::open(&**self.store.disk(), &self.file_name()).map_err(Rejected::File)?;
+        let header = reader.header().clone();
+        header.check(self.wanted.cluster, self.wanted.shard, self.wanted.last)?;
+        reader.check().map_err(Rejected::File)?;
+        Ok(header)
+    }
+
+    fn begin_file(&mut self) -> Result<(), Error> {
+        self.file = snapshot::create_anew(&**self.store.disk(), &self.file_name())?;
+        self.gaps = Gaps::default();
+        self.header = None;
+        self.batches = None;
+        Ok(())
+    }
+
+    /// Takes all records that are whole, and leaves the beginning of the one after them in the batch. After an error
+    /// the record that is not right is asked for from its beginning.
+    fn take_records(&mut self, batch: &mut Batch, bytes: &[u8]) -> Result<(), Rejected> {
+        let mut gathered = std::mem::take(&mut batch.gathered);
+        gathered.extend_from_slice(bytes);
+        self.bodies_bytes += bytes.len() as u64;
+        let mut rest = &gathered[..];
+        while let [wanted, more @ ..] = batch.indexes() {
+            let Some((record, after)) = first_record(rest, *wanted)? else { break };
+            if more.is_empty() && !after.is_empty() {
+                return Err(Rejected::Oversized { bytes: rest.len() as u64, bytes_max: record.len() as u64 });
+            }
+            let wanted = *wanted;
+            self.check_record(record, wanted)?;
+            self.push(record, wanted)?;
+            batch.pop();
+            rest = after;
+        }
+        batch.gathered = rest.to_vec();
+        Ok(())
+    }
+
+    fn check_record(&self, bytes: &[u8], wanted: Index) -> Result<(), Rejected> {
+        let (record, _) =
+            Record::decode(bytes).map_err(|why| Rejected::Record { index: wanted, why: why.to_owned() })?;
+        if (record.shard, record.id.index) != (self.wanted.shard, wanted) {
+            return Err(Rejected::AnotherRecord { found: record.id, shard: record.shard, wanted });
+        }
+        if record.id.term == Term(0) || record.id.term > self.wanted.last.term {
+            let why = format!("its term {} does not fit a snapshot up to {}", record.id.term, self.wanted.last);
+            return Err(Rejected::Record { index: wanted, why });
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, record: &[u8], index: Index) -> Result<(), Rejected> {
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            None => self.writer.insert(BodiesWriter::create(&self.store)?),
+        };
+        writer.push(self.wanted.shard, index, record).map_err(|error| match error {
+            Error::Malformed(why) => Rejected::Record { index, why: why.to_owned() },
+            other => Rejected::Disk(other),
+        })?;
+        if writer.bytes() >= self.limits.bodies_bytes {
+            self.keep_bodies()?;
+        }
+        Ok(())
+    }
+
+    /// Makes what has come of bodies the store's own.
+    fn keep_bodies(&mut self) -> Result<(), Error> {
+        match self.writer.take() {
+            Some(writer) => self.store.add_bodies(writer.finish()?),
+            None => Ok(()),
+        }
+    }
+
+    fn step(&self) -> Step {
+        if self.is_complete() { Step::Complete } else { Step::More }
+    }
+
+    fn file_name(&self) -> String {
+        file_name(&self.wanted)
+    }
+
+    fn described(&self) -> String {
+        self.store.disk().describe(&self.file_name())
+    }
+
+    fn remove_file(&self) {
+        // What cannot be removed here goes when the directory is opened the next time: nothing names it.
+        let _ = self.store.disk().remove(&self.file_name());
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        if !self.is_finished {
+            self.remove_file();
+        }
+    }
+}
+
+fn file_name(wanted: &Wanted) -> String {
+    format!("{}.received", snapshot::name(wanted.shard, wanted.last.index))
+}
+
+fn check_piece(bytes: &[u8], crc: u32, bytes_max: u32) -> Result<(), Rejected> {
+    if bytes.is_empty() {
+        return Err(Rejected::Empty);
+    }
+    if bytes.len() > bytes_max as usize {
+        return Err(Rejected::Oversized { bytes: bytes.len() as u64, bytes_max: bytes_max.into() });
+    }
+    if crc32c::crc32c(bytes) != crc {
+        return Err(Rejected::Checksum);
+    }
+    Ok(())
+}
+
+/// The bytes of the first record and those after it; none: there is not yet all of it. Its length is checked before more is
+/// waited for.
+fn first_record(bytes: &[u8], index: Index) -> Result<Option<(&[u8], &[u8])>, Rejected> {
+    if bytes.len() < record::HEADER_BYTES {
+        return Ok(None);
+    }
+    let length = record::HEADER_BYTES + u32_at(bytes, 4) as usize;
+    if length > RECORD_BYTES_MAX {
+        let why = format!("{length} bytes are more than the {RECORD_BYTES_MAX} that a record can have");
+        return Err(Rejected::Record { index, why });
+    }
+    Ok(bytes.split_at_checked(length))
+}

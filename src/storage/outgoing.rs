@@ -1,0 +1,217 @@
+//! The sender of snapshots: answers those who ask for pieces.
+//!
+//! All that a receiver asks for is read from one pin, so that it gets one snapshot however long it takes. A pin keeps files
+//! that would be gone, so it has a budget of time and of bytes. When that is used up the receiver is told which snapshot
+//! it can have instead; what it has of bodies stays useful to it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+use super::error::Error;
+use super::pin::Pin;
+use super::store::Store;
+use super::transfer::{PIECE_BYTES_MAX, Piece, Reply, Request};
+use crate::ids::{EntryId, Index, NodeId, ShardId, Time};
+
+/// What receivers may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Receivers at a time. One more is told that there is nothing, and tries later.
+    pub receivers_max: usize,
+    /// Bytes of files that are there only because of pins. Beyond it the oldest pin goes.
+    pub pin_bytes_max: u64,
+    /// A pin goes after this long.
+    pub pin_time_max: Duration,
+    /// A pin goes when its receiver has not asked for this long.
+    pub stall_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            receivers_max: 16,
+            pin_bytes_max: 16 << 30,
+            pin_time_max: Duration::from_secs(3600),
+            stall_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+/// How far a receiver is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sending {
+    /// The receiver.
+    pub to: NodeId,
+    /// Whose snapshot.
+    pub shard: ShardId,
+    /// The last entry that the snapshot has in it.
+    pub last: EntryId,
+    /// Since when it is pinned.
+    pub since: Time,
+    /// Bytes of the file that were sent, repeated ones included.
+    pub file_bytes: u64,
+    /// Bodies that were sent to their end, repeated ones included.
+    pub bodies: u64,
+}
+
+/// What all receivers get from this node. May be asked by several at once; reading waits for the disk.
+pub struct Outgoing {
+    store: Store,
+    limits: Limits,
+    receivers: Mutex<Receivers>,
+}
+
+type Receivers = BTreeMap<(NodeId, ShardId), Receiver>;
+
+struct Receiver {
+    pin: Arc<Pin>,
+    asked_at: Time,
+    sending: Sending,
+}
+
+impl Outgoing {
+    /// Nobody has asked yet.
+    pub fn new(store: Store, limits: Limits) -> Self {
+        Self { store, limits, receivers: Mutex::default() }
+    }
+
+    /// The piece that a receiver asks for.
+    ///
+    /// # Errors
+    /// [`Error::NotInLog`], [`Error::Malformed`]: the snapshot does not have what is asked for. [`Error::Corrupt`],
+    /// [`Error::Io`].
+    pub fn answer(&self, now: Time, from: NodeId, request: &Request) -> Result<Reply, Error> {
+        let pin = match self.pin(now, from, request) {
+            Ok(pin) => pin,
+            Err(instead) => return Ok(Reply::Gone { instead }),
+        };
+        let bytes_max = request.bytes_max.clamp(1, PIECE_BYTES_MAX) as usize;
+        let (bytes, bodies) = match &request.piece {
+            Piece::File { offset } => (read_file(&pin, *offset, bytes_max)?, 0),
+            Piece::Bodies { indexes, skip } => {
+                match read_bodies(&pin, request.shard, indexes, *skip as usize, bytes_max)? {
+                    Some(read) => read,
+                    // The record has become shorter since: another pin, of the same snapshot.
+                    None => return Ok(Reply::Gone { instead: Some(request.last) }),
+                }
+            }
+        };
+        self.count(from, request, bytes.len(), bodies);
+        let crc = crc32c::crc32c(&bytes);
+        let size = if matches!(request.piece, Piece::File { .. }) { pin.snapshot().bytes } else { 0 };
+        Ok(Reply::Piece { bytes, crc, size })
+    }
+
+    /// Lets go of pins whose time is over. To be called now and then, also when nobody asks.
+    pub fn expire(&self, now: Time) {
+        self.let_go(now, &mut self.receivers());
+    }
+
+    /// How far all receivers are.
+    pub fn status(&self) -> Vec<Sending> {
+        self.receivers().values().map(|receiver| receiver.sending).collect()
+    }
+
+    /// Bytes of files that are there only because of pins.
+    pub fn held_bytes(&self) -> u64 {
+        held_bytes(&self.receivers())
+    }
+
+    /// What the receiver reads from. No pin: the snapshot that it can have instead.
+    fn pin(&self, now: Time, from: NodeId, request: &Request) -> Result<Arc<Pin>, Option<EntryId>> {
+        let mut receivers = self.receivers();
+        self.let_go(now, &mut receivers);
+        let key = (from, request.shard);
+        if let Some(receiver) = receivers.get_mut(&key)
+            && receiver.sending.last == request.last
+        {
+            receiver.asked_at = now;
+            return Ok(receiver.pin.clone());
+        }
+        let pin = Arc::new(self.store.pin(request.shard).ok_or(None)?);
+        let last = pin.snapshot().last;
+        if last != request.last {
+            return Err(Some(last));
+        }
+        if receivers.len() >= self.limits.receivers_max && !receivers.contains_key(&key) {
+            return Err(None);
+        }
+        let sending = Sending { to: from, shard: request.shard, last, since: now, file_bytes: 0, bodies: 0 };
+        receivers.insert(key, Receiver { pin: pin.clone(), asked_at: now, sending });
+        Ok(pin)
+    }
+
+    fn count(&self, from: NodeId, request: &Request, bytes: usize, bodies: u64) {
+        if let Some(receiver) = self.receivers().get_mut(&(from, request.shard))
+            && receiver.sending.last == request.last
+        {
+            receiver.sending.bodies += bodies;
+            if matches!(request.piece, Piece::File { .. }) {
+                receiver.sending.file_bytes += bytes as u64;
+            }
+        }
+    }
+
+    fn let_go(&self, now: Time, receivers: &mut Receivers) {
+        let Limits { stall_timeout, pin_time_max, pin_bytes_max, .. } = self.limits;
+        receivers.retain(|_, Receiver { asked_at, sending, .. }| {
+            now - *asked_at < stall_timeout && now - sending.since < pin_time_max
+        });
+        // One at a time: what it held is given back only when the last piece that is being read from it has been.
+        if held_bytes(receivers) > pin_bytes_max {
+            let oldest = receivers.iter().min_by_key(|(_, receiver)| receiver.sending.since).map(|(key, _)| *key);
+            oldest.and_then(|oldest| receivers.remove(&oldest));
+        }
+    }
+
+    /// A map of pins, whole at any time: good also when somebody panicked with the lock.
+    fn receivers(&self) -> MutexGuard<'_, Receivers> {
+        self.receivers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Each pin tells the bytes that all of them hold.
+fn held_bytes(receivers: &Receivers) -> u64 {
+    receivers.values().next().map_or(0, |receiver| receiver.pin.held_bytes())
+}
+
+fn read_file(pin: &Pin, offset: u64, bytes_max: usize) -> Result<Bytes, Error> {
+    let left = pin.snapshot().bytes.saturating_sub(offset);
+    if left == 0 {
+        return Err(Error::Malformed("an offset behind the end of the snapshot"));
+    }
+    let mut bytes = vec![0; bytes_max.min(usize::try_from(left).unwrap_or(usize::MAX))];
+    pin.read_snapshot(offset, &mut bytes)?;
+    Ok(bytes.into())
+}
+
+/// The records one after the other, without the first `skip` bytes of the first, and how many of them end in the piece. None:
+/// the first one does not have so many bytes.
+fn read_bodies(
+    pin: &Pin,
+    shard: ShardId,
+    indexes: &[Index],
+    mut skip: usize,
+    bytes_max: usize,
+) -> Result<Option<(Bytes, u64)>, Error> {
+    let mut bytes = BytesMut::new();
+    let mut bodies = 0;
+    for index in indexes {
+        let record = pin.read_body(*index)?.ok_or(Error::NotInLog { shard, index: *index })?;
+        let Some(rest) = record.get(skip..).filter(|rest| !rest.is_empty()) else { return Ok(None) };
+        skip = 0;
+        let room = bytes_max - bytes.len();
+        bytes.extend_from_slice(&rest[..rest.len().min(room)]);
+        if rest.len() > room {
+            break;
+        }
+        bodies += 1;
+        if rest.len() == room {
+            break;
+        }
+    }
+    if bytes.is_empty() { Err(Error::Malformed("a request for no entry")) } else { Ok(Some((bytes.freeze(), bodies))) }
+}
