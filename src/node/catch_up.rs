@@ -26,6 +26,9 @@ const IN_FLIGHT_MAX: usize = 8;
 /// After an answer that brings nothing, such as that of a node which cannot be reached.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// After an attempt that cannot go on.
+const FAILED_PAUSE: Duration = Duration::from_secs(5);
+
 /// The wish of a replica for the leader's snapshot.
 #[derive(Clone, Copy, Debug)]
 pub struct Wish {
@@ -42,7 +45,7 @@ pub struct Wish {
 /// Fetches until it is done, and reports it.
 pub fn run(tools: &Tools, shard: ShardId, wishes: watch::Receiver<Wish>) {
     let began = Instant::now();
-    let fetched = Fetch::begin(tools, shard, wishes).and_then(|fetch| fetch.finish());
+    let fetched = Fetch::begin(tools, shard, wishes.clone()).and_then(Fetch::finish);
     tools.transfers.report(shard, None);
     match fetched {
         Ok(Some(restored)) => {
@@ -51,7 +54,12 @@ pub fn run(tools: &Tools, shard: ShardId, wishes: watch::Receiver<Wish>) {
             let _ = tools.completions.send(Completion::SnapshotReceived(shard, Box::new(restored)));
         }
         Ok(None) => tracing::info!("stops fetching the snapshot: nobody needs it any more"),
-        Err(error) => tracing::error!("cannot fetch the snapshot, and begins again when it is offered: {error}"),
+        Err(error) => {
+            tracing::error!("cannot fetch the snapshot, and begins again in {FAILED_PAUSE:?} if it is needed: {error}");
+            let pause = tokio::time::timeout(FAILED_PAUSE, ended(wishes));
+            // The end of the pause, or of the node.
+            let _ = Handle::current().block_on(async { pause.await });
+        }
     }
 }
 
@@ -159,7 +167,8 @@ impl<'a> Fetch<'a> {
         let Some(reader) = self.incoming.reader() else { return Ok(Ok(Step::More)) };
         let reader = reader?;
         let snapshot::Header { snapshot, settled, removed, addresses, .. } = reader.header().clone();
-        let machine = read_machine(self.tools.limits, reader)?;
+        let name = snapshot::name(self.shard, snapshot.last.index);
+        let machine = read_machine(&self.tools.store, &name, self.tools.limits, reader)?;
         let living = machine.living();
         if let Err(error) = self.tools.book.merge(addresses) {
             tracing::warn!("the addresses in the snapshot are not used: {error}");

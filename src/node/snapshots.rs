@@ -22,7 +22,7 @@ use super::event_loop::{Completion, Completions};
 use super::transfers::Transfers;
 use crate::ids::{ClusterId, Contact, EntryId, Index, NodeId, ShardId};
 use crate::replica::{Restored, State, Taking};
-use crate::state_machine::{Limits, Living, MessageId, StateMachine};
+use crate::state_machine::{Limits, Living, MessageId, ReadError, StateMachine};
 use crate::storage::{self, Store, snapshot};
 use crate::transport::{AddressBook, Transport};
 
@@ -179,23 +179,37 @@ pub fn restore(
     limits: Limits,
 ) -> Result<Option<(Restored, Vec<Living>)>, storage::Error> {
     let Some(file) = store.snapshot(shard) else { return Ok(None) };
+    let corrupt = |why: String| storage::Error::Corrupt { file: store.disk().describe(&file.name), offset: 0, why };
     let reader = snapshot::Reader::open(&**store.disk(), &file.name)?;
     let header = reader.header().clone();
-    header.check(cluster.unwrap_or(header.cluster), shard, file.last).map_err(|why| reader.mismatch(&why))?;
-    let machine = read_machine(limits, reader)?;
+    let is_right = header.check(cluster.unwrap_or(header.cluster), shard, file.last);
+    is_right.map_err(|mismatch| corrupt(mismatch.to_string()))?;
+    let machine = read_machine(store, &file.name, limits, reader)?;
     let living = machine.living();
     if let Some(missing) = store.missing_bodies(shard, &living).first() {
-        return Err(storage::Error::body_missing(store, &file.name, *missing));
+        return Err(corrupt(format!("the body of entry {missing} is needed, and is in no file")));
     }
     let snapshot::Header { snapshot, settled, removed, .. } = header;
     let state = State { snapshot, settled, removed, machine };
     Ok(Some((Restored { state, bytes: file.bytes }, living)))
 }
 
-/// The state machine in the blocks of a snapshot.
-pub fn read_machine(limits: Limits, reader: snapshot::Reader) -> Result<StateMachine, storage::Error> {
-    let name = reader.name().to_owned();
-    StateMachine::read_blocks(limits, reader).map_err(|error| error.into_storage(&name))
+/// The state machine in the blocks of a snapshot's file, `name`.
+///
+/// # Errors
+/// The disk refused, or the blocks are no state.
+pub fn read_machine(
+    store: &Store,
+    name: &str,
+    limits: Limits,
+    reader: snapshot::Reader,
+) -> Result<StateMachine, storage::Error> {
+    StateMachine::read_blocks(limits, reader).map_err(|error| match error {
+        ReadError::Source { source, .. } => source,
+        ReadError::Invalid { .. } => {
+            storage::Error::Corrupt { file: store.disk().describe(name), offset: 0, why: error.to_string() }
+        }
+    })
 }
 
 /// What lives as of a state: with it, what is on its way to a client.
