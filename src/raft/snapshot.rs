@@ -142,3 +142,77 @@ impl Raft {
         Some(ticket)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::ids::Term;
+    use crate::raft::{CommitQuorum, HardState, Options, Recovered, Window};
+
+    fn id(term: u64, index: u64) -> EntryId {
+        EntryId::new(Term(term), Index(index))
+    }
+
+    /// Node 1 of these voters, with a log of one entry that holds the configuration.
+    fn raft(voters: &[u64]) -> Raft {
+        let millis = Duration::from_millis;
+        let options = Options {
+            election_timeout_min: millis(400),
+            election_timeout_max: millis(800),
+            heartbeat_interval: millis(100),
+            disk_stall_max: millis(1000),
+            append_bytes_max: 1 << 20,
+            window: Window { appends_max: 64, bytes_max: 1 << 20 },
+            cache_bytes_max: 1 << 20,
+        };
+        let recovered = Recovered {
+            hard_state: HardState { term: Term(1), vote: None },
+            terms: vec![id(1, 1)],
+            last: Index(1),
+            configurations: vec![(Index(1), configuration(voters))],
+            ..Recovered::default()
+        };
+        Raft::new(NodeId(1), options, &recovered, 0, Time(0))
+    }
+
+    fn configuration(voters: &[u64]) -> Configuration {
+        let voters = voters.iter().copied().map(NodeId).collect();
+        Configuration { voters, commit_quorum: CommitQuorum::Majority, ..Configuration::EMPTY }
+    }
+
+    fn snapshot(last: EntryId, configuration_index: u64) -> Snapshot {
+        let configuration_index = Index(configuration_index);
+        Snapshot { last, configuration: configuration(&[1, 2, 3]), configuration_index }
+    }
+
+    /// A candidate of an earlier term with that log could be voted for, and its entries would not fit after it.
+    #[test]
+    fn a_snapshot_of_a_later_term_raises_the_term() {
+        let mut raft = raft(&[1, 2]);
+        assert!(raft.on_snapshot_received(Time(0), snapshot(id(5, 9), 7)).is_some());
+        assert_eq!((raft.term(), raft.last(), raft.commit()), (Term(5), id(5, 9), Index(9)));
+        assert_eq!((raft.configuration_index(), raft.configuration()), (Index(7), &configuration(&[1, 2, 3])));
+    }
+
+    #[test]
+    fn a_configuration_after_the_end_of_its_snapshot_quarantines() {
+        let mut raft = raft(&[1, 2]);
+        assert_eq!(raft.on_snapshot_received(Time(0), snapshot(id(1, 9), 10)), None);
+        assert!(raft.quarantined().is_some());
+        assert_eq!((raft.last(), raft.commit()), (id(1, 1), Index(0)));
+    }
+
+    /// Paper, section 5.4: what was committed up to its term is in a leader's log.
+    #[test]
+    fn a_leader_without_what_is_committed_quarantines() {
+        let mut raft = raft(&[1]);
+        raft.tick(Time(1));
+        raft.on_persisted(Time(2), Ticket(1));
+        assert!(raft.is_leader());
+        assert_eq!(raft.on_snapshot_received(Time(3), snapshot(id(2, 9), 1)), None);
+        assert!(raft.quarantined().is_some());
+        assert_eq!(raft.last(), id(2, 2));
+    }
+}

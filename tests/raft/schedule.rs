@@ -247,10 +247,10 @@ impl Schedule {
         }
     }
 
-    /// A fetch ends, or breaks off; or a snapshot comes once more.
+    /// A fetch ends, or breaks off; or a snapshot comes once more, or unasked.
     fn fetch_or_lose(&mut self) {
         for id in self.cluster.ids() {
-            match self.rng.random_range(0..6) {
+            match self.rng.random_range(0..7) {
                 0 => self.cluster.node_mut(id).fetch = None,
                 1 => {
                     let fetched: Vec<Image> = self.cluster.node_mut(id).fetched.values().cloned().collect();
@@ -258,7 +258,13 @@ impl Schedule {
                         self.cluster.receive_snapshot(id, image.clone());
                     }
                 }
-                2..4 => self.cluster.fetch(id),
+                2 => {
+                    // Nobody has asked for it, and it is as good as any other.
+                    let from = self.pick_node();
+                    let image = self.cluster.nodes[&from].disk.snapshot.clone();
+                    image.into_iter().for_each(|image| self.cluster.receive_snapshot(id, image));
+                }
+                3..5 => self.cluster.fetch(id),
                 _ => {}
             }
         }
