@@ -1,5 +1,6 @@
 //! The state machine itself: one committed command after the other.
 
+use std::cmp::Reverse;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use super::query::{Query, Room};
 use super::queue::Queues;
 use super::session::{Admission, Kept, SessionLimits, Sessions};
 use super::transaction::{Context, Transaction};
-use super::{Command, Operation, Outcome, QueueName, Refusal, SessionRequest};
+use super::{Command, Living, Operation, Outcome, QueueName, Refusal, SessionRequest};
 use crate::ids::{Index, Timestamp};
 
 /// What the state machine may hold. Part of what makes it deterministic: identical on all nodes of a cluster.
@@ -146,6 +147,19 @@ impl StateMachine {
         let mut hasher = Fnv::new();
         (self.timestamp, &self.queues, &self.sessions).hash(&mut hasher);
         hasher.finish()
+    }
+
+    /// All messages whose bodies must be kept, in the order of their ids, each once: those that wait, and those that are named
+    /// by a kept outcome which is answered with bodies. Takes 24 bytes for each, and O(n log n) time.
+    pub fn living(&self) -> Vec<Living> {
+        let waiting = self.queues.all().flat_map(|(_, messages)| messages);
+        let waiting = waiting.map(|message| Living { id: message.id(), bytes: message.length });
+        let named = self.sessions.bodies().map(|id| Living { id, bytes: 0 });
+        let mut living = Vec::with_capacity(self.queues.totals().messages as usize);
+        living.extend(waiting.chain(named));
+        living.sort_by_key(|message| (message.id, Reverse(message.bytes)));
+        living.dedup_by_key(|message| message.id);
+        living
     }
 
     fn apply_in_session(&mut self, index: Index, request: SessionRequest, command: &Command) -> Applied {

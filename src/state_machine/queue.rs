@@ -17,9 +17,10 @@ use crate::ids::Index;
 /// Flat instead of a `MessageId` and a length: 16 bytes instead of 24, and there may be millions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Waiting {
-    index: Index,
-    item: u32,
-    length: u32,
+    pub(super) index: Index,
+    pub(super) item: u32,
+    /// Of the body, in bytes.
+    pub(super) length: u32,
 }
 
 impl Waiting {

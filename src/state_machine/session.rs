@@ -13,7 +13,7 @@ use std::time::Duration;
 use imbl::{OrdMap, OrdSet};
 
 use super::digest::hash_sequence;
-use super::{Outcome, Refusal, SessionRequest};
+use super::{MessageId, Outcome, Refusal, SessionRequest};
 use crate::ids::{Index, Sequence, SessionId, Timestamp};
 
 /// All sessions. A session ends when it is closed, or by an expiry command at or after its due time, which is its last use
@@ -137,6 +137,11 @@ impl Sessions {
         self.due.get_min().map(|(due, _)| *due)
     }
 
+    /// The messages whose bodies are needed to answer retries. One that several outcomes name comes several times.
+    pub(super) fn bodies(&self) -> impl Iterator<Item = MessageId> {
+        self.by_id.values().flat_map(|session| session.kept.values()).flat_map(Kept::bodies)
+    }
+
     /// How many are open.
     pub(super) fn count(&self) -> u64 {
         self.by_id.len() as u64
@@ -158,6 +163,17 @@ impl Hash for Session {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         (self.last_used, self.lowest_pending).hash(hasher);
         hash_sequence(self.kept.iter(), hasher);
+    }
+}
+
+impl Kept {
+    /// The messages whose bodies a retry is answered with.
+    fn bodies(&self) -> impl Iterator<Item = MessageId> {
+        let outcomes = match self {
+            Self::Executed { outcomes, .. } => &outcomes[..],
+            Self::Refused(_) => &[],
+        };
+        outcomes.iter().flat_map(Outcome::bodies).copied()
     }
 }
 
