@@ -49,12 +49,18 @@
 //!
 //! Snapshots, compaction, and the removal of segments. The log of a shard begins at index 1, in segment 1.
 
+mod archive;
 mod bodies;
 pub mod codec;
+mod compaction;
 mod directory;
 mod disk;
+mod durable;
 mod error;
+mod files;
 mod frame;
+mod index;
+mod leftovers;
 mod log;
 mod manifest;
 mod memory;
@@ -63,15 +69,21 @@ mod positions;
 mod reader;
 mod record;
 mod recovery;
+mod replay;
+mod rewrite;
 mod segment;
+mod spares;
 mod store;
 #[cfg(test)]
 mod tests;
 pub mod transfer;
+mod usage;
+mod weights;
 mod whole_file;
 mod writer;
 
 pub use bodies::{BodiesWriter, FinishedBodies};
+pub use compaction::Compacted;
 pub use directory::{DataDirectory, Identity};
 pub use disk::{Disk, File, FileDisk};
 pub use error::Error;
@@ -81,5 +93,6 @@ pub use memory::MemoryDisk;
 pub use pin::Pin;
 pub use reader::Reader;
 pub use recovery::{RecoveryReport, TornTail};
-pub use store::{Compacted, Received, SNAPSHOT_PREFIX, Store};
+pub use store::{Received, SNAPSHOT_PREFIX, Store};
+pub use usage::{Oldest, Usage, WhyKept, Written};
 pub use writer::Writer;
