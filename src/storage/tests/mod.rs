@@ -1,8 +1,10 @@
 //! The log through its front door, on a disk in memory that can lose power and rot.
 
 mod crash;
+mod model;
 mod rot;
 mod round_trip;
+mod shortened;
 
 use std::collections::BTreeMap;
 
