@@ -53,6 +53,11 @@ impl Store {
         &self.disk
     }
 
+    /// The size of a segment, and at which a file of bodies is full.
+    pub fn segment_bytes(&self) -> u64 {
+        unimplemented!()
+    }
+
     /// Counts bytes that somebody else wrote to the file of a snapshot, for `usage`.
     pub fn count_snapshot_bytes(&self, _bytes: u64) {}
 

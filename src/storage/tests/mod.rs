@@ -3,6 +3,7 @@
 mod crash;
 mod rot;
 mod round_trip;
+mod transfer;
 
 use std::collections::BTreeMap;
 
