@@ -34,7 +34,7 @@ pub fn own(context: &Context) -> v1::NodeStatus {
 }
 
 fn storage(context: &Context, status: &Status) -> v1::StorageStatus {
-    let usage = context.transfers.usage();
+    let usage = context.transfers.usage().unwrap_or_default();
     let (oldest_file, oldest_kept_for) =
         usage.oldest.map(|oldest| (oldest.file, oldest.why.to_string())).unwrap_or_default();
     v1::StorageStatus {
@@ -52,14 +52,13 @@ fn storage(context: &Context, status: &Status) -> v1::StorageStatus {
 }
 
 fn transfers(context: &Context) -> Vec<v1::SnapshotTransfer> {
-    let held_bytes = context.transfers.held_bytes();
     let sent = context.transfers.sending().into_iter().map(|sending| v1::SnapshotTransfer {
         peer_id: sending.to.to_string(),
         sends: true,
         index: sending.last.index.0,
         file_bytes: sending.file_bytes,
         bodies: sending.bodies,
-        held_bytes,
+        held_bytes: sending.held_bytes,
         ..Default::default()
     });
     let received = context.transfers.receiving().into_iter().map(|progress| v1::SnapshotTransfer {

@@ -37,9 +37,9 @@ mod peers;
 mod running;
 pub mod snapshots;
 mod start;
-mod transfers;
 #[cfg(test)]
 mod tests;
+mod transfers;
 
 pub use clock::Clock;
 pub use error::Error;

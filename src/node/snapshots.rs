@@ -10,7 +10,6 @@
 //! due.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -51,6 +50,9 @@ pub struct Tools {
 
 /// What lives, by shard and snapshot.
 pub type LivingSets = BTreeMap<(ShardId, EntryId), Arc<Vec<Living>>>;
+
+/// So much may wait for compaction in any case.
+const DEBT_BYTES_MAX: u64 = 256 << 20;
 
 /// What compaction is to do: for each shard, what lives as of its latest snapshot.
 type Compactions = BTreeMap<ShardId, (EntryId, Arc<Vec<Living>>)>;
@@ -216,7 +218,8 @@ pub fn read_machine(
 fn living(machine: &StateMachine, being_read: BTreeSet<MessageId>) -> Vec<Living> {
     let mut living = machine.living();
     let is_known = |id: &MessageId| living.binary_search_by_key(id, |living| living.id).is_ok();
-    let others: Vec<Living> = being_read.into_iter().filter(|id| !is_known(id)).map(|id| Living { id, bytes: 0 }).collect();
+    let others: Vec<Living> =
+        being_read.into_iter().filter(|id| !is_known(id)).map(|id| Living { id, bytes: 0 }).collect();
     living.extend(others);
     living.sort_unstable();
     living
@@ -228,19 +231,23 @@ fn compact(store: &Store, mut wanted: watch::Receiver<Compactions>, rate: u64) {
     while runtime.block_on(wanted.changed()).is_ok() {
         let compactions = wanted.borrow_and_update().clone();
         for (shard, (last, living)) in compactions {
+            let is_in_debt = is_in_debt(store);
             let mut pace = |copied: u64| {
-                if !store.usage().is_in_debt() {
+                if !is_in_debt && wanted.has_changed().is_ok() {
                     std::thread::sleep(Duration::from_secs_f64(copied as f64 / rate as f64));
-                }
-                match wanted.has_changed() {
-                    Ok(_) => ControlFlow::Continue(()),
-                    Err(_) => ControlFlow::Break(()),
                 }
             };
             match store.compact(shard, last, &living, &mut pace) {
                 Ok(compacted) => tracing::debug!(?compacted, "compacted the log"),
-                Err(error) => tracing::error!("cannot compact the log, and tries again after the next snapshot: {error}"),
+                Err(error) => {
+                    tracing::error!("cannot compact the log, and tries again after the next snapshot: {error}");
+                }
             }
         }
     }
+}
+
+/// True when more waits for compaction than lives, so that it must not be slow.
+fn is_in_debt(store: &Store) -> bool {
+    store.usage().is_ok_and(|usage| usage.archive_bytes > 2 * usage.living_bytes + DEBT_BYTES_MAX)
 }

@@ -32,19 +32,14 @@ impl Transfers {
         Self { store, outgoing, clock: Clock::start(), receiving: watch::channel(BTreeMap::new()).0 }
     }
 
-    /// How the disk is used.
-    pub fn usage(&self) -> Usage {
-        self.store.usage()
+    /// How the disk is used; nothing when the directory cannot be listed. Waits for the disk.
+    pub fn usage(&self) -> Option<Usage> {
+        self.store.usage().ok()
     }
 
     /// What is being sent.
     pub fn sending(&self) -> Vec<Sending> {
         self.outgoing.status()
-    }
-
-    /// Bytes of files that are there only for receivers.
-    pub fn held_bytes(&self) -> u64 {
-        self.outgoing.held_bytes()
     }
 
     /// What is being received.

@@ -40,8 +40,8 @@ mod tests;
 mod waiting;
 
 pub use event::{
-    Answer, Consistency, Effect, Event, Execute, Executed, Membership, Read, ReadId, Refusal, RequestId, Restored, Shown,
-    State, Status, Taking, Told,
+    Answer, Consistency, Effect, Event, Execute, Executed, Membership, Read, ReadId, Refusal, RequestId, Restored,
+    Shown, State, Status, Taking, Told,
 };
 pub use replica::{Options, Replica};
 pub use snapshots::Rules as SnapshotRules;

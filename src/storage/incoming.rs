@@ -15,6 +15,7 @@
 
 mod batches;
 mod gaps;
+mod rejected;
 
 use std::sync::Arc;
 
@@ -22,7 +23,7 @@ use super::bodies::BodiesWriter;
 use super::disk::File;
 use super::error::Error;
 use super::record::{self, Record, u32_at};
-use super::snapshot::{self, Header, Mismatch};
+use super::snapshot::{self, Header};
 use super::store::{Received, Store};
 use super::transfer::{PIECE_BYTES_MAX, Piece, Reply, Request};
 use crate::ids::{ClusterId, EntryId, Index, NodeId, ShardId, Term};
@@ -30,6 +31,7 @@ use crate::state_machine::Living;
 
 use batches::{Batch, Batches};
 use gaps::Gaps;
+pub use rejected::Rejected;
 
 /// The longest record that is believed: more than a message between peers can carry.
 pub const RECORD_BYTES_MAX: usize = 16 << 20;
@@ -54,13 +56,11 @@ pub struct Wanted {
 pub struct Limits {
     /// The most bytes that are asked for at a time, [`PIECE_BYTES_MAX`] at most.
     pub piece_bytes: u32,
-    /// A file of bodies is full at this length.
-    pub bodies_bytes: u64,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { piece_bytes: PIECE_BYTES_MAX, bodies_bytes: 64 << 20 }
+        Self { piece_bytes: PIECE_BYTES_MAX }
     }
 }
 
@@ -78,76 +78,6 @@ pub enum Step {
         /// The last entry of the other one.
         instead: Option<EntryId>,
     },
-}
-
-/// Why an answer is not used. What it should have brought is asked for again, unless the answer was harmless.
-#[derive(Debug, thiserror::Error)]
-pub enum Rejected {
-    /// It answers a request for another snapshot, from before a restart. Harmless.
-    #[error("an answer for the snapshot up to {0}, which is not the one being fetched")]
-    AnotherSnapshot(EntryId),
-    /// Nobody waits for it: it is late or repeated. Harmless.
-    #[error("an answer that nobody waits for")]
-    NotAsked,
-    /// It has more bytes than were asked for, or than can be.
-    #[error("{bytes} bytes came where at most {bytes_max} can be")]
-    Oversized {
-        /// What came.
-        bytes: u64,
-        /// What can be.
-        bytes_max: u64,
-    },
-    /// It has no bytes.
-    #[error("a piece of no bytes")]
-    Empty,
-    /// Its checksum is wrong.
-    #[error("the checksum of a piece is wrong")]
-    Checksum,
-    /// The length of the file is not what it was before.
-    #[error("the file has {found} bytes, and had {known} before")]
-    AnotherSize {
-        /// As it was told.
-        found: u64,
-        /// As it was told before.
-        known: u64,
-    },
-    /// The file is complete and not whole, or in a format that this release does not know. It is fetched from its beginning.
-    #[error("the snapshot that came cannot be used: {0}")]
-    File(#[source] Error),
-    /// The file is that of another snapshot. It is fetched from its beginning.
-    #[error(transparent)]
-    Mismatch(#[from] Mismatch),
-    /// The state names a body that the snapshot cannot have.
-    #[error("the state needs the body of entry {0}, which is not in the snapshot")]
-    Living(Index),
-    /// A record is not whole. It is fetched from its beginning.
-    #[error("the record of entry {index} cannot be used: {why}")]
-    Record {
-        /// The entry that was asked for.
-        index: Index,
-        /// What does not hold.
-        why: String,
-    },
-    /// A record is that of another entry.
-    #[error("the record of entry {found} of shard {shard} came for entry {wanted}")]
-    AnotherRecord {
-        /// The entry that came.
-        found: EntryId,
-        /// Its shard.
-        shard: ShardId,
-        /// The entry that was asked for.
-        wanted: Index,
-    },
-    /// The disk of this node does not take it. Begin again: bodies that are in the store are kept.
-    #[error(transparent)]
-    Disk(#[from] Error),
-}
-
-impl Rejected {
-    /// True when nothing is wrong with anybody: answers may be late and repeated.
-    pub fn is_harmless(&self) -> bool {
-        matches!(self, Rejected::AnotherSnapshot(_) | Rejected::NotAsked)
-    }
 }
 
 /// How far a transfer is.
@@ -194,7 +124,7 @@ impl Incoming {
     /// # Errors
     /// [`Error::Io`].
     pub fn begin(store: Store, wanted: Wanted, limits: Limits) -> Result<Self, Error> {
-        let limits = Limits { piece_bytes: limits.piece_bytes.clamp(1, PIECE_BYTES_MAX), ..limits };
+        let limits = Limits { piece_bytes: limits.piece_bytes.clamp(1, PIECE_BYTES_MAX) };
         let file = snapshot::create_anew(&**store.disk(), &file_name(&wanted))?;
         Ok(Self {
             store,
@@ -495,7 +425,7 @@ impl Incoming {
             Error::Malformed(why) => Rejected::Record { index, why: why.to_owned() },
             other => Rejected::Disk(other),
         })?;
-        if writer.bytes() >= self.limits.bodies_bytes {
+        if writer.bytes() >= self.store.segment_bytes() {
             self.keep_bodies()?;
         }
         Ok(())
@@ -552,9 +482,12 @@ fn check_piece(bytes: &[u8], crc: u32, bytes_max: u32) -> Result<(), Rejected> {
     Ok(())
 }
 
+/// A record and what comes after it.
+type Split<'a> = (&'a [u8], &'a [u8]);
+
 /// The bytes of the first record and those after it; none: there is not yet all of it. Its length is checked before more is
 /// waited for.
-fn first_record(bytes: &[u8], index: Index) -> Result<Option<(&[u8], &[u8])>, Rejected> {
+fn first_record(bytes: &[u8], index: Index) -> Result<Option<Split<'_>>, Rejected> {
     if bytes.len() < record::HEADER_BYTES {
         return Ok(None);
     }

@@ -21,7 +21,7 @@ use crate::ids::{EntryId, Index, NodeId, ShardId, Time};
 pub struct Limits {
     /// Receivers at a time. One more is told that there is nothing, and tries later.
     pub receivers_max: usize,
-    /// Bytes of files that are there only because of pins. Beyond it the oldest pin goes.
+    /// Bytes of files that are there only because of pins. A pin goes when so much is kept for it, be it for others as well.
     pub pin_bytes_max: u64,
     /// A pin goes after this long.
     pub pin_time_max: Duration,
@@ -55,6 +55,8 @@ pub struct Sending {
     pub file_bytes: u64,
     /// Bodies that were sent to their end, repeated ones included.
     pub bodies: u64,
+    /// Bytes of files that are there only because of pins, this one among them.
+    pub held_bytes: u64,
 }
 
 /// What all receivers get from this node. May be asked by several at once; reading waits for the disk.
@@ -112,12 +114,8 @@ impl Outgoing {
 
     /// How far all receivers are.
     pub fn status(&self) -> Vec<Sending> {
-        self.receivers().values().map(|receiver| receiver.sending).collect()
-    }
-
-    /// Bytes of files that are there only because of pins.
-    pub fn held_bytes(&self) -> u64 {
-        held_bytes(&self.receivers())
+        let status = |receiver: &Receiver| Sending { held_bytes: receiver.pin.held_bytes(), ..receiver.sending };
+        self.receivers().values().map(status).collect()
     }
 
     /// What the receiver reads from. No pin: the snapshot that it can have instead.
@@ -139,7 +137,8 @@ impl Outgoing {
         if receivers.len() >= self.limits.receivers_max && !receivers.contains_key(&key) {
             return Err(None);
         }
-        let sending = Sending { to: from, shard: request.shard, last, since: now, file_bytes: 0, bodies: 0 };
+        let sending =
+            Sending { to: from, shard: request.shard, last, since: now, file_bytes: 0, bodies: 0, held_bytes: 0 };
         receivers.insert(key, Receiver { pin: pin.clone(), asked_at: now, sending });
         Ok(pin)
     }
@@ -157,25 +156,15 @@ impl Outgoing {
 
     fn let_go(&self, now: Time, receivers: &mut Receivers) {
         let Limits { stall_timeout, pin_time_max, pin_bytes_max, .. } = self.limits;
-        receivers.retain(|_, Receiver { asked_at, sending, .. }| {
-            now - *asked_at < stall_timeout && now - sending.since < pin_time_max
+        receivers.retain(|_, Receiver { pin, asked_at, sending }| {
+            now - *asked_at < stall_timeout && now - sending.since < pin_time_max && pin.held_bytes() <= pin_bytes_max
         });
-        // One at a time: what it held is given back only when the last piece that is being read from it has been.
-        if held_bytes(receivers) > pin_bytes_max {
-            let oldest = receivers.iter().min_by_key(|(_, receiver)| receiver.sending.since).map(|(key, _)| *key);
-            oldest.and_then(|oldest| receivers.remove(&oldest));
-        }
     }
 
     /// A map of pins, whole at any time: good also when somebody panicked with the lock.
     fn receivers(&self) -> MutexGuard<'_, Receivers> {
         self.receivers.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Each pin tells the bytes that all of them hold.
-fn held_bytes(receivers: &Receivers) -> u64 {
-    receivers.values().next().map_or(0, |receiver| receiver.pin.held_bytes())
 }
 
 fn read_file(pin: &Pin, offset: u64, bytes_max: usize) -> Result<Bytes, Error> {

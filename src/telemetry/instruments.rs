@@ -55,14 +55,14 @@ impl Instruments {
     ///   `snapshot`.
     /// - `quorate.storage.oldest`: always 1, for what the oldest file is kept, `quorate.storage.kept_for`: `readers`,
     ///   `since_snapshot`, `living`, `transfer` or `compaction`.
-    pub(super) fn observe_storage(&self, usage: impl Fn() -> Usage + Send + Sync + Clone + 'static) {
+    pub(super) fn observe_storage(&self, usage: impl Fn() -> Option<Usage> + Send + Sync + Clone + 'static) {
         let sizes = usage.clone();
         self.meter
             .u64_observable_gauge("quorate.storage.size")
             .with_unit("By")
             .with_description("Bytes of files, by what they are")
             .with_callback(move |gauge| {
-                for (kind, bytes) in sizes_of(&sizes()) {
+                for (kind, bytes) in sizes().iter().flat_map(sizes_of) {
                     gauge.observe(bytes, &[KeyValue::new("quorate.storage.kind", kind)]);
                 }
             })
@@ -73,7 +73,7 @@ impl Instruments {
             .with_unit("By")
             .with_description("Bytes that were handed to the disk, by what for")
             .with_callback(move |counter| {
-                for (purpose, bytes) in written_of(&written().written) {
+                for (purpose, bytes) in written().iter().flat_map(|usage| written_of(&usage.written)) {
                     counter.observe(bytes, &[KeyValue::new("quorate.storage.purpose", purpose)]);
                 }
             })
@@ -83,7 +83,7 @@ impl Instruments {
             .with_unit("{file}")
             .with_description("What the oldest file is kept for")
             .with_callback(move |gauge| {
-                if let Some(oldest) = usage().oldest {
+                if let Some(oldest) = usage().and_then(|usage| usage.oldest) {
                     gauge.observe(1, &[KeyValue::new("quorate.storage.kept_for", kept_for(oldest.why))]);
                 }
             })

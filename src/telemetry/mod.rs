@@ -108,7 +108,7 @@ pub struct Telemetry {
 
 impl Telemetry {
     /// Has the use of the disk told with every export. `usage` is asked on a thread of the exporter.
-    pub fn observe_storage(&self, usage: impl Fn() -> Usage + Send + Sync + Clone + 'static) {
+    pub fn observe_storage(&self, usage: impl Fn() -> Option<Usage> + Send + Sync + Clone + 'static) {
         if let Some(instruments) = &self.instruments {
             instruments.observe_storage(usage);
         }

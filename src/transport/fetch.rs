@@ -44,12 +44,6 @@ impl Clients {
         self.state().clients.clear();
     }
 
-    /// How many there are.
-    #[cfg(test)]
-    pub(super) fn open(&self) -> usize {
-        self.state().clients.len()
-    }
-
     fn close(&self, peer: NodeId, number: u64) {
         self.state().clients.retain(|node, client| *node != peer || client.number != number);
     }

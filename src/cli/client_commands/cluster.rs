@@ -194,7 +194,15 @@ pub(super) fn status_table(nodes: &[v1::NodeStatus], watched: Option<&Sample>) -
 /// What the nodes that answer have on disk, a line for each.
 fn storage_table(nodes: &[v1::NodeStatus]) -> Table {
     let mut table = Table::new(&[
-        "NAME", "LOG FROM", "SNAPSHOT", "SNAPSHOT SIZE", "LOG", "ARCHIVE", "LIVING", "OLDEST FILE", "KEPT FOR",
+        "NAME",
+        "LOG FROM",
+        "SNAPSHOT",
+        "SNAPSHOT SIZE",
+        "LOG",
+        "ARCHIVE",
+        "LIVING",
+        "OLDEST FILE",
+        "KEPT FOR",
     ]);
     for node in nodes {
         let Some(storage) = &node.storage else { continue };
@@ -223,7 +231,8 @@ fn transfers_table(nodes: &[v1::NodeStatus]) -> Option<Table> {
             is_empty = false;
             let peer = leader_name(nodes, &transfer.peer_id);
             let way = if transfer.sends { format!("{name} to {peer}") } else { format!("{name} from {peer}") };
-            let done = |done: String, total: u64, shown: String| if total == 0 { done } else { format!("{done} of {shown}") };
+            let done =
+                |done: String, total: u64, shown: String| if total == 0 { done } else { format!("{done} of {shown}") };
             let held = if transfer.sends { size(transfer.held_bytes) } else { "-".to_owned() };
             table.row([
                 if transfer.sends { "sent" } else { "received" }.to_owned(),

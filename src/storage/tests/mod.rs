@@ -1,10 +1,9 @@
 //! The log through its front door, on a disk in memory that can lose power and rot.
 
 mod crash;
-mod model;
 mod rot;
 mod round_trip;
-mod shortened;
+mod transfer;
 
 use std::collections::BTreeMap;
 

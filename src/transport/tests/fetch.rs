@@ -105,19 +105,29 @@ async fn an_answer_that_does_not_come_ends_in_time_and_with_the_node() {
     assert!(stopped.to_string().contains("the node stops"), "{stopped}");
 }
 
+/// Between the two stands somebody who sees when a connection ends.
 #[tokio::test]
 async fn a_connection_that_fetches_nothing_is_closed_and_made_again() {
-    let options = Options { snapshot_idle: Duration::from_millis(50), ..options() };
+    let options = Options { snapshot_idle: Duration::from_millis(200), ..options() };
     let a = Node::start_with(Identity { cluster: CLUSTER, node: A }, options, 100, Vec::new());
     let b = Node::start(B);
-    a.book.merge(b.book.all()).expect("saved");
+    let between = bound();
+    let seen = Contact { peer_address: address_of(&between), version: 9, ..b.book.get(B).expect("known") };
+    let between = between.listen(10).expect("bound");
+    a.book.merge([seen]).expect("saved");
     for _ in 0..2 {
-        assert!(a.fetch(B, 0, 16).await.is_ok());
-        let started = Instant::now();
-        while a.transport.0.fetch_clients.open() > 0 {
-            assert!(started.elapsed() < PATIENCE, "it is closed");
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let pass_on = async {
+            let (mut from, _) = between.accept().await.expect("accepts");
+            let mut to = TcpStream::connect(&b.address).await.expect("listening");
+            let _ = tokio::io::copy_bidirectional(&mut from, &mut to).await;
+        };
+        let fetch = async {
+            for _ in 0..3 {
+                assert!(a.fetch(B, 0, 16).await.is_ok());
+            }
+        };
+        let both = futures_util::future::join(pass_on, fetch);
+        tokio::time::timeout(PATIENCE, both).await.expect("one connection serves three requests, and ends");
     }
 }
 
