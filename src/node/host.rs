@@ -28,9 +28,9 @@ impl transport::Host for Host {
 
     async fn fetch_snapshot(
         &self,
-        _from: NodeId,
-        _request: transfer::Request,
+        from: NodeId,
+        request: transfer::Request,
     ) -> Result<transfer::Reply, storage::Error> {
-        Ok(transfer::Reply::Gone { instead: None })
+        self.context.transfers.answer(from, request).await
     }
 }

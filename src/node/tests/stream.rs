@@ -13,7 +13,8 @@ use crate::api::execute_stream::{Limits, STREAMS_MAX};
 use crate::api::quorate_service::QuorateService;
 use crate::api::{self, execute_stream};
 use crate::ids::Contact;
-use crate::node::Peers;
+use crate::node::{Peers, Transfers};
+use crate::storage;
 use crate::telemetry::Telemetry;
 use crate::transport::AddressBook;
 
@@ -84,7 +85,9 @@ fn serve(
 ) -> execute_stream::Answers {
     let book = AddressBook::new(node.handle.node(), Vec::new(), |_: &[Contact]| Ok(()));
     let (peers, telemetry) = (Peers::default(), Telemetry::default());
-    let context = api::Context { handle: node.handle.clone(), book, peers, phase: node.phase(), telemetry };
+    let (log, _) = storage::Log::open(storage::MemoryDisk::default(), storage::Options::default()).unwrap();
+    let transfers = Transfers::new(log.store(), storage::outgoing::Limits::default());
+    let context = api::Context { handle: node.handle.clone(), book, peers, phase: node.phase(), telemetry, transfers };
     let room = api::streams::Streams::new(1).enter().unwrap();
     execute_stream::serve(QuorateService::new(context), requests, limits, room)
 }
