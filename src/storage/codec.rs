@@ -13,6 +13,8 @@ use crate::raft::{CommitQuorum, Configuration, Learner, Payload};
 pub(super) const NOOP: u8 = 1;
 pub(super) const COMMAND: u8 = 2;
 pub(super) const CONFIGURATION: u8 = 3;
+/// What is left of a command: its living items. Read as a body, never as an entry of the log.
+pub(super) const BODIES: u8 = 4;
 
 /// The kind and the bytes of what an entry carries. The bytes of a command are its own, not copied.
 pub fn encode_payload(payload: &Payload) -> (u8, Bytes) {
@@ -168,7 +170,7 @@ mod tests {
         let no_quorum = internal::Configuration::default().encode_to_vec();
         let node_zero =
             internal::Configuration { voters: vec![0], commit_quorum: 1, ..Default::default() }.encode_to_vec();
-        for (kind, bytes) in [(0, vec![]), (9, vec![]), (NOOP, vec![1]), (CONFIGURATION, vec![0xff])] {
+        for (kind, bytes) in [(0, vec![]), (9, vec![]), (BODIES, vec![]), (NOOP, vec![1]), (CONFIGURATION, vec![0xff])] {
             assert!(decode_payload(kind, bytes.into()).is_err(), "kind {kind}");
         }
         assert!(decode_payload(CONFIGURATION, no_quorum.into()).is_err());

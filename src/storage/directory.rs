@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::disk::{Disk, FileDisk};
 use super::error::Error;
-use super::{segment, whole_file};
+use super::{manifest, segment, whole_file};
 use crate::ids::{ClusterId, Contact, NodeId};
 
 /// The layout of the directory that this release makes, and the latest that it reads.
@@ -200,7 +200,8 @@ fn lock(path: &Path) -> Result<fs::File, Error> {
 /// Gives a directory its identity, if nothing in it needs the one that is missing.
 fn format(disk: &FileDisk) -> Result<Identity, Error> {
     let has_log = !segment::ids(disk)?.is_empty();
-    if has_log || whole_file::read(disk, ADDRESSES)?.is_some() {
+    let has_manifest = whole_file::read(disk, manifest::NAME)?.is_some();
+    if has_log || has_manifest || whole_file::read(disk, ADDRESSES)?.is_some() {
         return Err(whole_file::damaged(disk, IDENTITY, "it is missing, and other files of a node are there"));
     }
     let identity = Identity { node: NodeId(rand::random_range(1..=u64::MAX)), cluster: None };

@@ -101,6 +101,11 @@ impl Error {
         matches!(Errno::from_io_error(source), Some(Errno::MFILE | Errno::NFILE))
     }
 
+    /// True when there was no room.
+    pub(super) fn is_full_disk(&self) -> bool {
+        matches!(self, Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
+    }
+
     /// Bytes of the log that do not hold what they should.
     pub(super) fn corrupt(file: impl Into<String>, offset: u64, why: impl Into<String>) -> Error {
         Error::Corrupt { file: file.into(), offset, why: why.into() }

@@ -126,7 +126,7 @@ mod tests {
     /// 8 MiB of headers, each of a frame that goes half way to the end: terabytes, if all their checksums were computed.
     #[test]
     fn what_only_looks_like_a_frame_costs_no_checksum() {
-        let segment = Header { id: 7, salt: 1, chain: Chain::START };
+        let segment = Header { id: 7, salt: 1, chain: Chain::START, recycled: false };
         let forged = |id: u64, sequence: u64| {
             let mut header = [MAGIC, [0; 4], (4_u32 << 20).to_le_bytes(), [0; 4]].concat();
             header.extend([sequence.to_le_bytes(), id.to_le_bytes()].concat());

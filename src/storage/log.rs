@@ -1,17 +1,21 @@
 //! The log of a node: entries and hard states of all its shards, in one sequence of segments.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, RwLock};
+use std::marker::PhantomData;
+use std::sync::Arc;
 
 use super::disk::Disk;
 use super::error::Error;
+use super::files::FileId;
 use super::frame::{self, Chain};
-use super::positions::{Position, Positions};
+use super::positions::Position;
 use super::reader::Reader;
 use super::record;
 use super::recovery::{self, Head, RecoveryReport};
 use super::segment::{self, Header};
-use crate::ids::{Index, ShardId};
+use super::store::Store;
+use super::usage::Purpose;
+use crate::ids::{EntryId, Index, ShardId};
 use crate::raft::{HardState, Recovered, Write};
 
 /// The largest segment, so that one frame can fill it.
@@ -38,14 +42,15 @@ impl Default for Options {
 
 /// The log, opened for writing. There is one for each directory.
 pub struct Log<D> {
-    disk: Arc<D>,
-    options: Options,
-    positions: Arc<RwLock<Positions>>,
+    store: Store,
     hard_states: BTreeMap<ShardId, HardState>,
     chain: Chain,
     head: Option<Head>,
     condition: Condition,
+    /// The last entries of the shards in the frame that is not durable yet.
+    unsynced: BTreeMap<ShardId, Index>,
     recovery: RecoveryReport,
+    disk: PhantomData<D>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,29 +70,33 @@ impl<D: Disk> Log<D> {
     /// [`Error::Corrupt`]: what was durable has changed. [`Error::NewerFormat`], [`Error::Io`].
     pub fn open(disk: D, mut options: Options) -> Result<(Self, BTreeMap<ShardId, Recovered>), Error> {
         options.segment_bytes = options.segment_bytes.min(SEGMENT_BYTES_MAX);
-        let disk = Arc::new(disk);
-        let found = recovery::recover(&*disk)?;
+        let mut found = recovery::recover(&disk)?;
+        let store = Store::new(Arc::new(disk), options, &mut found);
         let hard_states = found.shards.iter().map(|(shard, recovered)| (*shard, recovered.hard_state)).collect();
         let log = Self {
-            disk,
-            options,
-            positions: Arc::new(RwLock::new(found.positions)),
+            store,
             hard_states,
             chain: found.chain,
             head: found.head,
             condition: Condition::Durable,
+            unsynced: BTreeMap::new(),
             recovery: found.report,
+            disk: PhantomData,
         };
         Ok((log, found.shards))
     }
 
     /// Writes all of `writes`, in order, as one frame: after a crash all of them are there or none. Not yet durable.
     ///
+    /// A write with a snapshot comes alone. The snapshot that was offered to the store takes the place of the log of its shard, and
+    /// that is durable when this returns.
+    ///
     /// # Errors
     /// [`Error::Io`]: the log takes no more writes; after that [`Error::Failed`].
     ///
     /// # Panics
-    /// The frame before has not been synced, or entries would leave a gap.
+    /// The frame before has not been synced, or entries would leave a gap, or a write with a snapshot does not come alone or was
+    /// not offered.
     pub fn append(&mut self, writes: &[(ShardId, Write)]) -> Result<(), Error> {
         match self.condition {
             Condition::Durable => {}
@@ -96,15 +105,20 @@ impl<D: Disk> Log<D> {
             }
             Condition::Failed => return Err(Error::Failed),
         }
+        if let Some((shard, write)) = writes.iter().find(|(_, write)| write.snapshot.is_some()) {
+            assert!(writes.len() == 1 && write.entries.is_empty(), "a snapshot of shard {shard} does not come alone");
+        }
         self.assert_no_gap(writes);
         let batch = Batch::new(writes);
-        if batch.is_empty() {
-            return Ok(());
+        if !batch.is_empty() {
+            self.condition = Condition::Failed;
+            self.write(batch)?;
+            self.condition = Condition::Unsynced;
         }
-        self.condition = Condition::Failed;
-        self.write(batch)?;
-        self.condition = Condition::Unsynced;
-        Ok(())
+        match writes {
+            [(shard, Write { snapshot: Some(last), .. })] => self.install(*shard, *last),
+            _ => Ok(()),
+        }
     }
 
     /// Makes what was appended durable.
@@ -119,6 +133,7 @@ impl<D: Disk> Log<D> {
                 self.condition = Condition::Failed;
                 head.segment.sync()?;
                 self.condition = Condition::Durable;
+                self.store.durable().advance(head.segment.header.id, std::mem::take(&mut self.unsynced));
             }
             _ => {}
         }
@@ -127,12 +142,12 @@ impl<D: Disk> Log<D> {
 
     /// Reads entries back; can be cloned and given to other threads.
     pub fn reader(&self) -> Reader {
-        Reader::new(self.disk.clone(), self.positions.clone())
+        self.store.reader()
     }
 
     /// What the log shares with snapshots and compaction.
-    pub fn store(&self) -> super::Store {
-        unimplemented!()
+    pub fn store(&self) -> Store {
+        self.store.clone()
     }
 
     /// What was found when the log was opened.
@@ -143,37 +158,57 @@ impl<D: Disk> Log<D> {
     fn write(&mut self, mut batch: Batch) -> Result<(), Error> {
         self.hard_states.extend(batch.hard_states.iter().copied());
         let size = batch.frame.len() as u64;
-        if self.head.as_ref().is_none_or(|head| head.end + size > self.options.segment_bytes) {
+        if self.head.as_ref().is_none_or(|head| head.end + size > self.store.segment_bytes()) {
             batch.repeat_hard_states(&self.hard_states);
             self.head = Some(self.begin_segment()?);
         }
         let head = self.head.as_mut().expect("a segment was begun if there was none");
         self.chain = frame::seal(&mut batch.frame, &head.segment.header, self.chain);
         let offset = head.end;
-        head.segment.write(offset, &batch.frame)?;
-        head.end += batch.frame.len() as u64;
-        head.fill(&self.options)?;
-        batch.publish(&self.positions, head.segment.header.id, offset);
+        head.put(&mut batch.frame)?;
+        self.store.count(Purpose::Log, batch.frame.len() as u64);
+        self.store.count(Purpose::Zeros, head.fill(self.store.options())?);
+        self.unsynced = batch.publish(&self.store, FileId::segment(head.segment.header.id), offset);
         Ok(())
     }
 
     /// Makes the segment after the last one, durably, so that its existence proves that all before it is complete.
     fn begin_segment(&self) -> Result<Head, Error> {
+        let options = self.store.options();
         let id = self.head.as_ref().map_or(1, |head| head.segment.header.id + 1);
-        let header = Header { id, salt: self.options.salt, chain: self.chain };
-        let filled = self.options.fill_bytes.min(self.options.segment_bytes).max(segment::HEADER_BYTES as u64);
-        let segment = segment::create(&*self.disk, &header, filled)?;
-        Ok(Head { segment, end: segment::HEADER_BYTES as u64, filled })
+        let spare = self.store.spares().take();
+        let header = Header { id, salt: options.salt, chain: self.chain, recycled: spare.is_some() };
+        let end = segment::HEADER_BYTES as u64;
+        self.store.count(Purpose::Log, end);
+        if let Some((spare, filled)) = spare {
+            let segment = segment::recycle(&**self.store.disk(), &spare, &header)?;
+            return Ok(Head { segment, end, filled });
+        }
+        let filled = options.fill_bytes.min(options.segment_bytes).max(end);
+        let segment = segment::create(&**self.store.disk(), &header, filled)?;
+        self.store.count(Purpose::Zeros, filled - end);
+        Ok(Head { segment, end, filled })
+    }
+
+    /// The write's hard state is durable first: without it, nobody may have the snapshot's term in the log.
+    fn install(&mut self, shard: ShardId, last: EntryId) -> Result<(), Error> {
+        self.sync()?;
+        let segment = self.head.as_ref().map_or(0, |head| head.segment.header.id);
+        self.condition = Condition::Failed;
+        self.store.install(shard, last, self.chain.sequence, segment)?;
+        self.condition = Condition::Durable;
+        Ok(())
     }
 
     fn assert_no_gap(&self, writes: &[(ShardId, Write)]) {
-        let positions = self.positions.read().expect("no code panics while it holds the lock");
+        let positions = self.store.positions().read();
         let mut lasts: BTreeMap<ShardId, Index> = BTreeMap::new();
         for (shard, write) in writes {
-            let last = lasts.entry(*shard).or_insert_with(|| positions.last(*shard));
+            let (start, end) = positions.get(*shard).map_or((Index(0), Index(0)), |found| (found.start(), found.last()));
+            let last = lasts.entry(*shard).or_insert(end);
             for (at, entry) in write.entries.iter().enumerate() {
                 let index = entry.id.index;
-                let fits = if at == 0 { (Index(1)..=last.next()).contains(&index) } else { index == last.next() };
+                let fits = if at == 0 { (start.next()..=last.next()).contains(&index) } else { index == last.next() };
                 assert!(fits, "entry {index} of shard {shard} is written after {last}");
                 *last = index;
             }
@@ -181,15 +216,36 @@ impl<D: Disk> Log<D> {
     }
 }
 
+impl<D> Drop for Log<D> {
+    fn drop(&mut self) {
+        self.store.durable().end();
+    }
+}
+
 impl Head {
-    /// Writes zeros ahead of the end when it has come to where the zeros end. The next sync makes them durable as well.
-    fn fill(&mut self, options: &Options) -> Result<(), Error> {
+    /// Writes a frame at the end. In a recycled file zeros go with it: what comes after the last frame must not look like one that
+    /// was begun.
+    fn put(&mut self, frame: &mut Vec<u8>) -> Result<(), Error> {
+        let (offset, length) = (self.end, frame.len());
+        self.end += length as u64;
+        if self.segment.header.recycled {
+            let zeros = self.filled.saturating_sub(self.end).min(frame::HEADER_BYTES as u64);
+            frame.resize(length + zeros as usize, 0);
+        }
+        self.segment.write(offset, frame)
+    }
+
+    /// Writes zeros ahead of the end when it has come to where the zeros end. The next sync makes them durable as well. Returns
+    /// how many.
+    fn fill(&mut self, options: &Options) -> Result<u64, Error> {
         if self.end <= self.filled {
-            return Ok(());
+            return Ok(0);
         }
         let ahead = self.end.next_multiple_of(options.fill_bytes.max(1)).min(options.segment_bytes);
         self.filled = ahead.max(self.end);
-        self.segment.write(self.end, &vec![0; (self.filled - self.end) as usize])
+        let zeros = self.filled - self.end;
+        self.segment.write(self.end, &vec![0; zeros as usize])?;
+        Ok(zeros)
     }
 }
 
@@ -229,12 +285,15 @@ impl Batch {
         }
     }
 
-    /// Lets readers find the entries of the frame, which begins at `offset` of the segment.
-    fn publish(self, positions: &RwLock<Positions>, segment: u64, offset: u64) {
-        let mut positions = positions.write().expect("no code panics while it holds the lock");
+    /// Lets readers find the entries of the frame, which begins at `offset` of the segment. Returns the last ones.
+    fn publish(self, store: &Store, file: FileId, offset: u64) -> BTreeMap<ShardId, Index> {
+        let mut positions = store.positions().write();
+        let mut lasts = BTreeMap::new();
         for (shard, index, range) in self.entries {
             let start = u32::try_from(offset + range.start as u64).expect("a segment is smaller than 4 GiB");
-            positions.put(shard, index, Position { segment, offset: start, length: range.len() as u32 });
+            positions.get_mut(shard).put(index, Position { file, offset: start, length: range.len() as u32 });
+            lasts.insert(shard, index);
         }
+        lasts
     }
 }

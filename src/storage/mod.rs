@@ -49,13 +49,19 @@
 //!
 //! Snapshots, compaction, and the removal of segments. The log of a shard begins at index 1, in segment 1.
 
+mod archive;
 mod bodies;
 pub mod codec;
+mod compaction;
 mod directory;
 mod disk;
+mod durable;
 mod error;
+mod files;
 mod frame;
 pub mod incoming;
+mod index;
+mod leftovers;
 mod log;
 mod manifest;
 mod memory;
@@ -65,16 +71,22 @@ mod positions;
 mod reader;
 mod record;
 mod recovery;
+mod replay;
+mod rewrite;
 mod segment;
 pub mod snapshot;
+mod spares;
 mod store;
 #[cfg(test)]
 mod tests;
 pub mod transfer;
+mod usage;
+mod weights;
 mod whole_file;
 mod writer;
 
 pub use bodies::{BodiesWriter, FinishedBodies};
+pub use compaction::Compacted;
 pub use directory::{DataDirectory, Identity};
 pub use disk::{Disk, File, FileDisk};
 pub use error::Error;
@@ -84,5 +96,6 @@ pub use memory::MemoryDisk;
 pub use pin::Pin;
 pub use reader::Reader;
 pub use recovery::{RecoveryReport, TornTail};
-pub use store::{Compacted, Received, SNAPSHOT_PREFIX, Store};
+pub use store::{Received, SNAPSHOT_PREFIX, Store};
+pub use usage::{Oldest, Usage, WhyKept, Written};
 pub use writer::Writer;

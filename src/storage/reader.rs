@@ -1,78 +1,103 @@
-//! Reads entries back, also while the log is appended to.
+//! Reads entries back, also while the log is appended to and compacted.
 
-use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex, RwLock};
 
 use bytes::Bytes;
 
 use super::codec;
-use super::disk::{Disk, File};
 use super::error::Error;
-use super::positions::{Position, Positions};
+use super::positions::Position;
 use super::record::Record;
-use super::segment;
+use super::store::Store;
 use crate::ids::{Index, ShardId};
 use crate::raft::Entry;
 
 /// Records that lie no further apart than this are read in one go.
 const GAP_BYTES_MAX: u64 = 4096;
 
-/// Segments that are kept open; the one opened first is closed first.
-const OPEN_SEGMENTS_MAX: usize = 16;
-
 /// A handle to read the log with. Finds what has been appended, durable or not; what waits for the writer it does not find.
 /// Clones share the files that are open.
 #[derive(Clone)]
 pub struct Reader {
-    disk: Arc<dyn Disk>,
-    positions: Arc<RwLock<Positions>>,
-    open: Arc<Mutex<OpenFiles>>,
+    store: Store,
 }
 
-/// Segments by their id, in the order in which they were opened.
-type OpenFiles = VecDeque<(u64, Arc<dyn File>)>;
-
 impl Reader {
-    pub(super) fn new(disk: Arc<dyn Disk>, positions: Arc<RwLock<Positions>>) -> Self {
-        Self { disk, positions, open: Arc::default() }
+    pub(super) fn new(store: Store) -> Self {
+        Self { store }
     }
 
     /// The entries from `from` to `to`, both included; fewer when the log ends before or they take more than `bytes_max`
     /// bytes, but always one.
     ///
     /// # Errors
-    /// [`Error::NotInLog`]: the log does not have `from`. [`Error::Corrupt`]: an entry is not what was written. [`Error::Io`].
+    /// [`Error::NotInLog`]: the log does not have `from`, or not any more. [`Error::Corrupt`]: an entry is not what was written.
+    /// [`Error::Io`].
     pub fn read(&self, shard: ShardId, from: Index, to: Index, bytes_max: u64) -> Result<Vec<Entry>, Error> {
-        let positions = self.find(shard, from, to, bytes_max);
-        if positions.is_empty() {
-            return Err(Error::NotInLog { shard, index: from });
-        }
-        let mut entries = Vec::with_capacity(positions.len());
-        for span in positions.chunk_by(lie_together) {
-            let next = Index(from.0 + entries.len() as u64);
-            self.read_span(shard, next, span, &mut entries)?;
-        }
-        Ok(entries)
+        self.read_where(shard, from, decode_entry, || self.find(shard, from, to, bytes_max))
     }
 
     /// The entry at `index` as far as its items live: from the log, or from the bodies that outlived it.
     ///
     /// # Errors
     /// [`Error::NotInLog`]: it is nowhere. [`Error::Corrupt`], [`Error::Io`].
-    pub fn body(&self, _shard: ShardId, _index: Index) -> Result<Entry, Error> {
-        unimplemented!()
+    pub fn body(&self, shard: ShardId, index: Index) -> Result<Entry, Error> {
+        let find = || self.store.positions().read().get(shard).and_then(|found| found.body(index));
+        let entries = self.read_where(shard, index, decode_body, || find().into_iter().collect())?;
+        Ok(entries.into_iter().next().expect("what has a position is read, or an error"))
     }
 
     fn find(&self, shard: ShardId, from: Index, to: Index, bytes_max: u64) -> Vec<Position> {
-        let positions = self.positions.read().expect("no code panics while it holds the lock");
+        let positions = self.store.positions().read();
         let mut bytes = 0;
         let within = |position: &&Position| {
             let is_first = bytes == 0;
             bytes += u64::from(position.length);
             is_first || bytes <= bytes_max
         };
-        positions.range(shard, from, to).iter().take_while(within).copied().collect()
+        let Some(positions) = positions.get(shard) else { return Vec::new() };
+        positions.range(from, to).take_while(within).copied().collect()
+    }
+
+    /// Reads records, the first one being that of `from`. A compaction can move them and give their file to somebody else
+    /// while they are read: an error counts only when they are still where they were looked for.
+    fn read_where(
+        &self,
+        shard: ShardId,
+        from: Index,
+        decode: Decode,
+        find: impl Fn() -> Vec<Position>,
+    ) -> Result<Vec<Entry>, Error> {
+        let mut positions = find();
+        loop {
+            if positions.is_empty() {
+                return Err(Error::NotInLog { shard, index: from });
+            }
+            let error = match self.read_records(shard, from, decode, &positions) {
+                Err(error) if is_perhaps_moved(&error) => error,
+                read => return read,
+            };
+            let again = find();
+            if again.starts_with(&positions) {
+                return Err(error);
+            }
+            positions = again;
+        }
+    }
+
+    fn read_records(
+        &self,
+        shard: ShardId,
+        from: Index,
+        decode: Decode,
+        positions: &[Position],
+    ) -> Result<Vec<Entry>, Error> {
+        let mut entries = Vec::with_capacity(positions.len());
+        for span in positions.chunk_by(lie_together) {
+            let next = Index(from.0 + entries.len() as u64);
+            self.read_span(shard, next, decode, span, &mut entries)?;
+        }
+        Ok(entries)
     }
 
     /// Reads records that lie together.
@@ -80,46 +105,58 @@ impl Reader {
         &self,
         shard: ShardId,
         first: Index,
+        decode: Decode,
         span: &[Position],
         entries: &mut Vec<Entry>,
     ) -> Result<(), Error> {
         let [start, ..] = span else { return Ok(()) };
         let end = span.iter().map(Position::end).max().unwrap_or_default();
-        let name = segment::name(start.segment);
-        let named = || self.disk.describe(&name);
-        let file = self.segment(start.segment).map_err(Error::io("open", named()))?;
-        let mut bytes = vec![0; (end - u64::from(start.offset)) as usize];
-        file.read_at(u64::from(start.offset), &mut bytes).map_err(Error::io("read", named()))?;
-        let bytes = Bytes::from(bytes);
+        let files = self.store.files();
+        let bytes = files.read(start.file, u64::from(start.offset), end - u64::from(start.offset))?;
         for (position, index) in span.iter().zip(first.0..) {
             let at = (position.offset - start.offset) as usize;
             let entry = decode(&bytes.slice(at..at + position.length as usize), shard, Index(index));
-            let entry = entry.map_err(|why| Error::corrupt(named(), u64::from(position.offset), why))?;
-            entries.push(entry);
+            let corrupt = |why| Error::corrupt(files.describe(position.file), u64::from(position.offset), why);
+            entries.push(entry.map_err(corrupt)?);
         }
         Ok(())
     }
+}
 
-    /// The file of a segment, kept open for the next read.
-    fn segment(&self, id: u64) -> io::Result<Arc<dyn File>> {
-        let mut open = self.open.lock().expect("no code panics while it holds the lock");
-        if let Some((_, file)) = open.iter().find(|(found, _)| *found == id) {
-            return Ok(file.clone());
-        }
-        let file = self.disk.open(&segment::name(id))?;
-        open.truncate(OPEN_SEGMENTS_MAX - 1);
-        open.push_front((id, file.clone()));
-        Ok(file)
+/// Reads an entry from its record.
+type Decode = fn(&Bytes, ShardId, Index) -> Result<Entry, String>;
+
+/// True for what a file that has gone, or holds something else, looks like.
+fn is_perhaps_moved(error: &Error) -> bool {
+    let gone = [io::ErrorKind::NotFound, io::ErrorKind::UnexpectedEof];
+    match error {
+        Error::Corrupt { .. } => true,
+        Error::Io { source, .. } => gone.contains(&source.kind()),
+        _ => false,
     }
 }
 
 /// True when two records that follow each other in the log of a shard can be read in one go.
 fn lie_together(one: &Position, next: &Position) -> bool {
     let gap = u64::from(next.offset).checked_sub(one.end());
-    one.segment == next.segment && gap.is_some_and(|gap| gap <= GAP_BYTES_MAX)
+    one.file == next.file && gap.is_some_and(|gap| gap <= GAP_BYTES_MAX)
 }
 
-fn decode(bytes: &Bytes, shard: ShardId, index: Index) -> Result<Entry, String> {
+fn decode_entry(bytes: &Bytes, shard: ShardId, index: Index) -> Result<Entry, String> {
+    let record = decode(bytes, shard, index)?;
+    let payload = codec::decode_payload(record.kind, bytes.slice_ref(record.payload));
+    Ok(Entry { id: record.id, payload: payload.map_err(|error| error.to_string())? })
+}
+
+fn decode_body(bytes: &Bytes, shard: ShardId, index: Index) -> Result<Entry, String> {
+    let record = decode(bytes, shard, index)?;
+    // What is left of a command is read as one.
+    let kind = if record.kind == codec::BODIES { codec::COMMAND } else { record.kind };
+    let payload = codec::decode_payload(kind, bytes.slice_ref(record.payload));
+    Ok(Entry { id: record.id, payload: payload.map_err(|error| error.to_string())? })
+}
+
+fn decode(bytes: &Bytes, shard: ShardId, index: Index) -> Result<Record<'_>, String> {
     let (record, _) = Record::decode(bytes)?;
     if (record.shard, record.id.index) != (shard, index) {
         return Err(format!(
@@ -127,6 +164,5 @@ fn decode(bytes: &Bytes, shard: ShardId, index: Index) -> Result<Entry, String> 
             record.id.index, record.shard
         ));
     }
-    let payload = codec::decode_payload(record.kind, bytes.slice_ref(record.payload));
-    Ok(Entry { id: record.id, payload: payload.map_err(|error| error.to_string())? })
+    Ok(record)
 }

@@ -43,7 +43,8 @@ impl<'a> Record<'a> {
         Ok(HardState { term: self.id.term, vote })
     }
 
-    fn encode(&self, out: &mut Vec<u8>) {
+    /// Appends the record.
+    pub fn encode(&self, out: &mut Vec<u8>) {
         let start = out.len();
         let length =
             u32::try_from(self.payload.len()).expect("a payload is far smaller than 4 GiB: requests are limited");

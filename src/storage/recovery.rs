@@ -5,27 +5,33 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use bytes::Bytes;
-
-use super::codec;
+use super::archive;
 use super::disk::Disk;
 use super::error::Error;
+use super::files::FileId;
 use super::frame::{self, Chain, Frame};
+use super::leftovers::{self, Leftovers};
+use super::manifest::{self, Manifest};
 use super::positions::{Position, Positions};
-use super::record::{self, Record};
+use super::record::Record;
+use super::replay::Replay;
 use super::segment::{self, Header, Segment, Unreadable};
-use crate::ids::{EntryId, Index, ShardId};
-use crate::raft::{Configuration, Payload, Recovered};
+use crate::ids::ShardId;
+use crate::raft::Recovered;
 
 /// What was found at start.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RecoveryReport {
-    /// Segments of the log.
+    /// Segments of the log that were read.
     pub segments: u64,
     /// Frames in them.
     pub frames: u64,
     /// Entries that the logs of all shards hold.
     pub entries: u64,
+    /// Files that are kept for the bodies in them.
+    pub archive_files: u64,
+    /// What a crash had left behind and was removed.
+    pub leftovers: u64,
     /// Bytes of all frames.
     pub bytes: u64,
     /// What was cut off the end.
@@ -55,6 +61,10 @@ pub struct Recovery {
     pub chain: Chain,
     /// The segment to append to; none while the log is empty.
     pub head: Option<Head>,
+    /// What is in force.
+    pub manifest: Manifest,
+    /// Files that wait to become segments, with their lengths.
+    pub spares: Vec<(String, u64)>,
     /// What was found.
     pub report: RecoveryReport,
 }
@@ -74,18 +84,26 @@ pub struct Head {
 /// # Errors
 /// [`Error::Corrupt`], [`Error::NewerFormat`]: nothing was changed. [`Error::Io`].
 pub fn recover(disk: &dyn Disk) -> Result<Recovery, Error> {
-    let mut scan = Scan::new(disk);
-    let ids = segment::ids(disk)?;
+    let manifest = manifest::read(disk)?;
+    let leftovers = leftovers::find(disk, &manifest)?;
+    archive::check_snapshots(disk, &manifest)?;
+    let bodies = archive::read(disk, &manifest)?;
+    let mut scan = Scan::new(disk, &manifest);
+    let mut ids = segment::ids(disk)?;
+    ids.retain(|id| *id >= manifest.chain_first);
     for (at, id) in ids.iter().enumerate() {
         scan.read_segment(*id, at + 1 == ids.len())?;
     }
-    scan.finish()
+    if ids.is_empty() && manifest.chain_first > 1 {
+        return Err(scan.missing(manifest.chain_first, "the file is missing, and the manifest names it"));
+    }
+    scan.finish(bodies, leftovers)
 }
 
 struct Scan<'a> {
     disk: &'a dyn Disk,
-    shards: BTreeMap<ShardId, Recovered>,
-    positions: Positions,
+    manifest: &'a Manifest,
+    replay: Replay<'a>,
     chain: Chain,
     /// The last segment with a frame in it.
     head: Option<Scanned>,
@@ -110,11 +128,11 @@ struct Source<'a> {
 }
 
 impl<'a> Scan<'a> {
-    fn new(disk: &'a dyn Disk) -> Self {
+    fn new(disk: &'a dyn Disk, manifest: &'a Manifest) -> Self {
         Self {
             disk,
-            shards: BTreeMap::new(),
-            positions: Positions::default(),
+            manifest,
+            replay: Replay::new(manifest),
             chain: Chain::START,
             head: None,
             empty: None,
@@ -123,11 +141,9 @@ impl<'a> Scan<'a> {
     }
 
     fn read_segment(&mut self, id: u64, last: bool) -> Result<(), Error> {
-        // Compaction will have the log begin at a later segment; the snapshot then says at which one.
-        let expected = self.head.as_ref().map_or(1, |head| head.header.id + 1);
+        let expected = self.head.as_ref().map_or(self.manifest.chain_first, |head| head.header.id + 1);
         if id != expected {
-            let missing = self.disk.describe(&segment::name(expected));
-            return Err(Error::corrupt(missing, 0, "the file is missing, and later ones are there"));
+            return Err(self.missing(expected, "the file is missing, and later ones are there"));
         }
         let name = segment::name(id);
         let file = self.disk.describe(&name);
@@ -163,16 +179,21 @@ impl<'a> Scan<'a> {
                 self.report.segments += 1;
                 self.head = Some(Scanned { header: source.header, size: source.bytes.len() as u64, last_frame });
             }
-            None if source.last => self.empty = Some(id),
+            // The manifest has the chain begin at a segment only when a frame in it is durable.
+            None if source.last && (id == 1 || id > self.manifest.chain_first) => self.empty = Some(id),
             None => return Err(Error::corrupt(source.file, end as u64, "frames are missing")),
         }
         Ok(())
     }
 
     /// The header says which frames come before: are they there?
-    fn check_header(&self, source: &Source<'_>, id: u64) -> Result<(), Error> {
+    fn check_header(&mut self, source: &Source<'_>, id: u64) -> Result<(), Error> {
         if source.header.id != id {
             return Err(Error::corrupt(source.file, 0, format!("the header is that of segment {}", source.header.id)));
+        }
+        if self.head.is_none() && id == self.manifest.chain_first && id > 1 {
+            // The frames before have left the chain.
+            self.chain = source.header.chain;
         }
         if source.header.chain == self.chain {
             return Ok(());
@@ -190,18 +211,29 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// What follows the last good frame is zeros, or a torn frame at the very end of the log, or rot.
+    /// What follows the last good frame is zeros, or a torn frame at the very end of the log, or rot. In a recycled file only as
+    /// many zeros follow as a frame has in front, and then whatever was there before.
     fn check_rest(&mut self, source: &Source<'_>, end: usize, why: &'static str) -> Result<(), Error> {
         let rest = &source.bytes[end..];
         let Some(last_byte) = rest.iter().rposition(|byte| *byte != 0) else { return Ok(()) };
+        let ends = source.header.recycled && is_zero(&rest[..rest.len().min(frame::HEADER_BYTES)]);
         if !source.last {
-            return Err(Error::corrupt(source.file, end as u64, format!("{why}, and later segments exist")));
+            // The header of the next segment tells whether a frame is missing here.
+            let rot = || Error::corrupt(source.file, end as u64, format!("{why}, and later segments exist"));
+            return if ends { Ok(()) } else { Err(rot()) };
         }
         if let Some((at, sequence)) = frame::find_later(source.bytes, end + 1, &source.header, self.chain.sequence) {
             let why = format!("{why}, and the later frame {sequence} at offset {at} is good");
             return Err(Error::corrupt(source.file, end as u64, why));
         }
-        let bytes = last_byte as u64 + 1;
+        if ends {
+            return Ok(());
+        }
+        let is_first = end == segment::HEADER_BYTES && source.header.id > 1;
+        if is_first && source.header.id == self.manifest.chain_first {
+            return Err(Error::corrupt(source.file, end as u64, format!("{why}, and it was durable")));
+        }
+        let bytes = if source.header.recycled { rest.len().min(frame::HEADER_BYTES) } else { last_byte + 1 } as u64;
         self.report.torn_tail = Some(TornTail { file: source.file.to_owned(), offset: end as u64, bytes, why });
         Ok(())
     }
@@ -217,8 +249,8 @@ impl<'a> Scan<'a> {
             let corrupt = |why: String| Error::corrupt(source.file, at as u64, why);
             let (record, after) = Record::decode(rest).map_err(|why| corrupt(why.to_owned()))?;
             let length = (rest.len() - after.len()) as u32;
-            let position = Position { segment: source.header.id, offset: at as u32, length };
-            self.take_record(&record, position).map_err(corrupt)?;
+            let position = Position { file: FileId::segment(source.header.id), offset: at as u32, length };
+            self.replay.take_record(frame.sequence, &record, position).map_err(corrupt)?;
             rest = after;
         }
         self.chain = frame.chain();
@@ -227,38 +259,44 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    fn take_record(&mut self, record: &Record<'_>, position: Position) -> Result<(), String> {
-        let configuration = match record.kind {
-            record::HARD_STATE => {
-                self.shards.entry(record.shard).or_default().hard_state = record.hard_state()?;
-                return Ok(());
-            }
-            codec::NOOP | codec::COMMAND => None,
-            codec::CONFIGURATION => Some(decode_configuration(record.payload)?),
-            kind => return Err(format!("no record has kind {kind}")),
-        };
-        let shard = self.shards.entry(record.shard).or_default();
-        if record.id.index == Index(0) || record.id.index > shard.last.next() {
-            return Err(format!("entry {} of shard {} follows entry {}", record.id, record.shard, shard.last));
-        }
-        put(shard, record.id, configuration);
-        self.positions.put(record.shard, record.id.index, position);
-        Ok(())
-    }
-
-    /// Everything is checked: cut what is torn, and make durable what is there.
-    fn finish(mut self) -> Result<Recovery, Error> {
+    /// Everything is checked: cut what is torn, make durable what is there, and remove what nothing names.
+    fn finish(mut self, bodies: Vec<archive::Listed>, leftovers: Leftovers) -> Result<Recovery, Error> {
+        let (shards, positions) = std::mem::replace(&mut self.replay, Replay::new(self.manifest))
+            .finish(bodies)
+            .map_err(|why| self.ends_too_early(why))?;
         let head = match &self.head {
             Some(scanned) => Some(self.repair_head(scanned)?),
             None => None,
         };
-        if let Some(id) = self.empty {
-            let name = segment::name(id);
-            self.disk.remove(&name).map_err(Error::io("remove", self.disk.describe(&name)))?;
+        let sync = || self.disk.sync_directory().map_err(Error::io("sync", self.disk.describe("")));
+        // The manifest may have got its name a moment before a crash of the process only. While the one before can come back, the
+        // files that it names must be there.
+        sync()?;
+        let empty = self.empty.map(segment::name);
+        let stale: Vec<&String> = leftovers.stale.iter().chain(&empty).collect();
+        for name in &stale {
+            self.disk.remove(name).map_err(Error::io("remove", self.disk.describe(name)))?;
         }
-        self.disk.sync_directory().map_err(Error::io("sync", self.disk.describe("")))?;
-        self.report.entries = self.shards.values().map(|shard| shard.last.0).sum();
-        Ok(Recovery { shards: self.shards, positions: self.positions, chain: self.chain, head, report: self.report })
+        if !stale.is_empty() {
+            sync()?;
+        }
+        self.report.leftovers = leftovers.stale.len() as u64;
+        self.report.archive_files = self.manifest.archive.len() as u64;
+        self.report.entries = positions.shards().map(|(_, positions)| positions.entries()).sum();
+        let (manifest, spares) = (self.manifest.clone(), leftovers.spares);
+        Ok(Recovery { shards, positions, chain: self.chain, head, manifest, spares, report: self.report })
+    }
+
+    /// Frames at the end of the log are missing that were durable.
+    fn ends_too_early(&self, why: String) -> Error {
+        let end = self.head.as_ref().map(|head| (self.disk.describe(&segment::name(head.header.id)), head.last_frame.end));
+        let torn = self.report.torn_tail.as_ref().map(|torn| (torn.file.clone(), torn.offset));
+        let (file, offset) = torn.or(end).unwrap_or_else(|| (self.disk.describe(manifest::NAME), 0));
+        Error::corrupt(file, offset, why)
+    }
+
+    fn missing(&self, segment: u64, why: &str) -> Error {
+        Error::corrupt(self.disk.describe(&segment::name(segment)), 0, why)
     }
 
     /// The last frame may be in the cache of the system only: its sync may not have begun, or may have failed. A sync alone
@@ -269,30 +307,19 @@ impl<'a> Scan<'a> {
         let Range { start, end } = scanned.last_frame;
         let frame = read_range(self.disk, &name, start, end - start)?;
         segment.write(start, &frame)?;
-        if self.report.torn_tail.is_some() && self.empty.is_none() {
-            segment.write(end, &vec![0; (scanned.size - end) as usize])?;
+        let zeros = if scanned.header.recycled {
+            // What is left of a torn frame behind them has lost its start: it cannot pass for a frame, whatever is appended.
+            (scanned.size - end).min(frame::HEADER_BYTES as u64)
+        } else if self.report.torn_tail.is_some() && self.empty.is_none() {
+            scanned.size - end
+        } else {
+            0
+        };
+        if zeros > 0 {
+            segment.write(end, &vec![0; zeros as usize])?;
         }
         segment.sync()?;
         Ok(Head { segment, end, filled: scanned.size })
-    }
-}
-
-/// Adds an entry to what the log of a shard is known to hold; entries at and above its index are gone with it.
-fn put(shard: &mut Recovered, id: EntryId, configuration: Option<Configuration>) {
-    while shard.terms.pop_if(|first| first.index >= id.index).is_some() {}
-    while shard.configurations.pop_if(|(index, _)| *index >= id.index).is_some() {}
-    if shard.terms.last().is_none_or(|first| first.term != id.term) {
-        shard.terms.push(id);
-    }
-    shard.configurations.extend(configuration.map(|configuration| (id.index, configuration)));
-    shard.last = id.index;
-}
-
-fn decode_configuration(payload: &[u8]) -> Result<Configuration, String> {
-    match codec::decode_payload(codec::CONFIGURATION, Bytes::copy_from_slice(payload)) {
-        Ok(Payload::Configuration { configuration, .. }) => Ok(configuration),
-        Ok(_) => unreachable!("the kind is that of a configuration"),
-        Err(error) => Err(error.to_string()),
     }
 }
 

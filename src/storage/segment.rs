@@ -1,17 +1,18 @@
-//! One file of the log: a header, then frames, then zeros.
+//! One file of the log: a header, then frames, then zeros, or what a recycled file held before.
 
 use std::sync::Arc;
 
 use super::disk::{Disk, File};
 use super::error::Error;
-use super::frame::Chain;
+use super::files::FileId;
+use super::frame::{self, Chain};
 use super::record::{u32_at, u64_at};
 
 /// Bytes before the first frame.
 pub const HEADER_BYTES: usize = 40;
 
-/// The format of segments that this release writes, and the latest that it reads.
-pub const FORMAT_VERSION: u32 = 1;
+/// The latest format of segments that this release reads. It writes both: 1 is followed by zeros, 2 is a recycled file.
+pub const FORMAT_VERSION: u32 = 2;
 
 const MAGIC: [u8; 8] = *b"quorate\n";
 
@@ -24,6 +25,8 @@ pub struct Header {
     pub salt: u32,
     /// What its first frame says of the frames before.
     pub chain: Chain,
+    /// The file had another life: what follows the last frame is [`frame::HEADER_BYTES`] zeros, and then anything.
+    pub recycled: bool,
 }
 
 /// Why a header cannot be used.
@@ -50,13 +53,13 @@ impl Header {
             return Err(Unreadable::Newer(version));
         }
         let chain = Chain { sequence: u64_at(header, 24), crc: u32_at(header, 32) };
-        Ok(Self { id: u64_at(header, 16), salt: u32_at(header, 12), chain })
+        Ok(Self { id: u64_at(header, 16), salt: u32_at(header, 12), chain, recycled: version == 2 })
     }
 
     fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEADER_BYTES);
         bytes.extend_from_slice(&MAGIC);
-        bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+        bytes.extend_from_slice(&if self.recycled { 2_u32 } else { 1 }.to_le_bytes());
         bytes.extend_from_slice(&self.salt.to_le_bytes());
         bytes.extend_from_slice(&self.id.to_le_bytes());
         bytes.extend_from_slice(&self.chain.sequence.to_le_bytes());
@@ -69,17 +72,14 @@ impl Header {
 
 /// The name of a segment's file.
 pub fn name(id: u64) -> String {
-    format!("segment-{id:016x}.log")
+    FileId::segment(id).name()
 }
 
 /// The ids of the segments in a directory, in order. Other files are left alone.
 pub fn ids(disk: &dyn Disk) -> Result<Vec<u64>, Error> {
     let names = disk.list().map_err(Error::io("list", disk.describe("")))?;
-    let id = |file: &String| {
-        let digits = file.strip_prefix("segment-")?.strip_suffix(".log")?;
-        u64::from_str_radix(digits, 16).ok().filter(|id| name(*id) == *file)
-    };
-    let mut ids: Vec<u64> = names.iter().filter_map(id).collect();
+    let files = names.iter().filter_map(|name| FileId::parse(name)).filter(|file| !file.is_bodies());
+    let mut ids: Vec<u64> = files.map(FileId::number).collect();
     ids.sort_unstable();
     Ok(ids)
 }
@@ -93,6 +93,21 @@ pub fn create(disk: &dyn Disk, header: &Header, fill_bytes: u64) -> Result<Segme
     start.resize(start.len().max(fill_bytes as usize), 0);
     segment.write(0, &start)?;
     segment.sync()?;
+    disk.sync_directory().map_err(Error::io("sync", disk.describe("")))?;
+    Ok(segment)
+}
+
+/// Makes a segment of a spare file, all of it durable, its name included. The header is durable before the file has the name
+/// of a segment, so that it never has that of one with another's header.
+pub fn recycle(disk: &dyn Disk, spare: &str, header: &Header) -> Result<Segment, Error> {
+    let name = name(header.id);
+    let file = disk.open(spare).map_err(Error::io("open", disk.describe(spare)))?;
+    let segment = Segment { header: *header, name: disk.describe(&name), file };
+    let mut start = header.encode();
+    start.resize(start.len() + frame::HEADER_BYTES, 0);
+    segment.write(0, &start)?;
+    segment.sync()?;
+    disk.rename(spare, &name).map_err(Error::io("rename", disk.describe(spare)))?;
     disk.sync_directory().map_err(Error::io("sync", disk.describe("")))?;
     Ok(segment)
 }

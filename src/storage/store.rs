@@ -1,13 +1,25 @@
 //! What all that share a log hold: the disk, the manifest, and where everything lies.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
-use super::Error;
 use super::bodies::FinishedBodies;
+use super::compaction::{self, Compacted};
 use super::disk::Disk;
-use super::manifest::SnapshotFile;
-use super::pin::Pin;
+use super::durable::Durable;
+use super::error::Error;
+use super::files::OpenFiles;
+use super::log::Options;
+use super::manifest::{self, Manifest, Reset, SnapshotFile};
+use super::pin::{Pin, Pins};
+use super::positions::{ShardPositions, SharedPositions};
 use super::reader::Reader;
+use super::recovery::Recovery;
+use super::spares::{Spares, Stale};
+use super::usage::{self, Counters, Purpose, Usage};
+use super::weights::Weights;
 use crate::ids::{EntryId, Index, ShardId};
 use crate::state_machine::Living;
 
@@ -15,10 +27,45 @@ use crate::state_machine::Living;
 /// those that the manifest does not name are removed.
 pub const SNAPSHOT_PREFIX: &str = "snapshot-";
 
+/// The most entries for which positions are changed in one go. Whoever appends to the log waits that long for a compaction,
+/// which is about a millisecond.
+pub const STEP_ENTRIES_MAX: usize = 1000;
+
+/// So many entries without a body are named.
+const MISSING_MAX: usize = 8;
+
 /// A handle to the store. Clones are handles to the same one.
 #[derive(Clone)]
 pub struct Store {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
     disk: Arc<dyn Disk>,
+    options: Options,
+    positions: SharedPositions,
+    files: OpenFiles,
+    spares: Spares,
+    counters: Counters,
+    durable: Durable,
+    next_bodies: AtomicU64,
+    /// The manifest that is on disk, for those who must not wait for the next one.
+    manifest: RwLock<Arc<Manifest>>,
+    changes: Mutex<Changes>,
+    /// Held by the one compaction that runs.
+    compacting: Mutex<Weights>,
+}
+
+/// What is needed to replace the manifest. Whoever holds the lock is the only one who does.
+///
+/// Locks are taken in this order: compaction, changes, positions; all others last.
+#[derive(Default)]
+pub(super) struct Changes {
+    /// A replacement failed in a way that leaves open which manifest is on disk: there are no further ones, and nothing that either
+    /// of the two names is removed.
+    failed: bool,
+    received: BTreeMap<ShardId, Received>,
+    pins: Pins,
 }
 
 /// A snapshot that came from another node: whole, synced, checked, its bodies added, and not yet in force.
@@ -36,102 +83,322 @@ pub struct Received {
     pub committed: Index,
 }
 
-/// What a compaction did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Compacted {
-    /// Entries that left the log.
-    pub entries: u64,
-    /// Files that went, or were recycled.
-    pub files_removed: u64,
-    /// Bytes of records that were written once more.
-    pub bytes_copied: u64,
-}
-
 impl Store {
+    pub(super) fn new(disk: Arc<dyn Disk>, options: Options, found: &mut Recovery) -> Self {
+        let lasts = found.shards.iter().map(|(shard, recovered)| (*shard, recovered.last)).collect();
+        let segment = found.head.as_ref().map_or(0, |head| head.segment.header.id);
+        let bodies = found.manifest.archive.iter().filter(|file| file.file.is_bodies());
+        let next_bodies = 1 + bodies.map(|file| file.file.number()).max().unwrap_or(0);
+        let inner = Inner {
+            files: OpenFiles::new(disk.clone()),
+            disk,
+            options,
+            positions: SharedPositions::new(std::mem::take(&mut found.positions)),
+            spares: Spares::new(std::mem::take(&mut found.spares)),
+            counters: Counters::default(),
+            durable: Durable::new(lasts, segment),
+            next_bodies: AtomicU64::new(next_bodies),
+            manifest: RwLock::new(Arc::new(found.manifest.clone())),
+            changes: Mutex::default(),
+            compacting: Mutex::default(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
     /// The disk, to write a snapshot's file to. The names of such files begin with [`SNAPSHOT_PREFIX`].
     pub fn disk(&self) -> &Arc<dyn Disk> {
-        &self.disk
+        &self.inner.disk
     }
 
     /// The size of a segment, and at which a file of bodies is full.
     pub fn segment_bytes(&self) -> u64 {
-        unimplemented!()
+        self.inner.options.segment_bytes
     }
 
     /// Counts bytes that somebody else wrote to the file of a snapshot, for `usage`.
-    pub fn count_snapshot_bytes(&self, _bytes: u64) {}
+    pub fn count_snapshot_bytes(&self, bytes: u64) {
+        self.count(Purpose::Snapshot, bytes);
+    }
 
     /// Reads entries and bodies.
     pub fn reader(&self) -> Reader {
-        unimplemented!()
-    }
-
-    /// Makes a file that was written as `written` and synced the shard's snapshot, under `name`; the log begins after `start`
-    /// (a start before the one that holds changes nothing of it). One step: a crash leaves the old snapshot or this one. Waits until the
-    /// log is durable up to `last`. The old file goes as soon as nobody reads from it.
-    ///
-    /// # Errors
-    /// [`Error::Superseded`]: a snapshot as late as this one is there; the file was removed. [`Error::Io`], [`Error::Failed`].
-    pub fn commit_snapshot(
-        &self,
-        _shard: ShardId,
-        _written: &str,
-        _name: &str,
-        _last: EntryId,
-        _bytes: u64,
-        _start: EntryId,
-    ) -> Result<(), Error> {
-        unimplemented!()
+        Reader::new(self.clone())
     }
 
     /// The shard's snapshot.
-    pub fn snapshot(&self, _shard: ShardId) -> Option<SnapshotFile> {
-        unimplemented!()
+    pub fn snapshot(&self, shard: ShardId) -> Option<SnapshotFile> {
+        self.manifest().snapshot(shard).cloned()
+    }
+
+    /// Makes a file that was written as `written` and synced the shard's snapshot, under `name`; the log begins after `start`
+    /// (a start before the one that holds changes nothing). One step: a crash leaves the old snapshot or this one. Waits until
+    /// the log is durable up to `last`. The old file goes as soon as nobody reads from it.
+    ///
+    /// # Errors
+    /// [`Error::Superseded`]: a snapshot as late as this one is there; the file is removed. [`Error::Io`]. [`Error::Failed`]: the
+    /// log is closed, or an earlier write failed.
+    ///
+    /// # Panics
+    /// The log would begin after what the snapshot has in it, or the name is not that of a snapshot, or taken.
+    pub fn commit_snapshot(
+        &self,
+        shard: ShardId,
+        written: &str,
+        name: &str,
+        last: EntryId,
+        bytes: u64,
+        start: EntryId,
+    ) -> Result<(), Error> {
+        assert!(start.index <= last.index, "the log would begin after {start}, and the snapshot ends at {last}");
+        self.inner.durable.wait(shard, last.index)?;
+        let mut changes = self.changes();
+        let mut next = self.manifest().as_ref().clone();
+        let files = next.shards.entry(shard).or_default();
+        if let Some(found) = files.snapshot.as_ref().filter(|found| found.last.index >= last.index) {
+            let found = found.last;
+            self.remove(written)?;
+            return Err(Error::Superseded { shard, last, found });
+        }
+        if start.index > files.start.index {
+            files.start = start;
+        }
+        let old = files.snapshot.replace(SnapshotFile { name: name.to_owned(), last, bytes });
+        self.put_snapshot(&mut changes, written, name, old, next)
     }
 
     /// Lets the next `Log::append` of a write with this snapshot put it in force. One that was offered before is removed.
     ///
     /// # Errors
-    /// [`Error::Io`]
-    pub fn offer_received(&self, _shard: ShardId, _received: Received) -> Result<(), Error> {
-        unimplemented!()
+    /// [`Error::Io`].
+    pub fn offer_received(&self, shard: ShardId, received: Received) -> Result<(), Error> {
+        let written = received.written.clone();
+        match self.changes().received.insert(shard, received) {
+            Some(old) if old.written != written => self.remove(&old.written),
+            _ => Ok(()),
+        }
     }
 
-    /// Names a file of bodies in the manifest and lets readers find them, in one step. Of two records of one entry the longer one
-    /// is kept: the other has lost more of its items.
+    /// Puts the snapshot that was offered in the place of the log of a shard. `reset` says from where on the chain counts.
+    pub(super) fn install(&self, shard: ShardId, last: EntryId, frame: u64, segment: u64) -> Result<(), Error> {
+        let mut changes = self.changes();
+        let received = changes.received.remove(&shard).filter(|received| received.last == last);
+        let received = received.unwrap_or_else(|| panic!("no snapshot of shard {shard} up to {last} was offered"));
+        let mut next = self.manifest().as_ref().clone();
+        let files = next.shards.entry(shard).or_default();
+        let found = files.snapshot.as_ref().map_or(EntryId::default(), |found| found.last);
+        assert!(found.index < last.index, "the snapshot up to {last} would take the place of the one up to {found}");
+        files.start = last;
+        files.resets.push(Reset { frame, segment, committed: received.committed });
+        let Received { written, name, bytes, committed, .. } = received;
+        let old = files.snapshot.replace(SnapshotFile { name: name.clone(), last, bytes });
+        self.put_snapshot(&mut changes, &written, &name, old, next)?;
+        self.inner.durable.set(shard, last.index);
+        self.reset_positions(shard, last.index, committed);
+        Ok(())
+    }
+
+    /// Names a file of bodies in the manifest and lets readers find them. Of two records of one entry the longer one is kept:
+    /// the other has lost more of its items.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Failed`].
-    pub fn add_bodies(&self, _finished: FinishedBodies) -> Result<(), Error> {
-        unimplemented!()
+    pub fn add_bodies(&self, finished: FinishedBodies) -> Result<(), Error> {
+        let mut changes = self.changes();
+        let mut next = self.manifest().as_ref().clone();
+        next.archive.push(finished.file);
+        self.replace_manifest(&mut changes, next)?;
+        for step in finished.listed.chunks(STEP_ENTRIES_MAX) {
+            let mut positions = self.inner.positions.write_patiently();
+            for (shard, index, position) in step {
+                positions.get_mut(*shard).add_body(*index, *position);
+            }
+        }
+        Ok(())
     }
 
-    /// `living` is all that lives as of the snapshot whose last entry is `last`. Does nothing when that is not the shard's snapshot any more.
+    /// Shortens what the shard's snapshot has made superfluous: entries of the log before its start go, what lives of them
+    /// stays, and files that are mostly dead are written once more. `living` is all that lives as of the snapshot whose
+    /// last entry is `last`; does nothing when that is not the shard's snapshot any more. One compaction runs at a time.
+    /// `pace` is told how many bytes were just copied.
     ///
     /// # Errors
     /// [`Error::Corrupt`], [`Error::Io`], [`Error::Failed`].
     pub fn compact(
         &self,
-        _shard: ShardId,
-        _last: EntryId,
-        _living: &[Living],
-        _pace: &mut dyn FnMut(u64),
+        shard: ShardId,
+        last: EntryId,
+        living: &[Living],
+        pace: &mut dyn FnMut(u64),
     ) -> Result<Compacted, Error> {
-        unimplemented!()
+        let mut weights = self.inner.compacting.lock().expect("a compaction does not panic");
+        compaction::compact(self, &mut weights, shard, last, living, pace)
     }
 
-    /// Holds the shard's snapshot and all its bodies as they are, until the pin is dropped. None: there is no snapshot.
-    pub fn pin(&self, _shard: ShardId) -> Option<Pin> {
-        unimplemented!()
+    /// Holds the shard's snapshot and all its bodies as they are, until the pin is dropped. None: there is no snapshot. Can
+    /// wait for the disk.
+    pub fn pin(&self, shard: ShardId) -> Option<Pin> {
+        let mut changes = self.changes();
+        let snapshot = self.snapshot(shard)?;
+        let positions = self.shard(shard);
+        Some(Pin::new(self.clone(), changes.pins.add(), shard, snapshot, positions))
     }
 
     /// True when the body is there: in a file of bodies, or in the log at or before `committed`.
-    pub fn has_body(&self, _shard: ShardId, _index: Index, _committed: Index) -> bool {
-        unimplemented!()
+    pub fn has_body(&self, shard: ShardId, index: Index, committed: Index) -> bool {
+        self.inner.positions.read().get(shard).is_some_and(|positions| positions.has_body(index, committed))
     }
 
     /// Living entries whose bodies are nowhere: at most eight are named.
-    pub fn missing_bodies(&self, _shard: ShardId, _living: &[Living]) -> Vec<Index> {
-        unimplemented!()
+    pub fn missing_bodies(&self, shard: ShardId, living: &[Living]) -> Vec<Index> {
+        let positions = self.shard(shard);
+        let mut missing = Vec::new();
+        for living in living {
+            let index = living.id.index;
+            if missing.last() != Some(&index) && positions.body(index).is_none() {
+                missing.push(index);
+            }
+            if missing.len() == MISSING_MAX {
+                break;
+            }
+        }
+        missing
+    }
+
+    /// How the disk is used, and what the oldest file is kept for. Reads no file, but may wait for the disk.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: the directory cannot be listed.
+    pub fn usage(&self) -> Result<Usage, Error> {
+        let changes = self.changes();
+        usage::usage(self, &self.manifest(), &changes.pins)
+    }
+
+    // What the rest of storage needs.
+
+    pub(super) fn options(&self) -> &Options {
+        &self.inner.options
+    }
+
+    pub(super) fn positions(&self) -> &SharedPositions {
+        &self.inner.positions
+    }
+
+    pub(super) fn files(&self) -> &OpenFiles {
+        &self.inner.files
+    }
+
+    pub(super) fn spares(&self) -> &Spares {
+        &self.inner.spares
+    }
+
+    pub(super) fn durable(&self) -> &Durable {
+        &self.inner.durable
+    }
+
+    pub(super) fn counters(&self) -> &Counters {
+        &self.inner.counters
+    }
+
+    pub(super) fn count(&self, purpose: Purpose, bytes: u64) {
+        self.inner.counters.add(purpose, bytes);
+    }
+
+    pub(super) fn next_bodies(&self) -> super::files::FileId {
+        super::files::FileId::bodies(self.inner.next_bodies.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// The positions of a shard as they are.
+    pub(super) fn shard(&self, shard: ShardId) -> ShardPositions {
+        self.inner.positions.read().get(shard).cloned().unwrap_or_default()
+    }
+
+    /// The manifest that is on disk.
+    pub(super) fn manifest(&self) -> Arc<Manifest> {
+        self.inner.manifest.read().expect("no code panics while it holds the lock").clone()
+    }
+
+    pub(super) fn changes(&self) -> MutexGuard<'_, Changes> {
+        self.inner.changes.lock().expect("no code panics while it holds the lock, but where the log is broken")
+    }
+
+    pub(super) fn replace_manifest(&self, changes: &mut Changes, next: Manifest) -> Result<(), Error> {
+        if changes.failed {
+            return Err(Error::Failed);
+        }
+        let bytes = manifest::write_aside(&*self.inner.disk, &next)?;
+        self.count(Purpose::Compaction, bytes);
+        changes.failed = true;
+        manifest::put_in_place(&*self.inner.disk)?;
+        changes.failed = false;
+        *self.inner.manifest.write().expect("no code panics while it holds the lock") = Arc::new(next);
+        Ok(())
+    }
+
+    /// Lets go of files that nothing names any more, as soon as no pin needs them.
+    pub(super) fn retire(&self, changes: &mut Changes, files: Vec<Stale>) -> Result<(), Error> {
+        let free = changes.pins.doom(files);
+        self.discard(free)
+    }
+
+    pub(super) fn held_bytes(&self, pin: u64) -> u64 {
+        self.changes().pins.held(pin)
+    }
+
+    pub(super) fn release(&self, pin: u64) {
+        let free = self.changes().pins.release(pin);
+        // Should that fail, the next start removes what the manifest does not name.
+        let _ = self.discard(free);
+    }
+
+    fn discard(&self, files: Vec<Stale>) -> Result<(), Error> {
+        let Inner { disk, files: open, spares, options, .. } = &*self.inner;
+        spares.discard(&**disk, open, files, options.segment_bytes)
+    }
+
+    /// Gives a snapshot's file its name, has the manifest name it, and lets go of the one before.
+    fn put_snapshot(
+        &self,
+        changes: &mut Changes,
+        written: &str,
+        name: &str,
+        old: Option<SnapshotFile>,
+        next: Manifest,
+    ) -> Result<(), Error> {
+        assert!(name.starts_with(SNAPSHOT_PREFIX), "{name:?} is no name of a snapshot's file");
+        assert!(old.as_ref().is_none_or(|old| old.name != name), "the snapshot before has the name {name:?} as well");
+        let disk = &self.inner.disk;
+        disk.rename(written, name).map_err(Error::io("rename", disk.describe(written)))?;
+        // The manifest must not outlive the name: which of two renames survives a crash is open until the directory is synced.
+        disk.sync_directory().map_err(Error::io("sync", disk.describe("")))?;
+        if let Err(error) = self.replace_manifest(changes, next) {
+            if !changes.failed {
+                let _ = disk.remove(name);
+            }
+            return Err(error);
+        }
+        let stale = old.map(|old| Stale { name: old.name, bytes: old.bytes, file: None });
+        self.retire(changes, stale.into_iter().collect())
+    }
+
+    /// The log of a shard begins after `start`; what of it is known to be committed stays as bodies.
+    fn reset_positions(&self, shard: ShardId, start: Index, committed: Index) {
+        while self.inner.positions.write().get_mut(shard).advance(committed, STEP_ENTRIES_MAX as u64, |_| true) > 0 {}
+        self.inner.positions.write().get_mut(shard).reset(start);
+    }
+
+    fn remove(&self, name: &str) -> Result<(), Error> {
+        match self.inner.disk.remove(name) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(Error::io("remove", self.inner.disk.describe(name))(error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Changes {
+    /// True when it is not known which manifest is on disk.
+    pub(super) fn failed(&self) -> bool {
+        self.failed
     }
 }

@@ -7,8 +7,8 @@ use std::io;
 use super::disk::Disk;
 use super::error::Error;
 
-/// No file of this kind comes near it; a larger one is not read.
-const BYTES_MAX: u64 = 16 << 20;
+/// No file of this kind comes near it; a larger one is not read. A manifest takes some 80 bytes for each file of the archive.
+const BYTES_MAX: u64 = 64 << 20;
 
 /// The text of a file without its checksum; none if there is no such file.
 ///
@@ -34,7 +34,16 @@ pub fn read(disk: &dyn Disk, name: &str) -> Result<Option<String>, Error> {
 /// # Errors
 /// [`Error::Io`]: the old file is still there, or the other one is.
 pub fn write(disk: &dyn Disk, name: &str, text: &str) -> Result<(), Error> {
-    let aside = format!("{name}.new");
+    write_aside(disk, name, text)?;
+    put_in_place(disk, name)
+}
+
+/// The first half of `write`: what will be the file is durable under another name.
+///
+/// # Errors
+/// [`Error::Io`]: the old file is still there, and this can be tried again.
+pub fn write_aside(disk: &dyn Disk, name: &str, text: &str) -> Result<(), Error> {
+    let aside = aside(name);
     let result = || {
         match disk.remove(&aside) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -42,11 +51,23 @@ pub fn write(disk: &dyn Disk, name: &str, text: &str) -> Result<(), Error> {
         }
         let file = disk.create(&aside)?;
         file.write_at(0, seal(text).as_bytes())?;
-        file.sync()?;
-        disk.rename(&aside, name)?;
-        disk.sync_directory()
+        file.sync()
     };
-    result().map_err(Error::io("replace", disk.describe(name)))
+    result().map_err(Error::io("write what replaces", disk.describe(name)))
+}
+
+/// The second half of `write`.
+///
+/// # Errors
+/// [`Error::Io`]: the old file is still there, or the other one is.
+pub fn put_in_place(disk: &dyn Disk, name: &str) -> Result<(), Error> {
+    let renamed = disk.rename(&aside(name), name).and_then(|()| disk.sync_directory());
+    renamed.map_err(Error::io("replace", disk.describe(name)))
+}
+
+/// The name of a file while it is written.
+pub fn aside(name: &str) -> String {
+    format!("{name}.new")
 }
 
 /// An error that names the file.

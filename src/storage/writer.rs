@@ -15,6 +15,9 @@ const QUEUE_WRITES_MAX: usize = 1024;
 /// After so many bytes of entries a frame takes no further writes.
 const BATCH_BYTES_MAX: u64 = 8 << 20;
 
+/// A write and whose it is.
+type Queued = (ShardId, Write);
+
 /// A handle to the writing thread. Dropping it does what `stop` does.
 pub struct Writer {
     queue: Option<SyncSender<(ShardId, Write)>>,
@@ -68,8 +71,10 @@ fn run<D: Disk>(
     waiting: &Receiver<(ShardId, Write)>,
     mut on_durable: impl FnMut(Result<Vec<(ShardId, Ticket)>, Error>),
 ) {
-    while let Ok(first) = waiting.recv() {
-        let batch = drain(first, waiting);
+    let mut held = None;
+    while let Some(first) = held.take().or_else(|| waiting.recv().ok()) {
+        let (batch, next) = drain(first, waiting);
+        held = next;
         let written = log.append(&batch).and_then(|()| log.sync());
         let failed = written.is_err();
         on_durable(written.map(|()| batch.iter().map(|(shard, write)| (*shard, write.ticket)).collect()));
@@ -79,17 +84,23 @@ fn run<D: Disk>(
     }
 }
 
-/// All that waits, up to the byte limit.
-fn drain(first: (ShardId, Write), waiting: &Receiver<(ShardId, Write)>) -> Vec<(ShardId, Write)> {
+/// All that waits, up to the byte limit; a write with a snapshot comes alone. Also returns one that waits for the next turn.
+fn drain(first: Queued, waiting: &Receiver<Queued>) -> (Vec<Queued>, Option<Queued>) {
+    if first.1.snapshot.is_some() {
+        return (vec![first], None);
+    }
     let mut bytes = size(&first.1);
     let mut batch = vec![first];
     while bytes < BATCH_BYTES_MAX
         && let Ok(next) = waiting.try_recv()
     {
+        if next.1.snapshot.is_some() {
+            return (batch, Some(next));
+        }
         bytes += size(&next.1);
         batch.push(next);
     }
-    batch
+    (batch, None)
 }
 
 fn size(write: &Write) -> u64 {

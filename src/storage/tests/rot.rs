@@ -163,7 +163,7 @@ fn the_end_of_a_segment_is_not_cut_when_another_was_being_made() {
 #[test]
 fn frames_in_the_wrong_place_are_rot() {
     let (disk, offsets) = five_frames();
-    let header = segment::Header { id: 1, salt: options().salt, chain: frame::Chain::START };
+    let header = segment::Header { id: 1, salt: options().salt, chain: frame::Chain::START, recycled: false };
     let chain_at = |at: usize| {
         let file = disk.open(FIRST).unwrap();
         let mut bytes = vec![0; (offsets[at + 1] - offsets[at]) as usize];
@@ -267,7 +267,7 @@ fn rot_is_also_found_when_an_entry_is_read_back() {
 #[test]
 fn a_body_cannot_pass_for_a_frame() {
     let forge = |salt| {
-        let header = segment::Header { id: 1, salt, chain: frame::Chain::START };
+        let header = segment::Header { id: 1, salt, chain: frame::Chain::START, recycled: false };
         let mut forged = frame::begin();
         frame::seal(&mut forged, &header, frame::Chain { sequence: 6, crc: 0 });
         forged
@@ -293,10 +293,10 @@ fn a_segment_of_a_later_release_is_told_by_its_version() {
     let file = disk.open(FIRST).unwrap();
     let mut header = [0; segment::HEADER_BYTES];
     file.read_at(0, &mut header).unwrap();
-    header[8] = 2;
+    header[8] = 3;
     let crc = crc32c::crc32c(&header[..36]);
     header[36..].copy_from_slice(&crc.to_le_bytes());
     file.write_at(0, &header).unwrap();
     let error = Log::open(disk, options()).err();
-    assert!(matches!(error, Some(Error::NewerFormat { found: 2, known: 1, .. })), "{error:?}");
+    assert!(matches!(error, Some(Error::NewerFormat { found: 3, known: 2, .. })), "{error:?}");
 }

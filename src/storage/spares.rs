@@ -1,0 +1,108 @@
+//! Files that are not needed any more: they go, or wait to become the next segment.
+//!
+//! A segment made of a file whose blocks are written already need not be filled with zeros.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::disk::Disk;
+use super::error::Error;
+use super::files::{FileId, OpenFiles};
+
+/// So many files wait to become segments; what is beyond is removed.
+pub const SPARES_MAX: usize = 4;
+
+const PREFIX: &str = "spare-";
+
+/// A file that nothing names any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stale {
+    /// Its name.
+    pub name: String,
+    /// Its length.
+    pub bytes: u64,
+    /// Which one it is, when it holds entries.
+    pub file: Option<FileId>,
+}
+
+/// Files that wait to become segments, with their lengths.
+#[derive(Debug, Default)]
+pub struct Spares {
+    ready: Mutex<Vec<(String, u64)>>,
+    next: AtomicU64,
+}
+
+impl Spares {
+    /// Those that were found at start. Their names are durable.
+    pub fn new(names: Vec<(String, u64)>) -> Self {
+        let last = names.iter().filter_map(|(name, _)| number(name)).max().unwrap_or(0);
+        Self { ready: Mutex::new(names), next: AtomicU64::new(last + 1) }
+    }
+
+    /// One to make a segment of, with its length.
+    pub fn take(&self) -> Option<(String, u64)> {
+        self.lock().pop()
+    }
+
+    /// How many there are, and how long they are together.
+    pub fn count(&self) -> (u64, u64) {
+        let ready = self.lock();
+        (ready.len() as u64, ready.iter().map(|(_, bytes)| bytes).sum())
+    }
+
+    /// Removes files, or keeps them to become segments of about `segment_bytes`.
+    ///
+    /// The directory is synced before anybody can take one: two renames of one file of which only the later one is durable
+    /// would leave it under two names.
+    pub fn discard(
+        &self,
+        disk: &dyn Disk,
+        open: &OpenFiles,
+        files: Vec<Stale>,
+        segment_bytes: u64,
+    ) -> Result<(), Error> {
+        let mut kept = Vec::new();
+        for stale in files {
+            let fits = stale.file.is_some() && (segment_bytes / 2..=segment_bytes).contains(&stale.bytes);
+            if fits && self.lock().len() + kept.len() < SPARES_MAX {
+                let name = format!("{PREFIX}{:016x}.log", self.next.fetch_add(1, Ordering::Relaxed));
+                disk.rename(&stale.name, &name).map_err(Error::io("rename", disk.describe(&stale.name)))?;
+                kept.push((name, stale.bytes));
+            } else {
+                disk.remove(&stale.name).map_err(Error::io("remove", disk.describe(&stale.name)))?;
+            }
+            if let Some(file) = stale.file {
+                open.forget(file);
+                // A segment that goes before it was kept for its bodies has none.
+                let _ = disk.remove(&file.index_name());
+            }
+        }
+        if !kept.is_empty() {
+            disk.sync_directory().map_err(Error::io("sync", disk.describe("")))?;
+            self.lock().extend(kept);
+        }
+        Ok(())
+    }
+
+    /// Removes all, when the disk is full.
+    pub fn clear(&self, disk: &dyn Disk) {
+        for (name, _) in std::mem::take(&mut *self.lock()) {
+            // Should that fail, there is a spare more at the next start.
+            let _ = disk.remove(&name);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(String, u64)>> {
+        self.ready.lock().expect("no code panics while it holds the lock")
+    }
+}
+
+/// True when a file of this name waits to become a segment.
+pub fn is_spare(name: &str) -> bool {
+    number(name).is_some()
+}
+
+fn number(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix(PREFIX)?.strip_suffix(".log")?;
+    u64::from_str_radix(digits, 16).ok().filter(|number| format!("{PREFIX}{number:016x}.log") == name)
+}
