@@ -26,6 +26,9 @@ const SIZE_FACTOR: u64 = 4;
 /// All files that are smaller than this part of a segment are of one size: to copy them costs next to nothing.
 const SMALLEST_PART: u64 = 1024;
 
+/// What a file and its index take before the first body: no file is dead for that.
+pub const FIXED_BYTES: u64 = 64;
+
 /// What lives of one file.
 #[derive(Clone, Copy, Debug, Default)]
 struct Alive {
@@ -96,7 +99,7 @@ fn remove_dead(run: &mut Run<'_>, archive: &Archive, alive: &BTreeMap<FileId, Al
 
 /// True when less than half of a file lives, its index included. The records are read when that cannot be told without.
 fn is_sparse(run: &mut Run<'_>, archive: &Archive, file: &ArchiveFile, alive: Alive) -> Result<bool, Error> {
-    let bytes = file.bytes + file.index_bytes;
+    let bytes = (file.bytes + file.index_bytes).saturating_sub(FIXED_BYTES);
     if 2 * alive.lower >= bytes {
         return Ok(false);
     }

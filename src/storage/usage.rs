@@ -21,6 +21,8 @@ pub struct Usage {
     pub log_entries: u64,
     /// Bytes of the files that are kept for bodies, their indexes included.
     pub archive_bytes: u64,
+    /// How many of those files there are.
+    pub archive_files: u64,
     /// Bytes of the records of those bodies, each as it was when it was last written.
     pub living_bytes: u64,
     /// How many bodies there are outside the log.
@@ -151,6 +153,7 @@ pub fn usage(store: &Store, manifest: &Manifest, pins: &Pins) -> Result<Usage, E
         log_bytes: log.iter().map(|file| size(store, &file.name())).sum::<Result<u64, Error>>()?,
         log_entries: shards.iter().map(|(_, positions)| positions.entries()).sum(),
         archive_bytes: manifest.archive.iter().map(|file| file.bytes + file.index_bytes).sum(),
+        archive_files: manifest.archive.len() as u64,
         living_bytes: shards.iter().map(|(_, positions)| positions.bodies_bytes()).sum(),
         living: shards.iter().map(|(_, positions)| positions.bodies().len() as u64).sum(),
         spare_bytes: store.spares().count().1,
