@@ -365,11 +365,14 @@ mod tests {
             ("storage: {snapshot_bytes: 1KiB}", "storage.snapshot_bytes: expected 1MiB to 1TiB, found 1KiB"),
             ("storage: {transfer_stall: 1ms}", "storage.transfer_stall: expected 1s to 1day, found 1ms"),
             ("raft: {append_bytes_max: 8MiB}", "raft.append_bytes_max: expected 1KiB to 4MiB, found 8MiB"),
-            ("storage: [64MiB]", concat!(
+            (
+                "storage: [64MiB]",
+                concat!(
                     "storage: expected a section with cache_bytes, compaction_bytes_per_second, log_entries, segment_bytes, ",
                     "snapshot_bytes, snapshot_entries, transfer_bytes_per_second, transfer_held_bytes, ",
                     "transfer_held_time, transfer_stall, found a list"
-                )),
+                ),
+            ),
             ("client: {listen: '7400'}", "client.listen: expected HOST:PORT such as 127.0.0.1:7400, found \"7400\""),
             (
                 "client: {listen: {port: 7400}}",

@@ -139,7 +139,8 @@ impl Replica {
     /// The log begins anew at once; the state follows when that is durable. One at a time.
     pub(super) fn on_snapshot_received(&mut self, now: Time, received: Restored) {
         if !self.snapshots.is_installing()
-            && let Some(ticket) = self.raft.on_snapshot_received(now, received.state.snapshot.clone()) {
+            && let Some(ticket) = self.raft.on_snapshot_received(now, received.state.snapshot.clone())
+        {
             self.snapshots.installing = Some((ticket, received));
         }
     }
