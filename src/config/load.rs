@@ -360,8 +360,19 @@ mod tests {
             ("storage: {segment_bytes: 64}", "storage.segment_bytes: expected a size such as 64MiB, found 64"),
             ("storage: {segment_bytes: 1MiB}", "storage.segment_bytes: expected 8MiB to 1GiB, found 1MiB"),
             ("storage: {segment_bytes: 2GiB}", "storage.segment_bytes: expected 8MiB to 1GiB, found 2GiB"),
+            ("storage: {log_entries: 9999}", "storage.log_entries: expected 10000 to 1000000000, found 9999"),
+            ("storage: {snapshot_entries: 10}", "storage.snapshot_entries: expected 1000 to 1000000000, found 10"),
+            ("storage: {snapshot_bytes: 1KiB}", "storage.snapshot_bytes: expected 1MiB to 1TiB, found 1KiB"),
+            ("storage: {transfer_stall: 1ms}", "storage.transfer_stall: expected 1s to 1day, found 1ms"),
             ("raft: {append_bytes_max: 8MiB}", "raft.append_bytes_max: expected 1KiB to 4MiB, found 8MiB"),
-            ("storage: [64MiB]", "storage: expected a section with segment_bytes, found a list"),
+            (
+                "storage: [64MiB]",
+                concat!(
+                    "storage: expected a section with cache_bytes, compaction_bytes_per_second, log_entries, segment_bytes, ",
+                    "snapshot_bytes, snapshot_entries, transfer_bytes_per_second, transfer_held_bytes, ",
+                    "transfer_held_time, transfer_stall, found a list"
+                ),
+            ),
             ("client: {listen: '7400'}", "client.listen: expected HOST:PORT such as 127.0.0.1:7400, found \"7400\""),
             (
                 "client: {listen: {port: 7400}}",

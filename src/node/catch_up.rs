@@ -47,20 +47,24 @@ pub fn run(tools: &Tools, shard: ShardId, wishes: watch::Receiver<Wish>) {
     let began = Instant::now();
     let fetched = Fetch::begin(tools, shard, wishes.clone()).and_then(Fetch::finish);
     tools.transfers.report(shard, None);
-    match fetched {
+    let completion = match fetched {
         Ok(Some(restored)) => {
             tracing::info!("has the whole snapshot after {:?}, and installs it", began.elapsed());
-            // A loop that has ended needs no completion.
-            let _ = tools.completions.send(Completion::SnapshotReceived(shard, Box::new(restored)));
+            Completion::SnapshotReceived(shard, Box::new(restored))
         }
-        Ok(None) => tracing::info!("stops fetching the snapshot: nobody needs it any more"),
+        Ok(None) => {
+            tracing::info!("stops fetching the snapshot: nobody needs it any more");
+            Completion::SnapshotNotReceived(shard)
+        }
         Err(error) => {
             tracing::error!("cannot fetch the snapshot, and begins again in {FAILED_PAUSE:?} if it is needed: {error}");
-            let pause = tokio::time::timeout(FAILED_PAUSE, ended(wishes));
-            // The end of the pause, or of the node.
-            let _ = Handle::current().block_on(async { pause.await });
+            // Ready at the end of the pause, or with the node.
+            let _ = Handle::current().block_on(async { tokio::time::timeout(FAILED_PAUSE, ended(wishes)).await });
+            Completion::SnapshotNotReceived(shard)
         }
-    }
+    };
+    // A loop that has ended needs no completion.
+    let _ = tools.completions.send(completion);
 }
 
 struct Fetch<'a> {

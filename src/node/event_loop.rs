@@ -64,6 +64,8 @@ pub enum Completion {
     SnapshotNotTaken(ShardId),
     /// The leader's snapshot is on disk and waits to be installed.
     SnapshotReceived(ShardId, Box<Restored>),
+    /// Nobody fetches the leader's snapshot any more.
+    SnapshotNotReceived(ShardId),
     /// The disk cannot be trusted any more: this node stops.
     Failed(storage::Error),
 }
@@ -277,7 +279,11 @@ impl EventLoop {
                 self.on_event(shard, Event::SnapshotTaken { last, log_start, bytes });
             }
             Completion::SnapshotNotTaken(shard) => self.on_event(shard, Event::SnapshotNotTaken),
-            Completion::SnapshotReceived(shard, received) => self.on_event(shard, Event::SnapshotReceived(received)),
+            Completion::SnapshotReceived(shard, received) => {
+                self.snapshots.on_fetch_ended(shard);
+                self.on_event(shard, Event::SnapshotReceived(received));
+            }
+            Completion::SnapshotNotReceived(shard) => self.snapshots.on_fetch_ended(shard),
             Completion::Failed(error) => return Err(error.into()),
         }
         Ok(())

@@ -125,7 +125,7 @@ impl Snapshots {
     /// Fetches the leader's snapshot, if that is not being done already.
     pub fn fetch(&mut self, shard: ShardId, from: NodeId, last: EntryId, committed: Index) {
         let wish = Wish { from, last, committed, at: Instant::now() };
-        if let Some(fetching) = self.fetching.get(&shard).filter(|fetching| !fetching.is_closed()) {
+        if let Some(fetching) = self.fetching.get(&shard) {
             fetching.send_replace(wish);
             return;
         }
@@ -134,6 +134,11 @@ impl Snapshots {
         self.fetching.insert(shard, fetching);
         let tools = self.tools.clone();
         self.tasks.spawn_blocking(move || catch_up::run(&tools, shard, wishes));
+    }
+
+    /// What was being fetched has come, or does not come. Another fetch before that could take away what waits to be installed.
+    pub fn on_fetch_ended(&mut self, shard: ShardId) {
+        self.fetching.remove(&shard);
     }
 
     /// Ends what is under way, and waits for it.

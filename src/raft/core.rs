@@ -1,6 +1,5 @@
 //! What every role shares: term and vote, the log, durability, and the dispatch of what comes in.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use rand::{RngExt, SeedableRng};
@@ -11,6 +10,7 @@ use super::follower::{Append, Follower, Heartbeat};
 use super::leader::Leader;
 use super::log::Log;
 use super::progress::Window;
+use super::writes::Writes;
 use super::{
     Body, Configuration, Effect, Entry, Event, Fresh, HardState, Message, ReadBatch, ReadContext, Recovered, RoleName,
     Snapshot, Write,
@@ -56,10 +56,7 @@ pub struct Raft {
     retired: bool,
     /// In the order of their indexes. The last one is in force; those before come back when entries are cut.
     configurations: Vec<(Index, Configuration)>,
-    /// The log is durable up to here.
-    durable: Index,
-    unfinished: VecDeque<Unfinished>,
-    last_ticket: Ticket,
+    writes: Writes,
     /// The write that holds the term and vote of now.
     hard_state_ticket: Ticket,
     quarantined: Option<String>,
@@ -82,18 +79,6 @@ pub(super) enum Role {
     Leader(Leader),
 }
 
-/// A write that is not yet known to be durable.
-#[derive(Debug)]
-struct Unfinished {
-    ticket: Ticket,
-    /// Entries up to here are durable with it; lowered when entries are cut meanwhile, so that an old write never vouches for
-    /// an entry that was appended anew.
-    last: Index,
-    /// The snapshot that takes the place of the log with it.
-    snapshot: Option<EntryId>,
-    since: Time,
-}
-
 impl Raft {
     /// A member that starts, as a follower, from what is on its disk. What the snapshot has in it is committed.
     pub fn new(id: NodeId, options: Options, recovered: &Recovered, seed: u64, now: Time) -> Self {
@@ -110,9 +95,7 @@ impl Raft {
             removed: None,
             retired: false,
             configurations: recovered.configurations.clone(),
-            durable: recovered.last,
-            unfinished: VecDeque::new(),
-            last_ticket: Ticket(0),
+            writes: Writes::new(recovered.last),
             hard_state_ticket: Ticket(0),
             quarantined: None,
             rng: ChaCha8Rng::seed_from_u64(seed),
@@ -225,21 +208,16 @@ impl Raft {
 
     /// Every write up to `ticket` is durable.
     pub fn on_persisted(&mut self, now: Time, ticket: Ticket) {
-        let mut durable_before = self.durable;
-        while self.unfinished.front().is_some_and(|write| write.ticket <= ticket) {
-            let write = self.unfinished.pop_front().expect("the loop has just seen it");
-            self.durable = self.durable.max(write.last);
-            if let Some(last) = write.snapshot {
-                self.snapshot = last;
-                durable_before = self.durable;
-                self.tell(Event::SnapshotInstalled { last });
-            }
+        let durable_before = self.durable();
+        for last in self.writes.end(ticket) {
+            self.snapshot = last;
+            self.tell(Event::SnapshotInstalled { last });
         }
         if self.quarantined.is_some() {
             return;
         }
-        if self.durable > durable_before {
-            self.tell(Event::Appended { last: self.id_at(self.durable) });
+        if self.durable() > durable_before.max(self.snapshot.index) {
+            self.tell(Event::Appended { last: self.id_at(self.durable()) });
         }
         match &self.role {
             Role::Candidate(votes) if votes.ticket <= ticket => self.on_own_vote_durable(now),
@@ -306,12 +284,12 @@ impl Raft {
 
     /// The log is durable on this node up to here.
     pub fn durable(&self) -> Index {
-        self.durable
+        self.writes.durable()
     }
 
     /// How many writes are not yet known to be durable.
     pub fn unfinished_writes(&self) -> usize {
-        self.unfinished.len()
+        self.writes.unfinished()
     }
 
     /// The term of the entry at `index`, if the log reaches that far and that far back.
@@ -385,7 +363,7 @@ impl Raft {
 
     /// Forgets entries that are committed and durable, beyond the size of the cache.
     fn evict(&mut self) {
-        let needed = self.commit.min(self.durable);
+        let needed = self.commit.min(self.durable());
         self.log.evict(needed, self.options.cache_bytes_max);
     }
 
@@ -439,10 +417,7 @@ impl Raft {
         assert!(from > self.commit, "the log would be cut at {from}, below the commit index {}", self.commit);
         let kept = from.previous();
         self.log.truncate(from);
-        self.durable = self.durable.min(kept);
-        for write in &mut self.unfinished {
-            write.last = write.last.min(kept);
-        }
+        self.writes.cut(kept);
         self.tell(Event::Truncated { from });
         let configurations_before = self.configurations.len();
         self.configurations.retain(|(index, _)| *index < from);
@@ -456,10 +431,7 @@ impl Raft {
     pub(super) fn install(&mut self, now: Time, snapshot: Snapshot) -> Ticket {
         let Snapshot { last, configuration, configuration_index } = snapshot;
         assert!(last.index > self.commit, "a snapshot up to {last} would undo the commit index {}", self.commit);
-        self.durable = self.durable.min(self.commit);
-        for write in &mut self.unfinished {
-            write.last = Index(0);
-        }
+        self.writes.discard(self.commit);
         self.log.reset(last);
         self.commit = last.index;
         self.tell(Event::Committed { index: last.index });
@@ -483,10 +455,8 @@ impl Raft {
         snapshot: Option<EntryId>,
         entries: Vec<Entry>,
     ) -> Ticket {
-        self.last_ticket = self.last_ticket.next();
-        let ticket = self.last_ticket;
-        let last = entries.last().map(|entry| entry.id).or(snapshot).map_or(Index(0), |id| id.index);
-        self.unfinished.push_back(Unfinished { ticket, last, snapshot, since: now });
+        let last = entries.last().map(|entry| entry.id).or(snapshot);
+        let ticket = self.writes.begin(now, last.map(|last| last.index), snapshot);
         self.effects.push(Effect::Persist(Write { ticket, hard_state, snapshot, entries }));
         ticket
     }
@@ -516,7 +486,7 @@ impl Raft {
 
     /// Sends a message that relies on everything written so far.
     pub(super) fn send_when_durable(&mut self, to: NodeId, body: Body) {
-        let after = self.last_ticket;
+        let after = self.writes.last_ticket();
         self.effects.push(Effect::Send { to, message: Message { term: self.term(), body }, after });
     }
 
@@ -549,7 +519,7 @@ impl Raft {
     }
 
     pub(super) fn disk_is_stalled(&self, now: Time) -> bool {
-        self.unfinished.front().is_some_and(|oldest| now - oldest.since > self.options.disk_stall_max)
+        self.writes.is_stalled(now, self.options.disk_stall_max)
     }
 
     /// Safety is in doubt because of something that came from outside: stand still, loudly.

@@ -8,10 +8,10 @@
 //!                         |
 //!              core.rs    |    what all roles share: term, vote, log, durability
 //!       follower.rs  candidate.rs  leader.rs + membership.rs          one file for each role
-//!      snapshot.rs  transfer.rs  read_index.rs  freshness.rs         what leader and followers do together
-//!              log.rs     progress.rs     quorum.rs + configuration.rs
+//!      snapshot.rs  transfer.rs  read_index.rs  freshness.rs          what leader and followers do together
+//!         log.rs     writes.rs     progress.rs     quorum.rs + configuration.rs
 //!                         |
-//!       take_effects: Persist, Send, ReadEntries, FetchSnapshot, Tell    carried out in order
+//!       take_effects: Persist, Send, ReadEntries, FetchSnapshot, Tell  carried out in order
 //! ```
 //!
 //! Invariants, asserted in release builds too:
@@ -50,6 +50,7 @@ mod read_index;
 mod recovered;
 mod snapshot;
 mod transfer;
+mod writes;
 
 pub use self::core::{Options, Raft};
 pub use configuration::{ChangeRefused, Configuration, Learner, MembershipChange};

@@ -441,7 +441,9 @@ fn a_snapshot_has_what_was_applied_and_the_log_begins_after_it() {
 #[test]
 fn the_log_keeps_what_is_wanted_of_it() {
     let mut pair = Pair::with_snapshots(0, SnapshotRules { log_entries: 2, ..AFTER_EACH });
-    (0..4).for_each(|_| drop(pair.enqueue(A)));
+    for _ in 0..4 {
+        pair.enqueue(A);
+    }
     let status = pair.replicas[&A].status();
     assert_eq!((status.snapshot.index, status.log_start.index), (Index(6), Index(4)));
 }
@@ -450,7 +452,9 @@ fn the_log_keeps_what_is_wanted_of_it() {
 fn a_member_without_the_log_installs_the_snapshot_and_goes_on() {
     let mut pair = Pair::with_snapshots(0, AFTER_EACH);
     // Alone, a leader of two commits nothing; so B has the entries, and loses them.
-    (0..3).for_each(|_| drop(pair.enqueue(A)));
+    for _ in 0..3 {
+        pair.enqueue(A);
+    }
     let options = Options { snapshots: AFTER_EACH, ..options(0, REQUESTS_MAX) };
     pair.replicas.insert(B, Replica::new(B, options, &raft::Recovered::default(), 9, pair.now));
     pair.logs.insert(B, Vec::new());

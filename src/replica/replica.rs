@@ -226,6 +226,8 @@ impl Replica {
                 raft::Effect::ReadEntries { peer, from, to, bytes_max } => {
                     self.read_log(Purpose::Peer(peer), from, to, bytes_max);
                 }
+                // What is being installed is enough to go on from, or the leader will say so again.
+                raft::Effect::FetchSnapshot { .. } if self.snapshots.is_installing() => {}
                 raft::Effect::FetchSnapshot { from, last } => {
                     let committed = self.raft.commit();
                     self.effects.push(Effect::FetchSnapshot { from, last, committed });

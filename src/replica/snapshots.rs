@@ -136,9 +136,11 @@ impl Replica {
         self.snapshots.is_being_taken = false;
     }
 
-    /// The log begins anew at once; the state follows when that is durable.
+    /// The log begins anew at once; the state follows when that is durable. One at a time.
     pub(super) fn on_snapshot_received(&mut self, now: Time, received: Restored) {
-        if let Some(ticket) = self.raft.on_snapshot_received(now, received.state.snapshot.clone()) {
+        if !self.snapshots.is_installing()
+            && let Some(ticket) = self.raft.on_snapshot_received(now, received.state.snapshot.clone())
+        {
             self.snapshots.installing = Some((ticket, received));
         }
     }

@@ -137,7 +137,7 @@ fn the_schedules_are_eventful() {
         ("reads", per_seed(|counts| counts.reads), 0.5),
         ("transfers", per_seed(|counts| counts.transfers), 0.3),
         ("snapshots", per_seed(|counts| counts.snapshots), 5.0),
-        ("installs", per_seed(|counts| counts.installs), 0.5),
+        ("installs", per_seed(|counts| counts.installs), 1.0),
         ("confirmed", per_seed(|counts| counts.confirmed), 3.0),
     ];
     for (what, mean, least) in means {

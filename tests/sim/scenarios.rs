@@ -75,7 +75,10 @@ fn a_leader_that_removed_itself_leads_once_more() {
                         });
                         raft.on_entries_read(now, peer, read.collect());
                     }
-                    Effect::Tell(_) | Effect::ReadConfirmed { .. } | Effect::ReadRefused { .. } => {}
+                    Effect::Tell(_)
+                    | Effect::FetchSnapshot { .. }
+                    | Effect::ReadConfirmed { .. }
+                    | Effect::ReadRefused { .. } => {}
                 }
             }
         }

@@ -117,11 +117,9 @@ pub(super) async fn status(client: &Client, command: &Status, console: &mut Cons
         console.json(&json!({ "asked": json::decided(status.header.as_ref()), "nodes": nodes }))?;
     } else {
         console.table(&mut status_table(&status.nodes, None))?;
-        console.line(b"")?;
-        console.table(&mut storage_table(&status.nodes))?;
-        if let Some(mut transfers) = transfers_table(&status.nodes) {
+        for table in [storage_table(&status.nodes), transfers_table(&status.nodes)].iter_mut().flatten() {
             console.line(b"")?;
-            console.table(&mut transfers)?;
+            console.table(table)?;
         }
     }
     Ok(())
@@ -191,8 +189,9 @@ pub(super) fn status_table(nodes: &[v1::NodeStatus], watched: Option<&Sample>) -
     table
 }
 
-/// What the nodes that answer have on disk, a line for each.
-fn storage_table(nodes: &[v1::NodeStatus]) -> Table {
+/// What the nodes that answer have on disk, a line for each; none: none of them tells.
+fn storage_table(nodes: &[v1::NodeStatus]) -> Option<Table> {
+    nodes.iter().any(|node| node.storage.is_some()).then_some(())?;
     let mut table = Table::new(&[
         "NAME",
         "LOG FROM",
@@ -218,17 +217,16 @@ fn storage_table(nodes: &[v1::NodeStatus]) -> Table {
             storage.oldest_kept_for.clone(),
         ]);
     }
-    table
+    Some(table)
 }
 
 /// Snapshots that are on their way, as each end sees it; none: there are none.
 fn transfers_table(nodes: &[v1::NodeStatus]) -> Option<Table> {
     let mut table = Table::new(&["SNAPSHOT", "OF", "UP TO", "STATE", "BODIES", "HELD"]);
-    let mut is_empty = true;
+    nodes.iter().any(|node| !node.transfers.is_empty()).then_some(())?;
     for node in nodes {
         let name = node.member.clone().unwrap_or_default().name;
         for transfer in &node.transfers {
-            is_empty = false;
             let peer = leader_name(nodes, &transfer.peer_id);
             let way = if transfer.sends { format!("{name} to {peer}") } else { format!("{name} from {peer}") };
             let done =
@@ -244,7 +242,7 @@ fn transfers_table(nodes: &[v1::NodeStatus]) -> Option<Table> {
             ]);
         }
     }
-    (!is_empty).then_some(table)
+    Some(table)
 }
 
 /// Bytes as people write them.

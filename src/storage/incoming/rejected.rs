@@ -41,7 +41,7 @@ pub enum Rejected {
     /// The file is that of another snapshot. It is fetched from its beginning.
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
-    /// The state names a body that the snapshot cannot have.
+    /// The state names a body that the snapshot cannot have. Another snapshot is needed.
     #[error("the state needs the body of entry {0}, which is not in the snapshot")]
     Living(Index),
     /// A record is not whole. It is fetched from its beginning.
