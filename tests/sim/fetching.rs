@@ -53,6 +53,13 @@ struct Wish {
     at: Micros,
 }
 
+impl Wish {
+    fn wanted(self) -> Wanted {
+        let Wish { from, last, committed, .. } = self;
+        Wanted { from, cluster: CLUSTER, shard: SHARD_0, last, committed }
+    }
+}
+
 /// A request for a piece, and whose it is.
 #[derive(Clone, Debug)]
 pub struct Exchange {
@@ -79,14 +86,32 @@ impl Cluster {
                 let number = fetch.number;
                 self.go_on_fetching(running, number);
             }
-            Fetching::Fetch(_) => {
-                self.coverage.sometimes("another leader was asked for the rest of a snapshot");
-                self.begin_fetch(running, wish);
-            }
+            Fetching::Fetch(_) => self.ask_another(running, wish),
         }
     }
 
-    /// Begins to fetch from this leader. What has come from another one of bodies stays.
+    /// Another node leads: what it has is another file, and the bodies are the same.
+    fn ask_another(&mut self, running: ProcessId, wish: Wish) {
+        self.trace.tell(self.now, || format!("{} goes on with {wish:?}", running.node));
+        let fault = self.begin_upkeep(running.node, Upkeep::Receive);
+        let Some(process) = self.process(running) else { return };
+        process.last_fetch += 1;
+        let number = process.last_fetch;
+        let Fetching::Fetch(fetch) = &mut process.fetching else { return };
+        (fetch.number, fetch.wish, fetch.state) = (number, wish, None);
+        fetch.open.clear();
+        let begun = fetch.incoming.go_on_with(wish.wanted());
+        self.coverage.sometimes("another leader was asked for the rest of a snapshot");
+        if !self.end_upkeep(running, fault) {
+            return;
+        }
+        match begun {
+            Ok(()) => self.go_on_fetching(running, number),
+            Err(error) => self.fetch_failed(running, &error),
+        }
+    }
+
+    /// Begins to fetch from this leader.
     fn begin_fetch(&mut self, running: ProcessId, wish: Wish) {
         self.trace.tell(self.now, || format!("{} fetches {wish:?}", running.node));
         let fault = self.begin_upkeep(running.node, Upkeep::Receive);
@@ -94,10 +119,7 @@ impl Cluster {
         let Some(process) = self.process(running) else { return };
         process.last_fetch += 1;
         let number = process.last_fetch;
-        let Wish { from, last, committed, .. } = wish;
-        let wanted = Wanted { from, cluster: CLUSTER, shard: SHARD_0, last, committed };
-        let incoming = Incoming::begin(process.store.shared().clone(), wanted, limits);
-        let begun = incoming.and_then(|incoming| {
+        let begun = Incoming::begin(process.store.shared().clone(), wish.wanted(), limits).map(|incoming| {
             let fetch = Fetch {
                 number,
                 wish,
@@ -109,10 +131,7 @@ impl Cluster {
                 has_resumed: false,
                 is_scheduled: false,
             };
-            match std::mem::replace(&mut process.fetching, Fetching::Fetch(Box::new(fetch))) {
-                Fetching::Fetch(before) => before.incoming.give_up(),
-                Fetching::Nothing | Fetching::Ended => Ok(()),
-            }
+            process.fetching = Fetching::Fetch(Box::new(fetch));
         });
         if !self.end_upkeep(running, fault) {
             return;
