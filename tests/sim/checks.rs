@@ -41,8 +41,8 @@ struct Book {
     /// Asked for and not yet durable; the first `in_frame` of them are in the frame that is being written.
     unsynced: Vec<Change>,
     in_frame: usize,
-    /// A snapshot whose writing has failed: it may or may not be in force.
-    shortening: Option<Shortening>,
+    /// Snapshots whose writing has failed: each may or may not be in force.
+    shortenings: Vec<Shortening>,
     /// Its replica has told of a received snapshot up to here, and not yet asked to have it written.
     installing: Option<Index>,
     is_leader: bool,
@@ -95,6 +95,13 @@ pub struct Comeback {
     pub frame_survived: bool,
     /// A snapshot is in force that its last process did not know to be so.
     pub snapshot_survived: bool,
+}
+
+impl Comeback {
+    /// Everything is as the last process knew it.
+    pub fn is_as_known(&self) -> bool {
+        !self.frame_survived && !self.snapshot_survived
+    }
 }
 
 /// What became of the log of a node that asked for a received snapshot to be written.
@@ -241,13 +248,14 @@ impl Checks {
         let book = self.book(node);
         assert!(book.disk.has(last), "{node} takes a snapshot up to {last}, which is not on its disk");
         assert!(log_start.index <= last.index && book.disk.has(log_start), "{node} begins its log after {log_start}");
-        book.shortening = Some(Shortening { last, start: log_start });
+        book.shortenings.push(Shortening { last, start: log_start });
     }
 
     /// The snapshot is in force.
     pub fn on_snapshot_written(&mut self, node: NodeId) {
         let book = self.book(node);
-        let shortening = book.shortening.take().expect("it has begun");
+        let shortening = book.shortenings.pop().expect("it has begun");
+        book.shortenings.clear();
         book.disk.shorten(shortening);
         if shortening.last > book.memory.snapshot {
             book.memory.shorten(shortening);
@@ -257,9 +265,14 @@ impl Checks {
     /// A later one is there.
     pub fn on_snapshot_superseded(&mut self, node: NodeId) {
         let book = self.book(node);
-        let shortening = book.shortening.take().expect("it has begun");
+        let shortening = book.shortenings.pop().expect("it has begun");
         let found = book.disk.snapshot;
         assert!(found >= shortening.last, "{node} has a snapshot up to {found}, and writes none up to {shortening:?}");
+    }
+
+    /// Nothing was written, because it is not known which of those before is in force.
+    pub fn on_snapshot_refused(&mut self, node: NodeId) {
+        self.book(node).shortenings.pop();
     }
 
     /// A state is what all others have, or had, at the same place of the log: in a snapshot that is taken, received or restored.
@@ -296,10 +309,9 @@ impl Checks {
         let book = self.book(node);
         let frame = std::mem::take(&mut book.unsynced);
         book.in_frame = 0;
-        let shortening = book.shortening.take();
         let durable = book.disk.clone();
         let mut possible = vec![(durable.clone(), false, false)];
-        if let Some(shortening) = shortening.filter(|shortening| shortening.last > durable.snapshot) {
+        for shortening in std::mem::take(&mut book.shortenings) {
             let mut image = durable.clone();
             image.shorten(shortening);
             possible.push((image, false, true));

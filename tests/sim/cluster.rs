@@ -271,6 +271,7 @@ impl Cluster {
         }
         self.mind_waiters();
         self.mind_stores();
+        self.mind_disks();
         super::verdict::judge(&self);
         Report {
             hash: self.trace.hash(),

@@ -82,7 +82,6 @@ pub const SOMETIMES: &[&str] = &[
     "the power failed in the middle of receiving a snapshot",
     "the power failed in the middle of installing a snapshot",
     "a body that has outlived its log was read back for an answer",
-    "a body was gone with the state that an answer was of",
     "a retry returned an outcome that came in a snapshot",
     "the log was kept for a member that lagged, and sent to it",
     "the world was healed with a dead node",

@@ -6,13 +6,14 @@ use quorate::node::snapshots;
 use quorate::raft::{self, Write};
 use quorate::replica::{self, Restored, Taking};
 use quorate::state_machine::{Living, MessageId, message_body};
-use quorate::storage::{self, Disk};
+use quorate::storage::{self, Disk, WhyKept};
 use rand::{Rng, RngExt};
 
 use super::cluster::{Cluster, Event, ProcessId};
+use super::fetching::Fetching;
 use super::knobs::{Fault, Micros, one_of};
 use super::node::Process;
-use super::store::Opened;
+use super::store::{Opened, Store};
 
 /// The cluster of all nodes.
 pub const CLUSTER: ClusterId = ClusterId(0xc1);
@@ -38,16 +39,16 @@ pub enum Upkeep {
 pub struct UpkeepFault {
     during: Upkeep,
     what: Fault,
-    /// The power fails after so many operations.
-    operations: u64,
+    /// So much of the step is done before.
+    after: u64,
 }
 
 impl UpkeepFault {
     /// One of this kind.
     pub fn draw(rng: &mut impl Rng, what: Fault) -> Self {
         let during = one_of(rng, &[Upkeep::Take, Upkeep::Compact, Upkeep::Receive, Upkeep::Install]);
-        let operations = one_of(rng, &[4, 12, 40]);
-        Self { during, what, operations: rng.random_range(0..operations) }
+        let most = if what == Fault::FailSyncInUpkeep { 6 } else { one_of(rng, &[12, 12, 40]) };
+        Self { during, what, after: rng.random_range(0..most) }
     }
 }
 
@@ -68,10 +69,10 @@ impl Cluster {
         self.trace.tell(self.now, || format!("{id}: {fault:?}"));
         match fault.what {
             Fault::CutPowerInUpkeep => {
-                node.disk.cut_power_after(fault.operations);
+                node.disk.cut_power_after(fault.after);
                 node.is_armed = true;
             }
-            Fault::FailSyncInUpkeep => node.disk.fail_syncs(true),
+            Fault::FailSyncInUpkeep if !node.is_armed => node.disk.fail_syncs_after(fault.after),
             _ => {}
         }
         Some(fault)
@@ -84,8 +85,10 @@ impl Cluster {
         let Some(fault) = fault.filter(|_| is_running) else { return is_running };
         match fault.what {
             Fault::FailSyncInUpkeep => {
-                // One that was to fail in any case goes on to do so.
-                self.nodes[&id].disk.fail_syncs(self.nodes[&id].is_armed);
+                let node = &self.nodes[&id];
+                if !node.is_armed {
+                    node.disk.fail_syncs(false);
+                }
                 self.process(running).expect("it runs").has_failed_sync = true;
             }
             Fault::CrashInUpkeep => {
@@ -151,6 +154,9 @@ impl Cluster {
                 replica::Event::SnapshotNotTaken
             }
             Err(error) => {
+                if matches!(error, storage::Error::Failed) {
+                    self.checks.on_snapshot_refused(id);
+                }
                 if !self.end_upkeep(running, fault) || !self.goes_on_after(running, &error) {
                     return;
                 }
@@ -213,7 +219,7 @@ impl Cluster {
         match compacted {
             Ok(compacted) => {
                 self.cover_compacted(&compacted);
-                self.mind_archive(running);
+                self.mind_archive(running, last);
             }
             Err(error) if self.goes_on_after(running, &error) => {
                 self.coverage.sometimes("a compaction failed, and its node went on");
@@ -223,11 +229,18 @@ impl Cluster {
         self.mind_bodies(id);
     }
 
-    /// No more is kept than lives, and as much again.
-    fn mind_archive(&mut self, running: ProcessId) {
+    /// No more is kept than lives, and as much again, after a compaction behind the snapshot that is in force.
+    fn mind_archive(&mut self, running: ProcessId, last: EntryId) {
         let Some(process) = self.process(running) else { return };
         let Ok(usage) = process.store.shared().usage() else { return };
         process.spare_bytes = usage.spare_bytes;
+        if process.store.shared().snapshot(SHARD_0).is_none_or(|snapshot| snapshot.last != last) {
+            return;
+        }
+        // A segment stays as long as no frame in a later one is durable.
+        let is_settled = usage.log_entries > 0 && !process.store.is_busy;
+        let is_due = usage.oldest.as_ref().is_some_and(|it| it.why == WhyKept::Compaction);
+        assert!(!is_settled || !is_due, "{running:?} keeps what is to go, right after a compaction: {usage:?}");
         let most = 2 * usage.living_bytes + ARCHIVE_FILE_BYTES * usage.files;
         assert!(usage.archive_bytes <= most, "{running:?} keeps more than {most} bytes: {usage:?}");
     }
@@ -331,6 +344,22 @@ impl Cluster {
         for id in ids {
             self.mind_bodies(id);
             self.mind_snapshot(id);
+        }
+    }
+
+    /// A node that would start once more from what it has on disk would have all that it has, and nothing to tidy up.
+    pub fn mind_disks(&mut self) {
+        let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+        for id in ids {
+            let node = &self.nodes[&id];
+            let Some(process) = &node.process else { continue };
+            let is_tidy = !process.has_failed_sync && matches!(process.fetching, Fetching::Nothing);
+            let opened = Store::open(&node.disk.duplicate(), self.knobs.segment_bytes, id.0 as u32);
+            let opened = opened.unwrap_or_else(|error| panic!("{id} could not start once more: {error}"));
+            assert!(!is_tidy || opened.leftovers == 0, "{id} has {} files that nothing names", opened.leftovers);
+            let has_failed_sync = process.has_failed_sync;
+            let is_same = self.checks.on_recovered(id, &opened.recovered).is_as_known();
+            assert!(is_same || has_failed_sync, "{id} has another snapshot than it knows, or an entry more");
         }
     }
 
