@@ -89,6 +89,8 @@ pub struct Process {
     pub restored: Index,
     /// A received snapshot is on its way to the disk.
     pub installing: Option<EntryId>,
+    /// A snapshot that came and may wait to be installed; if it is of no use, its file stays until an own one is as late.
+    pub offered: Option<EntryId>,
     /// The turn in which the last one was there.
     pub installed_in_turn: u64,
     /// A sync has failed that it can do without.
@@ -110,6 +112,7 @@ impl Process {
             compaction: None,
             restored: Index(0),
             installing: None,
+            offered: None,
             installed_in_turn: 0,
             has_failed_sync: false,
             unheld_start: Index(0),

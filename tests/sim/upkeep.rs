@@ -146,7 +146,9 @@ impl Cluster {
                 if is_joint {
                     self.coverage.sometimes("a snapshot was taken in a joint phase");
                 }
-                self.process(running).expect("it has just written").living.insert(last, living);
+                let process = self.process(running).expect("it has just written");
+                process.living.insert(last, living);
+                process.offered.take_if(|offered| offered.index <= last.index);
                 replica::Event::SnapshotTaken { last, log_start, bytes }
             }
             Err(storage::Error::Superseded { .. }) => {
@@ -260,6 +262,7 @@ impl Cluster {
     pub fn installed(&mut self, id: NodeId, last: EntryId) {
         let process = self.nodes.get_mut(&id).and_then(|node| node.process.as_mut()).expect("it has just told so");
         process.installing = None;
+        process.offered = None;
         process.installed_in_turn = process.turns;
         process.restored = last.index;
         self.mind_snapshot(id);
@@ -353,7 +356,8 @@ impl Cluster {
         for id in ids {
             let node = &self.nodes[&id];
             let Some(process) = &node.process else { continue };
-            let is_tidy = !process.has_failed_sync && matches!(process.fetching, Fetching::Nothing);
+            let is_fetching = process.offered.is_some() || !matches!(process.fetching, Fetching::Nothing);
+            let is_tidy = !process.has_failed_sync && !is_fetching;
             let opened = Store::open(&node.disk.duplicate(), self.knobs.segment_bytes, id.0 as u32);
             let opened = opened.unwrap_or_else(|error| panic!("{id} could not start once more: {error}"));
             assert!(!is_tidy || opened.leftovers == 0, "{id} has {} files that nothing names", opened.leftovers);
