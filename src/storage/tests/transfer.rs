@@ -561,6 +561,24 @@ fn a_transfer_goes_on_with_the_snapshot_of_another_node() {
     receiver.install(incoming.finish().unwrap(), &second);
 }
 
+/// The log of the receiver has come as far as the snapshot meanwhile: nobody installs it.
+#[test]
+fn a_snapshot_that_came_too_late_goes_with_the_next_own_one() {
+    let mut sender = Node::with_snapshot();
+    let outgoing = outgoing(&sender);
+    let mut receiver = Node::empty();
+    receiver.append(1, 60);
+    let mut incoming = Incoming::begin(receiver.store.clone(), sender.wanted(), limits(1000)).unwrap();
+    fetch_steadily(&mut incoming, &mut sender, &outgoing);
+    let received = incoming.finish().unwrap();
+    let file = received.written.clone();
+    receiver.store.offer_received(SHARD_0, received).unwrap();
+    receiver.take_snapshot(49, |_| true);
+    assert!(receiver.disk.open(&file).is_ok(), "it may still be installed");
+    receiver.take_snapshot(50, |_| true);
+    assert!(receiver.disk.open(&file).is_err());
+}
+
 #[test]
 fn receivers_beyond_the_limit_wait_until_others_stall() {
     let sender = Node::with_snapshot();
