@@ -382,4 +382,3 @@ impl Cluster {
 fn is_lost(read: &Result<raft::Entry, storage::Error>) -> bool {
     matches!(read, Err(storage::Error::NotInLog { .. } | storage::Error::Corrupt { .. }))
 }
-
