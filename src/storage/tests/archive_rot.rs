@@ -123,6 +123,21 @@ fn a_log_that_ends_before_its_snapshot_is_rot() {
     }
 }
 
+/// The chain begins with a segment whose first frame was durable: without it nobody knows the hard states.
+#[test]
+fn the_first_frame_of_a_chain_is_never_cut() {
+    let disk = archived();
+    let first = FileId::segment(manifest::read(&disk).unwrap().chain_first).name();
+    assert_eq!(open(&disk).0.recovery().segments, 1);
+    for at in 40..80 {
+        let rotten = disk.duplicate();
+        rotten.flip_bit(&first, at, 0);
+        assert_named(&rotten, &first);
+    }
+    disk.remove(&first).unwrap();
+    assert_named(&disk, &first);
+}
+
 #[test]
 fn files_of_a_later_release_are_told_by_their_version_and_stay_untouched() {
     let disk = archived();

@@ -4,6 +4,7 @@ mod archive_rot;
 mod crash;
 mod kept;
 mod model;
+mod recycled;
 mod rot;
 mod round_trip;
 mod shortened;
