@@ -4,9 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use quorate::client::{Body, Client, Options};
+use quorate::proto::v1;
+use quorate::proto::v1::operation::Operation as Verb;
+use quorate::proto::v1::outcome::Outcome as Kind;
 
 use crate::cluster::{PATIENCE, eventually};
 
@@ -106,21 +108,31 @@ pub fn drain(endpoints: Vec<String>, queue: &str) -> Vec<String> {
     runtime.block_on(async {
         let client = client(endpoints);
         let mut drained = Vec::new();
-        while let Some(text) = take(&client, queue).await {
-            drained.push(text);
+        loop {
+            let taken = take(&client, queue).await;
+            if taken.is_empty() {
+                break;
+            }
+            drained.extend(taken);
         }
         client.close().await;
         drained
     })
 }
 
-/// Takes one message; none: there is none.
-pub async fn take(client: &Client, queue: &str) -> Option<String> {
-    let message = client.dequeue(queue, Duration::ZERO).await.unwrap()?;
-    match message.message.and_then(|message| message.body) {
-        Some(Body::Text(text)) => Some(text),
-        other => panic!("a message came back as {other:?}"),
-    }
+/// Takes up to a hundred messages; none: there are none.
+pub async fn take(client: &Client, queue: &str) -> Vec<String> {
+    let dequeue = Verb::Dequeue(v1::Dequeue { queue: queue.to_owned(), wait: None });
+    let operations = vec![v1::Operation { operation: Some(dequeue) }; 100];
+    let outcomes = client.execute(operations).await.unwrap().outcomes;
+    let text = |outcome: v1::Outcome| match outcome.outcome {
+        Some(Kind::Dequeued(v1::Dequeued { message })) => match message?.message?.body {
+            Some(Body::Text(text)) => Some(text),
+            other => panic!("a message came back as {other:?}"),
+        },
+        other => panic!("a dequeue brought {other:?}"),
+    };
+    outcomes.into_iter().filter_map(text).collect()
 }
 
 /// What was taken is what was acknowledged: each body once, each producer's in its order.
