@@ -86,7 +86,7 @@ impl Node {
         let alive: Vec<Living> = all.filter(|living| lives(living.id)).collect();
         let mut writer = snapshot::Writer::create(self.store.disk().clone(), &header(last)).unwrap();
         for block in 0..5_u8 {
-            writer.write_block(&vec![block; 150]).unwrap();
+            writer.write_block(&[block; 150]).unwrap();
         }
         let written = writer.finish().unwrap();
         let snapshot::Written { temporary, name, bytes, .. } = &written;
