@@ -7,9 +7,8 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::state_machine::{Living, MessageId};
 use crate::storage::rewrite::FIXED_BYTES;
-use crate::storage::{BodiesWriter, Disk, Pin, Received, Store};
+use crate::storage::{BodiesWriter, Pin, Received, Store};
 
 /// What must be found of all shards.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +47,22 @@ pub enum Step {
     Pin(ShardId),
     Unpin,
     Restart,
+}
+
+impl Step {
+    /// What kind of thing it is.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Append(_) => "append",
+            Self::Commit(..) => "commit",
+            Self::Snapshot { .. } => "snapshot",
+            Self::Compact(_) => "compact",
+            Self::Install { .. } => "install",
+            Self::Pin(_) => "pin",
+            Self::Unpin => "unpin",
+            Self::Restart => "restart",
+        }
+    }
 }
 
 /// A store while it is used.
