@@ -521,6 +521,22 @@ fn the_receivers_own_compaction_takes_nothing_of_what_came() {
     }
 }
 
+/// Raft asks again and again until the snapshot is in force.
+#[test]
+fn a_second_transfer_leaves_what_was_received_before_alone() {
+    let mut sender = Node::with_snapshot();
+    let outgoing = outgoing(&sender);
+    let mut receiver = Node::empty();
+    let mut first = Incoming::begin(receiver.store.clone(), sender.wanted(), limits(1000)).unwrap();
+    fetch_steadily(&mut first, &mut sender, &outgoing);
+    let received = first.finish().unwrap();
+    receiver.store.offer_received(SHARD_0, received.clone()).unwrap();
+    let second = Incoming::begin(receiver.store.clone(), sender.wanted(), limits(1000)).unwrap();
+    receiver.install(received, &sender);
+    drop(second);
+    receiver.assert_equal(&sender, sender.last());
+}
+
 #[test]
 fn a_transfer_that_is_given_up_keeps_its_bodies_and_leaves_no_file() {
     let mut sender = Node::with_snapshot();
