@@ -42,7 +42,12 @@ impl Load {
         Self::start_with_bodies(client, queue, producers, 0)
     }
 
-    fn start_with_bodies(client: impl Fn() -> Client + Send + 'static, queue: &'static str, producers: usize, bytes: usize) -> Self {
+    fn start_with_bodies(
+        client: impl Fn() -> Client + Send + 'static,
+        queue: &'static str,
+        producers: usize,
+        bytes: usize,
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let acknowledged = Arc::new(Mutex::new(Vec::new()));
         let (stop_seen, sink) = (Arc::clone(&stop), Arc::clone(&acknowledged));

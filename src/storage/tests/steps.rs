@@ -29,7 +29,8 @@ fn a_snapshot_is_not_put_in_the_place_of_a_later_one() {
     take_snapshot(&log, id(5));
     for late in [4, 5] {
         log.store().disk().create("snapshot-late").unwrap();
-        let error = log.store().commit_snapshot(SHARD_0, "snapshot-late", "snapshot-x", id(late), 0, id(1)).unwrap_err();
+        let error =
+            log.store().commit_snapshot(SHARD_0, "snapshot-late", "snapshot-x", id(late), 0, id(1)).unwrap_err();
         assert!(matches!(error, Error::Superseded { found, .. } if found == id(5)), "{error}");
     }
     // A start that is earlier than the one that holds changes nothing of it.
