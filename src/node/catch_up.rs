@@ -160,7 +160,8 @@ impl<'a> Fetch<'a> {
             Err(Rejected::Disk(error)) => Err(error),
             Err(rejected) if rejected.is_harmless() => Ok(Taken::Some),
             Err(rejected) => {
-                self.trouble.tell(format!("an answer of {} is not used: {rejected}", self.wish.from));
+                let from = name_of(self.tools, self.wish.from);
+                self.trouble.tell(format!("an answer of {from} is not used: {rejected}"));
                 Ok(Taken::Nothing)
             }
         }
@@ -220,9 +221,13 @@ impl Trouble {
 
 fn begin(tools: &Tools, shard: ShardId, wish: &Wish) -> Result<Incoming, storage::Error> {
     let Wish { from, last, committed, .. } = *wish;
-    tracing::info!("fetches the snapshot up to {last} from {from}");
+    tracing::info!("fetches the snapshot up to {last} from {}", name_of(tools, from));
     let wanted = incoming::Wanted { from, cluster: tools.cluster, shard, last, committed };
     Incoming::begin(tools.store.clone(), wanted, incoming::Limits::default())
+}
+
+fn name_of(tools: &Tools, node: NodeId) -> String {
+    tools.book.get(node).map_or_else(|| node.to_string(), |contact| contact.name)
 }
 
 async fn ask(tools: &Tools, from: NodeId, request: Request) -> Answer {

@@ -93,7 +93,7 @@ impl Node {
         let transfers = Transfers::new(log.store(), transfer_limits(&config));
         telemetry.observe_storage({
             let transfers = transfers.clone();
-            move || transfers.usage()
+            move || transfers.usage_blocking()
         });
         let phases = phase.subscribe();
         let context = api::Context { handle, book: book.clone(), peers, phase: phases, telemetry, transfers };

@@ -32,8 +32,14 @@ impl Transfers {
         Self { store, outgoing, clock: Clock::start(), receiving: watch::channel(BTreeMap::new()).0 }
     }
 
-    /// How the disk is used; nothing when the directory cannot be listed. Waits for the disk.
-    pub fn usage(&self) -> Option<Usage> {
+    /// How the disk is used; none when the directory cannot be listed.
+    pub async fn usage(&self) -> Option<Usage> {
+        let transfers = self.clone();
+        tokio::task::spawn_blocking(move || transfers.usage_blocking()).await.ok()?
+    }
+
+    /// The same, for a thread that may wait for the disk.
+    pub fn usage_blocking(&self) -> Option<Usage> {
         self.store.usage().ok()
     }
 
