@@ -161,7 +161,8 @@ mod tests {
         let no_quorum = internal::Configuration::default().encode_to_vec();
         let node_zero =
             internal::Configuration { voters: vec![0], commit_quorum: 1, ..Default::default() }.encode_to_vec();
-        for (kind, bytes) in [(0, vec![]), (9, vec![]), (BODIES, vec![]), (NOOP, vec![1]), (CONFIGURATION, vec![0xff])] {
+        for (kind, bytes) in [(0, vec![]), (9, vec![]), (BODIES, vec![]), (NOOP, vec![1]), (CONFIGURATION, vec![0xff])]
+        {
             assert!(decode_payload(kind, bytes.into()).is_err(), "kind {kind}");
         }
         assert!(decode_payload(CONFIGURATION, no_quorum.into()).is_err());

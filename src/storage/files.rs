@@ -134,7 +134,8 @@ mod tests {
             assert_eq!((FileId::parse(&id.name()), FileId::parse_index(&id.index_name())), (Some(id), Some(id)));
             assert_eq!((FileId::parse(&id.index_name()), FileId::parse_index(&id.name())), (None, None));
         }
-        for name in ["segment-1.log", "segment-000000000000000A.log", "bodies-+000000000000001.log", "spare-0.log", ""] {
+        for name in ["segment-1.log", "segment-000000000000000A.log", "bodies-+000000000000001.log", "spare-0.log", ""]
+        {
             assert_eq!(FileId::parse(name), None, "{name}");
         }
     }

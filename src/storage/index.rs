@@ -59,9 +59,7 @@ pub fn read(disk: &dyn Disk, file: FileId) -> Result<Vec<Listed>, Error> {
     let bytes = read().map_err(Error::io("read", disk.describe(&name)))?;
     decode(&bytes, file).map_err(|unreadable| match unreadable {
         Unreadable::Bad(why) => Error::corrupt(disk.describe(&name), 0, why),
-        Unreadable::Newer(found) => {
-            Error::NewerFormat { file: disk.describe(&name), found, known: FORMAT_VERSION }
-        }
+        Unreadable::Newer(found) => Error::NewerFormat { file: disk.describe(&name), found, known: FORMAT_VERSION },
     })
 }
 
@@ -95,8 +93,7 @@ fn encode(file: FileId, bodies: &[Listed]) -> Vec<u8> {
 }
 
 fn decode(bytes: &[u8], file: FileId) -> Result<Vec<Listed>, Unreadable> {
-    let (header, mut rest) =
-        bytes.split_at_checked(HEADER_BYTES).ok_or(Unreadable::Bad("the index is cut short"))?;
+    let (header, mut rest) = bytes.split_at_checked(HEADER_BYTES).ok_or(Unreadable::Bad("the index is cut short"))?;
     if header[..8] != MAGIC {
         return Err(Unreadable::Bad("no index begins here"));
     }

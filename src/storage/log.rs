@@ -204,7 +204,8 @@ impl<D: Disk> Log<D> {
         let positions = self.store.positions().read();
         let mut lasts: BTreeMap<ShardId, Index> = BTreeMap::new();
         for (shard, write) in writes {
-            let (start, end) = positions.get(*shard).map_or((Index(0), Index(0)), |found| (found.start(), found.last()));
+            let (start, end) =
+                positions.get(*shard).map_or((Index(0), Index(0)), |found| (found.start(), found.last()));
             let last = lasts.entry(*shard).or_insert(end);
             for (at, entry) in write.entries.iter().enumerate() {
                 let index = entry.id.index;

@@ -240,11 +240,8 @@ impl ArchiveText {
 
 impl ShardText {
     fn new(shard: ShardId, files: &ShardFiles) -> Self {
-        let reset = |reset: &Reset| ResetText {
-            frame: reset.frame,
-            segment: reset.segment,
-            committed: reset.committed.0,
-        };
+        let reset =
+            |reset: &Reset| ResetText { frame: reset.frame, segment: reset.segment, committed: reset.committed.0 };
         Self {
             shard: shard.0,
             snapshot: files.snapshot.as_ref().map(SnapshotText::new),
@@ -260,11 +257,8 @@ impl ShardText {
         if start.index > snapshot.as_ref().map_or(Index(0), |snapshot| snapshot.last.index) {
             return Err("a log begins after what its snapshot has in it");
         }
-        let reset = |reset: ResetText| Reset {
-            frame: reset.frame,
-            segment: reset.segment,
-            committed: Index(reset.committed),
-        };
+        let reset =
+            |reset: ResetText| Reset { frame: reset.frame, segment: reset.segment, committed: Index(reset.committed) };
         let resets = self.resets.into_iter().map(reset).collect();
         Ok((ShardId(self.shard), ShardFiles { snapshot, start, resets }))
     }

@@ -285,7 +285,8 @@ impl<'a> Scan<'a> {
 
     /// Frames at the end of the log are missing that were durable.
     fn ends_too_early(&self, why: String) -> Error {
-        let end = self.head.as_ref().map(|head| (self.disk.describe(&segment::name(head.header.id)), head.last_frame.end));
+        let end =
+            self.head.as_ref().map(|head| (self.disk.describe(&segment::name(head.header.id)), head.last_frame.end));
         let torn = self.report.torn_tail.as_ref().map(|torn| (torn.file.clone(), torn.offset));
         let (file, offset) = torn.or(end).unwrap_or_else(|| (self.disk.describe(manifest::NAME), 0));
         Error::corrupt(file, offset, why)

@@ -153,9 +153,9 @@ impl Shard {
             Some(seen) if seen > *last => {
                 Err(format!("entries of shard {shard} after {last} are missing, and {seen} is there"))
             }
-            _ if *last < snapshot.index => {
-                Err(format!("the log of shard {shard} ends with entry {last}, before the end of its snapshot, {snapshot}"))
-            }
+            _ if *last < snapshot.index => Err(format!(
+                "the log of shard {shard} ends with entry {last}, before the end of its snapshot, {snapshot}"
+            )),
             _ => Ok(()),
         }
     }

@@ -67,7 +67,8 @@ pub fn rewrite(run: &mut Run<'_>) -> Result<(), Error> {
     for group in groups(sources, &alive, run.store.segment_bytes()) {
         rewrite_group(run, &group)?;
     }
-    run.weights.retain(|shard, index| archive.shards.get(&shard).is_some_and(|found| found.bodies().contains_key(&index)));
+    run.weights
+        .retain(|shard, index| archive.shards.get(&shard).is_some_and(|found| found.bodies().contains_key(&index)));
     Ok(())
 }
 
@@ -212,10 +213,7 @@ fn replace(
         }
     }
     run.done.files_removed += sources.len() as u64;
-    let stale = sources.iter().map(|source| Stale {
-        name: source.file.name(),
-        bytes: source.bytes,
-        file: Some(source.file),
-    });
+    let stale =
+        sources.iter().map(|source| Stale { name: source.file.name(), bytes: source.bytes, file: Some(source.file) });
     run.store.retire(&mut changes, stale.collect())
 }

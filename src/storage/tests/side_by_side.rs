@@ -1,19 +1,18 @@
 //! Several threads at once: appending, compacting, reading.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::*;
 use crate::storage::{File, Store};
-use crate::storage::positions::{Positions, SharedPositions};
 
 /// Old messages are read, from the store and through pins, while their files are written anew, recycled and overwritten.
 #[test]
 fn readers_find_what_lives_while_its_files_become_segments() {
     let (mut log, _) = open(&MemoryDisk::default());
     let old: Vec<u64> = (0..10).map(|n| n * 40 + 1).collect();
-    put(&mut log, (1..=400).map(|index| command(1, index, &[index as u8; 100])).collect());
+    put(&mut log, (1..=400).map(|index| command(1, index, &[fill(index); 100])).collect());
     let ended = Arc::new(AtomicBool::new(false));
     let readers: Vec<_> = (0..3)
         .map(|_| {
@@ -23,10 +22,10 @@ fn readers_find_what_lives_while_its_files_become_segments() {
                 while !ended.load(Ordering::SeqCst) {
                     let pin = store.pin(SHARD_0);
                     for index in &old {
-                        let expected = command(1, *index, &[*index as u8; 100]);
+                        let expected = command(1, *index, &[fill(*index); 100]);
                         assert_eq!(store.reader().body(SHARD_0, Index(*index)).unwrap(), expected);
                         let pinned = pin.as_ref().map(|pin| pin.read_body(Index(*index)).unwrap().unwrap());
-                        assert!(pinned.is_none_or(|record| record[33..] == [*index as u8; 100]));
+                        assert!(pinned.is_none_or(|record| record[33..] == [fill(*index); 100]));
                         reads += 1;
                     }
                 }
@@ -120,7 +119,8 @@ fn a_body_that_moves_while_it_is_read_is_read_where_it_is_then() {
     let disk = Meddled { disk: MemoryDisk::default(), meddle: meddle.clone() };
     let (mut log, _) = Log::open(disk, options()).unwrap();
     let mut put = move |index: u64, count: u64| {
-        log.append(&[(SHARD_0, write((index..index + count).map(|n| command(1, n, &[n as u8; 180])).collect()))]).unwrap();
+        log.append(&[(SHARD_0, write((index..index + count).map(|n| command(1, n, &[fill(n); 180])).collect()))])
+            .unwrap();
         log.sync().unwrap();
         log.store()
     };
@@ -142,39 +142,9 @@ fn a_body_that_moves_while_it_is_read_is_read_where_it_is_then() {
         }
     };
     *meddle.lock().unwrap() = Some(("segment-0000000000000001.log".to_owned(), Box::new(happens)));
-    assert_eq!(store.reader().body(SHARD_0, Index(3)).unwrap(), command(1, 3, &[3; 180]));
+    assert_eq!(store.reader().body(SHARD_0, Index(3)).unwrap(), command(1, 3, &[fill(3); 180]));
     assert!(meddle.lock().unwrap().is_none(), "it has happened");
     assert!(!store.disk().list().unwrap().contains(&"segment-0000000000000001.log".to_owned()));
-}
-
-/// What moves positions in many steps lets others go first after each of them.
-#[test]
-fn whoever_appends_waits_for_one_step_of_a_compaction() {
-    let positions = Arc::new(SharedPositions::new(Positions::default()));
-    let (steps, ended) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-    let compaction = {
-        let (positions, steps, ended) = (positions.clone(), steps.clone(), ended.clone());
-        std::thread::spawn(move || {
-            while !ended.load(Ordering::SeqCst) {
-                let _step = positions.write_patiently();
-                steps.fetch_add(1, Ordering::SeqCst);
-                // Long enough for whoever waits to fall asleep: to wake up takes longer than to take the lock once more.
-                let begun = std::time::Instant::now();
-                while begun.elapsed() < std::time::Duration::from_micros(500) {}
-            }
-        })
-    };
-    let mut waited = Vec::new();
-    for _ in 0..100 {
-        let before = steps.load(Ordering::SeqCst);
-        let _turn = positions.write();
-        waited.push(steps.load(Ordering::SeqCst) - before);
-    }
-    ended.store(true, Ordering::SeqCst);
-    compaction.join().unwrap();
-    waited.sort_unstable();
-    // A thread that loses its processor between the two lines above has not waited for the lock: half of the time it does not.
-    assert!(waited[50] <= 2, "{waited:?}");
 }
 
 /// One step moves so many entries and no more.

@@ -29,7 +29,8 @@ fn a_snapshot_is_not_put_in_the_place_of_a_later_one() {
     take_snapshot(&log, id(5));
     for late in [4, 5] {
         log.store().disk().create("snapshot-late").unwrap();
-        let error = log.store().commit_snapshot(SHARD_0, "snapshot-late", "snapshot-x", id(late), 0, id(1)).unwrap_err();
+        let error =
+            log.store().commit_snapshot(SHARD_0, "snapshot-late", "snapshot-x", id(late), 0, id(1)).unwrap_err();
         assert!(matches!(error, Error::Superseded { found, .. } if found == id(5)), "{error}");
     }
     // A start that is earlier than the one that holds changes nothing of it.
@@ -77,7 +78,7 @@ fn an_installed_snapshot_takes_the_place_of_the_log() {
     for term in [1, 2, 3] {
         let disk = MemoryDisk::default();
         let (mut log, _) = open(&disk);
-        put(&mut log, (1..=4).map(|index| command(1, index, &[index as u8; 30])).collect());
+        put(&mut log, (1..=4).map(|index| command(1, index, &[fill(index); 30])).collect());
         put(&mut log, (5..=9).map(|index| command(2, index, b"never committed")).collect());
         let last = EntryId::new(Term(term), Index(7));
         offer(&log, last, 4);
@@ -96,7 +97,7 @@ fn an_installed_snapshot_takes_the_place_of_the_log() {
             assert_eq!(recovered[&SHARD_0], expected);
             assert!((1..=4).all(|index| has(log, index)) && (5..=9).all(|index| !has(log, index)));
             assert!(matches!(log.reader().read(SHARD_0, Index(8), Index(9), 1), Err(Error::NotInLog { .. })));
-            assert_eq!(log.reader().body(SHARD_0, Index(3)).unwrap(), command(1, 3, &[3; 30]));
+            assert_eq!(log.reader().body(SHARD_0, Index(3)).unwrap(), command(1, 3, &[fill(3); 30]));
         }
         put(&mut log, vec![command(4, 8, b"of the leader")]);
         drop(log);
