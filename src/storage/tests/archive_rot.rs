@@ -10,7 +10,7 @@ fn archived() -> MemoryDisk {
     let disk = MemoryDisk::default();
     let (mut log, _) = open(&disk);
     for index in 1..=12 {
-        put(&mut log, vec![command(1, index, &[index as u8; 400])]);
+        put(&mut log, vec![command(1, index, &[fill(index); 400])]);
     }
     shorten(&log, 12, &living([1, 2, 3, 4, 5, 9, 10, 11, 12]));
     shorten_again(&mut log, 13, &[1, 2, 3, 4, 9]);

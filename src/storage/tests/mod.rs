@@ -36,6 +36,11 @@ fn command(term: u64, index: u64, body: &[u8]) -> Entry {
     Entry { id: EntryId::new(Term(term), Index(index)), payload: Payload::Command(Bytes::copy_from_slice(body)) }
 }
 
+/// A byte to fill a body with that begins no command of a state machine: nothing can be left out of it.
+fn fill(index: u64) -> u8 {
+    (index as u8) << 3 | 7
+}
+
 fn hard_state(term: u64, vote: u64) -> HardState {
     HardState { term: Term(term), vote: (vote != 0).then_some(NodeId(vote)) }
 }
