@@ -40,7 +40,7 @@ impl ClusterService {
         let others = configuration.members().filter(|member| *member != context.handle.node());
         let others = join_all(others.map(|member| status::of_peer(context, member)));
         let mut nodes = others.await;
-        nodes.push(status::own(context).await);
+        nodes.push(status::own(context));
         nodes.sort_by(|left, right| name_of(left).cmp(&name_of(right)));
         v1::StatusResponse { header: Some(context.header(SHARD_0, None)), nodes }
     }

@@ -9,7 +9,7 @@ use crate::replica::Status;
 use crate::storage::Usage;
 
 /// The condition of this node. Also what peers are told when they ask.
-pub async fn own(context: &Context) -> v1::NodeStatus {
+pub fn own(context: &Context) -> v1::NodeStatus {
     let node = context.handle.node();
     let member = Some(members::describe(node, &context.configuration(), &context.book));
     let version = env!("CARGO_PKG_VERSION").to_owned();
@@ -29,7 +29,7 @@ pub async fn own(context: &Context) -> v1::NodeStatus {
         leader_id: status.leader.map(|leader| leader.to_string()).unwrap_or_default(),
         trouble: trouble(&status),
         version,
-        storage: context.transfers.usage().await.map(|usage| storage(&status, usage)),
+        storage: context.transfers.usage().map(|usage| storage(&status, usage)),
         transfers: transfers(context),
     }
 }

@@ -56,6 +56,7 @@ pub fn run(tools: &Tools, shard: ShardId, wishes: watch::Receiver<Wish>) {
             tracing::info!("stops fetching the snapshot: nobody needs it any more");
             Completion::SnapshotNotReceived(shard)
         }
+        Err(error) if tools.store.has_failed() => Completion::Failed(error),
         Err(error) => {
             tracing::error!("cannot fetch the snapshot, and begins again in {FAILED_PAUSE:?} if it is needed: {error}");
             // Ready at the end of the pause, or with the node.

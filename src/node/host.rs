@@ -23,7 +23,7 @@ impl transport::Host for Host {
     }
 
     async fn status(&self) -> v1::NodeStatus {
-        api::status::own(&self.context).await
+        api::status::own(&self.context)
     }
 
     async fn fetch_snapshot(

@@ -38,7 +38,7 @@ pub enum Event {
         /// From the first index asked for on, without gaps; at least one.
         entries: Vec<Entry>,
     },
-    /// The log does not have entries that the replica asked for: they were cut meanwhile.
+    /// The log does not have entries that the replica asked for: they were cut meanwhile, or compacted.
     NotInLog {
         /// Which read this ends.
         read: ReadId,

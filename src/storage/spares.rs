@@ -83,7 +83,9 @@ impl Spares {
 
     /// Removes all, when the disk is full.
     pub fn clear(&self, disk: &dyn Disk) {
-        for (name, _) in std::mem::take(&mut *self.lock()) {
+        // Not under the lock: the writer may want one.
+        let spares = std::mem::take(&mut *self.lock());
+        for (name, _) in spares {
             // Should that fail, there is a spare more at the next start.
             let _ = disk.remove(&name);
         }

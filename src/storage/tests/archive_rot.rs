@@ -95,7 +95,7 @@ fn rot_of_a_body_is_found_when_it_is_read_or_copied() {
         }
         // Only what lives in a file that is mostly dead is copied.
         let last = log.store().snapshot(SHARD_0).unwrap().last;
-        match log.store().compact(SHARD_0, last, &living([index]), &mut |_| ()) {
+        match log.store().compact(SHARD_0, last, &living([index]), &mut at_once) {
             Err(Error::Corrupt { file, .. }) => assert_eq!(file, position.file.name()),
             other => panic!("body {index}: {other:?}"),
         }

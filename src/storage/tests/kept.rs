@@ -120,7 +120,7 @@ fn the_oldest_file_is_kept_for_a_reason() {
     log.store().disk().create("snapshot-a").unwrap();
     log.store().commit_snapshot(SHARD_0, "snapshot-a", "snapshot-b", last, 0, start).unwrap();
     assert_eq!(why(&log), WhyKept::Compaction);
-    log.store().compact(SHARD_0, last, &living(1..=10), &mut |_| ()).unwrap();
+    log.store().compact(SHARD_0, last, &living(1..=10), &mut at_once).unwrap();
     assert_eq!(why(&log), WhyKept::ForReaders);
     shorten(&log, 18, &living(1..=9));
     assert_eq!(why(&log), WhyKept::Living { records: 9, bytes: 9 * 213 });
@@ -144,14 +144,14 @@ fn a_full_disk_holds_up_compaction_and_loses_nothing() {
     take_snapshot(&log, last);
     let used: u64 = disk.list().unwrap().iter().map(|name| disk.open(name).unwrap().size().unwrap()).sum();
     disk.limit_bytes(Some(used + 100));
-    log.store().compact(SHARD_0, last, &living([13, 15]), &mut |_| ()).unwrap();
+    log.store().compact(SHARD_0, last, &living([13, 15]), &mut at_once).unwrap();
     assert_eq!(body_of(&log.store(), 13), vec![fill(13); 900]);
     disk.limit_bytes(Some(0));
-    let error = log.store().compact(SHARD_0, last, &living([15]), &mut |_| ()).unwrap_err();
+    let error = log.store().compact(SHARD_0, last, &living([15]), &mut at_once).unwrap_err();
     assert!(error.is_full_disk(), "{error}");
     assert_eq!(body_of(&log.store(), 15), vec![fill(15); 1900]);
     disk.limit_bytes(None);
-    log.store().compact(SHARD_0, last, &living([15]), &mut |_| ()).unwrap();
+    log.store().compact(SHARD_0, last, &living([15]), &mut at_once).unwrap();
     assert_eq!(body_of(&log.store(), 15), vec![fill(15); 1900]);
     drop(log);
     let (log, _) = open(&disk);

@@ -317,7 +317,7 @@ impl World {
             Step::Compact(shard) => {
                 let Some(found) = model.shards.get(shard) else { return Ok(()) };
                 let Some(snapshot) = &found.snapshot else { return Ok(()) };
-                let done = store.compact(*shard, snapshot.last, &found.living(), &mut |_| ())?;
+                let done = store.compact(*shard, snapshot.last, &found.living(), &mut at_once)?;
                 self.compacted.entries += done.entries;
                 self.compacted.files_removed += done.files_removed;
                 self.compacted.bytes_copied += done.bytes_copied;

@@ -100,7 +100,7 @@ fn a_recovery_removes_nothing_before_it_is_certain_what_is_in_force() {
     drop(log);
     let compact = |disk: &MemoryDisk| {
         let (log, _) = Log::open(disk.clone(), options())?;
-        log.store().compact(SHARD_0, last, &living([2, 5]), &mut |_| ())
+        log.store().compact(SHARD_0, last, &living([2, 5]), &mut at_once)
     };
     let whole = before.duplicate();
     compact(&whole).unwrap();

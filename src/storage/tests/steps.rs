@@ -115,9 +115,9 @@ fn a_compaction_for_another_snapshot_does_nothing() {
     let [first, second] = [2, 4].map(|index| EntryId::new(Term(1), Index(index)));
     take_snapshot(&log, first);
     take_snapshot(&log, second);
-    let done = log.store().compact(SHARD_0, first, &living([1]), &mut |_| ()).unwrap();
+    let done = log.store().compact(SHARD_0, first, &living([1]), &mut at_once).unwrap();
     assert_eq!(done, Compacted::default());
-    log.store().compact(SHARD_0, second, &living([1, 3]), &mut |_| ()).unwrap();
+    log.store().compact(SHARD_0, second, &living([1, 3]), &mut at_once).unwrap();
     let bodies: Vec<u64> = (1..=4).filter(|index| log.store().has_body(SHARD_0, Index(*index), Index(4))).collect();
     assert_eq!(bodies, [1, 3]);
 }

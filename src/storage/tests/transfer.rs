@@ -91,7 +91,7 @@ impl Node {
         let written = writer.finish().unwrap();
         let snapshot::Written { temporary, name, bytes, .. } = &written;
         self.store.commit_snapshot(SHARD_0, temporary, name, id(last), *bytes, id(last - 5)).unwrap();
-        self.store.compact(SHARD_0, id(last), &alive, &mut |_| ()).unwrap();
+        self.store.compact(SHARD_0, id(last), &alive, &mut at_once).unwrap();
         self.living.insert(id(last), alive);
     }
 
