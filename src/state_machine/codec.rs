@@ -3,9 +3,9 @@
 //! Decoding checks only what the types demand (a verb, a valid name, a body). Limits are checked in `request`, before a command is
 //! proposed: an entry that was once accepted stays readable when a limit changes.
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use prost::Message;
-use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint, skip_field};
 
 use super::{
     Body, Command, InvalidQueueName, MessageId, Operation, Outcome, QueueInfo, QueueName, SessionRequest, Totals,
@@ -227,7 +227,7 @@ impl MessageId {
 }
 
 impl QueueInfo {
-    fn to_proto(&self) -> v1::QueueInfo {
+    pub(super) fn to_proto(&self) -> v1::QueueInfo {
         v1::QueueInfo { name: self.name.to_string(), messages: self.messages, bytes: self.bytes }
     }
 }
@@ -235,34 +235,80 @@ impl QueueInfo {
 /// The message that operation number `item` of a command enqueues; none if that operation is another one, or if the payload is
 /// no command. Steps over the other operations instead of decoding them: a batch of 1,000 may be asked for 1,000 times.
 pub fn message_body(payload: &Bytes, item: u32) -> Option<v1::Message> {
-    match v1::Operation::decode(operation_bytes(payload.clone(), item)?).ok()?.operation? {
+    let operation = EncodedOperations { payload: payload.clone() }.nth(item as usize)?.ok()?;
+    match v1::Operation::decode(operation).ok()?.operation? {
         Verb::Enqueue(enqueue) => enqueue.message.filter(|message| message.body.is_some()),
         _ => None,
     }
 }
 
-/// The encoded operation number `item` of an encoded command.
-fn operation_bytes(mut payload: Bytes, item: u32) -> Option<Bytes> {
-    /// The number of `internal.Command.operations`.
-    const OPERATIONS: u32 = 5;
-    let mut before = 0;
-    while payload.has_remaining() {
-        let (field, wire_type) = decode_key(&mut payload).ok()?;
-        if (field, wire_type) != (OPERATIONS, WireType::LengthDelimited) {
-            skip_field(wire_type, field, &mut payload, DecodeContext::default()).ok()?;
-            continue;
+/// The encoded command with only the operations `items`, which rise: `message_body` finds in it what it finds of them in the
+/// payload, and nothing else. Each other operation is an empty one before the last of `items`, so that the numbers stay, and
+/// after it there is none; session and time are gone. Never longer than the payload. None if the payload cannot be stepped
+/// through to its end as a command.
+pub fn keep_items(payload: &Bytes, items: &[u32]) -> Option<Bytes> {
+    let mut kept = BytesMut::new();
+    let mut items = items.iter().peekable();
+    for (item, operation) in (0..).zip(EncodedOperations { payload: payload.clone() }) {
+        let operation = operation.ok()?;
+        let keep = items.next_if_eq(&&item).is_some();
+        if keep {
+            put_operation(&operation, &mut kept);
+        } else if items.peek().is_some() {
+            put_operation(&[], &mut kept);
         }
-        let length = usize::try_from(decode_varint(&mut payload).ok()?).ok()?;
-        if length > payload.remaining() {
-            return None;
-        }
-        let operation = payload.split_to(length);
-        if before == item {
-            return Some(operation);
-        }
-        before += 1;
     }
-    None
+    Some(kept.freeze())
+}
+
+/// The number of `internal.Command.operations`.
+const OPERATIONS: u32 = 5;
+
+fn put_operation(operation: &[u8], command: &mut BytesMut) {
+    encode_key(OPERATIONS, WireType::LengthDelimited, command);
+    encode_varint(operation.len() as u64, command);
+    command.extend_from_slice(operation);
+}
+
+/// Steps through an encoded command, from one encoded operation to the next. Ends after an error.
+struct EncodedOperations {
+    payload: Bytes,
+}
+
+/// The payload cannot be stepped through.
+struct NoCommand;
+
+impl Iterator for EncodedOperations {
+    type Item = Result<Bytes, NoCommand>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let next = self.step().transpose();
+        if let Some(Err(NoCommand)) = next {
+            self.payload.clear();
+        }
+        next
+    }
+}
+
+impl EncodedOperations {
+    fn step(&mut self) -> Result<Option<Bytes>, NoCommand> {
+        while self.payload.has_remaining() {
+            let (field, wire_type) = decode_key(&mut self.payload)?;
+            if (field, wire_type) == (OPERATIONS, WireType::LengthDelimited) {
+                let length = decode_varint(&mut self.payload)?;
+                let length = usize::try_from(length).ok().filter(|length| *length <= self.payload.remaining());
+                return Ok(Some(self.payload.split_to(length.ok_or(NoCommand)?)));
+            }
+            skip_field(wire_type, field, &mut self.payload, DecodeContext::default())?;
+        }
+        Ok(None)
+    }
+}
+
+impl From<prost::DecodeError> for NoCommand {
+    fn from(_: prost::DecodeError) -> Self {
+        Self
+    }
 }
 
 fn timestamp_to_proto(timestamp: Timestamp) -> prost_types::Timestamp {

@@ -219,6 +219,18 @@ pub enum Outcome {
     Stats(Totals),
 }
 
+impl Outcome {
+    /// The messages whose bodies belong to an answer with this outcome.
+    pub fn bodies(&self) -> &[MessageId] {
+        match self {
+            Self::Dequeued(message) => message.as_slice(),
+            Self::Peeked(messages) => messages,
+            Self::SessionOpened { .. } | Self::SessionClosed => &[],
+            Self::Enqueued(_) | Self::Queues { .. } | Self::Stats(_) => &[],
+        }
+    }
+}
+
 /// A queue and what is in it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct QueueInfo {

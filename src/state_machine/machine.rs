@@ -1,19 +1,21 @@
 //! The state machine itself: one committed command after the other.
 
+use std::cmp::Reverse;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
+use super::digest::Fnv;
 use super::query::{Query, Room};
 use super::queue::Queues;
 use super::session::{Admission, Kept, SessionLimits, Sessions};
 use super::transaction::{Context, Transaction};
-use super::{Command, Operation, Outcome, QueueName, Refusal, SessionRequest};
+use super::{Command, Living, Operation, Outcome, QueueName, Refusal, SessionRequest};
 use crate::ids::{Index, Timestamp};
 
 /// What the state machine may hold. Part of what makes it deterministic: identical on all nodes of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Messages that may wait in one queue; one more is refused with `QueueFull`. Each takes 16 bytes of memory.
+    /// Messages that may wait in one queue; one more is refused with `QueueFull`. Each takes 17 bytes of memory in a long queue.
     pub queue_messages_max: u64,
     /// Queues, empty ones included; one more is refused with `TooManyQueues`.
     pub queues_max: u64,
@@ -41,12 +43,13 @@ impl Default for Limits {
     }
 }
 
-/// The queues and sessions of a shard.
+/// The queues and sessions of a shard. A clone takes constant time and memory, and stays as it is whatever is applied to the
+/// other: what is changed is copied first.
 #[derive(Clone, Debug)]
 pub struct StateMachine {
-    timestamp: Timestamp,
-    queues: Queues,
-    sessions: Sessions,
+    pub(super) timestamp: Timestamp,
+    pub(super) queues: Queues,
+    pub(super) sessions: Sessions,
     answer_bytes_max: u64,
 }
 
@@ -146,6 +149,19 @@ impl StateMachine {
         hasher.finish()
     }
 
+    /// All messages whose bodies must be kept, in the order of their ids, each once: those that wait, and those that are named
+    /// by a kept outcome which is answered with bodies. Takes 24 bytes for each, and O(n log n) time.
+    pub fn living(&self) -> Vec<Living> {
+        let waiting = self.queues.all().flat_map(|(_, messages)| messages);
+        let waiting = waiting.map(|message| Living { id: message.id(), bytes: message.length });
+        let named = self.sessions.bodies().map(|id| Living { id, bytes: 0 });
+        let mut living = Vec::with_capacity(self.queues.totals().messages as usize);
+        living.extend(waiting.chain(named));
+        living.sort_by_key(|message| (message.id, Reverse(message.bytes)));
+        living.dedup_by_key(|message| message.id);
+        living
+    }
+
     fn apply_in_session(&mut self, index: Index, request: SessionRequest, command: &Command) -> Applied {
         match self.sessions.admit(request, self.timestamp) {
             Admission::Refused(refusal) => Decision::Refused(refusal).into(),
@@ -204,7 +220,7 @@ impl Kept {
         match decision {
             _ if operations.iter().all(Operation::only_reads) => None,
             Decision::Executed { index, outcomes, .. } => {
-                Some(Self::Executed { index: *index, outcomes: outcomes.clone() })
+                Some(Self::Executed { index: *index, outcomes: outcomes.as_slice().into() })
             }
             Decision::Refused(refusal) => Some(Self::Refused(refusal.clone())),
             Decision::Waiting => None,
@@ -215,7 +231,7 @@ impl Kept {
 impl From<Kept> for Decision {
     fn from(kept: Kept) -> Self {
         match kept {
-            Kept::Executed { index, outcomes } => Self::Executed { index, replayed: true, outcomes },
+            Kept::Executed { index, outcomes } => Self::Executed { index, replayed: true, outcomes: outcomes.to_vec() },
             Kept::Refused(refusal) => Self::Refused(refusal),
         }
     }
@@ -225,43 +241,5 @@ fn enqueued_to(operation: &Operation) -> Option<&QueueName> {
     match operation {
         Operation::Enqueue { queue, .. } => Some(queue),
         _ => None,
-    }
-}
-
-/// FNV-1a with 64 bits. The standard library's hashers are free to change and differ between machines; here every number goes
-/// in as 8 little-endian bytes, whatever the machine.
-struct Fnv(u64);
-
-impl Fnv {
-    const fn new() -> Self {
-        Self(0xcbf2_9ce4_8422_2325)
-    }
-}
-
-impl Hasher for Fnv {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-        }
-    }
-
-    fn write_u32(&mut self, number: u32) {
-        self.write_u64(u64::from(number));
-    }
-
-    fn write_u64(&mut self, number: u64) {
-        self.write(&number.to_le_bytes());
-    }
-
-    fn write_usize(&mut self, number: usize) {
-        self.write_u64(number as u64);
-    }
-
-    fn write_isize(&mut self, number: isize) {
-        self.write_u64(number as u64);
     }
 }

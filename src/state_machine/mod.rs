@@ -5,6 +5,7 @@
 //! Command ------------- codec ----> log entry -- codec --> Command
 //! (Index, Command) ---- machine --> Applied      Decision: Executed, Refused or Waiting
 //! [Operation] --------- query ----> [Outcome]    what only reads, beside the log
+//! StateMachine -------- snapshot -> blocks ------ snapshot -> StateMachine
 //! Outcome ------------- codec ----> v1::Outcome  bodies are filled in from the log
 //! ```
 //!
@@ -17,7 +18,12 @@
 //! - `apply` cannot fail. A refusal is an outcome like any other.
 //! - A command's operations take effect together or not at all.
 //! - A request of a session takes effect at most once, however often its entry comes.
-//! - Queues hold references (index, item) and lengths, never bodies: a waiting message costs 16 bytes here.
+//! - Queues hold references (index, item) and lengths, never bodies: a waiting message costs 16 bytes here, and
+//!   what the pieces of a queue add: measured, 17.0 bytes for each of 1,000,000 messages in one queue and 20.3 in 1,000 queues.
+//!   A queue with 4 to 64 messages takes 1.2 KiB.
+//! - A clone takes constant time, whatever the state, and stays as it is: the collections share what neither has changed since.
+//!   So a snapshot is a clone that is encoded elsewhere, while this one goes on.
+//! - Equal states give equal blocks, and blocks give the state that they are of, or an error.
 //!
 //! Not here: the bodies themselves (`storage`), who waits for an answer (`replica`), and clocks (the leader's reading comes in
 //! with the command). Pure: no tokio, files, clocks, HashMap iteration or unseeded chance.
@@ -26,11 +32,14 @@
 
 mod codec;
 mod command;
+mod digest;
+mod kept;
 mod machine;
 mod query;
 mod queue;
 mod request;
 mod session;
+mod snapshot;
 mod transaction;
 
 #[cfg(test)]
@@ -38,12 +47,16 @@ mod property_tests;
 #[cfg(test)]
 mod request_tests;
 #[cfg(test)]
+mod snapshot_tests;
+#[cfg(test)]
 mod tests;
 
-pub use codec::{BodyMissing, InvalidOperation, Malformed, message_body};
+pub use codec::{BodyMissing, InvalidOperation, Malformed, keep_items, message_body};
 pub use command::{
     Body, Command, InvalidQueueName, Living, MessageId, Operation, Outcome, QueueInfo, QueueName, Refusal,
     SessionRequest, Totals,
 };
+pub use kept::InvalidOutcome;
 pub use machine::{Applied, Decision, Limits, StateMachine};
 pub use request::{InvalidRequest, Request};
+pub use snapshot::{InvalidState, ReadError};

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::ids::{Index, Sequence, SessionId, Timestamp};
 
-const LIMITS: Limits = Limits {
+pub(super) const LIMITS: Limits = Limits {
     queue_messages_max: 3,
     queues_max: 2,
     sessions_max: 2,
@@ -19,22 +19,22 @@ const LIMITS: Limits = Limits {
 };
 
 #[derive(Clone, Default)]
-struct Twin {
+pub(super) struct Twin {
     now: u64,
-    queues: Vec<(QueueName, Vec<(MessageId, u64)>)>,
-    sessions: Vec<TwinSession>,
+    pub(super) queues: Vec<(QueueName, Vec<(MessageId, u64)>)>,
+    pub(super) sessions: Vec<TwinSession>,
 }
 
 #[derive(Clone)]
-struct TwinSession {
+pub(super) struct TwinSession {
     id: SessionId,
     last_used: u64,
     lowest_pending: Sequence,
-    decided: Vec<(Sequence, Decision)>,
+    pub(super) decided: Vec<(Sequence, Decision)>,
 }
 
 impl Twin {
-    fn apply(&mut self, index: Index, command: &Command) -> Applied {
+    pub(super) fn apply(&mut self, index: Index, command: &Command) -> Applied {
         self.now = self.now.max(command.timestamp.0);
         let ttl = LIMITS.session_time_to_live.as_millis() as u64;
         if command.expiry {
@@ -222,7 +222,7 @@ impl Twin {
 
 /// A command whose session is named by how recently it was opened, so that most of them exist.
 #[derive(Clone, Debug)]
-struct Step {
+pub(super) struct Step {
     session: Option<(usize, u64, u64)>,
     timestamp: u64,
     operations: Vec<Operation>,
@@ -255,7 +255,7 @@ fn body() -> impl Strategy<Value = Body> {
     ]
 }
 
-fn operation() -> impl Strategy<Value = Operation> {
+pub(super) fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         1 => Just(Operation::CloseSession),
         1 => Just(Operation::OpenSession),
@@ -268,7 +268,7 @@ fn operation() -> impl Strategy<Value = Operation> {
     ]
 }
 
-fn step() -> impl Strategy<Value = Step> {
+pub(super) fn step() -> impl Strategy<Value = Step> {
     let operations = prop_oneof![
         1 => Just(vec![Operation::OpenSession]),
         9 => proptest::collection::vec(operation(), 1..5),
@@ -279,7 +279,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// The steps as commands. Their times rise slowly, with some steps back.
-fn commands(steps: &[Step]) -> Vec<Command> {
+pub(super) fn commands(steps: &[Step]) -> Vec<Command> {
     let mut machine = StateMachine::new(LIMITS);
     let mut opened = vec![];
     let mut commands = vec![];
@@ -366,8 +366,28 @@ proptest! {
     }
 
     #[test]
+    fn what_is_kept_of_a_command_has_the_bodies_that_were_asked_for_and_no_other(
+        operations in proptest::collection::vec(operation(), 0..8),
+        items in proptest::sample::subsequence((0..9).collect::<Vec<u32>>(), 0..=9),
+    ) {
+        let session = Some(SessionRequest { id: SessionId(1), sequence: Sequence(2), lowest_pending: Sequence(1) });
+        let payload = Command { session, timestamp: Timestamp(1), operations, expiry: false }.encode();
+        let kept = keep_items(&payload, &items).expect("it is a command");
+        prop_assert!(kept.len() <= payload.len());
+        for item in 0..9 {
+            let expected = message_body(&payload, item).filter(|_| items.contains(&item));
+            prop_assert_eq!(message_body(&kept, item), expected);
+        }
+        prop_assert_eq!(keep_items(&kept, &items), Some(kept), "keeping is done once");
+    }
+
+    #[test]
     fn random_bytes_are_no_command_and_no_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), item in 0..4u32) {
         let bytes = Bytes::from(bytes);
+        if let Some(kept) = keep_items(&bytes, &[item]) {
+            prop_assert!(kept.len() <= bytes.len());
+            prop_assert_eq!(message_body(&kept, item), message_body(&bytes, item));
+        }
         if let Ok(command) = Command::decode(&bytes) {
             prop_assert_eq!(Command::decode(&command.encode()), Ok(command));
         }
@@ -384,7 +404,10 @@ proptest! {
         if cut { bytes.truncate(at); }
         let bytes = Bytes::from(bytes);
         for item in 0..6 {
-            message_body(&bytes, item);
+            let body = message_body(&bytes, item);
+            if let Some(kept) = keep_items(&bytes, &[item]) {
+                prop_assert_eq!(message_body(&kept, item), body);
+            }
         }
         if let Ok(command) = Command::decode(&bytes) {
             prop_assert_eq!(Command::decode(&command.encode()), Ok(command));

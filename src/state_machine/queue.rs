@@ -1,10 +1,15 @@
 //! The queues: what waits in them, in the order of its arrival.
+//!
+//! The collections share structure: a clone takes constant time, and what is changed after it is copied piece by piece, 64
+//! messages or 16 queues at once.
 
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::ops::Bound;
 
+use imbl::ordmap::Entry;
+use imbl::{OrdMap, Vector};
+
+use super::digest::hash_sequence;
 use super::{MessageId, QueueInfo, QueueName, Refusal, Totals};
 use crate::ids::Index;
 
@@ -12,9 +17,10 @@ use crate::ids::Index;
 /// Flat instead of a `MessageId` and a length: 16 bytes instead of 24, and there may be millions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Waiting {
-    index: Index,
-    item: u32,
-    length: u32,
+    pub(super) index: Index,
+    pub(super) item: u32,
+    /// Of the body, in bytes.
+    pub(super) length: u32,
 }
 
 impl Waiting {
@@ -36,7 +42,7 @@ impl Waiting {
 /// ever made is what `queues_max` limits.
 #[derive(Clone, Debug)]
 pub(super) struct Queues {
-    by_name: BTreeMap<QueueName, Queue>,
+    by_name: OrdMap<QueueName, Queue>,
     /// Of all queues together. Follows from `by_name`.
     messages: u64,
     bytes: u64,
@@ -44,10 +50,13 @@ pub(super) struct Queues {
     queue_messages_max: u64,
 }
 
-/// One queue. `bytes` is the sum of the lengths of what waits.
-#[derive(Clone, Debug, Default, Hash)]
+/// One queue. `bytes` is the sum of the lengths of what waits. Ids rise from the front to the back.
+///
+/// Up to 3 messages lie in the `Vector` itself, up to 64 in one piece of 1 KiB. A longer queue has two pieces at each end and
+/// full ones between them.
+#[derive(Clone, Debug, Default)]
 struct Queue {
-    waiting: VecDeque<Waiting>,
+    waiting: Vector<Waiting>,
     bytes: u64,
 }
 
@@ -60,7 +69,7 @@ pub(super) enum Pushed {
 
 impl Queues {
     pub(super) fn new(queues_max: u64, queue_messages_max: u64) -> Self {
-        Self { by_name: BTreeMap::new(), messages: 0, bytes: 0, queues_max, queue_messages_max }
+        Self { by_name: OrdMap::new(), messages: 0, bytes: 0, queues_max, queue_messages_max }
     }
 
     pub(super) fn messages_in(&self, name: &QueueName) -> u64 {
@@ -96,7 +105,7 @@ impl Queues {
 
     /// The oldest message, which stays.
     pub(super) fn first(&self, name: &QueueName) -> Option<Waiting> {
-        self.iter(name).next()
+        self.by_name.get(name)?.waiting.front().copied()
     }
 
     /// The messages of a queue, oldest first.
@@ -134,7 +143,23 @@ impl Queues {
     /// The queues after this name, in the order of their names.
     pub(super) fn after(&self, name: Option<&QueueName>) -> impl Iterator<Item = QueueInfo> {
         let lower = name.map_or(Bound::Unbounded, Bound::Excluded);
-        self.by_name.range::<QueueName, _>((lower, Bound::Unbounded)).map(info)
+        self.by_name.range::<_, QueueName>((lower, Bound::Unbounded)).map(info)
+    }
+
+    /// Every queue with what waits in it, in the order of the names.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&QueueName, impl Iterator<Item = Waiting>)> {
+        self.by_name.iter().map(|(name, queue)| (name, queue.waiting.iter().copied()))
+    }
+
+    /// Puts messages behind those of a queue, and makes the queue if it does not exist: the limits are for what is asked for,
+    /// not for what there is already.
+    pub(super) fn restore(&mut self, name: &QueueName, messages: impl IntoIterator<Item = Waiting>) {
+        let queue = self.by_name.entry(name.clone()).or_default();
+        for message in messages {
+            queue.push_back(message);
+            self.messages += 1;
+            self.bytes += message.bytes();
+        }
     }
 
     fn count_in(&mut self, message: Waiting) {
@@ -155,7 +180,14 @@ impl Queues {
 /// The limits and the totals add nothing to the state.
 impl Hash for Queues {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
-        self.by_name.hash(hasher);
+        hash_sequence(self.by_name.iter(), hasher);
+    }
+}
+
+impl Hash for Queue {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        hash_sequence(self.waiting.iter(), hasher);
+        self.bytes.hash(hasher);
     }
 }
 
@@ -191,29 +223,105 @@ impl Queue {
         Some(message)
     }
 
-    /// A backlog that was worked off must not hold its memory for ever. Halving at a quarter keeps the cost per message constant.
+    /// A backlog that was worked off must not hold its memory for ever: the pieces of a long queue go with its messages, but
+    /// for the last 4 KiB. One message fits into the `Vector` itself again, and two more after it.
     fn give_memory_back(&mut self) {
-        const WORTH_KEEPING: usize = 64;
-        let capacity = self.waiting.capacity();
-        if capacity > WORTH_KEEPING && self.waiting.len() < capacity / 4 {
-            self.waiting.shrink_to(capacity / 2);
+        if self.waiting.len() <= 1 && !self.waiting.is_inline() {
+            self.waiting = self.waiting.iter().copied().collect();
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+
+    use proptest::prelude::*;
+
     use super::*;
+
+    fn waiting(index: u64) -> Waiting {
+        Waiting::new(MessageId { index: Index(index), item: 0 }, (index % 7) as usize)
+    }
 
     #[test]
     fn a_waiting_message_costs_16_bytes_and_a_worked_off_backlog_none() {
         assert_eq!(size_of::<Waiting>(), 16);
         let mut queue = Queue::default();
         for index in 0..10_000 {
-            queue.push_back(Waiting::new(MessageId { index: Index(index), item: 0 }, 5));
+            queue.push_back(waiting(index));
         }
+        assert!(!queue.waiting.is_inline());
         while queue.pop_front().is_some() {}
         assert_eq!(queue.bytes, 0);
-        assert!(queue.waiting.capacity() <= 128, "still holds room for {} messages", queue.waiting.capacity());
+        assert!(queue.waiting.is_inline(), "still holds memory");
+    }
+
+    /// What is done to a queue: so many pushes or pops in a row, at either end.
+    #[derive(Clone, Copy, Debug)]
+    enum Run {
+        PushBack(usize),
+        PopFront(usize),
+        /// Taken back: each pop at the front, each push at the back.
+        PopFrontAndBack(usize),
+        PushBackAndBack(usize),
+        Clone,
+    }
+
+    fn run() -> impl Strategy<Value = Run> {
+        let count = || prop_oneof![0..5usize, 60..70usize, 0..6_000usize];
+        prop_oneof![
+            4 => count().prop_map(Run::PushBack),
+            4 => count().prop_map(Run::PopFront),
+            1 => count().prop_map(Run::PopFrontAndBack),
+            1 => count().prop_map(Run::PushBackAndBack),
+            1 => Just(Run::Clone),
+        ]
+    }
+
+    /// Carries it out on a queue and on its twin. The queue's clones are kept with what they held.
+    fn carry_out(run: Run, next: &mut u64, queue: &mut Queue, twin: &mut VecDeque<Waiting>) {
+        let mut push = |queue: &mut Queue, twin: &mut VecDeque<Waiting>| {
+            *next += 1;
+            queue.push_back(waiting(*next));
+            twin.push_back(waiting(*next));
+        };
+        match run {
+            Run::PushBack(count) => (0..count).for_each(|_| push(queue, twin)),
+            Run::PopFront(count) => (0..count).for_each(|_| assert_eq!(queue.pop_front(), twin.pop_front())),
+            Run::PopFrontAndBack(count) => {
+                let popped: Vec<Waiting> = (0..count).map_while(|_| queue.pop_front()).collect();
+                popped.into_iter().rev().for_each(|message| queue.push_front(message));
+            }
+            Run::PushBackAndBack(count) => {
+                (0..count).for_each(|_| push(queue, twin));
+                (0..count).for_each(|_| assert_eq!(queue.pop_back(), twin.pop_back()));
+            }
+            Run::Clone => {}
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..ProptestConfig::default() })]
+
+        /// Long enough for a tree of several levels, which the queues of the other tests never become.
+        #[test]
+        fn a_long_queue_is_as_its_naive_twin_and_its_clones_stay(runs in proptest::collection::vec(run(), 1..40)) {
+            let (mut queue, mut twin, mut next) = (Queue::default(), VecDeque::new(), 0);
+            let mut clones = vec![];
+            for run in runs {
+                carry_out(run, &mut next, &mut queue, &mut twin);
+                if let Run::Clone = run {
+                    clones.push((queue.clone(), twin.clone()));
+                }
+                prop_assert_eq!(queue.messages(), twin.len() as u64);
+                prop_assert_eq!(queue.waiting.front(), twin.front());
+                prop_assert_eq!(queue.bytes, twin.iter().map(|message| message.bytes()).sum::<u64>());
+            }
+            clones.push((queue, twin));
+            for (queue, twin) in clones {
+                prop_assert!(queue.waiting.iter().eq(twin.iter()));
+            }
+        }
     }
 }

@@ -6,20 +6,23 @@
 //!                 kept: an outcome for each decided sequence, unless the request only read
 //! ```
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Outcome, Refusal, SessionRequest};
+use imbl::{OrdMap, OrdSet};
+
+use super::digest::hash_sequence;
+use super::{MessageId, Outcome, Refusal, SessionRequest};
 use crate::ids::{Index, Sequence, SessionId, Timestamp};
 
 /// All sessions. A session ends when it is closed, or by an expiry command at or after its due time, which is its last use
 /// plus the time to live. Until that command comes it can still be used, and every use moves its due time.
 #[derive(Clone, Debug)]
 pub(super) struct Sessions {
-    by_id: BTreeMap<SessionId, Session>,
+    by_id: OrdMap<SessionId, Session>,
     /// Each session once, by its exact due time. Follows from `by_id`; the first one is due next.
-    due: BTreeSet<(Timestamp, SessionId)>,
+    due: OrdSet<(Timestamp, SessionId)>,
     limits: SessionLimits,
 }
 
@@ -31,18 +34,19 @@ pub(super) struct SessionLimits {
     pub(super) time_to_live: Duration,
 }
 
-#[derive(Clone, Debug, Hash)]
-struct Session {
-    last_used: Timestamp,
+/// One session, as far as its outcomes are concerned: none is below `lowest_pending`.
+#[derive(Clone, Debug)]
+pub(super) struct Session {
+    pub(super) last_used: Timestamp,
     /// What the client said last: outcomes below it are gone, and so are late copies of those requests.
-    lowest_pending: Sequence,
-    kept: BTreeMap<Sequence, Kept>,
+    pub(super) lowest_pending: Sequence,
+    pub(super) kept: OrdMap<Sequence, Kept>,
 }
 
-/// What became of a request, kept for its retries.
+/// What became of a request, kept for its retries. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kept {
-    Executed { index: Index, outcomes: Vec<Outcome> },
+    Executed { index: Index, outcomes: Arc<[Outcome]> },
     Refused(Refusal),
 }
 
@@ -59,7 +63,7 @@ pub(super) enum Admission {
 
 impl Sessions {
     pub(super) fn new(limits: SessionLimits) -> Self {
-        Self { by_id: BTreeMap::new(), due: BTreeSet::new(), limits }
+        Self { by_id: OrdMap::new(), due: OrdSet::new(), limits }
     }
 
     /// Opens a session. Its id is the index of the entry that does it, so that no two have the same.
@@ -69,9 +73,19 @@ impl Sessions {
             return Err(Refusal::TooManySessions { sessions_max });
         }
         let id = SessionId(index.0);
-        self.by_id.insert(id, Session { last_used: now, lowest_pending: Sequence(0), kept: BTreeMap::new() });
-        self.due.insert((now.after(self.limits.time_to_live), id));
+        self.restore(id, Session { last_used: now, lowest_pending: Sequence(0), kept: OrdMap::new() });
         Ok(id)
+    }
+
+    /// Puts a session where there is none with this id: the limits are for what is asked for, not for what there is already.
+    pub(super) fn restore(&mut self, id: SessionId, session: Session) {
+        self.due.insert((session.last_used.after(self.limits.time_to_live), id));
+        self.by_id.insert(id, session);
+    }
+
+    /// Every session, in the order of the ids.
+    pub(super) fn all(&self) -> impl Iterator<Item = (SessionId, &Session)> {
+        self.by_id.iter().map(|(id, session)| (*id, session))
     }
 
     /// Ends a session and forgets its outcomes. Unknown ones are ignored.
@@ -112,7 +126,7 @@ impl Sessions {
     /// Ends all sessions that are due.
     pub(super) fn expire(&mut self, now: Timestamp) {
         while self.next_expiry().is_some_and(|due| due <= now) {
-            if let Some((_, id)) = self.due.pop_first() {
+            if let Some((_, id)) = self.due.remove_min() {
                 self.by_id.remove(&id);
             }
         }
@@ -120,7 +134,12 @@ impl Sessions {
 
     /// When the next session is due: exact, in O(log n).
     pub(super) fn next_expiry(&self) -> Option<Timestamp> {
-        self.due.first().map(|(due, _)| *due)
+        self.due.get_min().map(|(due, _)| *due)
+    }
+
+    /// The messages whose bodies are needed to answer retries. One that several outcomes name comes several times.
+    pub(super) fn bodies(&self) -> impl Iterator<Item = MessageId> {
+        self.by_id.values().flat_map(|session| session.kept.values()).flat_map(Kept::bodies)
     }
 
     /// How many are open.
@@ -136,15 +155,35 @@ impl Sessions {
 /// `due` and the limits add nothing to the state.
 impl Hash for Sessions {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
-        self.by_id.hash(hasher);
+        hash_sequence(self.by_id.iter(), hasher);
+    }
+}
+
+impl Hash for Session {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        (self.last_used, self.lowest_pending).hash(hasher);
+        hash_sequence(self.kept.iter(), hasher);
+    }
+}
+
+impl Kept {
+    /// The messages whose bodies a retry is answered with.
+    fn bodies(&self) -> impl Iterator<Item = MessageId> {
+        let outcomes = match self {
+            Self::Executed { outcomes, .. } => &outcomes[..],
+            Self::Refused(_) => &[],
+        };
+        outcomes.iter().flat_map(Outcome::bodies).copied()
     }
 }
 
 impl Session {
     fn forget_below(&mut self, lowest_pending: Sequence) {
-        if lowest_pending > self.lowest_pending {
-            self.lowest_pending = lowest_pending;
-            self.kept = self.kept.split_off(&lowest_pending);
+        self.lowest_pending = self.lowest_pending.max(lowest_pending);
+        while let Some(&(lowest, _)) = self.kept.get_min()
+            && lowest < self.lowest_pending
+        {
+            self.kept.remove(&lowest);
         }
     }
 

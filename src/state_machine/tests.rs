@@ -471,6 +471,34 @@ fn message_bodies_are_found_in_the_encoded_command() {
 }
 
 #[test]
+fn what_is_kept_of_a_command_is_its_messages_in_their_places() {
+    let encoded = every_operation().encode();
+    let kept = keep_items(&encoded, &[3]).expect("it is a command");
+    let hex: String = kept.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, "2a002a002a002a0b12090a01711204120200ff");
+    assert_eq!(keep_items(&encoded, &[]), Some(Bytes::new()));
+    assert_eq!(keep_items(&encoded.slice(..encoded.len() - 1), &[3]), None, "the last operation is cut off");
+    assert_eq!(keep_items(&Bytes::from_static(&[0xff]), &[3]), None);
+}
+
+#[test]
+fn the_living_are_what_waits_and_what_a_retry_is_answered_with() {
+    let mut m = machine();
+    let session = m.open();
+    m.run(enqueue("b", "taken"));
+    m.decide(vec![enqueue("a", "seen"), enqueue("b", "waits")]);
+    let alive = |index, item, bytes| Living { id: message(index, item), bytes };
+    assert_eq!(m.machine.living(), [alive(2, 0, 5), alive(3, 0, 4), alive(3, 1, 5)]);
+    let peek = Operation::Peek { queue: name("a"), limit: 1 };
+    m.apply(Some(request(session, 1, 1)), vec![dequeue("b"), peek, enqueue("a", "last")]);
+    assert_eq!(m.machine.living(), [alive(2, 0, 0), alive(3, 0, 4), alive(3, 1, 5), alive(4, 2, 4)]);
+    m.decide(vec![dequeue("a"), dequeue("a"), dequeue("b")]);
+    assert_eq!(m.machine.living(), [alive(2, 0, 0), alive(3, 0, 0)], "the outcome of request 1 names them");
+    m.in_session(request(session, 2, 2), dequeue("a"));
+    assert_eq!(m.machine.living(), []);
+}
+
+#[test]
 fn a_command_that_makes_no_sense_is_malformed() {
     use crate::proto::{internal, v1};
     use prost::Message;
