@@ -11,6 +11,7 @@ use super::index::Listed;
 use super::positions::Position;
 use super::record::{HEADER_BYTES, Record};
 use crate::ids::{EntryId, Index, ShardId};
+use crate::state_machine::keep_items;
 
 /// The lengths of records with nothing but their living items, where that had to be found out by reading them. A record is read
 /// again only when some of its items have died.
@@ -118,9 +119,4 @@ impl Run<'_> {
     fn judges(&self, shard: ShardId, index: Index) -> bool {
         shard == self.shard && index <= self.last.index
     }
-}
-
-/// STAND-IN for `crate::state_machine::keep_items`, which has this signature: keeps all items.
-fn keep_items(payload: &Bytes, _items: &[u32]) -> Option<Bytes> {
-    Some(payload.clone())
 }

@@ -10,6 +10,7 @@ mod round_trip;
 mod shortened;
 mod side_by_side;
 mod steps;
+mod trimmed;
 
 use std::collections::BTreeMap;
 
