@@ -11,6 +11,7 @@ mod shortened;
 mod side_by_side;
 mod steps;
 mod transfer;
+mod trimmed;
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
