@@ -86,7 +86,8 @@ type Answer = (Request, Result<Reply, transport::Error>);
 impl<'a> Fetch<'a> {
     fn begin(tools: &'a Tools, shard: ShardId, wishes: watch::Receiver<Wish>) -> Result<Self, storage::Error> {
         let wish = *wishes.borrow();
-        let incoming = begin(tools, shard, &wish)?;
+        let wanted = wanted(tools, shard, &wish);
+        let incoming = Incoming::begin(tools.store.clone(), wanted, incoming::Limits::default())?;
         Ok(Self { tools, shard, wishes, wish, incoming, state: None, trouble: Trouble::default() })
     }
 
@@ -125,8 +126,7 @@ impl<'a> Fetch<'a> {
 
     /// Another node leads: what it has is another file, and the bodies are the same.
     fn go_on_with(&mut self, wish: Wish) -> Result<(), storage::Error> {
-        let incoming = begin(self.tools, self.shard, &wish)?;
-        std::mem::replace(&mut self.incoming, incoming).give_up()?;
+        self.incoming.go_on_with(wanted(self.tools, self.shard, &wish))?;
         self.wish = wish;
         self.state = None;
         Ok(())
@@ -220,11 +220,10 @@ impl Trouble {
     }
 }
 
-fn begin(tools: &Tools, shard: ShardId, wish: &Wish) -> Result<Incoming, storage::Error> {
+fn wanted(tools: &Tools, shard: ShardId, wish: &Wish) -> incoming::Wanted {
     let Wish { from, last, committed, .. } = *wish;
     tracing::info!("fetches the snapshot up to {last} from {}", name_of(tools, from));
-    let wanted = incoming::Wanted { from, cluster: tools.cluster, shard, last, committed };
-    Incoming::begin(tools.store.clone(), wanted, incoming::Limits::default())
+    incoming::Wanted { from, cluster: tools.cluster, shard, last, committed }
 }
 
 fn name_of(tools: &Tools, node: NodeId) -> String {

@@ -169,7 +169,16 @@ impl Store {
             files.start = start;
         }
         let old = files.snapshot.replace(SnapshotFile { name: name.to_owned(), last, bytes });
-        self.put_snapshot(&mut changes, written, name, old, next)
+        self.put_snapshot(&mut changes, written, name, old, next)?;
+        // One that was offered and came too late to be of use.
+        let is_overtaken = |received: &Received| received.last.index <= last.index;
+        if changes.received.get(&shard).is_some_and(is_overtaken)
+            && let Some(overtaken) = changes.received.remove(&shard)
+        {
+            // Should that fail, the next start removes what the manifest does not name.
+            let _ = self.remove(&overtaken.written);
+        }
+        Ok(())
     }
 
     /// Lets the next `Log::append` of a write with this snapshot put it in force. One that was offered before is removed.

@@ -558,6 +558,25 @@ fn a_transfer_that_is_given_up_keeps_its_bodies_and_leaves_no_file() {
     assert_eq!(names(&receiver), Vec::<String>::new());
 }
 
+/// Another leader has a snapshot with the same last entry, and so with a file of the same name.
+#[test]
+fn a_transfer_goes_on_with_the_snapshot_of_another_node() {
+    let (first, mut second) = (Node::with_snapshot(), Node::with_snapshot());
+    let mut receiver = Node::empty();
+    let mut incoming = Incoming::begin(receiver.store.clone(), first.wanted(), limits(64)).unwrap();
+    let sender = outgoing(&first);
+    for request in incoming.next_requests(1) {
+        let reply = sender.answer(NOW, RECEIVER, &request).unwrap();
+        assert_eq!(incoming.on_reply(&request, reply).unwrap(), Step::More);
+    }
+    assert_eq!((first.last(), incoming.progress().file_bytes), (second.last(), 64));
+    incoming.go_on_with(Wanted { from: NodeId(9), ..second.wanted() }).unwrap();
+    assert_eq!((incoming.progress().from, incoming.progress().file_bytes), (NodeId(9), 0));
+    let sender = outgoing(&second);
+    fetch_steadily(&mut incoming, &mut second, &sender);
+    receiver.install(incoming.finish().unwrap(), &second);
+}
+
 #[test]
 fn receivers_beyond_the_limit_wait_until_others_stall() {
     let sender = Node::with_snapshot();
