@@ -56,6 +56,7 @@ pub fn run(tools: &Tools, shard: ShardId, wishes: watch::Receiver<Wish>) {
             tracing::info!("stops fetching the snapshot: nobody needs it any more");
             Completion::SnapshotNotReceived(shard)
         }
+        Err(error) if tools.store.has_failed() => Completion::Failed(error),
         Err(error) => {
             tracing::error!("cannot fetch the snapshot, and begins again in {FAILED_PAUSE:?} if it is needed: {error}");
             // Ready at the end of the pause, or with the node.
@@ -160,7 +161,8 @@ impl<'a> Fetch<'a> {
             Err(Rejected::Disk(error)) => Err(error),
             Err(rejected) if rejected.is_harmless() => Ok(Taken::Some),
             Err(rejected) => {
-                self.trouble.tell(format!("an answer of {} is not used: {rejected}", self.wish.from));
+                let from = name_of(self.tools, self.wish.from);
+                self.trouble.tell(format!("an answer of {from} is not used: {rejected}"));
                 Ok(Taken::Nothing)
             }
         }
@@ -220,8 +222,12 @@ impl Trouble {
 
 fn wanted(tools: &Tools, shard: ShardId, wish: &Wish) -> incoming::Wanted {
     let Wish { from, last, committed, .. } = *wish;
-    tracing::info!("fetches the snapshot up to {last} from {from}");
+    tracing::info!("fetches the snapshot up to {last} from {}", name_of(tools, from));
     incoming::Wanted { from, cluster: tools.cluster, shard, last, committed }
+}
+
+fn name_of(tools: &Tools, node: NodeId) -> String {
+    tools.book.get(node).map_or_else(|| node.to_string(), |contact| contact.name)
 }
 
 async fn ask(tools: &Tools, from: NodeId, request: Request) -> Answer {

@@ -70,11 +70,9 @@ impl Outcome {
             }),
             Self::SessionClosed => What::SessionClosed(v1::SessionClosed {}),
             Self::Enqueued(id) => What::Enqueued(id.to_kept()),
-            Self::Dequeued(id) => {
-                What::Dequeued(internal::KeptDequeued { message: id.as_ref().map(MessageId::to_kept) })
-            }
+            Self::Dequeued(id) => What::Dequeued(internal::KeptDequeued { message: id.map(MessageId::to_kept) }),
             Self::Peeked(ids) => {
-                What::Peeked(internal::KeptMessages { messages: ids.iter().map(MessageId::to_kept).collect() })
+                What::Peeked(internal::KeptMessages { messages: ids.iter().copied().map(MessageId::to_kept).collect() })
             }
             Self::Queues { queues, more } => {
                 What::Queues(v1::Queues { queues: queues.iter().map(QueueInfo::to_proto).collect(), more: *more })
@@ -115,7 +113,7 @@ fn time_to_live(seconds: u64, nanos: u32) -> Result<Duration, InvalidOutcome> {
 }
 
 impl MessageId {
-    fn to_kept(&self) -> internal::KeptMessage {
+    fn to_kept(self) -> internal::KeptMessage {
         internal::KeptMessage { index: self.index.0, item: self.item }
     }
 

@@ -17,6 +17,7 @@ mod batches;
 mod gaps;
 mod rejected;
 
+use std::io;
 use std::sync::Arc;
 
 use super::bodies::BodiesWriter;
@@ -105,6 +106,7 @@ pub struct Incoming {
     store: Store,
     wanted: Wanted,
     limits: Limits,
+    file_name: String,
     file: Arc<dyn File>,
     gaps: Gaps,
     /// Once the file is whole.
@@ -118,18 +120,18 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    /// Begins a transfer. There is one at a time for a shard, and none while a snapshot that was received waits to be put in
-    /// force: what has the same name as its file goes.
+    /// Begins a transfer.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn begin(store: Store, wanted: Wanted, limits: Limits) -> Result<Self, Error> {
         let limits = Limits { piece_bytes: limits.piece_bytes.clamp(1, PIECE_BYTES_MAX) };
-        let file = snapshot::create_anew(&**store.disk(), &file_name(&wanted))?;
+        let (file_name, file) = create_file(&store, &wanted)?;
         Ok(Self {
             store,
             wanted,
             limits,
+            file_name,
             file,
             gaps: Gaps::default(),
             header: None,
@@ -215,7 +217,7 @@ impl Incoming {
     /// # Errors
     /// [`Error::Io`], and all that can be wrong with a file that was right before.
     pub fn reader(&self) -> Option<Result<snapshot::Reader, Error>> {
-        self.header.as_ref().map(|_| snapshot::Reader::open(&**self.store.disk(), &self.file_name()))
+        self.header.as_ref().map(|_| snapshot::Reader::open(&**self.store.disk(), &self.file_name))
     }
 
     /// Says which bodies the state of the file needs. Those that are there are not asked for.
@@ -262,7 +264,6 @@ impl Incoming {
     /// [`Error::Io`].
     pub fn go_on_with(&mut self, wanted: Wanted) -> Result<(), Error> {
         self.keep_bodies()?;
-        self.remove_file();
         self.wanted = wanted;
         self.begin_file()
     }
@@ -292,7 +293,7 @@ impl Incoming {
         self.keep_bodies()?;
         self.is_finished = true;
         Ok(Received {
-            written: self.file_name(),
+            written: self.file_name.clone(),
             name: snapshot::name(self.wanted.shard, self.wanted.last.index),
             last: self.wanted.last,
             bytes: self.gaps.received(),
@@ -375,7 +376,7 @@ impl Incoming {
     }
 
     fn read_header(&self) -> Result<Header, Rejected> {
-        let reader = snapshot::Reader::open(&**self.store.disk(), &self.file_name()).map_err(Rejected::File)?;
+        let reader = snapshot::Reader::open(&**self.store.disk(), &self.file_name).map_err(Rejected::File)?;
         let header = reader.header().clone();
         header.check(self.wanted.cluster, self.wanted.shard, self.wanted.last)?;
         reader.check().map_err(Rejected::File)?;
@@ -383,7 +384,8 @@ impl Incoming {
     }
 
     fn begin_file(&mut self) -> Result<(), Error> {
-        self.file = snapshot::create_anew(&**self.store.disk(), &self.file_name())?;
+        self.remove_file();
+        (self.file_name, self.file) = create_file(&self.store, &self.wanted)?;
         self.gaps = Gaps::default();
         self.header = None;
         self.batches = None;
@@ -452,17 +454,13 @@ impl Incoming {
         if self.is_complete() { Step::Complete } else { Step::More }
     }
 
-    fn file_name(&self) -> String {
-        file_name(&self.wanted)
-    }
-
     fn described(&self) -> String {
-        self.store.disk().describe(&self.file_name())
+        self.store.disk().describe(&self.file_name)
     }
 
     fn remove_file(&self) {
         // What cannot be removed here goes when the directory is opened the next time: nothing names it.
-        let _ = self.store.disk().remove(&self.file_name());
+        let _ = self.store.disk().remove(&self.file_name);
     }
 }
 
@@ -474,8 +472,17 @@ impl Drop for Incoming {
     }
 }
 
-fn file_name(wanted: &Wanted) -> String {
-    format!("{}.received", snapshot::name(wanted.shard, wanted.last.index))
+/// Makes a file whose name nobody has: one of the same snapshot may have been received before, and wait to be put in force.
+fn create_file(store: &Store, wanted: &Wanted) -> Result<(String, Arc<dyn File>), Error> {
+    let disk = store.disk();
+    for number in 1_u64.. {
+        let name = format!("{}.received-{number}", snapshot::name(wanted.shard, wanted.last.index));
+        match disk.create(&name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            created => return Ok((name.clone(), created.map_err(Error::io("create", disk.describe(&name)))?)),
+        }
+    }
+    unreachable!("a directory has fewer than 2^64 files")
 }
 
 fn check_piece(bytes: &[u8], crc: u32, bytes_max: u32) -> Result<(), Rejected> {

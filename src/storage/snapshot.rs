@@ -261,7 +261,7 @@ impl Drop for Writer {
 }
 
 /// An empty file in place of one that is left over from an earlier attempt.
-pub(super) fn create_anew(disk: &dyn Disk, name: &str) -> Result<Arc<dyn File>, Error> {
+fn create_anew(disk: &dyn Disk, name: &str) -> Result<Arc<dyn File>, Error> {
     match disk.remove(name) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(Error::io("remove", disk.describe(name))(error));

@@ -174,7 +174,8 @@ impl Cluster {
         self.add_with(&[])
     }
 
-    fn add_with(&mut self, settings: &[(&'static str, String)]) -> usize {
+    /// The same, with settings in its environment.
+    pub fn add_with(&mut self, settings: &[(&'static str, String)]) -> usize {
         let name = char::from(b'a' + self.nodes.len() as u8).to_string();
         let mut node = Node::new(self.directory.path(), &name);
         node.settings = settings.to_vec();

@@ -12,5 +12,6 @@ mod load;
 mod membership;
 mod redirect;
 mod restart;
+mod snapshots;
 mod telemetry;
 mod tools;

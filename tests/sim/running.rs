@@ -348,7 +348,7 @@ impl Cluster {
                 let at = self.upkeep_at(id);
                 self.schedule(at, Event::TakeSnapshot(running, taking));
             }
-            Effect::Compact { last } => self.compact_later(running, last),
+            Effect::Compact { last, being_read } => self.compact_later(running, last, being_read),
             Effect::FetchSnapshot { from, last, committed } => self.fetch(running, from, last, committed),
             Effect::Answer { request, answer } => self.answer(running, request, answer),
             Effect::Introduce(Contact { .. }) => {}

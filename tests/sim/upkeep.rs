@@ -1,6 +1,9 @@
 //! What a node does beside its loop with its own snapshots: it writes them, compacts behind them, and starts from them. The
 //! production code does the work; here is when, and what goes wrong with it.
 
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+
 use quorate::ids::{ClusterId, EntryId, Index, NodeId, SHARD_0};
 use quorate::node::snapshots;
 use quorate::raft::{self, Write};
@@ -185,14 +188,14 @@ impl Cluster {
     }
 
     /// What lives no more as of a snapshot is to be removed. Only the latest is of interest.
-    pub fn compact_later(&mut self, running: ProcessId, last: EntryId) {
+    pub fn compact_later(&mut self, running: ProcessId, last: EntryId, being_read: BTreeSet<MessageId>) {
         let at = self.upkeep_at(running.node);
         let Some(process) = self.process(running) else { return };
         let living = process.living.remove(&last);
         process.living.retain(|of, _| *of > last);
-        if let Some(living) = living
-            && process.compaction.replace((last, living)).is_none()
-        {
+        let Some(mut living) = living else { return };
+        snapshots::add_being_read(&mut living, being_read);
+        if process.compaction.replace((last, living)).is_none() {
             self.schedule(at, Event::Compact(running));
         }
     }
@@ -212,6 +215,7 @@ impl Cluster {
                 let read = reader.body(SHARD_0, living.id.index);
                 assert!(!is_lost(&read), "{id} compacts, and cannot read {living:?}: {read:?}");
             }
+            ControlFlow::Continue(())
         };
         let compacted = store.compact(SHARD_0, last, &living, &mut pace);
         self.trace.tell(self.now, || format!("{id} has compacted behind {last}: {compacted:?}"));
@@ -298,7 +302,7 @@ impl Cluster {
         process.restored = last.index;
         process.living.insert(last, living);
         node.process = Some(process);
-        self.compact_later(running, last);
+        self.compact_later(running, last, BTreeSet::new());
         self.mind_bodies(id);
     }
 

@@ -1,17 +1,27 @@
 //! The log through its front door, on a disk in memory that can lose power and rot.
 
+mod archive_rot;
 mod crash;
+mod kept;
+mod model;
+mod recycled;
 mod rot;
 mod round_trip;
+mod shortened;
+mod side_by_side;
+mod steps;
 mod transfer;
+mod trimmed;
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
-use super::{Error, Log, MemoryDisk, Options};
+use super::{Compacted, Disk, Error, Log, MemoryDisk, Options};
 use crate::ids::{EntryId, Index, NodeId, SHARD_0, ShardId, Term, Ticket};
 use crate::raft::{Configuration, Entry, HardState, Payload, Recovered, Write};
+use crate::state_machine::{Living, MessageId};
 
 const SHARD_1: ShardId = ShardId(1);
 
@@ -28,6 +38,11 @@ fn command(term: u64, index: u64, body: &[u8]) -> Entry {
     Entry { id: EntryId::new(Term(term), Index(index)), payload: Payload::Command(Bytes::copy_from_slice(body)) }
 }
 
+/// A byte to fill a body with that begins no command of a state machine: nothing can be left out of it.
+fn fill(index: u64) -> u8 {
+    (index as u8) << 3 | 7
+}
+
 fn hard_state(term: u64, vote: u64) -> HardState {
     HardState { term: Term(term), vote: (vote != 0).then_some(NodeId(vote)) }
 }
@@ -36,10 +51,37 @@ fn write(entries: Vec<Entry>) -> Write {
     Write { ticket: Ticket(1), hard_state: None, snapshot: None, entries }
 }
 
+/// The pace of a compaction that makes no pause.
+fn at_once(_: u64) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
 /// Appends one write to shard 0, durably.
 fn put(log: &mut Log<MemoryDisk>, entries: Vec<Entry>) {
     log.append(&[(SHARD_0, write(entries))]).unwrap();
     log.sync().unwrap();
+}
+
+/// Takes a snapshot up to the entry `last`, after which the log begins, too.
+fn take_snapshot(log: &Log<MemoryDisk>, last: EntryId) {
+    let (written, name) = ("snapshot-written", format!("snapshot-{}", last.index));
+    let file = log.store().disk().create(written).unwrap();
+    file.write_at(0, b"what the queues know").unwrap();
+    file.sync().unwrap();
+    log.store().commit_snapshot(SHARD_0, written, &name, last, 20, last).unwrap();
+}
+
+/// These messages live: the first of each entry, without telling how long it is.
+fn living(indexes: impl IntoIterator<Item = u64>) -> Vec<Living> {
+    let living = |index| Living { id: MessageId { index: Index(index), item: 0 }, bytes: 0 };
+    indexes.into_iter().map(living).collect()
+}
+
+/// Takes a snapshot up to the entry of term 1 at `last`, and has what does not live go.
+fn shorten(log: &Log<MemoryDisk>, last: u64, living: &[Living]) -> Compacted {
+    let last = EntryId::new(Term(1), Index(last));
+    take_snapshot(log, last);
+    log.store().compact(SHARD_0, last, living, &mut at_once).unwrap()
 }
 
 /// What a log must hold: kept in the most obvious way there is.

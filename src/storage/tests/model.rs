@@ -7,9 +7,8 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::*;
-use crate::state_machine::{Living, MessageId};
 use crate::storage::rewrite::FIXED_BYTES;
-use crate::storage::{BodiesWriter, Disk, Pin, Received, Store};
+use crate::storage::{BodiesWriter, Pin, Received, Store};
 
 /// What must be found of all shards.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,12 +41,39 @@ pub struct ModelSnapshot {
 pub enum Step {
     Append(Vec<(ShardId, Write)>),
     Commit(ShardId, Index),
-    Snapshot { shard: ShardId, snapshot: ModelSnapshot, start: EntryId, living: BTreeSet<Index> },
+    Snapshot {
+        shard: ShardId,
+        snapshot: ModelSnapshot,
+        start: EntryId,
+        living: BTreeSet<Index>,
+    },
     Compact(ShardId),
-    Install { shard: ShardId, snapshot: ModelSnapshot, entries: Vec<Entry>, living: BTreeSet<Index>, vote: Option<HardState> },
+    Install {
+        shard: ShardId,
+        snapshot: ModelSnapshot,
+        entries: Vec<Entry>,
+        living: BTreeSet<Index>,
+        vote: Option<HardState>,
+    },
     Pin(ShardId),
     Unpin,
     Restart,
+}
+
+impl Step {
+    /// What kind of thing it is.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Append(_) => "append",
+            Self::Commit(..) => "commit",
+            Self::Snapshot { .. } => "snapshot",
+            Self::Compact(_) => "compact",
+            Self::Install { .. } => "install",
+            Self::Pin(_) => "pin",
+            Self::Unpin => "unpin",
+            Self::Restart => "restart",
+        }
+    }
 }
 
 /// A store while it is used.
@@ -121,7 +147,13 @@ impl Model {
             12..14 => model.random_snapshot(shard, rng).unwrap_or(Step::Compact(shard)),
             14..17 => Step::Compact(shard),
             17 => model.random_install(shard, rng),
-            18 => if rng.random() { Step::Pin(shard) } else { Step::Unpin },
+            18 => {
+                if rng.random() {
+                    Step::Pin(shard)
+                } else {
+                    Step::Unpin
+                }
+            }
             _ => Step::Restart,
         }
     }
@@ -203,10 +235,11 @@ impl ModelShard {
                 other => return Err(format!("the body of {index} of {shard} is {other:?}")),
             }
         }
-        if store.missing_bodies(shard, &self.living()) != [] {
+        if !store.missing_bodies(shard, &self.living()).is_empty() {
             return Err("bodies are said to be missing".into());
         }
-        let found = store.snapshot(shard).map(|found| (found.name.clone(), found.last, read_file(&log.store(), &found.name)));
+        let found =
+            store.snapshot(shard).map(|found| (found.name.clone(), found.last, read_file(&log.store(), &found.name)));
         let expected = self.snapshot.as_ref().map(|each| (each.name.clone(), each.last, each.bytes.clone()));
         if found == expected { Ok(()) } else { Err(format!("the snapshot of {shard} is {found:?} for {expected:?}")) }
     }
@@ -247,7 +280,11 @@ impl ModelShard {
     fn random_install(&self, shard: ShardId, rng: &mut ChaCha8Rng) -> Step {
         let term = self.last().term.0.max(self.hard_state.term.0).max(1) + 1;
         // A term that is no later than that of what is there is possible, too: those entries were never committed.
-        let term = if rng.random_bool(0.3) { self.entries.get(&self.committed).map_or(1, |entry| entry.id.term.0) } else { term };
+        let term = if rng.random_bool(0.3) {
+            self.entries.get(&self.committed).map_or(1, |entry| entry.id.term.0)
+        } else {
+            term
+        };
         let count = rng.random_range(1..8);
         let entries: Vec<Entry> =
             (self.committed.0 + 1..=self.committed.0 + count).map(|index| random_entry(term, index, rng)).collect();
@@ -280,7 +317,7 @@ impl World {
             Step::Compact(shard) => {
                 let Some(found) = model.shards.get(shard) else { return Ok(()) };
                 let Some(snapshot) = &found.snapshot else { return Ok(()) };
-                let done = store.compact(*shard, snapshot.last, &found.living(), &mut |_| ())?;
+                let done = store.compact(*shard, snapshot.last, &found.living(), &mut at_once)?;
                 self.compacted.entries += done.entries;
                 self.compacted.files_removed += done.files_removed;
                 self.compacted.bytes_copied += done.bytes_copied;
@@ -388,7 +425,8 @@ fn random_entry(term: u64, index: u64, rng: &mut ChaCha8Rng) -> Entry {
         }
         _ => {
             let length = if rng.random_bool(0.02) { 2500 } else { rng.random_range(0..300) };
-            command(term, index, &(0..length).map(|_| rng.random()).collect::<Vec<u8>>())
+            let random = (0..length).map(|_| rng.random());
+            command(term, index, &std::iter::once(fill(0)).chain(random).collect::<Vec<u8>>())
         }
     }
 }

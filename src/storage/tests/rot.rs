@@ -1,7 +1,7 @@
 //! Bytes on disk are not what was written: a torn tail is cut and told of, rot is an error that names the place.
 
 use super::*;
-use crate::storage::{Disk, frame, segment};
+use crate::storage::{frame, segment};
 
 const FIRST: &str = "segment-0000000000000001.log";
 

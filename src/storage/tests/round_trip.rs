@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::storage::{Disk, FileDisk};
+use crate::storage::FileDisk;
 
 #[test]
 fn a_log_that_was_never_written_recovers_nothing() {

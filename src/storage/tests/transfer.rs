@@ -86,12 +86,12 @@ impl Node {
         let alive: Vec<Living> = all.filter(|living| lives(living.id)).collect();
         let mut writer = snapshot::Writer::create(self.store.disk().clone(), &header(last)).unwrap();
         for block in 0..5_u8 {
-            writer.write_block(&vec![block; 150]).unwrap();
+            writer.write_block(&[block; 150]).unwrap();
         }
         let written = writer.finish().unwrap();
         let snapshot::Written { temporary, name, bytes, .. } = &written;
         self.store.commit_snapshot(SHARD_0, temporary, name, id(last), *bytes, id(last - 5)).unwrap();
-        self.store.compact(SHARD_0, id(last), &alive, &mut |_| ()).unwrap();
+        self.store.compact(SHARD_0, id(last), &alive, &mut at_once).unwrap();
         self.living.insert(id(last), alive);
     }
 
@@ -519,6 +519,22 @@ fn the_receivers_own_compaction_takes_nothing_of_what_came() {
         assert!(again.bodies.is_empty(), "fetched twice: {:?}", again.bodies);
         receiver.install(incoming.finish().unwrap(), &sender);
     }
+}
+
+/// Raft asks again and again until the snapshot is in force.
+#[test]
+fn a_second_transfer_leaves_what_was_received_before_alone() {
+    let mut sender = Node::with_snapshot();
+    let outgoing = outgoing(&sender);
+    let mut receiver = Node::empty();
+    let mut first = Incoming::begin(receiver.store.clone(), sender.wanted(), limits(1000)).unwrap();
+    fetch_steadily(&mut first, &mut sender, &outgoing);
+    let received = first.finish().unwrap();
+    receiver.store.offer_received(SHARD_0, received.clone()).unwrap();
+    let second = Incoming::begin(receiver.store.clone(), sender.wanted(), limits(1000)).unwrap();
+    receiver.install(received, &sender);
+    drop(second);
+    receiver.assert_equal(&sender, sender.last());
 }
 
 #[test]

@@ -4,6 +4,9 @@ use super::*;
 use crate::storage::record;
 use crate::storage::snapshot::Mismatch;
 
+/// Whether an answer was rejected for the right reason.
+type IsIt = fn(&Rejected) -> bool;
+
 fn piece(bytes: Vec<u8>, size: u64) -> Reply {
     Reply::Piece { crc: crc32c::crc32c(&bytes), bytes: bytes.into(), size }
 }
@@ -22,7 +25,7 @@ fn a_piece_of_a_file_that_is_not_right_is_rejected_by_name_and_asked_for_again()
     let mut receiver = Node::empty();
     let mut incoming = Incoming::begin(receiver.store.clone(), sender.wanted(), limits(100)).unwrap();
     let size = sender.snapshot_bytes().len() as u64;
-    let reject = |incoming: &mut Incoming, reply: Reply, is_it: fn(&Rejected) -> bool| {
+    let reject = |incoming: &mut Incoming, reply: Reply, is_it: IsIt| {
         let request = ask(incoming);
         let rejected = incoming.on_reply(&request, reply).unwrap_err();
         assert!(is_it(&rejected) && !rejected.is_harmless(), "{rejected:?}");
@@ -75,7 +78,7 @@ fn a_file_that_is_not_the_one_that_is_wanted_is_fetched_from_its_beginning() {
         file.read_at(0, &mut bytes).unwrap();
         bytes
     };
-    let wrong: [(Vec<u8>, fn(&Rejected) -> bool); 5] = [
+    let wrong: [(Vec<u8>, IsIt); 5] = [
         (flipped, |rejected| matches!(rejected, Rejected::File(Error::Corrupt { .. }))),
         (newer, |rejected| matches!(rejected, Rejected::File(Error::NewerFormat { found: 9, .. }))),
         (of(Header { cluster: ClusterId(7), ..header(50) }), |rejected| {
@@ -139,16 +142,16 @@ fn a_record_that_is_not_the_one_that_is_wanted_is_rejected_by_name_and_asked_for
     let mut long = good.clone();
     long[4..8].copy_from_slice(&(incoming::RECORD_BYTES_MAX as u32).to_le_bytes());
     let with_term = |term| Entry { id: EntryId::new(Term(term), Index(1)), ..enqueue(1, &[1]) };
-    let another = |rejected: &Rejected| matches!(rejected, Rejected::AnotherRecord { wanted: Index(1), .. });
-    let bad = |rejected: &Rejected| matches!(rejected, Rejected::Record { index: Index(1), .. });
-    let wrong: [(Vec<u8>, &dyn Fn(&Rejected) -> bool); 7] = [
-        (flipped, &bad),
-        (long, &bad),
-        (encode(SHARD_1, &enqueue(1, &[1])), &another),
-        (encode(SHARD_0, &enqueue(2, &[1])), &another),
-        (encode(SHARD_0, &with_term(0)), &bad),
-        (encode(SHARD_0, &with_term(2)), &bad),
-        (encode(SHARD_0, &Entry { payload: Payload::Noop, ..enqueue(1, &[]) }), &bad),
+    let another: IsIt = |rejected| matches!(rejected, Rejected::AnotherRecord { wanted: Index(1), .. });
+    let bad: IsIt = |rejected| matches!(rejected, Rejected::Record { index: Index(1), .. });
+    let wrong: [(Vec<u8>, IsIt); 7] = [
+        (flipped, bad),
+        (long, bad),
+        (encode(SHARD_1, &enqueue(1, &[1])), another),
+        (encode(SHARD_0, &enqueue(2, &[1])), another),
+        (encode(SHARD_0, &with_term(0)), bad),
+        (encode(SHARD_0, &with_term(2)), bad),
+        (encode(SHARD_0, &Entry { payload: Payload::Noop, ..enqueue(1, &[]) }), bad),
     ];
     for (at, (bytes, is_it)) in wrong.into_iter().enumerate() {
         let request = ask(&mut incoming);
