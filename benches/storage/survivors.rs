@@ -1,5 +1,7 @@
 //! A log of messages of which some live on, in a store of its own.
 
+use std::ops::ControlFlow;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -92,7 +94,7 @@ impl Survivors {
     /// As fast as it goes.
     pub fn compact(&self, living: &[Living]) -> Compacted {
         let last = EntryId::new(Term(1), Index(self.last));
-        self.store.compact(SHARD_0, last, living, &mut |_| {}).unwrap()
+        self.store.compact(SHARD_0, last, living, &mut |_| ControlFlow::Continue(())).unwrap()
     }
 
     /// Bytes of bodies that live.

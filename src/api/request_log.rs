@@ -47,6 +47,8 @@ pub struct Range {
     committed_only: bool,
     /// Goes on beyond `to` as entries are committed.
     follow: bool,
+    /// No entry was asked for by its index, and none has been sent: the log may begin later by now.
+    is_anywhere: bool,
     /// How old what a node shows of itself may be.
     age: Option<Duration>,
 }
@@ -71,7 +73,8 @@ impl Range {
         let leads = (consistency == Consistency::Leader).then_some(status.term);
         let committed_only = request.follow || consistency == Consistency::AnyNode;
         let follow = request.follow;
-        let range = Self { from, to: Index(0), end, commit: Index(0), leads, committed_only, follow, age };
+        let is_anywhere = request.from_index == 0;
+        let range = Self { from, to: Index(0), end, commit: Index(0), leads, committed_only, follow, is_anywhere, age };
         range.seen(status)
     }
 
@@ -117,6 +120,7 @@ async fn send_pages(
         let failed = page.is_err();
         if let Some(last) = page.as_ref().ok().and_then(|page| page.entries.last()) {
             range.from = Index(last.index).next();
+            range.is_anywhere = false;
         }
         let page = page.map_err(|rejection| rejection.into_status(&context));
         let sent = pages.send_timeout(page, PATIENCE).await;
@@ -154,6 +158,7 @@ async fn read_page(context: &Context, shard: ShardId, range: Range) -> Result<v1
         }
     }
     let first = context.handle.look(shard, |status| status.log_start.index.next()).unwrap_or_default();
+    let range = if range.is_anywhere { Range { from: range.from.max(first), ..range } } else { range };
     if range.has_entries() && range.from < first {
         return Err(errors::compacted(range.from, first));
     }

@@ -6,6 +6,7 @@ use crate::ids::{NodeId, SHARD_0};
 use crate::proto::v1;
 use crate::raft::RoleName;
 use crate::replica::Status;
+use crate::storage::Usage;
 
 /// The condition of this node. Also what peers are told when they ask.
 pub fn own(context: &Context) -> v1::NodeStatus {
@@ -28,13 +29,12 @@ pub fn own(context: &Context) -> v1::NodeStatus {
         leader_id: status.leader.map(|leader| leader.to_string()).unwrap_or_default(),
         trouble: trouble(&status),
         version,
-        storage: Some(storage(context, &status)),
+        storage: context.transfers.usage().map(|usage| storage(&status, usage)),
         transfers: transfers(context),
     }
 }
 
-fn storage(context: &Context, status: &Status) -> v1::StorageStatus {
-    let usage = context.transfers.usage().unwrap_or_default();
+fn storage(status: &Status, usage: Usage) -> v1::StorageStatus {
     let (oldest_file, oldest_kept_for) =
         usage.oldest.map(|oldest| (oldest.file, oldest.why.to_string())).unwrap_or_default();
     v1::StorageStatus {

@@ -362,7 +362,7 @@ mod tests {
             ("storage: {segment_bytes: 2GiB}", "storage.segment_bytes: expected 8MiB to 1GiB, found 2GiB"),
             ("storage: {log_entries: 9999}", "storage.log_entries: expected 10000 to 1000000000, found 9999"),
             ("storage: {snapshot_entries: 10}", "storage.snapshot_entries: expected 1000 to 1000000000, found 10"),
-            ("storage: {snapshot_bytes: 1KiB}", "storage.snapshot_bytes: expected 1MiB to 1TiB, found 1KiB"),
+            ("storage: {snapshot_bytes: 1KiB}", "storage.snapshot_bytes: expected 1MiB to 1024GiB, found 1KiB"),
             ("storage: {transfer_stall: 1ms}", "storage.transfer_stall: expected 1s to 1day, found 1ms"),
             ("raft: {append_bytes_max: 8MiB}", "raft.append_bytes_max: expected 1KiB to 4MiB, found 8MiB"),
             (

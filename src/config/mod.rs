@@ -166,8 +166,8 @@ pub struct Storage {
     #[serde(with = "values::bytes")]
     #[schemars(schema_with = "values::bytes::schema")]
     pub cache_bytes: u64,
-    /// A snapshot is taken when so many bytes of entries were applied since the last one, or as many as the last one is long:
-    /// what is replayed at a start, and what waits for compaction.
+    /// A snapshot is taken when so many bytes of entries were applied since the last one: what is replayed at a start, and
+    /// what waits for compaction. It is more where the last snapshot is longer than that.
     #[serde(with = "values::bytes")]
     #[schemars(schema_with = "values::bytes::schema")]
     pub snapshot_bytes: u64,
@@ -188,7 +188,8 @@ pub struct Storage {
     #[serde(with = "values::duration")]
     #[schemars(schema_with = "values::duration::schema")]
     pub transfer_stall: Duration,
-    /// What may be kept on disk only for a receiver of a snapshot. Beyond it, it begins with a newer one.
+    /// What may be kept on disk only for receivers of a snapshot: beyond it, they begin with a newer one. The log for followers
+    /// that lag may be as long, besides.
     #[serde(with = "values::bytes")]
     #[schemars(schema_with = "values::bytes::schema")]
     pub transfer_held_bytes: u64,

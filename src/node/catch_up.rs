@@ -56,6 +56,7 @@ pub fn run(tools: &Tools, shard: ShardId, wishes: watch::Receiver<Wish>) {
             tracing::info!("stops fetching the snapshot: nobody needs it any more");
             Completion::SnapshotNotReceived(shard)
         }
+        Err(error) if tools.store.has_failed() => Completion::Failed(error),
         Err(error) => {
             tracing::error!("cannot fetch the snapshot, and begins again in {FAILED_PAUSE:?} if it is needed: {error}");
             // Ready at the end of the pause, or with the node.
@@ -85,7 +86,8 @@ type Answer = (Request, Result<Reply, transport::Error>);
 impl<'a> Fetch<'a> {
     fn begin(tools: &'a Tools, shard: ShardId, wishes: watch::Receiver<Wish>) -> Result<Self, storage::Error> {
         let wish = *wishes.borrow();
-        let incoming = begin(tools, shard, &wish)?;
+        let wanted = wanted(tools, shard, &wish);
+        let incoming = Incoming::begin(tools.store.clone(), wanted, incoming::Limits::default())?;
         Ok(Self { tools, shard, wishes, wish, incoming, state: None, trouble: Trouble::default() })
     }
 
@@ -124,8 +126,7 @@ impl<'a> Fetch<'a> {
 
     /// Another node leads: what it has is another file, and the bodies are the same.
     fn go_on_with(&mut self, wish: Wish) -> Result<(), storage::Error> {
-        let incoming = begin(self.tools, self.shard, &wish)?;
-        std::mem::replace(&mut self.incoming, incoming).give_up()?;
+        self.incoming.go_on_with(wanted(self.tools, self.shard, &wish))?;
         self.wish = wish;
         self.state = None;
         Ok(())
@@ -160,7 +161,8 @@ impl<'a> Fetch<'a> {
             Err(Rejected::Disk(error)) => Err(error),
             Err(rejected) if rejected.is_harmless() => Ok(Taken::Some),
             Err(rejected) => {
-                self.trouble.tell(format!("an answer of {} is not used: {rejected}", self.wish.from));
+                let from = name_of(self.tools, self.wish.from);
+                self.trouble.tell(format!("an answer of {from} is not used: {rejected}"));
                 Ok(Taken::Nothing)
             }
         }
@@ -218,11 +220,14 @@ impl Trouble {
     }
 }
 
-fn begin(tools: &Tools, shard: ShardId, wish: &Wish) -> Result<Incoming, storage::Error> {
+fn wanted(tools: &Tools, shard: ShardId, wish: &Wish) -> incoming::Wanted {
     let Wish { from, last, committed, .. } = *wish;
-    tracing::info!("fetches the snapshot up to {last} from {from}");
-    let wanted = incoming::Wanted { from, cluster: tools.cluster, shard, last, committed };
-    Incoming::begin(tools.store.clone(), wanted, incoming::Limits::default())
+    tracing::info!("fetches the snapshot up to {last} from {}", name_of(tools, from));
+    incoming::Wanted { from, cluster: tools.cluster, shard, last, committed }
+}
+
+fn name_of(tools: &Tools, node: NodeId) -> String {
+    tools.book.get(node).map_or_else(|| node.to_string(), |contact| contact.name)
 }
 
 async fn ask(tools: &Tools, from: NodeId, request: Request) -> Answer {

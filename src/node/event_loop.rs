@@ -3,8 +3,9 @@
 //! ```text
 //!    clients (Inbox) ----\                            /--> Persist      storage::Writer ... Durable
 //!    peers (Inbound) -----+--> events --> Replica::turn +--> Send         Transport
-//!    disk (Completion) ---+               (pure)        +--> ReadEntries  LogReader ... Read
+//!    disk (Completion) ---+               (pure)        +--> ReadEntries  LogReader ... Read     (ReadBody likewise)
 //!    deadline ------------/                            +--> Answer       the waiting client
+//!                                                      +--> TakeSnapshot, Compact, FetchSnapshot   Snapshots ... SnapshotTaken
 //!                                                      \--> Introduce, Tell
 //! ```
 //!
@@ -40,7 +41,7 @@ const DRAINED_MAX: usize = 512;
 pub const INBOUND_BULK_MAX: usize = 64;
 
 /// What the disk has finished. The channel is unbounded by type; it is bounded by the writes that the writer's queue takes
-/// and the reads that replicas ask for, one for each follower and each answer.
+/// and the reads that replicas ask for, one for each follower and each answer, and one snapshot of each kind at a time.
 #[derive(Debug)]
 pub enum Completion {
     /// Writes up to these tickets are durable.
@@ -132,10 +133,16 @@ impl EventLoop {
     /// # Errors
     /// The disk failed, or returned what was not written to it.
     pub async fn run(mut self, mut phase: watch::Receiver<Phase>) -> Result<(), Error> {
+        let ended = self.go_round(&mut phase).await;
+        self.stop().await;
+        ended
+    }
+
+    async fn go_round(&mut self, phase: &mut watch::Receiver<Phase>) -> Result<(), Error> {
         self.publish();
         loop {
-            match self.wait(&mut phase).await {
-                Arrival::Stop => break,
+            match self.wait(phase).await {
+                Arrival::Stop => return Ok(()),
                 arrival => self.take(arrival)?,
             }
             self.drain()?;
@@ -144,7 +151,6 @@ impl EventLoop {
             }
             self.turn();
         }
-        self.stop().await
     }
 
     /// Waits for the first thing to come in.
@@ -341,7 +347,7 @@ impl EventLoop {
                 self.read(shard, read, async move { reader.body(shard, index).await.map(|entry| vec![entry]) });
             }
             Effect::TakeSnapshot(taking) => self.snapshots.take(shard, *taking),
-            Effect::Compact { last } => self.snapshots.compact(shard, last),
+            Effect::Compact { last, being_read } => self.snapshots.compact(shard, last, being_read),
             Effect::FetchSnapshot { from, last, committed } => self.snapshots.fetch(shard, from, last, committed),
             Effect::Answer { request, answer } => {
                 self.requests.on_answer(request);
@@ -432,13 +438,12 @@ impl EventLoop {
     }
 
     /// Ends: whoever still waits learns that nobody knows, and the writer finishes what it was given.
-    async fn stop(self) -> Result<(), Error> {
+    async fn stop(self) {
         drop(self.waiting);
         self.snapshots.stop().await;
         let stopped = tokio::task::spawn_blocking(move || self.writer.stop()).await;
         stopped.expect("the writer ends without a panic");
         drop(self.directory);
-        Ok(())
     }
 }
 

@@ -10,7 +10,8 @@
 //! due.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ops::ControlFlow;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -49,18 +50,61 @@ pub struct Tools {
 }
 
 /// What lives, by shard and snapshot.
-pub type LivingSets = BTreeMap<(ShardId, EntryId), Arc<Vec<Living>>>;
+pub type LivingSets = BTreeMap<(ShardId, EntryId), Vec<Living>>;
 
 /// So much may wait for compaction in any case.
 const DEBT_BYTES_MAX: u64 = 256 << 20;
 
-/// What compaction is to do: for each shard, what lives as of its latest snapshot.
-type Compactions = BTreeMap<ShardId, (EntryId, Arc<Vec<Living>>)>;
+/// Compaction pauses after so many bytes: shorter pauses than that take are not to be had.
+const PACED_BYTES: u64 = 256 << 10;
+
+/// What compaction is to do, one for each shard: the latest wins.
+#[derive(Default)]
+struct Compactions {
+    wanted: BTreeMap<ShardId, (EntryId, Vec<Living>)>,
+    /// The node stops.
+    is_ended: bool,
+}
+
+/// Where the loop leaves what the compaction thread takes.
+#[derive(Default)]
+struct Desk {
+    compactions: Mutex<Compactions>,
+    changed: Condvar,
+}
+
+impl Desk {
+    /// The next one; none: the node stops.
+    fn next(&self) -> Option<(ShardId, EntryId, Vec<Living>)> {
+        let is_idle = |compactions: &mut Compactions| compactions.wanted.is_empty() && !compactions.is_ended;
+        let waited = self.changed.wait_while(self.lock(), is_idle);
+        let mut compactions = waited.unwrap_or_else(PoisonError::into_inner);
+        let (shard, (last, living)) = compactions.wanted.pop_first().filter(|_| !compactions.is_ended)?;
+        Some((shard, last, living))
+    }
+
+    /// Waits for so long, but not for longer than the node runs.
+    fn pause(&self, pause: Duration) -> ControlFlow<()> {
+        let waited = self.changed.wait_timeout_while(self.lock(), pause, |compactions| !compactions.is_ended);
+        let (compactions, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if compactions.is_ended { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Compactions)) {
+        change(&mut self.lock());
+        self.changed.notify_all();
+    }
+
+    /// Whole at any time: good also when somebody panicked with the lock.
+    fn lock(&self) -> MutexGuard<'_, Compactions> {
+        self.compactions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// The snapshots of a node.
 pub struct Snapshots {
     tools: Tools,
-    compactions: watch::Sender<Compactions>,
+    desk: Arc<Desk>,
     fetching: BTreeMap<ShardId, watch::Sender<Wish>>,
     tasks: JoinSet<()>,
 }
@@ -69,11 +113,11 @@ impl Tools {
     /// Keeps what lives as of a snapshot until that is compacted.
     pub fn keep_living(&self, shard: ShardId, last: EntryId, living: Vec<Living>) {
         let mut sets = self.living.lock().unwrap_or_else(PoisonError::into_inner);
-        sets.insert((shard, last), Arc::new(living));
+        sets.insert((shard, last), living);
     }
 
     /// What lives as of this snapshot. Those before it are forgotten.
-    fn take_living(&self, shard: ShardId, last: EntryId) -> Option<Arc<Vec<Living>>> {
+    fn take_living(&self, shard: ShardId, last: EntryId) -> Option<Vec<Living>> {
         let mut sets = self.living.lock().unwrap_or_else(PoisonError::into_inner);
         let living = sets.remove(&(shard, last));
         sets.retain(|(other, of), _| *other != shard || *of > last);
@@ -92,11 +136,13 @@ impl Tools {
 impl Snapshots {
     /// Nothing is under way yet. `rate` is how many bytes compaction copies in a second.
     pub fn start(tools: Tools, rate: u64) -> Self {
-        let (compactions, wanted) = watch::channel(Compactions::new());
+        let desk = Arc::<Desk>::default();
         let mut tasks = JoinSet::new();
-        let store = tools.store.clone();
-        tasks.spawn_blocking(move || compact(&store, wanted, rate));
-        Self { tools, compactions, fetching: BTreeMap::new(), tasks }
+        tasks.spawn_blocking({
+            let (desk, tools) = (desk.clone(), tools.clone());
+            move || compact(&tools, &desk, rate)
+        });
+        Self { tools, desk, fetching: BTreeMap::new(), tasks }
     }
 
     /// Writes a snapshot, and reports what became of it.
@@ -104,21 +150,24 @@ impl Snapshots {
         self.forget_finished();
         let tools = self.tools.clone();
         self.tasks.spawn_blocking(move || {
-            let completion = tools.write(shard, taking).unwrap_or_else(|error| {
-                if !matches!(error, storage::Error::Superseded { .. }) {
+            let completion = tools.write(shard, taking).unwrap_or_else(|error| match error {
+                error if tools.store.has_failed() => Completion::Failed(error),
+                storage::Error::Superseded { .. } => Completion::SnapshotNotTaken(shard),
+                error => {
                     tracing::warn!("took no snapshot, and tries again later: {error}");
+                    Completion::SnapshotNotTaken(shard)
                 }
-                Completion::SnapshotNotTaken(shard)
             });
             // A loop that has ended needs no completion.
             let _ = tools.completions.send(completion);
         });
     }
 
-    /// Has what lives no more as of this snapshot removed.
-    pub fn compact(&mut self, shard: ShardId, last: EntryId) {
-        if let Some(living) = self.tools.take_living(shard, last) {
-            self.compactions.send_modify(|compactions| drop(compactions.insert(shard, (last, living))));
+    /// Has what lives no more as of this snapshot removed. What is on its way to a client lives as well.
+    pub fn compact(&mut self, shard: ShardId, last: EntryId, being_read: BTreeSet<MessageId>) {
+        if let Some(mut living) = self.tools.take_living(shard, last) {
+            add_being_read(&mut living, being_read);
+            self.desk.change(|compactions| drop(compactions.wanted.insert(shard, (last, living))));
         }
     }
 
@@ -143,8 +192,9 @@ impl Snapshots {
 
     /// Ends what is under way, and waits for it.
     pub async fn stop(self) {
-        let Self { compactions, fetching, mut tasks, .. } = self;
-        drop((compactions, fetching));
+        let Self { desk, fetching, mut tasks, .. } = self;
+        desk.change(|compactions| compactions.is_ended = true);
+        drop(fetching);
         while tasks.join_next().await.is_some() {}
     }
 
@@ -164,7 +214,7 @@ pub fn write(
     addresses: Vec<Contact>,
     taking: Taking,
 ) -> Result<(u64, Vec<Living>), storage::Error> {
-    let Taking { state: State { snapshot, settled, removed, machine }, log_start, being_read } = taking;
+    let Taking { state: State { snapshot, settled, removed, machine }, log_start } = taking;
     let last = snapshot.last;
     let header = snapshot::Header { cluster, shard, snapshot, settled, removed, addresses };
     let mut writer = snapshot::Writer::create(store.disk().clone(), &header)?;
@@ -172,7 +222,7 @@ pub fn write(
     let snapshot::Written { temporary, name, bytes, .. } = writer.finish()?;
     store.count_snapshot_bytes(bytes);
     store.commit_snapshot(shard, &temporary, &name, last, bytes, log_start)?;
-    Ok((bytes, living(&machine, being_read)))
+    Ok((bytes, machine.living()))
 }
 
 /// The snapshot of a shard as it is on disk; none if there is none.
@@ -219,35 +269,32 @@ pub fn read_machine(
     })
 }
 
-/// What lives as of a state: with it, what is on its way to a client.
-fn living(machine: &StateMachine, being_read: BTreeSet<MessageId>) -> Vec<Living> {
-    let mut living = machine.living();
+/// Adds messages to what lives.
+pub fn add_being_read(living: &mut Vec<Living>, being_read: BTreeSet<MessageId>) {
     let is_known = |id: &MessageId| living.binary_search_by_key(id, |living| living.id).is_ok();
-    let others: Vec<Living> =
-        being_read.into_iter().filter(|id| !is_known(id)).map(|id| Living { id, bytes: 0 }).collect();
-    living.extend(others);
+    let others: Vec<MessageId> = being_read.into_iter().filter(|id| !is_known(id)).collect();
+    living.extend(others.into_iter().map(|id| Living { id, bytes: 0 }));
     living.sort_unstable();
-    living
 }
 
 /// The compaction thread: always the latest that is wanted, until the node stops.
-fn compact(store: &Store, mut wanted: watch::Receiver<Compactions>, rate: u64) {
-    let runtime = tokio::runtime::Handle::current();
-    while runtime.block_on(wanted.changed()).is_ok() {
-        let compactions = wanted.borrow_and_update().clone();
-        for (shard, (last, living)) in compactions {
-            let is_in_debt = is_in_debt(store);
-            let mut pace = |copied: u64| {
-                if !is_in_debt && wanted.has_changed().is_ok() {
-                    std::thread::sleep(Duration::from_secs_f64(copied as f64 / rate as f64));
-                }
-            };
-            match store.compact(shard, last, &living, &mut pace) {
-                Ok(compacted) => tracing::debug!(?compacted, "compacted the log"),
-                Err(error) => {
-                    tracing::error!("cannot compact the log, and tries again after the next snapshot: {error}");
-                }
+fn compact(tools: &Tools, desk: &Desk, rate: u64) {
+    let store = &tools.store;
+    while let Some((shard, last, living)) = desk.next() {
+        let rate = if is_in_debt(store) { f64::INFINITY } else { rate as f64 };
+        let mut unpaced = 0;
+        let mut pace = |copied: u64| {
+            unpaced += copied;
+            if unpaced < PACED_BYTES {
+                return ControlFlow::Continue(());
             }
+            desk.pause(Duration::from_secs_f64(std::mem::take(&mut unpaced) as f64 / rate))
+        };
+        match store.compact(shard, last, &living, &mut pace) {
+            Ok(compacted) => tracing::debug!(?compacted, "compacted the log"),
+            // A loop that has ended needs no completion.
+            Err(error) if store.has_failed() => drop(tools.completions.send(Completion::Failed(error))),
+            Err(error) => tracing::error!("cannot compact the log, and tries again after the next snapshot: {error}"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! From settings to a running node, and from there to its end: steps that can be read aloud.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -121,7 +121,7 @@ impl Node {
         let mut peers = JoinSet::new();
         peers.spawn(self.serve_peers(&transport, ports.peer));
         tasks.spawn(self.learn_addresses(cluster));
-        tasks.spawn(self.context.transfers.clone().expire());
+        tasks.spawn(self.context.transfers.clone().tend());
         let phase = self.phase.clone();
         // Each of the two has so long; what is left of the deadline is for the last writes.
         let patience = self.config.drain_deadline * 2 / 5;
@@ -249,7 +249,7 @@ impl Node {
             replica = replica.restored(restored);
             // A compaction may have been interrupted.
             tools.keep_living(SHARD_0, last, living);
-            snapshots.compact(SHARD_0, last);
+            snapshots.compact(SHARD_0, last, BTreeSet::new());
         }
         let writer = Writer::start(self.log, tell_completions(completions.clone()));
         let requests = request_book(self.context.telemetry, self.book.clone());
@@ -317,7 +317,7 @@ async fn open_directory(config: &NodeConfig) -> Result<Arc<DataDirectory>, Error
     Ok(Arc::new(blocking(move || DataDirectory::open(&path)).await?))
 }
 
-/// Reads the whole log, which can take a while.
+/// Reads the log, which can take a while.
 async fn recover_log(
     config: &NodeConfig,
     directory: &DataDirectory,

@@ -13,8 +13,8 @@ use crate::storage::outgoing::{self, Outgoing, Sending};
 use crate::storage::transfer::{Reply, Request};
 use crate::storage::{self, Store, Usage};
 
-/// How often pins whose time is over are looked for, when nobody asks.
-const EXPIRE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the disk is looked at, and what receivers that have gone away held is let go.
+const TEND_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Snapshots on their way to and from this node. Clones share everything.
 #[derive(Clone)]
@@ -22,24 +22,33 @@ pub struct Transfers {
     store: Store,
     outgoing: Arc<Outgoing>,
     clock: Clock,
+    seen: watch::Sender<Seen>,
     receiving: watch::Sender<BTreeMap<ShardId, Progress>>,
+}
+
+/// What was seen at the last look.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    usage: Option<Usage>,
+    sending: Vec<Sending>,
 }
 
 impl Transfers {
     /// Nothing is on its way.
     pub fn new(store: Store, limits: outgoing::Limits) -> Self {
         let outgoing = Arc::new(Outgoing::new(store.clone(), limits));
-        Self { store, outgoing, clock: Clock::start(), receiving: watch::channel(BTreeMap::new()).0 }
+        let (seen, receiving) = (watch::channel(Seen::default()).0, watch::channel(BTreeMap::new()).0);
+        Self { store, outgoing, clock: Clock::start(), seen, receiving }
     }
 
-    /// How the disk is used; nothing when the directory cannot be listed. Waits for the disk.
+    /// How the disk was used a second ago; none before the first look, and when the directory cannot be listed.
     pub fn usage(&self) -> Option<Usage> {
-        self.store.usage().ok()
+        self.seen.borrow().usage.clone()
     }
 
-    /// What is being sent.
+    /// What was being sent a second ago.
     pub fn sending(&self) -> Vec<Sending> {
-        self.outgoing.status()
+        self.seen.borrow().sending.clone()
     }
 
     /// What is being received.
@@ -68,13 +77,19 @@ impl Transfers {
         answering.await.unwrap_or(Ok(Reply::Gone { instead: None }))
     }
 
-    /// Lets go of what receivers that have gone away held. Runs as long as the node does.
-    pub async fn expire(self) {
+    /// Looks at the disk every second, and lets go of what receivers that have gone away held. Runs as long as the node does.
+    pub async fn tend(self) {
         loop {
-            tokio::time::sleep(EXPIRE_INTERVAL).await;
-            let (outgoing, now) = (self.outgoing.clone(), self.clock.now());
-            // Removes files, which can take a while.
-            let _ = tokio::task::spawn_blocking(move || outgoing.expire(now)).await;
+            let transfers = self.clone();
+            // Waits for the disk. Without a result the process is about to end.
+            let _ = tokio::task::spawn_blocking(move || transfers.look()).await;
+            tokio::time::sleep(TEND_INTERVAL).await;
         }
+    }
+
+    fn look(&self) {
+        self.outgoing.expire(self.clock.now());
+        let seen = Seen { usage: self.store.usage().ok(), sending: self.outgoing.status() };
+        self.seen.send_replace(seen);
     }
 }

@@ -61,13 +61,16 @@ impl Raft {
         }
     }
 
-    /// A leader's log must not begin after this index, or a member that it has heard lately needs a snapshot, or another one
-    /// than it is fetching. None: nobody needs more than what is yet to come, as far as this member knows.
-    pub fn needed_by_members(&self, now: Time) -> Option<Index> {
+    /// If a leader's log begins after one of these, a member that it has heard lately needs a snapshot, or another one than it
+    /// is fetching.
+    pub fn needed_by_members(&self, now: Time) -> impl Iterator<Item = Index> {
         let window = self.options.election_timeout_max;
-        let Role::Leader(leader) = &self.role else { return None };
-        let heard = leader.progress.values().filter(|progress| progress.was_heard(now, window));
-        heard.map(Progress::goes_on_after).min()
+        let progress = match &self.role {
+            Role::Leader(leader) => Some(leader.progress.values()),
+            _ => None,
+        };
+        let heard = progress.into_iter().flatten().filter(move |progress| progress.was_heard(now, window));
+        heard.map(Progress::goes_on_after)
     }
 
     /// Tells a member to fetch the snapshot, if that is due: what it lacks is no longer in the log.

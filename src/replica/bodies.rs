@@ -85,14 +85,7 @@ impl Replica {
 
 /// The messages whose bodies these outcomes bring.
 fn messages(outcomes: &[Outcome]) -> impl Iterator<Item = MessageId> {
-    outcomes
-        .iter()
-        .flat_map(|outcome| match outcome {
-            Outcome::Dequeued(message) => message.as_slice(),
-            Outcome::Peeked(messages) => messages,
-            _ => &[],
-        })
-        .copied()
+    outcomes.iter().flat_map(Outcome::bodies).copied()
 }
 
 /// The command in the first of `entries`, where the bodies are.

@@ -38,7 +38,7 @@ pub enum Event {
         /// From the first index asked for on, without gaps; at least one.
         entries: Vec<Entry>,
     },
-    /// The log does not have entries that the replica asked for: they were cut meanwhile.
+    /// The log does not have entries that the replica asked for: they were cut meanwhile, or compacted.
     NotInLog {
         /// Which read this ends.
         read: ReadId,
@@ -161,6 +161,8 @@ pub enum Effect {
     Compact {
         /// The snapshot.
         last: EntryId,
+        /// Messages that are on their way to a client: they live until the next snapshot, whatever the state says.
+        being_read: BTreeSet<MessageId>,
     },
     /// Fetch the leader's snapshot, then report `SnapshotReceived`. Wished for again and again until that has come: whoever
     /// fetches already goes on.
@@ -224,8 +226,6 @@ pub struct Taking {
     pub state: State,
     /// With it, the log begins after this entry.
     pub log_start: EntryId,
-    /// Messages that are on their way to a client: they live until the next snapshot, whatever the state says.
-    pub being_read: BTreeSet<MessageId>,
 }
 
 /// A snapshot that was read.

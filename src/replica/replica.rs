@@ -70,7 +70,8 @@ pub(super) enum Purpose {
 }
 
 impl Replica {
-    /// A replica that starts from what storage recovered. The state machine is rebuilt from the log as it commits.
+    /// A replica that starts from what storage recovered. The state is rebuilt from the log as it commits; where there is a
+    /// snapshot, `restored` puts its state before that.
     pub fn new(node: NodeId, options: Options, recovered: &raft::Recovered, seed: u64, now: Time) -> Self {
         let raft = Raft::new(node, options.raft, recovered, seed, now);
         let members = Members::new(&raft);

@@ -36,7 +36,7 @@ impl Rules {
 }
 
 /// What a replica knows of its snapshots.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Snapshots {
     /// The length of the last one. A further one is not due before as many bytes were applied: what snapshots write is never
     /// more than what the log does.
@@ -46,9 +46,27 @@ pub(super) struct Snapshots {
     /// The last one, or the last attempt: where it was taken, in entries and in bytes.
     since: (Index, u64),
     is_being_taken: bool,
-    /// Snapshots of this process, with the bytes that were applied by then, in order.
+    /// Where this process began, and its snapshots, with the bytes that were applied by then, in order.
     marks: VecDeque<(Index, u64)>,
+    /// One that is to be taken as soon as its last entry is durable here.
+    waiting: Option<Box<Taking>>,
     installing: Option<(Ticket, Restored)>,
+}
+
+impl Default for Snapshots {
+    /// Of a replica that has applied nothing.
+    fn default() -> Self {
+        let beginning = (Index(0), 0);
+        Self {
+            bytes: 0,
+            applied_bytes: 0,
+            since: beginning,
+            is_being_taken: false,
+            marks: VecDeque::from([beginning]),
+            waiting: None,
+            installing: None,
+        }
+    }
 }
 
 impl Snapshots {
@@ -69,10 +87,10 @@ impl Snapshots {
         entries > 0 && is_enough && bytes >= self.bytes && !self.is_being_taken && !self.is_installing()
     }
 
-    /// At most so many bytes were applied after `index`.
-    fn bytes_after(&self, index: Index) -> u64 {
-        let before = self.marks.iter().rev().find(|(marked, _)| *marked <= index).map_or(0, |(_, bytes)| *bytes);
-        self.applied_bytes - before
+    /// At most so many bytes were applied after `index`; none: that is too long ago.
+    fn bytes_after(&self, index: Index) -> Option<u64> {
+        let (_, before) = self.marks.iter().rev().find(|(marked, _)| *marked <= index)?;
+        Some(self.applied_bytes - before)
     }
 
     fn mark(&mut self, applied: Index) {
@@ -85,34 +103,39 @@ impl Snapshots {
 }
 
 impl Replica {
-    /// Has a snapshot taken when one is due, of what is durable here as well.
+    /// Has a snapshot taken when one is due. Others may have committed what is not durable here yet: it waits for that, as
+    /// the state that is applied would be ahead again and again.
     pub(super) fn take_snapshot(&mut self, now: Time) {
-        let is_due = self.snapshots.is_due(&self.options.snapshots, self.applied);
-        if !is_due || self.applied > self.raft.durable() || self.raft.quarantined().is_some() {
-            return;
+        if self.snapshots.is_due(&self.options.snapshots, self.applied) && self.raft.quarantined().is_none() {
+            self.snapshots.waiting = self.snapshot(now).map(Box::new);
+            self.snapshots.is_being_taken = self.snapshots.waiting.is_some();
+            self.snapshots.mark(self.applied);
         }
-        let Some((configuration_index, configuration)) = self.members.applied().cloned() else { return };
-        let Some(term) = self.raft.term_at(self.applied) else { return };
-        let last = EntryId::new(term, self.applied);
+        let durable = self.raft.durable();
+        if let Some(taking) = self.snapshots.waiting.take_if(|taking| taking.state.snapshot.last.index <= durable) {
+            self.effects.push(Effect::TakeSnapshot(taking));
+        }
+    }
+
+    fn snapshot(&self, now: Time) -> Option<Taking> {
+        let (configuration_index, configuration) = self.members.applied().cloned()?;
+        let last = EntryId::new(self.raft.term_at(self.applied)?, self.applied);
         let state = State {
             snapshot: raft::Snapshot { last, configuration, configuration_index },
             settled: self.members.settled().clone(),
             removed: self.members.published().removed.clone(),
             machine: self.machine.clone(),
         };
-        let log_start = self.log_start_with_snapshot(now);
-        let being_read = self.resolving.messages();
-        self.snapshots.mark(self.applied);
-        self.snapshots.is_being_taken = true;
-        self.effects.push(Effect::TakeSnapshot(Box::new(Taking { state, log_start, being_read })));
+        Some(Taking { state, log_start: self.log_start_with_snapshot(now) })
     }
 
     /// Where the log can begin once everything applied is in a snapshot.
     fn log_start_with_snapshot(&self, now: Time) -> EntryId {
         let rules = &self.options.snapshots;
         let retained = self.raft.last().index.0.saturating_sub(rules.log_entries);
-        let needed = self.raft.needed_by_members(now);
-        let needed = needed.filter(|index| self.snapshots.bytes_after(*index) <= rules.held_bytes_max);
+        let is_held =
+            |index: &Index| self.snapshots.bytes_after(*index).is_some_and(|bytes| bytes <= rules.held_bytes_max);
+        let needed = self.raft.needed_by_members(now).filter(is_held).min();
         let index = Index(retained).min(self.applied).min(needed.unwrap_or(self.applied));
         let start = self.raft.log_start();
         let term = self.raft.term_at(index).filter(|_| index > start.index);
@@ -128,7 +151,12 @@ impl Replica {
         self.snapshots.bytes = bytes;
         self.effects.push(Effect::Tell(Told::SnapshotTaken { last, bytes }));
         self.raft.on_snapshot_taken(last, log_start);
-        self.effects.push(Effect::Compact { last });
+        self.compact(last);
+    }
+
+    fn compact(&mut self, last: EntryId) {
+        let being_read = self.resolving.messages();
+        self.effects.push(Effect::Compact { last, being_read });
     }
 
     /// The next one is tried when another would be due.
@@ -153,7 +181,7 @@ impl Replica {
         };
         let last = state.snapshot.last;
         self.restore(state, bytes);
-        self.effects.push(Effect::Compact { last });
+        self.compact(last);
     }
 
     /// Everything up to the last entry of the snapshot was applied elsewhere: what came of it is not known here.
@@ -170,6 +198,9 @@ impl Replica {
         self.snapshots.bytes = bytes;
         self.snapshots.marks.clear();
         self.snapshots.mark(self.applied);
+        if self.snapshots.waiting.take().is_some() {
+            self.snapshots.is_being_taken = false;
+        }
     }
 }
 
@@ -215,9 +246,11 @@ mod tests {
             snapshots.mark(Index(10 * index));
         }
         let each = snapshots.applied_bytes / 3;
-        assert_eq!(snapshots.bytes_after(Index(30)), 0);
-        assert_eq!(snapshots.bytes_after(Index(29)), each);
-        assert_eq!(snapshots.bytes_after(Index(10)), 2 * each);
-        assert_eq!(snapshots.bytes_after(Index(9)), 3 * each, "nothing is known of where that was");
+        assert_eq!(snapshots.bytes_after(Index(30)), Some(0));
+        assert_eq!(snapshots.bytes_after(Index(29)), Some(each));
+        assert_eq!(snapshots.bytes_after(Index(10)), Some(2 * each));
+        assert_eq!(snapshots.bytes_after(Index(9)), Some(3 * each));
+        snapshots.marks.pop_front();
+        assert_eq!(snapshots.bytes_after(Index(9)), None, "nothing is known of where that was");
     }
 }

@@ -15,7 +15,7 @@ use crate::ids::{Index, Timestamp};
 /// What the state machine may hold. Part of what makes it deterministic: identical on all nodes of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Messages that may wait in one queue; one more is refused with `QueueFull`. Each takes 16 bytes of memory.
+    /// Messages that may wait in one queue; one more is refused with `QueueFull`. Each takes 17 bytes of memory in a long queue.
     pub queue_messages_max: u64,
     /// Queues, empty ones included; one more is refused with `TooManyQueues`.
     pub queues_max: u64,

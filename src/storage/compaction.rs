@@ -19,6 +19,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use super::error::Error;
 use super::files::FileId;
@@ -55,7 +56,7 @@ pub struct Run<'a> {
     /// The last entry that the snapshot has in it: of later ones it does not tell whether they live.
     pub last: EntryId,
     pub living: LivingItems<'a>,
-    pub pace: &'a mut dyn FnMut(u64),
+    pub pace: &'a mut dyn FnMut(u64) -> ControlFlow<()>,
     pub done: Compacted,
 }
 
@@ -66,7 +67,7 @@ pub fn compact(
     shard: ShardId,
     last: EntryId,
     living: &[Living],
-    pace: &mut dyn FnMut(u64),
+    pace: &mut dyn FnMut(u64) -> ControlFlow<()>,
 ) -> Result<Compacted, Error> {
     let manifest = store.manifest();
     if manifest.snapshot(shard).is_none_or(|snapshot| snapshot.last != last) {

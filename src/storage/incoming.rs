@@ -254,8 +254,17 @@ impl Incoming {
     /// # Errors
     /// [`Error::Io`].
     pub fn restart(&mut self, last: EntryId) -> Result<(), Error> {
+        self.go_on_with(Wanted { last, ..self.wanted })
+    }
+
+    /// Begins with the snapshot of another node, and keeps the bodies that have come. Answers of the one before must not be
+    /// given to `on_reply` any more: the files of two nodes differ.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn go_on_with(&mut self, wanted: Wanted) -> Result<(), Error> {
         self.keep_bodies()?;
-        self.wanted.last = last;
+        self.wanted = wanted;
         self.begin_file()
     }
 

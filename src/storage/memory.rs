@@ -64,7 +64,8 @@ struct Write {
 
 #[derive(Clone, Default)]
 struct Faults {
-    syncs_fail: bool,
+    /// So many syncs succeed before all fail.
+    syncs_left: Option<u64>,
     bytes_max: Option<u64>,
     operations_max: Option<u64>,
 }
@@ -91,7 +92,12 @@ impl MemoryDisk {
 
     /// From here on all syncs fail, of files and of the directory, or succeed again.
     pub fn fail_syncs(&self, fail: bool) {
-        self.state().faults.syncs_fail = fail;
+        self.state().faults.syncs_left = fail.then_some(0);
+    }
+
+    /// After so many more syncs all fail.
+    pub fn fail_syncs_after(&self, syncs: u64) {
+        self.state().faults.syncs_left = Some(syncs);
     }
 
     /// From here on the disk has room for so many bytes; none: without limit.
@@ -271,8 +277,10 @@ impl State {
     }
 
     fn check_sync(&mut self) -> io::Result<()> {
-        if self.faults.syncs_fail {
-            return Err(io::Error::other("the disk failed to sync"));
+        match &mut self.faults.syncs_left {
+            Some(0) => return Err(io::Error::other("the disk failed to sync")),
+            Some(left) => *left -= 1,
+            None => {}
         }
         self.syncs += 1;
         Ok(())

@@ -234,3 +234,26 @@ impl SharedPositions {
         self.positions.write().expect("no code panics while it holds the lock")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A compaction comes back for its next step at once, when whoever appends has not even woken up: it waits for its turn.
+    #[test]
+    fn who_appends_waits_for_one_step_of_a_compaction() {
+        for _ in 0..50 {
+            let positions = SharedPositions::default();
+            let step = positions.write_patiently();
+            std::thread::scope(|scope| {
+                scope.spawn(|| positions.write().get_mut(ShardId(1)).reset(Index(7)));
+                while positions.waiting.load(Ordering::SeqCst) == 0 {
+                    std::thread::yield_now();
+                }
+                drop(step);
+                let next = positions.write_patiently();
+                assert!(next.get(ShardId(1)).is_some(), "the one that waited came first");
+            });
+        }
+    }
+}

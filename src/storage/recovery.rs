@@ -229,10 +229,6 @@ impl<'a> Scan<'a> {
         if ends {
             return Ok(());
         }
-        let is_first = end == segment::HEADER_BYTES && source.header.id > 1;
-        if is_first && source.header.id == self.manifest.chain_first {
-            return Err(Error::corrupt(source.file, end as u64, format!("{why}, and it was durable")));
-        }
         let bytes = if source.header.recycled { rest.len().min(frame::HEADER_BYTES) } else { last_byte + 1 } as u64;
         self.report.torn_tail = Some(TornTail { file: source.file.to_owned(), offset: end as u64, bytes, why });
         Ok(())

@@ -1,6 +1,7 @@
 //! Writes what lives of files of the archive once more, so that the rest of them can go.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::bodies::{BodiesWriter, FinishedBodies};
@@ -65,7 +66,9 @@ pub fn rewrite(run: &mut Run<'_>) -> Result<(), Error> {
     sources.extend(small_files(&kept, run.store.segment_bytes()));
     let sources = archive.manifest.archive.iter().filter(|file| sources.contains(&file.file));
     for group in groups(sources, &alive, run.store.segment_bytes()) {
-        rewrite_group(run, &group)?;
+        if rewrite_group(run, &group)?.is_break() {
+            break;
+        }
     }
     run.weights
         .retain(|shard, index| archive.shards.get(&shard).is_some_and(|found| found.bodies().contains_key(&index)));
@@ -158,7 +161,8 @@ fn groups<'a>(
     groups
 }
 
-fn rewrite_group(run: &mut Run<'_>, sources: &[ArchiveFile]) -> Result<(), Error> {
+/// Copies what lives in these files into one. Broken off, it has changed nothing.
+fn rewrite_group(run: &mut Run<'_>, sources: &[ArchiveFile]) -> Result<ControlFlow<()>, Error> {
     let shards = look(run).shards;
     let mut out = BodiesWriter::create_for(run.store, Purpose::Compaction)?;
     let mut moved = Vec::new();
@@ -167,12 +171,15 @@ fn rewrite_group(run: &mut Run<'_>, sources: &[ArchiveFile]) -> Result<(), Error
             let to = copy(run, &mut out, shard, index, from)?;
             run.remember(shard, index, u64::from(to.length));
             run.done.bytes_copied += u64::from(to.length);
-            (run.pace)(u64::from(to.length));
             moved.push((shard, index, from, to));
+            if (run.pace)(u64::from(to.length)).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
         }
     }
     let finished = out.finish()?;
-    replace(run, sources, Some(finished), &moved)
+    replace(run, sources, Some(finished), &moved)?;
+    Ok(ControlFlow::Continue(()))
 }
 
 fn copy(

@@ -52,8 +52,8 @@ impl Spares {
 
     /// Removes files, or keeps them to become segments of about `segment_bytes`.
     ///
-    /// The directory is synced before anybody can take one: two renames of one file of which only the later one is durable
-    /// would leave it under two names.
+    /// The directory is not synced: what comes back after a crash under its old name, be it besides the name that it got later, is
+    /// named by nothing, and the next start removes that name.
     pub fn discard(
         &self,
         disk: &dyn Disk,
@@ -77,16 +77,15 @@ impl Spares {
                 let _ = disk.remove(&file.index_name());
             }
         }
-        if !kept.is_empty() {
-            disk.sync_directory().map_err(Error::io("sync", disk.describe("")))?;
-            self.lock().extend(kept);
-        }
+        self.lock().extend(kept);
         Ok(())
     }
 
     /// Removes all, when the disk is full.
     pub fn clear(&self, disk: &dyn Disk) {
-        for (name, _) in std::mem::take(&mut *self.lock()) {
+        // Not under the lock: the writer may want one.
+        let spares = std::mem::take(&mut *self.lock());
+        for (name, _) in spares {
             // Should that fail, there is a spare more at the next start.
             let _ = disk.remove(&name);
         }

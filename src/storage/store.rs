@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
@@ -125,6 +126,11 @@ impl Store {
         Reader::new(self.clone())
     }
 
+    /// True when it is not known which manifest is on disk: nothing can be changed any more.
+    pub fn has_failed(&self) -> bool {
+        self.changes().failed()
+    }
+
     /// The shard's snapshot.
     pub fn snapshot(&self, shard: ShardId) -> Option<SnapshotFile> {
         self.manifest().snapshot(shard).cloned()
@@ -163,7 +169,16 @@ impl Store {
             files.start = start;
         }
         let old = files.snapshot.replace(SnapshotFile { name: name.to_owned(), last, bytes });
-        self.put_snapshot(&mut changes, written, name, old, next)
+        self.put_snapshot(&mut changes, written, name, old, next)?;
+        // One that was offered and came too late to be of use.
+        let is_overtaken = |received: &Received| received.last.index <= last.index;
+        if changes.received.get(&shard).is_some_and(is_overtaken)
+            && let Some(overtaken) = changes.received.remove(&shard)
+        {
+            // Should that fail, the next start removes what the manifest does not name.
+            let _ = self.remove(&overtaken.written);
+        }
+        Ok(())
     }
 
     /// Lets the next `Log::append` of a write with this snapshot put it in force. One that was offered before is removed.
@@ -219,7 +234,7 @@ impl Store {
     /// Shortens what the shard's snapshot has made superfluous: entries of the log before its start go, what lives of them
     /// stays, and files that are mostly dead are written once more. `living` is all that lives as of the snapshot whose
     /// last entry is `last`; does nothing when that is not the shard's snapshot any more. One compaction runs at a time.
-    /// `pace` is told how many bytes were just copied.
+    /// `pace` is told how many bytes were just copied, and can break it off: a later one does what is left.
     ///
     /// # Errors
     /// [`Error::Corrupt`], [`Error::Io`], [`Error::Failed`].
@@ -228,7 +243,7 @@ impl Store {
         shard: ShardId,
         last: EntryId,
         living: &[Living],
-        pace: &mut dyn FnMut(u64),
+        pace: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Result<Compacted, Error> {
         let mut weights = self.inner.compacting.lock().expect("a compaction does not panic");
         compaction::compact(self, &mut weights, shard, last, living, pace)

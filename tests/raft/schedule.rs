@@ -224,7 +224,7 @@ impl Schedule {
         let id = self.pick_node();
         let now = self.cluster.now;
         let Some(raft) = self.cluster.raft(id) else { return };
-        let (end, needed) = (raft.commit().min(raft.durable()), raft.needed_by_members(now));
+        let (end, needed) = (raft.commit().min(raft.durable()), raft.needed_by_members(now).min());
         let disk = &self.cluster.nodes[&id].disk;
         let (snapshot, start) = (disk.snapshot_last().index, disk.start.index);
         if end == Index(0) || end < snapshot {

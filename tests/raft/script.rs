@@ -172,7 +172,7 @@ impl Runner {
             "swift" => self.cluster.node_mut(node(0)).is_slow = false,
             "needed" => {
                 let now = self.cluster.now;
-                let needed = self.cluster.raft(node(0)).and_then(|raft| raft.needed_by_members(now));
+                let needed = self.cluster.raft(node(0)).and_then(|raft| raft.needed_by_members(now).min());
                 self.answer(needed.map_or("nothing".to_owned(), |index| format!("what comes after {index}")));
             }
             "stall" => self.cluster.node_mut(node(0)).is_stalled = true,

@@ -10,9 +10,10 @@ use quorate::ids::{EntryId, Index, NodeId, Term, Time};
 use quorate::raft::{
     self, AppendReply, Body, CommitQuorum, Configuration, Message, Payload, Recovered, RoleName, Write,
 };
-use quorate::replica::{Shown, Status};
+use quorate::replica::{Shown, State, Status};
+use quorate::state_machine::{self, Command, MessageId, Operation};
 
-use super::image::{Change, Image, Link, payload_hash};
+use super::image::{Change, Image, Link, Shortening, payload_hash};
 use super::knobs::Micros;
 use super::node::Clock;
 
@@ -25,8 +26,12 @@ pub struct Checks {
     entries: HashMap<EntryId, Known>,
     committed: Vec<Committed>,
     digests: BTreeMap<Index, u64>,
+    states: BTreeMap<Index, Members>,
     entries_written: u64,
 }
+
+/// What a state tells of members that have come and gone.
+type Members = (BTreeSet<NodeId>, BTreeMap<NodeId, Index>);
 
 /// What is known of one node.
 #[derive(Default)]
@@ -36,6 +41,10 @@ struct Book {
     /// Asked for and not yet durable; the first `in_frame` of them are in the frame that is being written.
     unsynced: Vec<Change>,
     in_frame: usize,
+    /// Snapshots whose writing has failed: each may or may not be in force.
+    shortenings: Vec<Shortening>,
+    /// Its replica has told of a received snapshot up to here, and not yet asked to have it written.
+    installing: Option<Index>,
     is_leader: bool,
     /// It is handing over.
     hands_over: bool,
@@ -66,6 +75,7 @@ struct Known {
     chain: u64,
     payload: u64,
     command: Option<Bytes>,
+    configuration: Option<Configuration>,
 }
 
 /// An entry that is committed, and when that was first known.
@@ -83,6 +93,21 @@ pub struct Committed {
 pub struct Comeback {
     /// A frame that was never synced has survived.
     pub frame_survived: bool,
+    /// A snapshot is in force that its last process did not know to be so.
+    pub snapshot_survived: bool,
+}
+
+impl Comeback {
+    /// Everything is as the last process knew it.
+    pub fn is_as_known(&self) -> bool {
+        !self.frame_survived && !self.snapshot_survived
+    }
+}
+
+/// What became of the log of a node that asked for a received snapshot to be written.
+pub struct Install {
+    /// Its log had an entry that was never committed in a place that the snapshot has.
+    pub was_divergent: bool,
 }
 
 impl Checks {
@@ -103,9 +128,43 @@ impl Checks {
         self.book(node).is_lost = true;
     }
 
+    /// A replica wants a received snapshot to take the place of its log.
+    pub fn on_install(&mut self, node: NodeId, write: &Write, last: EntryId) -> Install {
+        let installed = Image::installed(self.committed_links(last), self.committed_configurations(last.index));
+        let book = self.book(node);
+        let commit = book.status.map_or(Index(0), |(_, commit, _)| commit);
+        assert!(last.index > commit, "{node} installs a snapshot up to {last}, its commit index is {commit}");
+        let told = book.installing.take();
+        assert!(told == Some(last.index), "{node} installs a snapshot up to {last}, and has told of {told:?}");
+        let met = book.memory.last().min(last.index);
+        let was_divergent = book.memory.link(met) != installed.link(met);
+        let change = Change::install(write, installed);
+        book.memory.apply(&change);
+        book.unsynced.push(change);
+        Install { was_divergent }
+    }
+
+    /// The chain of what is committed up to an entry, which must be.
+    fn committed_links(&self, last: EntryId) -> Vec<Link> {
+        let committed = &self.committed[..(last.index.0 as usize).min(self.committed.len())];
+        assert!(
+            committed.last().is_some_and(|entry| entry.id == last),
+            "a snapshot ends with {last}, and what is committed is {:?}",
+            committed.last().map(|entry| entry.id)
+        );
+        committed.iter().map(|entry| Link { term: entry.id.term, chain: entry.chain }).collect()
+    }
+
+    fn committed_configurations(&self, last: Index) -> Vec<(Index, Configuration)> {
+        let committed = self.committed.iter().take_while(|entry| entry.id.index <= last);
+        let known = committed.map(|entry| (entry.id.index, self.entries[&entry.id].configuration.clone()));
+        known.filter_map(|(index, configuration)| Some((index, configuration?))).collect()
+    }
+
     /// A replica wants something made durable.
     pub fn on_persist(&mut self, node: NodeId, write: &Write) {
         let book = self.books.get_mut(&node).expect("every node has a book");
+        assert!(book.installing.is_none(), "{node} has told of a received snapshot, and writes {write:?}");
         let change = book.memory.change(write);
         let commit = book.status.map_or(Index(0), |(_, commit, _)| commit);
         if let Some(first) = change.first() {
@@ -117,6 +176,10 @@ impl Checks {
                 payload: payload_hash(&entry.payload),
                 command: match &entry.payload {
                     Payload::Command(bytes) => Some(bytes.clone()),
+                    _ => None,
+                },
+                configuration: match &entry.payload {
+                    Payload::Configuration { configuration, .. } => Some(configuration.clone()),
                     _ => None,
                 },
             });
@@ -151,7 +214,7 @@ impl Checks {
                 };
                 half(&before.voters) && half(&before.voters_outgoing)
             };
-            let last_configuration = book.memory.configurations.last().map_or(Index(0), |(index, _)| *index);
+            let last_configuration = book.memory.configuration_index();
             let first_of_term = book.memory.links.partition_point(|link| link.term < entry.id.term) as u64 + 1;
             let may_begin = on_majority(last_configuration) && on_majority(Index(first_of_term));
             assert!(may_begin, "{node} changes the membership at {} and {before} is not settled", entry.id);
@@ -178,34 +241,105 @@ impl Checks {
         }
     }
 
+    /// A snapshot is about to be written. Whether it is in force is not known before `on_snapshot_written`.
+    pub fn on_snapshot_begun(&mut self, node: NodeId, state: &State, log_start: EntryId) {
+        self.check_state(node, state);
+        let last = state.snapshot.last;
+        let book = self.book(node);
+        assert!(book.disk.has(last), "{node} takes a snapshot up to {last}, which is not on its disk");
+        assert!(log_start.index <= last.index && book.disk.has(log_start), "{node} begins its log after {log_start}");
+        book.shortenings.push(Shortening { last, start: log_start });
+    }
+
+    /// The snapshot is in force.
+    pub fn on_snapshot_written(&mut self, node: NodeId) {
+        let book = self.book(node);
+        let shortening = book.shortenings.pop().expect("it has begun");
+        book.shortenings.clear();
+        book.disk.shorten(shortening);
+        if shortening.last > book.memory.snapshot {
+            book.memory.shorten(shortening);
+        }
+    }
+
+    /// A later one is there.
+    pub fn on_snapshot_superseded(&mut self, node: NodeId) {
+        let book = self.book(node);
+        let shortening = book.shortenings.pop().expect("it has begun");
+        let found = book.disk.snapshot;
+        assert!(found >= shortening.last, "{node} has a snapshot up to {found}, and writes none up to {shortening:?}");
+    }
+
+    /// Nothing was written, because it is not known which of those before is in force.
+    pub fn on_snapshot_refused(&mut self, node: NodeId) {
+        self.book(node).shortenings.pop();
+    }
+
+    /// A state is what all others have, or had, at the same place of the log: in a snapshot that is taken, received or restored.
+    pub fn check_state(&mut self, node: NodeId, state: &State) {
+        let raft::Snapshot { last, configuration, configuration_index } = &state.snapshot;
+        // Panics when it is not committed.
+        let _ = self.committed_links(*last);
+        let configurations = self.committed_configurations(last.index);
+        assert!(
+            configurations.last() == Some(&(*configuration_index, configuration.clone())),
+            "{node} has a snapshot up to {last} with {configuration} at {configuration_index}, not {:?}",
+            configurations.last()
+        );
+        self.on_digest(node, last.index, state.machine.digest());
+        let members = (state.settled.clone(), state.removed.clone());
+        let first = self.states.entry(last.index).or_insert_with(|| members.clone());
+        assert!(*first == members, "{node} has other members as of {last} than other replicas: {first:?}, {members:?}");
+    }
+
     /// The process has ended.
     pub fn on_crash(&mut self, node: NodeId) {
         let book = self.book(node);
         book.is_leader = false;
         book.end_transfer();
         book.status = None;
+        book.installing = None;
         let frame = book.in_frame;
         book.unsynced.truncate(frame);
     }
 
-    /// A node comes back: its log is what was durable, with or without the frame that was being written.
+    /// A node comes back: its log is what was durable, with or without the frame that was being written, and with or without
+    /// the snapshot that was.
     pub fn on_recovered(&mut self, node: NodeId, recovered: &Recovered) -> Comeback {
         let book = self.book(node);
-        let frame_survived = *recovered != book.disk.recovered();
         let frame = std::mem::take(&mut book.unsynced);
         book.in_frame = 0;
-        if frame_survived {
-            let durable = book.disk.recovered();
-            frame.iter().for_each(|change| book.disk.apply(change));
-            let with_frame = book.disk.recovered();
-            assert!(
-                *recovered == with_frame,
-                "{node} recovered\n{recovered:?}, durable was\n{durable:?}, with the last frame\n{with_frame:?}"
-            );
+        let durable = book.disk.clone();
+        let mut possible = vec![(durable.clone(), false, false)];
+        for shortening in std::mem::take(&mut book.shortenings) {
+            let mut image = durable.clone();
+            image.shorten(shortening);
+            possible.push((image, false, true));
         }
+        if !frame.is_empty() {
+            for (image, _, snapshot_survived) in possible.clone() {
+                let mut with_hard_state = image.clone();
+                frame.iter().for_each(|change| with_hard_state.apply_hard_state(change));
+                let mut whole = image;
+                frame.iter().for_each(|change| whole.apply(change));
+                let is_install = frame.iter().any(Change::is_install);
+                possible.push((whole, true, snapshot_survived || is_install));
+                // An install is two steps on disk. All else is one.
+                if is_install {
+                    possible.push((with_hard_state, false, snapshot_survived));
+                }
+            }
+        }
+        let found = possible.iter().position(|(image, ..)| image.recovered() == *recovered);
+        let Some(found) = found else {
+            let images: Vec<Recovered> = possible.iter().map(|(image, ..)| image.recovered()).collect();
+            panic!("{node} recovered\n{recovered:?}, possible was\n{images:#?}");
+        };
+        let (image, frame_survived, snapshot_survived) = possible.swap_remove(found);
+        book.disk = image;
         book.memory = book.disk.clone();
         book.configuration.0 = book.disk.configuration().clone();
-        Comeback { frame_survived }
+        Comeback { frame_survived, snapshot_survived }
     }
 
     /// Entries were read from the disk of a node.
@@ -273,6 +407,14 @@ impl Checks {
     fn on_committed(&mut self, now: Micros, node: NodeId, index: Index) {
         let book = &self.books[&node];
         let link = book.memory.link(index);
+        if let Some(committed) = self.committed.get(index.0 as usize - 1)
+            && link.is_none_or(|link| link.chain != committed.chain)
+            && !book.is_leader
+        {
+            // Only a received snapshot tells more than the own log: it has to be written next.
+            self.book(node).installing = Some(index);
+            return;
+        }
         let link = link.unwrap_or_else(|| panic!("{node} commits {index}, its log ends at {}", book.memory.last()));
         if let Some(committed) = self.committed.get(index.0 as usize - 1) {
             assert!(committed.chain == link.chain, "{node} commits another entry at {index} than {}", committed.id);
@@ -339,6 +481,19 @@ impl Checks {
             assert!(is_monotone, "{node} goes back from ({term}, {commit}, {applied}) to {now:?}");
         }
         assert!(status.applied <= status.commit, "{node} has applied {} of {}", status.applied, status.commit);
+        assert!(book.installing.is_none(), "{node} has told of a received snapshot, and does not write it");
+        let is_durable = status.snapshot <= book.disk.snapshot;
+        assert!(is_durable, "{node} tells of a snapshot up to {}, on disk is {}", status.snapshot, book.disk.snapshot);
+        let least = status.snapshot.index;
+        assert!(status.applied >= least, "{node} has applied {}, less than its snapshot {least}", status.applied);
+        let membership = &status.membership;
+        let in_force = (book.memory.configuration_index(), book.memory.configuration());
+        assert!(
+            in_force == (membership.index, &membership.configuration),
+            "{node} acts on {} at {}, in force is {in_force:?}",
+            membership.configuration,
+            membership.index
+        );
         let (memory, disk) = (book.memory.link(status.durable), book.disk.link(status.durable));
         assert!(memory == disk, "{node} takes {} for durable, and on disk is {disk:?}", status.durable);
     }
@@ -407,6 +562,16 @@ impl Checks {
     /// What is committed, by index from 1.
     pub fn committed(&self) -> &[Committed] {
         &self.committed
+    }
+
+    /// The message that this names, as its producer gave it.
+    pub fn message(&self, id: MessageId) -> Option<state_machine::Body> {
+        let committed = self.committed.get(id.index.0.checked_sub(1)? as usize)?;
+        let command = Command::decode(self.command(committed.id)?).ok()?;
+        match command.operations.into_iter().nth(id.item as usize)? {
+            Operation::Enqueue { body, .. } => Some(body),
+            _ => None,
+        }
     }
 
     /// The command that an entry carries.

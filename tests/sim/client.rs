@@ -199,7 +199,9 @@ impl Client {
                 Next::Retry
             }
             Err(Refusal::Overloaded) => Next::Retry,
-            Err(Refusal::OutcomeUnknown { .. }) => return Some(self.on_uncertainty(call, place)),
+            Err(Refusal::OutcomeUnknown { .. } | Refusal::BodyNotInLog) => {
+                return Some(self.on_uncertainty(call, place));
+            }
             Err(Refusal::Refused(state_machine::Refusal::TooManyOutcomes { .. })) => Next::Retry,
             Err(Refusal::Refused(state_machine::Refusal::SessionExpired(_))) if open.is_uncertain => {
                 Next::End(Ending::Unknown)

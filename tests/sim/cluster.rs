@@ -12,12 +12,14 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use quorate::ids::{Index, NodeId, Term, Ticket};
 use quorate::raft::{Message, RoleName};
-use quorate::replica::{self, Answer, Execute, Read, ReadId, Refusal, Status};
+use quorate::replica::{self, Answer, Execute, Read, ReadId, Refusal, Status, Taking};
+use quorate::storage::transfer;
 use rand::RngExt;
 
 use super::checks::Checks;
 use super::client::{Call, Client};
 use super::coverage::Coverage;
+use super::fetching::Exchange;
 use super::knobs::{Knobs, Micros, SECOND};
 use super::network::Network;
 use super::node::{Caller, Node};
@@ -28,7 +30,7 @@ use super::trace::{Detail, Trace};
 /// More events in one simulated second are a storm, unless they have work to show for it.
 const EVENTS_PER_SECOND_MAX: u64 = 10_000;
 
-/// So many more are allowed for each entry that some node wrote in that second.
+/// So many more are allowed for each entry that some node wrote in that second, and each piece of a snapshot that some node got.
 const EVENTS_PER_ENTRY_MAX: u64 = 20;
 
 /// After the faults everything must be well within so many of the longest election time-outs.
@@ -76,6 +78,8 @@ pub struct Cluster {
     events_of_second: (u64, u64),
     written_before: u64,
     events: u64,
+    /// Pieces of snapshots that came, and were of use.
+    pub pieces: u64,
 }
 
 /// Where a run is.
@@ -121,6 +125,24 @@ pub enum Event {
     Persisted(ProcessId, Ticket),
     /// A disk reads entries.
     Read { process: ProcessId, read: ReadId, from: Index, to: Index, bytes_max: u64 },
+    /// A disk reads the entry of a body.
+    ReadBody { process: ProcessId, read: ReadId, index: Index },
+    /// A node writes a snapshot.
+    TakeSnapshot(ProcessId, Box<Taking>),
+    /// A node compacts its log.
+    Compact(ProcessId),
+    /// A node hears of something that was done beside its loop.
+    Done(ProcessId, replica::Event),
+    /// A node is asked for a piece of its snapshot.
+    PieceAsked(Exchange),
+    /// A piece of a snapshot arrives, or that there is none.
+    PieceAnswered(Exchange, transfer::Reply),
+    /// A piece has been waited for long enough.
+    PieceLost(Exchange),
+    /// A node asks for more of the leader's snapshot.
+    Fetch { process: ProcessId, fetch: u64 },
+    /// A node may fetch again.
+    MayFetch(ProcessId),
     /// A node starts.
     Start(NodeId),
     /// A request arrives at a node.
@@ -227,6 +249,7 @@ impl Cluster {
             events_of_second: (0, 0),
             written_before: 0,
             events: 0,
+            pieces: 0,
         };
         let words = format!("{:#?}", cluster.knobs);
         cluster.trace.tell(0, || words);
@@ -247,6 +270,8 @@ impl Cluster {
             self.handle(event);
         }
         self.mind_waiters();
+        self.mind_stores();
+        self.mind_disks();
         super::verdict::judge(&self);
         Report {
             hash: self.trace.hash(),
@@ -284,12 +309,15 @@ impl Cluster {
         let (of, count) = &mut self.events_of_second;
         if *of != second {
             (*of, *count) = (second, 0);
-            self.written_before = self.checks.entries_written();
+            self.written_before = self.checks.entries_written() + self.pieces;
         }
         *count += 1;
-        let written = self.checks.entries_written() - self.written_before;
+        let written = self.checks.entries_written() + self.pieces - self.written_before;
         let most = EVENTS_PER_SECOND_MAX + EVENTS_PER_ENTRY_MAX * written;
-        assert!(*count <= most, "a storm: more than {most} events in a second in which {written} entries were written");
+        assert!(
+            *count <= most,
+            "a storm: more than {most} events in a second in which {written} entries or pieces were written"
+        );
     }
 
     fn handle(&mut self, event: Event) {
@@ -303,6 +331,15 @@ impl Cluster {
             Event::Sync(process) => self.sync(process),
             Event::Persisted(process, ticket) => self.persisted(process, ticket),
             Event::Read { process, read, from, to, bytes_max } => self.read(process, read, from, to, bytes_max),
+            Event::ReadBody { process, read, index } => self.read_body(process, read, index),
+            Event::TakeSnapshot(process, taking) => self.take_snapshot(process, *taking),
+            Event::Compact(process) => self.compact(process),
+            Event::Done(process, event) => self.done(process, event),
+            Event::PieceAsked(exchange) => self.piece_asked(exchange),
+            Event::PieceAnswered(exchange, reply) => self.piece_answered(&exchange, reply),
+            Event::PieceLost(exchange) => self.piece_lost(&exchange),
+            Event::Fetch { process, fetch } => self.go_on_fetching(process, fetch),
+            Event::MayFetch(process) => self.may_fetch(process),
             Event::Start(node) => self.start(node),
             Event::Request { node, caller, attempt, asked } => self.receive(node, caller, attempt, asked),
             Event::HangUp { node, attempt } => self.hang_up(node, attempt),
@@ -352,6 +389,7 @@ impl Cluster {
     }
 
     fn begin_draining(&mut self) {
+        self.mind_stores();
         let drainer = self.clients.len();
         self.clients.push(Client::drainer(drainer));
         self.schedule(self.now, Event::Think(drainer));
@@ -416,6 +454,9 @@ impl Cluster {
                 return Some(format!("{id} is not like the leader {leader} with {}: {other:?}", status.applied));
             }
             self.checks.on_digest(*id, other.applied, process.replica.machine().digest());
+        }
+        if is_draining && let Some(id) = self.holder() {
+            return Some(format!("{id} keeps files for somebody who fetches its snapshot"));
         }
         None
     }

@@ -1,13 +1,16 @@
 //! Counts the interesting things.
 
-use quorate::ids::{NodeId, Time};
+use quorate::ids::{EntryId, Index, NodeId, Time};
 use quorate::raft::{Event, RoleName, VoteRefusal};
 use quorate::replica::{Answer, Consistency, Refusal, Shown};
 use quorate::state_machine::{self, Outcome};
+use quorate::storage::Compacted;
 
+use super::checks::Comeback;
 use super::client::Ending;
-use super::cluster::Cluster;
+use super::cluster::{Cluster, ProcessId};
 use super::node::Waiter;
+use super::store::Opened;
 
 impl Cluster {
     /// Before the checks learn of it.
@@ -33,6 +36,9 @@ impl Cluster {
             }
             Event::TransferGivenUp { .. } => self.coverage.sometimes("a transfer was given up"),
             Event::ReadIndexAskedAgain => self.coverage.sometimes("a follower read was asked again"),
+            Event::SnapshotTold { .. } => self.coverage.sometimes("a leader told a member to fetch a snapshot"),
+            Event::LogCompacted { .. } => self.coverage.sometimes("a log was compacted"),
+            Event::SnapshotInstalled { .. } => self.coverage.sometimes("a snapshot was installed"),
             Event::WasRemoved { .. } => self.coverage.sometimes("a removed node was told so"),
             Event::ConfigurationChanged { configuration, .. } => {
                 let before = self.checks.configuration(id);
@@ -55,7 +61,6 @@ impl Cluster {
     /// A replica wants entries read. What for, the limit tells.
     pub fn cover_log_read(&mut self, bytes_max: u64) {
         let what = match bytes_max {
-            0 => "bodies were read back for an answer",
             _ if bytes_max == self.knobs.raft.append_bytes_max => "entries were read back for a follower",
             _ => "entries were read back to be applied",
         };
@@ -128,6 +133,46 @@ impl Cluster {
                 self.coverage.sometimes("a read was refused after a lost leadership");
             }
             _ => {}
+        }
+    }
+
+    /// A node has opened its disk.
+    pub fn cover_start(&mut self, opened: &Opened, comeback: &Comeback, interrupted: Option<EntryId>) {
+        let snapshot = opened.recovered.snapshot;
+        if let Some(last) = interrupted {
+            self.coverage.sometimes(match last == snapshot {
+                true => "a crash came right after a snapshot was installed",
+                false => "a crash kept a snapshot from being installed",
+            });
+        }
+        if comeback.snapshot_survived {
+            self.coverage.sometimes("a snapshot was in force that its process did not know to be so");
+        }
+        if opened.leftovers > 0 {
+            self.coverage.sometimes("what a crash had left behind was removed");
+        }
+        if snapshot.index > Index(0) {
+            self.coverage.sometimes("a node started from a snapshot");
+        }
+    }
+
+    /// A frame was written, perhaps to a segment that was something else before.
+    pub fn cover_segment(&mut self, running: ProcessId) {
+        let Some(process) = self.process(running).filter(|process| process.spare_bytes > 0) else { return };
+        let Ok(usage) = process.store.shared().usage() else { return };
+        let before = std::mem::replace(&mut process.spare_bytes, usage.spare_bytes);
+        if usage.spare_bytes < before {
+            self.coverage.sometimes("a file was used again as a segment");
+        }
+    }
+
+    /// A log was compacted.
+    pub fn cover_compacted(&mut self, compacted: &Compacted) {
+        if compacted.files_removed > 0 {
+            self.coverage.sometimes("a compaction removed files");
+        }
+        if compacted.bytes_copied > 0 {
+            self.coverage.sometimes("a compaction wrote what lives once more");
         }
     }
 

@@ -7,6 +7,7 @@ use rand::seq::SliceRandom;
 use super::cluster::{Asked, Cluster, Event, Phase, ProcessId};
 use super::knobs::{Fault, Micros};
 use super::node::Caller;
+use super::upkeep::UpkeepFault;
 
 impl Cluster {
     /// When the next fault comes.
@@ -54,6 +55,14 @@ impl Cluster {
             Fault::LoseDisk => self.lose_disk(),
             Fault::Stop => self.stop(id),
             Fault::PauseBeforeReads => node.pauses_before_reads = true,
+            Fault::StayAway => {
+                let longest = self.knobs.duration / 2;
+                node.away_until = self.now + self.random.faults.random_range(longest / 4..=longest);
+                self.crash_if_running(id);
+            }
+            Fault::CutPowerInUpkeep | Fault::FailSyncInUpkeep | Fault::CrashInUpkeep => {
+                node.upkeep_fault = Some(UpkeepFault::draw(&mut self.random.faults, fault));
+            }
             Fault::CutAtHandOver => {
                 node.is_cut_at_hand_over = true;
                 self.last_attempt += 1;
@@ -205,6 +214,8 @@ impl Cluster {
             let node = self.nodes.get_mut(&id).expect("it is one of them");
             node.paused_until = self.now;
             node.stalled_until = self.now;
+            node.away_until = self.now;
+            node.upkeep_fault = None;
             if let Some(process) = &mut node.process {
                 process.effects_left = None;
             }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use quorate::raft::{self, CommitQuorum, Window};
+use quorate::replica::SnapshotRules;
 use quorate::state_machine::Limits;
+use quorate::storage::{incoming, outgoing};
 use rand::{Rng, RngExt};
 
 /// Microseconds of simulated time.
@@ -49,6 +51,27 @@ pub struct Knobs {
     pub transfer_interval: Option<Micros>,
     /// The clients.
     pub workload: Workload,
+    /// Snapshots and compaction.
+    pub snapshots: Snapshots,
+}
+
+/// When snapshots are taken, and how they are sent.
+#[derive(Clone, Debug)]
+pub struct Snapshots {
+    /// When one is due, and how much of the log stays.
+    pub rules: SnapshotRules,
+    /// Writing one, and compaction after it, begin so much later at most than they could.
+    pub delay_max: Micros,
+    /// How much is asked for at a time.
+    pub incoming: incoming::Limits,
+    /// How many requests for pieces are under way.
+    pub in_flight_max: usize,
+    /// What a sender keeps for those who fetch.
+    pub outgoing: outgoing::Limits,
+    /// A request for a piece that is not answered for so long is made again.
+    pub patience: Micros,
+    /// A snapshot that was not wished for during so long is not fetched any more.
+    pub stall: Micros,
 }
 
 /// How the network treats messages.
@@ -120,10 +143,18 @@ pub enum Fault {
     PauseBeforeReads,
     /// A leader hands over, and is cut off when it has said so: it does not know that it was replaced.
     CutAtHandOver,
+    /// The power fails in the middle of what a node does next with a snapshot: taking, receiving or installing one, or compacting.
+    CutPowerInUpkeep,
+    /// A sync fails there, and only there.
+    FailSyncInUpkeep,
+    /// The process ends right after a step of that.
+    CrashInUpkeep,
+    /// The power of a node fails, and it stays away for long.
+    StayAway,
 }
 
 /// All of them, the more fruitful ones several times.
-const FAULTS: [Fault; 18] = [
+const FAULTS: [Fault; 26] = [
     Fault::Crash,
     Fault::CrashAll,
     Fault::CutPower,
@@ -142,6 +173,14 @@ const FAULTS: [Fault; 18] = [
     Fault::PauseBeforeReads,
     Fault::CutAtHandOver,
     Fault::CutAtHandOver,
+    Fault::CutPowerInUpkeep,
+    Fault::CutPowerInUpkeep,
+    Fault::CutPowerInUpkeep,
+    Fault::FailSyncInUpkeep,
+    Fault::CrashInUpkeep,
+    Fault::CrashInUpkeep,
+    Fault::StayAway,
+    Fault::StayAway,
 ];
 
 /// What the clients do.
@@ -197,7 +236,30 @@ impl Knobs {
             change_interval: rng.random_bool(0.5).then(|| election_timeout_max * one_of(rng, &[1, 3, 6])),
             workload: draw_workload(rng, election_timeout_max),
             transfer_interval: rng.random_bool(0.5).then(|| election_timeout_max * one_of(rng, &[1, 3, 6])),
+            snapshots: draw_snapshots(rng, election_timeout_max),
         }
+    }
+}
+
+fn draw_snapshots(rng: &mut impl Rng, election_timeout_max: Micros) -> Snapshots {
+    let rules = SnapshotRules {
+        bytes: one_of(rng, &[0, 500, 3_000, u64::MAX]),
+        entries: one_of(rng, &[1, 3, 10, 40, u64::MAX]),
+        log_entries: one_of(rng, &[0, 0, 3, 20, 100]),
+        held_bytes_max: one_of(rng, &[0, 500, 1 << 30]),
+    };
+    let stall_timeout = Duration::from_micros(election_timeout_max * one_of(rng, &[1, 4]) / 2);
+    let pin_time_max = Duration::from_micros(election_timeout_max * one_of(rng, &[1, 8, 10_000]) / 4);
+    let pin_bytes_max = one_of(rng, &[0, 3_000, 1 << 30]);
+    let piece_bytes = one_of(rng, &[16, 100, 1_000, 1 << 20]);
+    Snapshots {
+        rules: if rng.random_bool(0.2) { SnapshotRules::NEVER } else { rules },
+        delay_max: one_of(rng, &[0, 1_000, election_timeout_max]),
+        incoming: incoming::Limits { piece_bytes },
+        in_flight_max: if piece_bytes < 1_000 { 8 } else { one_of(rng, &[1, 3, 8]) },
+        outgoing: outgoing::Limits { pin_bytes_max, pin_time_max, stall_timeout, ..outgoing::Limits::default() },
+        patience: election_timeout_max / one_of(rng, &[1, 3]),
+        stall: election_timeout_max * one_of(rng, &[1, 4]),
     }
 }
 

@@ -59,6 +59,21 @@ impl Network {
         Carried { arrivals, is_replayed, is_noticed: false }
     }
 
+    /// Sends a request for a piece of a snapshot, or the answer to one. Each goes its own way: they keep no order.
+    pub fn carry_piece(&self, rng: &mut impl Rng, now: Micros, from: NodeId, to: NodeId) -> Vec<Micros> {
+        if self.cut.contains(&(from, to)) || rng.random_bool(self.knobs.loss) {
+            return Vec::new();
+        }
+        let mut arrivals = vec![now + self.delay(rng)];
+        if rng.random_bool(self.knobs.duplication) {
+            arrivals.push(now + self.delay(rng));
+        }
+        if rng.random_bool(self.knobs.replay) {
+            arrivals.push(now + rng.random_range(0..=self.knobs.replay_after_max));
+        }
+        arrivals
+    }
+
     /// Sends a request or an answer at `now`; none: it is lost.
     pub fn carry_request(&self, rng: &mut impl Rng, now: Micros) -> Option<Micros> {
         let is_lost = rng.random_bool(self.knobs.loss / 4.0);

@@ -3,14 +3,18 @@
 
 use std::collections::BTreeMap;
 
-use quorate::ids::{Index, Time, Timestamp};
+use quorate::ids::{EntryId, Index, Time, Timestamp};
 use quorate::raft::RoleName;
 use quorate::replica::{self, Consistency, Replica, RequestId};
+use quorate::state_machine::Living;
 use quorate::storage::MemoryDisk;
+use quorate::storage::outgoing::{self, Outgoing};
 
+use super::fetching::Fetching;
 use super::knobs::Micros;
 use super::running::round_answered;
 use super::store::Store;
+use super::upkeep::UpkeepFault;
 
 /// The wall clock at the start, in milliseconds.
 const EPOCH: u64 = 1_800_000_000_000;
@@ -35,6 +39,12 @@ pub struct Node {
     pub is_cut_at_hand_over: bool,
     /// Its process is to stand still as soon as it could answer a read.
     pub pauses_before_reads: bool,
+    /// No process starts before.
+    pub away_until: Micros,
+    /// What goes wrong with its next step of a kind.
+    pub upkeep_fault: Option<UpkeepFault>,
+    /// Its last process ended while it installed this snapshot.
+    pub interrupted_install: Option<EntryId>,
     /// Its clocks.
     pub clock: Clock,
 }
@@ -65,12 +75,48 @@ pub struct Process {
     pub last_request: RequestId,
     /// The process ends when it has carried out so many more effects.
     pub effects_left: Option<usize>,
+    /// What others get of its snapshot.
+    pub outgoing: Outgoing,
+    /// What it gets of the leader's.
+    pub fetching: Fetching,
+    /// Counts its attempts to get one.
+    pub last_fetch: u64,
+    /// What lives as of the snapshots that are not compacted yet.
+    pub living: BTreeMap<EntryId, Vec<Living>>,
+    /// The compaction that is to come.
+    pub compaction: Option<(EntryId, Vec<Living>)>,
+    /// Its state up to here came in a snapshot.
+    pub restored: Index,
+    /// A received snapshot is on its way to the disk.
+    pub installing: Option<EntryId>,
+    /// A snapshot that came and may wait to be installed; if it is of no use, its file stays until an own one is as late.
+    pub offered: Option<EntryId>,
+    /// The turn in which the last one was there.
+    pub installed_in_turn: u64,
+    /// A sync has failed that it can do without.
+    pub has_failed_sync: bool,
+    /// Without members that need it the log would begin after this.
+    pub unheld_start: Index,
+    /// Bytes of files that wait to become segments.
+    pub spare_bytes: u64,
 }
 
 impl Process {
     /// A process that starts.
-    pub fn new(replica: Replica, store: Store) -> Self {
+    pub fn new(replica: Replica, store: Store, outgoing: outgoing::Limits) -> Self {
         Self {
+            outgoing: Outgoing::new(store.shared().clone(), outgoing),
+            fetching: Fetching::Nothing,
+            last_fetch: 0,
+            living: BTreeMap::new(),
+            compaction: None,
+            restored: Index(0),
+            installing: None,
+            offered: None,
+            installed_in_turn: 0,
+            has_failed_sync: false,
+            unheld_start: Index(0),
+            spare_bytes: 0,
             replica,
             store,
             inbox: Vec::new(),
@@ -184,6 +230,9 @@ impl Node {
             is_armed: false,
             is_cut_at_hand_over: false,
             pauses_before_reads: false,
+            away_until: 0,
+            upkeep_fault: None,
+            interrupted_install: None,
             clock,
         }
     }

@@ -19,6 +19,8 @@ pub struct Random {
     pub faults: ChaCha8Rng,
     /// Membership changes.
     pub operator: ChaCha8Rng,
+    /// When snapshots are written, sent and compacted, and what becomes of their pieces.
+    pub upkeep: ChaCha8Rng,
 }
 
 impl Random {
@@ -37,6 +39,7 @@ impl Random {
             workload: stream(4),
             faults: stream(5),
             operator: stream(6),
+            upkeep: stream(7),
         }
     }
 }

@@ -1,12 +1,13 @@
 //! What happens to a node: it starts, takes turns, carries out effects and crashes.
 
 use quorate::ids::{Contact, EntryId, Index, NodeId, Term, Ticket};
-use quorate::raft::{Body, CommitQuorum, Configuration, Entry, HardState, Message, Payload, RoleName, Write};
+use quorate::raft::{self, Body, CommitQuorum, Configuration, Entry, HardState, Message, Payload, RoleName, Write};
 use quorate::replica::{self, Effect, Options, Replica, RequestId, Told};
 use quorate::storage;
 use rand::RngExt;
 
 use super::cluster::{Asked, Cluster, Event, Phase, ProcessId};
+use super::fetching::Fetching;
 use super::knobs::{Fault, Micros};
 use super::network::Damage;
 use super::node::{Asking, Caller, Clock, Node, Process, Waiter};
@@ -49,12 +50,16 @@ impl Cluster {
         if node.is_dead || node.process.is_some() {
             return;
         }
+        if node.away_until > self.now {
+            let at = node.away_until;
+            return self.schedule(at, Event::Start(id));
+        }
         let is_faulty = self.phase == Phase::Faults && self.knobs.faults.contains(&Fault::CutPower);
         if is_faulty && self.random.faults.random_bool(0.2) {
-            node.disk.cut_power_after(self.random.faults.random_range(0..3));
+            node.disk.cut_power_after(self.random.faults.random_range(0..6));
             node.is_armed = true;
         }
-        let opened = match Store::open(&node.disk, self.knobs.segment_bytes, id.0 as u32) {
+        let mut opened = match Store::open(&node.disk, self.knobs.segment_bytes, id.0 as u32) {
             Ok(opened) => opened,
             Err(error) => {
                 self.coverage.sometimes("the power failed while the log was opened");
@@ -62,6 +67,10 @@ impl Cluster {
             }
         };
         let comeback = self.checks.on_recovered(id, &opened.recovered);
+        let interrupted = node.interrupted_install.take();
+        self.cover_start(&opened, &comeback, interrupted);
+        let Some(restored) = self.restore(id, &mut opened) else { return };
+        let node = self.nodes.get_mut(&id).expect("machines stay in the list");
         if opened.cut_torn_frame {
             self.coverage.sometimes("a torn frame was cut");
         }
@@ -69,12 +78,19 @@ impl Cluster {
             self.coverage.sometimes("an unsynced frame survived a crash");
         }
         self.trace.tell(self.now, || format!("{id} starts: {:?}", opened.recovered));
-        let options =
-            Options { raft: self.knobs.raft, limits: self.knobs.limits, requests_max: self.knobs.requests_max };
+        let options = Options {
+            raft: self.knobs.raft,
+            limits: self.knobs.limits,
+            snapshots: self.knobs.snapshots.rules,
+            requests_max: self.knobs.requests_max,
+        };
         let seed = self.random.process.random();
         node.clock.started = self.now;
         let replica = Replica::new(id, options, &opened.recovered, seed, node.clock.time(self.now));
-        node.process = Some(Process::new(replica, opened.store));
+        node.process = Some(Process::new(replica, opened.store, self.knobs.snapshots.outgoing));
+        if let Some(restored) = restored {
+            self.go_on_from(id, restored);
+        }
         self.turn_is_due(id);
     }
 
@@ -82,8 +98,13 @@ impl Cluster {
     pub fn crash(&mut self, id: NodeId) {
         let is_leading_joint = self.checks.leads_joint_phase(id);
         let node = self.nodes.get_mut(&id).expect("machines stay in the list");
-        if node.process.take().is_some() && is_leading_joint {
-            self.coverage.sometimes("a joint phase was interrupted by a crash");
+        // A process that has lost its power does not tidy up.
+        node.disk.cut_power_after(0);
+        if let Some(process) = node.process.take() {
+            node.interrupted_install = process.installing;
+            if is_leading_joint {
+                self.coverage.sometimes("a joint phase was interrupted by a crash");
+            }
         }
         self.trace.tell(self.now, || format!("{id} crashes"));
         node.incarnation += 1;
@@ -250,6 +271,9 @@ impl Cluster {
         process.turns += 1;
         let events = std::mem::take(&mut process.inbox);
         process.rounds_answered = events.iter().filter_map(round_answered).collect();
+        if events.iter().any(|event| matches!(event, replica::Event::SnapshotReceived(_))) {
+            process.fetching = Fetching::Nothing;
+        }
         let effects = process.replica.turn(clock.time(now), clock.wall(now), events);
         for effect in effects {
             self.carry_out(running, effect);
@@ -264,7 +288,8 @@ impl Cluster {
         let id = running.node;
         let Some(process) = self.process(running) else { return };
         let status = process.replica.status();
-        let digest = (status.applied.0 % 8 == 0).then(|| process.replica.machine().digest());
+        let has_installed = process.installed_in_turn == process.turns;
+        let digest = (has_installed || status.applied.0 % 8 == 0).then(|| process.replica.machine().digest());
         let is_reading = process.reads > 0 || process.inbox.iter().any(is_read);
         for waiter in process.requests.values().filter(|_| !is_reading) {
             let may_wait = match waiter.caller {
@@ -279,6 +304,10 @@ impl Cluster {
             self.checks.on_digest(id, status.applied, digest);
         }
         self.checks.on_status(id, &status);
+        let time = self.nodes[&id].clock.time(self.now);
+        if let Some(process) = self.process(running) {
+            process.outgoing.expire(time);
+        }
         self.schedule_wake(running);
     }
 
@@ -293,7 +322,10 @@ impl Cluster {
         match effect {
             Effect::Persist(write) => {
                 self.trace.tell(self.now, || format!("{id} writes {write:?}"));
-                self.checks.on_persist(id, &write);
+                match write.snapshot {
+                    Some(last) => self.install(running, &write, last),
+                    None => self.checks.on_persist(id, &write),
+                }
                 if let Some(process) = self.process(running) {
                     process.store.submit(write);
                 }
@@ -306,6 +338,18 @@ impl Cluster {
                 let at = self.disk_step_at(id);
                 self.schedule(at, Event::Read { process: running, read, from, to, bytes_max });
             }
+            Effect::ReadBody { read, index } => {
+                process.reads += 1;
+                self.coverage.sometimes("bodies were read back for an answer");
+                let at = self.disk_step_at(id);
+                self.schedule(at, Event::ReadBody { process: running, read, index });
+            }
+            Effect::TakeSnapshot(taking) => {
+                let at = self.upkeep_at(id);
+                self.schedule(at, Event::TakeSnapshot(running, taking));
+            }
+            Effect::Compact { last, being_read } => self.compact_later(running, last, being_read),
+            Effect::FetchSnapshot { from, last, committed } => self.fetch(running, from, last, committed),
             Effect::Answer { request, answer } => self.answer(running, request, answer),
             Effect::Introduce(Contact { .. }) => {}
             Effect::Tell(told) => self.told(id, &told),
@@ -315,8 +359,14 @@ impl Cluster {
     fn send(&mut self, from: NodeId, to: NodeId, message: Message) {
         self.checks.on_send(from, to, &message);
         let process = self.nodes.get_mut(&from).and_then(|node| node.process.as_mut());
-        if let (Body::Heartbeat { read_round, .. }, Some(process)) = (&message.body, process) {
-            process.read_round = *read_round;
+        match (&message.body, process) {
+            (Body::Heartbeat { read_round, .. }, Some(process)) => process.read_round = *read_round,
+            (Body::AppendEntries { previous, entries, .. }, Some(process))
+                if previous.index < process.unheld_start && !entries.is_empty() =>
+            {
+                self.coverage.sometimes("the log was kept for a member that lagged, and sent to it");
+            }
+            _ => {}
         }
         let carried = self.network.carry(&mut self.random.network, self.now, from, to, &message);
         if carried.is_replayed {
@@ -340,7 +390,8 @@ impl Cluster {
     fn answer(&mut self, running: ProcessId, request: RequestId, answer: Result<replica::Answer, replica::Refusal>) {
         let id = running.node;
         let Some(process) = self.process(running) else { return };
-        let (status, turns) = (process.replica.status(), process.turns);
+        let (status, turns, restored) = (process.replica.status(), process.turns, process.restored);
+        let installed_in_turn = process.installed_in_turn;
         let Some(waiter) = process.requests.remove(&request) else { return };
         self.trace.tell(self.now, || format!("{id} answers {:?}: {answer:?}", waiter.caller));
         match &answer {
@@ -352,10 +403,20 @@ impl Cluster {
             }
             Ok(replica::Answer::LeadershipTransferred { .. }) => {}
             Err(replica::Refusal::OutcomeUnknown { at, .. }) => self.checks.on_outcome_unknown(id, *at),
+            Err(replica::Refusal::BodyNotInLog) => {
+                let was_installed = installed_in_turn > 0 && installed_in_turn >= waiter.turn;
+                assert!(was_installed, "{id} lacks the body of a message that lives, for {waiter:?}");
+            }
             Err(_) => {}
         }
         let time = self.nodes[&id].clock.time(self.now);
         self.cover_answer(&waiter, time, turns, &answer);
+        if let Ok(replica::Answer::Executed(executed)) = &answer
+            && executed.replayed
+            && executed.index <= restored
+        {
+            self.coverage.sometimes("a retry returned an outcome that came in a snapshot");
+        }
         self.cover_read(id, &waiter, &answer);
         self.respond(waiter.caller, waiter.attempt, answer);
         if waiter.caller == Caller::Stop {
@@ -366,9 +427,16 @@ impl Cluster {
 
     fn told(&mut self, id: NodeId, told: &Told) {
         self.trace.tell(self.now, || format!("{id} tells {told:?}"));
-        if let Told::Raft(event) = told {
-            self.cover_event(id, event);
-            self.checks.on_told(self.now, id, event);
+        match told {
+            Told::Raft(event) => {
+                self.cover_event(id, event);
+                self.checks.on_told(self.now, id, event);
+                if let raft::Event::SnapshotInstalled { last } = event {
+                    self.installed(id, *last);
+                }
+            }
+            Told::SnapshotTaken { .. } => self.coverage.sometimes("a snapshot was taken"),
+            _ => {}
         }
     }
 }

@@ -7,7 +7,7 @@ use quorate::ids::{EntryId, Index, NodeId, Term, Time, Timestamp};
 use quorate::raft::{
     Body, Configuration, Effect, Entry, HardState, Message, Options, Payload, Raft, Recovered, Window,
 };
-use quorate::replica::{self, Replica};
+use quorate::replica::{self, Replica, SnapshotRules};
 use quorate::state_machine::{self, Command, Limits, Operation};
 
 use super::client::queue_name;
@@ -105,7 +105,8 @@ fn what_was_cut_is_not_applied_from_disk() {
         entry(1, 2, Payload::Command(command.encode())),
     ];
     let recovered = Recovered { last: Index(2), ..recovered(1, &[(1, first)]) };
-    let options = replica::Options { raft: options(), limits: Limits::default(), requests_max: 9 };
+    let limits = Limits::default();
+    let options = replica::Options { raft: options(), limits, snapshots: SnapshotRules::NEVER, requests_max: 9 };
     let mut replica = Replica::new(NodeId(2), options, &recovered, 7, Time(0));
 
     let entries = vec![entry(2, 2, Payload::Noop)];

@@ -3,11 +3,20 @@
 
 use quorate::ids::{Index, SHARD_0, ShardId, Ticket};
 use quorate::raft::{Entry, Recovered, Write};
-use quorate::storage::{Error, Log, MemoryDisk, Options, Reader};
+use quorate::storage::{self, Error, Log, MemoryDisk, Options, Reader};
+
+/// A frame.
+pub struct Next {
+    /// How many writes are in it.
+    pub count: usize,
+    /// It has a received snapshot take the place of the log, which is durable as soon as it is written.
+    pub is_install: bool,
+}
 
 /// The log of a running process.
 pub struct Store {
     log: Log<MemoryDisk>,
+    shared: storage::Store,
     reader: Reader,
     waiting: Vec<(ShardId, Write)>,
     /// The last write in the frame that is being written.
@@ -24,6 +33,8 @@ pub struct Opened {
     pub recovered: Recovered,
     /// A torn frame was cut.
     pub cut_torn_frame: bool,
+    /// Files that a crash had left behind were removed.
+    pub leftovers: u64,
 }
 
 impl Store {
@@ -33,9 +44,10 @@ impl Store {
         let (log, mut shards) = Log::open(disk.clone(), options)?;
         let recovered = shards.remove(&SHARD_0).unwrap_or_default();
         let cut_torn_frame = log.recovery().torn_tail.is_some();
-        let reader = log.reader();
-        let store = Self { log, reader, waiting: Vec::new(), writing: Ticket(0), is_busy: false };
-        Ok(Opened { store, recovered, cut_torn_frame })
+        let leftovers = log.recovery().leftovers;
+        let (shared, reader) = (log.store(), log.reader());
+        let store = Self { log, shared, reader, waiting: Vec::new(), writing: Ticket(0), is_busy: false };
+        Ok(Opened { store, recovered, cut_torn_frame, leftovers })
     }
 
     /// Takes a write.
@@ -48,9 +60,20 @@ impl Store {
         self.waiting.len()
     }
 
-    /// Writes all that waits as one frame.
+    /// What is written next as one frame: all that waits, but a write with a snapshot alone, as the production writer does it.
+    pub fn next(&self) -> Next {
+        let is_install = |(_, write): &(ShardId, Write)| write.snapshot.is_some();
+        match self.waiting.iter().position(is_install) {
+            Some(0) => Next { count: 1, is_install: true },
+            Some(count) => Next { count, is_install: false },
+            None => Next { count: self.waiting.len(), is_install: false },
+        }
+    }
+
+    /// Writes that.
     pub fn append(&mut self) -> Result<(), Error> {
-        let writes = std::mem::take(&mut self.waiting);
+        let count = self.next().count;
+        let writes: Vec<(ShardId, Write)> = self.waiting.drain(..count).collect();
         self.writing = writes.last().map_or(self.writing, |(_, write)| write.ticket);
         self.log.append(&writes)
     }
@@ -59,6 +82,16 @@ impl Store {
     pub fn sync(&mut self) -> Result<Ticket, Error> {
         self.log.sync()?;
         Ok(self.writing)
+    }
+
+    /// What the log shares with snapshots and compaction.
+    pub fn shared(&self) -> &storage::Store {
+        &self.shared
+    }
+
+    /// Reads the entry of a body back.
+    pub fn body(&self, index: Index) -> Result<Entry, Error> {
+        self.reader.body(SHARD_0, index)
     }
 
     /// Reads entries back.

@@ -7,6 +7,7 @@ use rand::RngExt;
 
 use super::cluster::{Cluster, Event, Phase, ProcessId};
 use super::knobs::Micros;
+use super::upkeep::Upkeep;
 
 impl Cluster {
     /// A write waits: the disk begins, unless it is at work.
@@ -29,11 +30,20 @@ impl Cluster {
     /// A disk writes what waits.
     pub fn append(&mut self, running: ProcessId) {
         let Some(process) = self.process(running) else { return };
-        let waiting = process.store.waiting();
+        let next = process.store.next();
+        let fault = if next.is_install { self.begin_upkeep(running.node, Upkeep::Install) } else { None };
+        let Some(process) = self.process(running) else { return };
         let appended = process.store.append();
-        self.checks.on_appended(running.node, waiting);
+        self.checks.on_appended(running.node, next.count);
+        if next.is_install && appended.is_ok() {
+            self.checks.on_synced(running.node);
+        }
+        if !self.end_upkeep(running, fault) {
+            return;
+        }
         match appended {
             Ok(()) => {
+                self.cover_segment(running);
                 let at = self.disk_step_at(running.node);
                 self.schedule(at, Event::Sync(running));
             }
@@ -72,6 +82,24 @@ impl Cluster {
                 self.put(running.node, replica::Event::EntriesRead { read, entries });
             }
             // They were cut meanwhile.
+            Err(storage::Error::NotInLog { .. }) => self.put(running.node, replica::Event::NotInLog { read }),
+            Err(error) => self.on_disk_error(running.node, &error),
+        }
+    }
+
+    /// A disk reads the entry of a body.
+    pub fn read_body(&mut self, running: ProcessId, read: ReadId, index: Index) {
+        let Some(process) = self.process(running) else { return };
+        process.reads -= 1;
+        let has_outlived_log = process.store.read(index, index, 0).is_err();
+        match process.store.body(index) {
+            Ok(entry) => {
+                if has_outlived_log {
+                    self.coverage.sometimes("a body that has outlived its log was read back for an answer");
+                }
+                self.put(running.node, replica::Event::EntriesRead { read, entries: vec![entry] });
+            }
+            // Another state was installed meanwhile, which does without.
             Err(storage::Error::NotInLog { .. }) => self.put(running.node, replica::Event::NotInLog { read }),
             Err(error) => self.on_disk_error(running.node, &error),
         }

@@ -68,7 +68,7 @@ pub(super) fn node(node: &v1::NodeStatus) -> Value {
         "trouble": node.trouble,
         "version": known(json!(node.version)),
         "storage": node.storage.as_ref().map(storage),
-        "transfers": node.transfers.iter().map(transfer).collect::<Vec<_>>(),
+        "transfers": known(node.transfers.iter().map(transfer).collect()),
     })
 }
 

@@ -111,7 +111,10 @@ impl Log {
         match self.last {
             Some(last) if self.filter.is_empty() => {
                 let end = applied_index(client).await?;
-                Ok(self.from.max((end + 1).saturating_sub(last)))
+                let begin = (end + 1).saturating_sub(last);
+                // A log can be shorter than that. Whoever names an index is told when it is no longer there.
+                let begin = if self.from == 0 { begin.max(first_index(client).await?) } else { begin };
+                Ok(self.from.max(begin))
             }
             _ => Ok(self.from),
         }
@@ -122,6 +125,12 @@ impl Log {
 async fn applied_index(client: &Client) -> Result<u64, Error> {
     let page = client.request_log(u64::MAX, 1).next().await?;
     Ok(page.and_then(|page| page.header).map_or(0, |header| header.index))
+}
+
+/// Where the leader's log begins; 0: it has no entries.
+async fn first_index(client: &Client) -> Result<u64, Error> {
+    let page = client.request_log(0, 1).next().await?;
+    Ok(page.and_then(|page| page.entries.first().map(|entry| entry.index)).unwrap_or(0))
 }
 
 /// The last entries so far.

@@ -10,7 +10,7 @@ fn archived() -> MemoryDisk {
     let disk = MemoryDisk::default();
     let (mut log, _) = open(&disk);
     for index in 1..=12 {
-        put(&mut log, vec![command(1, index, &[index as u8; 400])]);
+        put(&mut log, vec![command(1, index, &[fill(index); 400])]);
     }
     shorten(&log, 12, &living([1, 2, 3, 4, 5, 9, 10, 11, 12]));
     shorten_again(&mut log, 13, &[1, 2, 3, 4, 9]);
@@ -95,7 +95,7 @@ fn rot_of_a_body_is_found_when_it_is_read_or_copied() {
         }
         // Only what lives in a file that is mostly dead is copied.
         let last = log.store().snapshot(SHARD_0).unwrap().last;
-        match log.store().compact(SHARD_0, last, &living([index]), &mut |_| ()) {
+        match log.store().compact(SHARD_0, last, &living([index]), &mut at_once) {
             Err(Error::Corrupt { file, .. }) => assert_eq!(file, position.file.name()),
             other => panic!("body {index}: {other:?}"),
         }

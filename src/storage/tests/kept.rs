@@ -25,7 +25,7 @@ fn a_few_old_messages_among_many_short_lived_ones_cost_what_they_are() {
     let mut appended = 0;
     for round in 0..100 {
         let first = round * 40 + 1;
-        put(&mut log, (first..first + 40).map(|index| command(1, index, &[index as u8; 150])).collect());
+        put(&mut log, (first..first + 40).map(|index| command(1, index, &[fill(index); 150])).collect());
         appended += 40 * (150 + 33);
         if round % 5 == 0 {
             old.push(first + 20);
@@ -41,7 +41,7 @@ fn a_few_old_messages_among_many_short_lived_ones_cost_what_they_are() {
     let manifests = 100 * 3 * 2000;
     assert!(usage.written.compaction < appended / 10 + manifests, "{usage:?}");
     for index in old {
-        assert_eq!(body_of(&log.store(), index), vec![index as u8; 150]);
+        assert_eq!(body_of(&log.store(), index), vec![fill(index); 150]);
     }
     let read = log.reader().read(SHARD_0, Index(21), Index(21), 1);
     assert!(matches!(read, Err(Error::NotInLog { .. })), "a body is not an entry of the log");
@@ -69,8 +69,8 @@ fn a_body_is_copied_a_few_times_at_most() {
 fn a_pin_keeps_what_it_saw_and_lets_go_of_it() {
     let disk = MemoryDisk::default();
     let (mut log, _) = open(&disk);
-    put(&mut log, (1..=9).map(|index| command(1, index, &[index as u8; 180])).collect());
-    put(&mut log, (10..=18).map(|index| command(1, index, &[index as u8; 180])).collect());
+    put(&mut log, (1..=9).map(|index| command(1, index, &[fill(index); 180])).collect());
+    put(&mut log, (10..=18).map(|index| command(1, index, &[fill(index); 180])).collect());
     put(&mut log, vec![command(1, 19, &[19; 500])]);
     assert!(log.store().pin(SHARD_0).is_none(), "there is no snapshot");
     shorten(&log, 18, &living([1, 2, 3, 4, 5, 6, 15]));
@@ -100,7 +100,7 @@ fn a_pin_keeps_what_it_saw_and_lets_go_of_it() {
 fn assert_reads(pin: &Pin) {
     for index in [1, 2, 3, 4, 5, 6, 15] {
         let record = pin.read_body(Index(index)).unwrap().unwrap();
-        assert_eq!(&record[33..], [index as u8; 180], "body {index}");
+        assert_eq!(&record[33..], [fill(index); 180], "body {index}");
     }
     assert_eq!(pin.read_body(Index(7)).unwrap(), None, "dead when the pin was made");
     let mut file = [0; 20];
@@ -120,7 +120,7 @@ fn the_oldest_file_is_kept_for_a_reason() {
     log.store().disk().create("snapshot-a").unwrap();
     log.store().commit_snapshot(SHARD_0, "snapshot-a", "snapshot-b", last, 0, start).unwrap();
     assert_eq!(why(&log), WhyKept::Compaction);
-    log.store().compact(SHARD_0, last, &living(1..=10), &mut |_| ()).unwrap();
+    log.store().compact(SHARD_0, last, &living(1..=10), &mut at_once).unwrap();
     assert_eq!(why(&log), WhyKept::ForReaders);
     shorten(&log, 18, &living(1..=9));
     assert_eq!(why(&log), WhyKept::Living { records: 9, bytes: 9 * 213 });
@@ -134,28 +134,28 @@ fn a_full_disk_holds_up_compaction_and_loses_nothing() {
     let disk = MemoryDisk::default();
     let (mut log, _) = open(&disk);
     for index in 1..=12 {
-        put(&mut log, vec![command(1, index, &[index as u8; 900])]);
+        put(&mut log, vec![command(1, index, &[fill(index); 900])]);
     }
     shorten(&log, 12, &living([11]));
     assert!(usage(&log).spare_bytes > 0);
-    put(&mut log, (13..=14).map(|index| command(1, index, &[index as u8; 900])).collect());
-    put(&mut log, vec![command(1, 15, &[15; 1900])]);
+    put(&mut log, (13..=14).map(|index| command(1, index, &[fill(index); 900])).collect());
+    put(&mut log, vec![command(1, 15, &[fill(15); 1900])]);
     let last = EntryId::new(Term(1), Index(15));
     take_snapshot(&log, last);
     let used: u64 = disk.list().unwrap().iter().map(|name| disk.open(name).unwrap().size().unwrap()).sum();
     disk.limit_bytes(Some(used + 100));
-    log.store().compact(SHARD_0, last, &living([13, 15]), &mut |_| ()).unwrap();
-    assert_eq!(body_of(&log.store(), 13), vec![13; 900]);
+    log.store().compact(SHARD_0, last, &living([13, 15]), &mut at_once).unwrap();
+    assert_eq!(body_of(&log.store(), 13), vec![fill(13); 900]);
     disk.limit_bytes(Some(0));
-    let error = log.store().compact(SHARD_0, last, &living([15]), &mut |_| ()).unwrap_err();
+    let error = log.store().compact(SHARD_0, last, &living([15]), &mut at_once).unwrap_err();
     assert!(error.is_full_disk(), "{error}");
-    assert_eq!(body_of(&log.store(), 15), vec![15; 1900]);
+    assert_eq!(body_of(&log.store(), 15), vec![fill(15); 1900]);
     disk.limit_bytes(None);
-    log.store().compact(SHARD_0, last, &living([15]), &mut |_| ()).unwrap();
-    assert_eq!(body_of(&log.store(), 15), vec![15; 1900]);
+    log.store().compact(SHARD_0, last, &living([15]), &mut at_once).unwrap();
+    assert_eq!(body_of(&log.store(), 15), vec![fill(15); 1900]);
     drop(log);
     let (log, _) = open(&disk);
-    assert_eq!((log.recovery().leftovers, body_of(&log.store(), 15)), (0, vec![15; 1900].into()));
+    assert_eq!((log.recovery().leftovers, body_of(&log.store(), 15)), (0, vec![fill(15); 1900].into()));
 }
 
 #[test]

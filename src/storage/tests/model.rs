@@ -235,7 +235,7 @@ impl ModelShard {
                 other => return Err(format!("the body of {index} of {shard} is {other:?}")),
             }
         }
-        if store.missing_bodies(shard, &self.living()) != [] {
+        if !store.missing_bodies(shard, &self.living()).is_empty() {
             return Err("bodies are said to be missing".into());
         }
         let found =
@@ -317,7 +317,7 @@ impl World {
             Step::Compact(shard) => {
                 let Some(found) = model.shards.get(shard) else { return Ok(()) };
                 let Some(snapshot) = &found.snapshot else { return Ok(()) };
-                let done = store.compact(*shard, snapshot.last, &found.living(), &mut |_| ())?;
+                let done = store.compact(*shard, snapshot.last, &found.living(), &mut at_once)?;
                 self.compacted.entries += done.entries;
                 self.compacted.files_removed += done.files_removed;
                 self.compacted.bytes_copied += done.bytes_copied;
@@ -425,7 +425,8 @@ fn random_entry(term: u64, index: u64, rng: &mut ChaCha8Rng) -> Entry {
         }
         _ => {
             let length = if rng.random_bool(0.02) { 2500 } else { rng.random_range(0..300) };
-            command(term, index, &(0..length).map(|_| rng.random()).collect::<Vec<u8>>())
+            let random = (0..length).map(|_| rng.random());
+            command(term, index, &std::iter::once(fill(0)).chain(random).collect::<Vec<u8>>())
         }
     }
 }

@@ -1,17 +1,18 @@
 //! Several threads at once: appending, compacting, reading.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use super::*;
-use crate::storage::positions::{Positions, SharedPositions};
+use crate::storage::{File, Store};
 
 /// Old messages are read, from the store and through pins, while their files are written anew, recycled and overwritten.
 #[test]
 fn readers_find_what_lives_while_its_files_become_segments() {
     let (mut log, _) = open(&MemoryDisk::default());
     let old: Vec<u64> = (0..10).map(|n| n * 40 + 1).collect();
-    put(&mut log, (1..=400).map(|index| command(1, index, &[index as u8; 100])).collect());
+    put(&mut log, (1..=400).map(|index| command(1, index, &[fill(index); 100])).collect());
     let ended = Arc::new(AtomicBool::new(false));
     let readers: Vec<_> = (0..3)
         .map(|_| {
@@ -21,10 +22,10 @@ fn readers_find_what_lives_while_its_files_become_segments() {
                 while !ended.load(Ordering::SeqCst) {
                     let pin = store.pin(SHARD_0);
                     for index in &old {
-                        let expected = command(1, *index, &[*index as u8; 100]);
+                        let expected = command(1, *index, &[fill(*index); 100]);
                         assert_eq!(store.reader().body(SHARD_0, Index(*index)).unwrap(), expected);
                         let pinned = pin.as_ref().map(|pin| pin.read_body(Index(*index)).unwrap().unwrap());
-                        assert!(pinned.is_none_or(|record| record[33..] == [*index as u8; 100]));
+                        assert!(pinned.is_none_or(|record| record[33..] == [fill(*index); 100]));
                         reads += 1;
                     }
                 }
@@ -44,34 +45,106 @@ fn readers_find_what_lives_while_its_files_become_segments() {
     assert!(files_removed > 100 && reads > 100, "{files_removed} files removed, {reads} reads");
 }
 
-/// What moves positions in many steps lets others go first after each of them.
-#[test]
-fn whoever_appends_waits_for_one_step_of_a_compaction() {
-    let positions = Arc::new(SharedPositions::new(Positions::default()));
-    let (steps, ended) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-    let compaction = {
-        let (positions, steps, ended) = (positions.clone(), steps.clone(), ended.clone());
-        std::thread::spawn(move || {
-            while !ended.load(Ordering::SeqCst) {
-                let _step = positions.write_patiently();
-                steps.fetch_add(1, Ordering::SeqCst);
-                (0..2000).for_each(|n| {
-                    std::hint::black_box(n);
-                });
-            }
-        })
-    };
-    let mut waited = Vec::new();
-    for _ in 0..500 {
-        let before = steps.load(Ordering::SeqCst);
-        let _turn = positions.write();
-        waited.push(steps.load(Ordering::SeqCst) - before);
+/// A disk on which something happens before bytes of a certain file are read.
+struct Meddled {
+    disk: MemoryDisk,
+    meddle: Arc<Mutex<Option<Meddle>>>,
+}
+
+type Meddle = (String, Box<dyn FnOnce() + Send>);
+
+struct MeddledFile {
+    name: String,
+    file: Arc<dyn File>,
+    meddle: Arc<Mutex<Option<Meddle>>>,
+}
+
+impl Disk for Meddled {
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.disk.list()
     }
-    ended.store(true, Ordering::SeqCst);
-    compaction.join().unwrap();
-    waited.sort_unstable();
-    // A thread that loses its processor between the two lines above has not waited for the lock: half of the time it does not.
-    assert!(waited[250] <= 2, "{waited:?}");
+
+    fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        self.disk.create(name)
+    }
+
+    fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        let (name, file, meddle) = (name.to_owned(), self.disk.open(name)?, self.meddle.clone());
+        Ok(Arc::new(MeddledFile { name, file, meddle }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.remove(name)
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        self.disk.sync_directory()
+    }
+
+    fn describe(&self, name: &str) -> String {
+        self.disk.describe(name)
+    }
+}
+
+impl File for MeddledFile {
+    fn size(&self) -> io::Result<u64> {
+        self.file.size()
+    }
+
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<()> {
+        let meddle = self.meddle.lock().unwrap().take_if(|(name, _)| *name == self.name);
+        if let Some((_, meddle)) = meddle {
+            meddle();
+        }
+        self.file.read_at(offset, into)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_at(offset, bytes)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync()
+    }
+}
+
+/// Between looking a body up and reading it, it is written elsewhere, and its file becomes a segment with other entries in it.
+#[test]
+fn a_body_that_moves_while_it_is_read_is_read_where_it_is_then() {
+    let meddle = Arc::new(Mutex::new(None));
+    let disk = Meddled { disk: MemoryDisk::default(), meddle: meddle.clone() };
+    let (mut log, _) = Log::open(disk, options()).unwrap();
+    let mut put = move |index: u64, count: u64| {
+        log.append(&[(SHARD_0, write((index..index + count).map(|n| command(1, n, &[fill(n); 180])).collect()))])
+            .unwrap();
+        log.sync().unwrap();
+        log.store()
+    };
+    put(1, 9);
+    let store = put(10, 9);
+    let compact = |store: &Store, last, indexes: &[u64]| {
+        let last = EntryId::new(Term(1), Index(last));
+        let name = format!("snapshot-{last}");
+        store.disk().create("snapshot-written").unwrap();
+        store.commit_snapshot(SHARD_0, "snapshot-written", &name, last, 0, last).unwrap();
+        store.compact(SHARD_0, last, &living(indexes.iter().copied()), &mut at_once).unwrap();
+    };
+    compact(&store, 17, &[1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    let happens = move || {
+        let store = put(19, 1);
+        compact(&store, 18, &[3]);
+        for round in 0..4 {
+            put(20 + 9 * round, 9);
+        }
+    };
+    *meddle.lock().unwrap() = Some(("segment-0000000000000001.log".to_owned(), Box::new(happens)));
+    assert_eq!(store.reader().body(SHARD_0, Index(3)).unwrap(), command(1, 3, &[fill(3); 180]));
+    assert!(meddle.lock().unwrap().is_none(), "it has happened");
+    assert!(!store.disk().list().unwrap().contains(&"segment-0000000000000001.log".to_owned()));
 }
 
 /// One step moves so many entries and no more.

@@ -1,7 +1,7 @@
 //! The rules for snapshots that are put in force.
 
 use super::*;
-use crate::storage::{Received, Writer};
+use crate::storage::{BodiesWriter, Received, Writer};
 
 fn received(last: EntryId, committed: u64) -> Received {
     let (written, name) = ("snapshot-received".to_owned(), format!("snapshot-{last}"));
@@ -78,7 +78,7 @@ fn an_installed_snapshot_takes_the_place_of_the_log() {
     for term in [1, 2, 3] {
         let disk = MemoryDisk::default();
         let (mut log, _) = open(&disk);
-        put(&mut log, (1..=4).map(|index| command(1, index, &[index as u8; 30])).collect());
+        put(&mut log, (1..=4).map(|index| command(1, index, &[fill(index); 30])).collect());
         put(&mut log, (5..=9).map(|index| command(2, index, b"never committed")).collect());
         let last = EntryId::new(Term(term), Index(7));
         offer(&log, last, 4);
@@ -97,7 +97,7 @@ fn an_installed_snapshot_takes_the_place_of_the_log() {
             assert_eq!(recovered[&SHARD_0], expected);
             assert!((1..=4).all(|index| has(log, index)) && (5..=9).all(|index| !has(log, index)));
             assert!(matches!(log.reader().read(SHARD_0, Index(8), Index(9), 1), Err(Error::NotInLog { .. })));
-            assert_eq!(log.reader().body(SHARD_0, Index(3)).unwrap(), command(1, 3, &[3; 30]));
+            assert_eq!(log.reader().body(SHARD_0, Index(3)).unwrap(), command(1, 3, &[fill(3); 30]));
         }
         put(&mut log, vec![command(4, 8, b"of the leader")]);
         drop(log);
@@ -112,12 +112,55 @@ fn an_installed_snapshot_takes_the_place_of_the_log() {
 fn a_compaction_for_another_snapshot_does_nothing() {
     let (mut log, _) = open(&MemoryDisk::default());
     put(&mut log, (1..=4).map(|index| command(1, index, b"")).collect());
-    take_snapshot(&log, EntryId::new(Term(1), Index(2)));
-    offer(&log, EntryId::new(Term(2), Index(9)), 4);
-    log.append(&[(SHARD_0, install(EntryId::new(Term(2), Index(9))))]).unwrap();
-    let done = log.store().compact(SHARD_0, EntryId::new(Term(1), Index(2)), &[], &mut |_| ()).unwrap();
+    let [first, second] = [2, 4].map(|index| EntryId::new(Term(1), Index(index)));
+    take_snapshot(&log, first);
+    take_snapshot(&log, second);
+    let done = log.store().compact(SHARD_0, first, &living([1]), &mut at_once).unwrap();
     assert_eq!(done, Compacted::default());
-    assert!(log.store().has_body(SHARD_0, Index(4), Index(4)));
+    log.store().compact(SHARD_0, second, &living([1, 3]), &mut at_once).unwrap();
+    let bodies: Vec<u64> = (1..=4).filter(|index| log.store().has_body(SHARD_0, Index(*index), Index(4))).collect();
+    assert_eq!(bodies, [1, 3]);
+}
+
+/// Bodies that came ahead of a snapshot which is not in force yet: the one that is in force does not tell whether they live. And
+/// what they lack, the log still has.
+#[test]
+fn received_bodies_wait_for_their_snapshot() {
+    let disk = MemoryDisk::default();
+    let (mut log, _) = open(&disk);
+    put(&mut log, (1..=6).map(|index| command(1, index, &[1; 50])).collect());
+    let mut out = BodiesWriter::create(&log.store()).unwrap();
+    for index in [5, 9] {
+        let mut record = Vec::new();
+        crate::storage::record::encode_entry(SHARD_0, &command(1, index, b"what is left"), &mut record);
+        out.push(SHARD_0, Index(index), &record).unwrap();
+    }
+    log.store().add_bodies(out.finish().unwrap()).unwrap();
+    shorten(&log, 4, &[]);
+    for log in [&log, &open(&disk).0] {
+        assert!(log.store().has_body(SHARD_0, Index(9), Index(4)));
+        assert_eq!(log.reader().body(SHARD_0, Index(5)).unwrap(), command(1, 5, &[1; 50]));
+        assert_eq!(log.reader().body(SHARD_0, Index(9)).unwrap(), command(1, 9, b"what is left"));
+    }
+    // Also once the log begins after it.
+    shorten(&log, 6, &living([5]));
+    for log in [&log, &open(&disk).0] {
+        assert_eq!(log.reader().body(SHARD_0, Index(5)).unwrap(), command(1, 5, &[1; 50]));
+    }
+}
+
+/// Entries that were cut are not the log, also when the log begins where they began.
+#[test]
+fn entries_that_were_cut_before_the_start_do_not_come_back() {
+    let disk = MemoryDisk::default();
+    let (mut log, _) = open(&disk);
+    put(&mut log, (1..=9).map(|index| command(1, index, b"cut later")).collect());
+    put(&mut log, (4..=5).map(|index| command(2, index, b"committed")).collect());
+    take_snapshot(&log, EntryId::new(Term(2), Index(5)));
+    drop(log);
+    let (log, recovered) = open(&disk);
+    assert_eq!((recovered[&SHARD_0].last, recovered[&SHARD_0].terms.clone()), (Index(5), vec![]));
+    assert_eq!(log.reader().body(SHARD_0, Index(5)).unwrap(), command(2, 5, b"committed"));
 }
 
 #[test]

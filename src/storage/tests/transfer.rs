@@ -91,7 +91,7 @@ impl Node {
         let written = writer.finish().unwrap();
         let snapshot::Written { temporary, name, bytes, .. } = &written;
         self.store.commit_snapshot(SHARD_0, temporary, name, id(last), *bytes, id(last - 5)).unwrap();
-        self.store.compact(SHARD_0, id(last), &alive, &mut |_| ()).unwrap();
+        self.store.compact(SHARD_0, id(last), &alive, &mut at_once).unwrap();
         self.living.insert(id(last), alive);
     }
 
@@ -556,6 +556,43 @@ fn a_transfer_that_is_given_up_keeps_its_bodies_and_leaves_no_file() {
     assert!(whole.bodies.len() > 20 && again.bodies.is_empty(), "{again:?}");
     drop(incoming);
     assert_eq!(names(&receiver), Vec::<String>::new());
+}
+
+/// Another leader has a snapshot with the same last entry, and so with a file of the same name.
+#[test]
+fn a_transfer_goes_on_with_the_snapshot_of_another_node() {
+    let (first, mut second) = (Node::with_snapshot(), Node::with_snapshot());
+    let mut receiver = Node::empty();
+    let mut incoming = Incoming::begin(receiver.store.clone(), first.wanted(), limits(64)).unwrap();
+    let sender = outgoing(&first);
+    for request in incoming.next_requests(1) {
+        let reply = sender.answer(NOW, RECEIVER, &request).unwrap();
+        assert_eq!(incoming.on_reply(&request, reply).unwrap(), Step::More);
+    }
+    assert_eq!((first.last(), incoming.progress().file_bytes), (second.last(), 64));
+    incoming.go_on_with(Wanted { from: NodeId(9), ..second.wanted() }).unwrap();
+    assert_eq!((incoming.progress().from, incoming.progress().file_bytes), (NodeId(9), 0));
+    let sender = outgoing(&second);
+    fetch_steadily(&mut incoming, &mut second, &sender);
+    receiver.install(incoming.finish().unwrap(), &second);
+}
+
+/// The log of the receiver has come as far as the snapshot meanwhile: nobody installs it.
+#[test]
+fn a_snapshot_that_came_too_late_goes_with_the_next_own_one() {
+    let mut sender = Node::with_snapshot();
+    let outgoing = outgoing(&sender);
+    let mut receiver = Node::empty();
+    receiver.append(1, 60);
+    let mut incoming = Incoming::begin(receiver.store.clone(), sender.wanted(), limits(1000)).unwrap();
+    fetch_steadily(&mut incoming, &mut sender, &outgoing);
+    let received = incoming.finish().unwrap();
+    let file = received.written.clone();
+    receiver.store.offer_received(SHARD_0, received).unwrap();
+    receiver.take_snapshot(49, |_| true);
+    assert!(receiver.disk.open(&file).is_ok(), "it may still be installed");
+    receiver.take_snapshot(50, |_| true);
+    assert!(receiver.disk.open(&file).is_err());
 }
 
 #[test]
