@@ -61,21 +61,20 @@ pub fn run() {
     println!(
         "snapshot of {MESSAGES} waiting messages and {SESSIONS} sessions, {ROUNDS} rounds, while the loop goes on:"
     );
-    println!("  clone                                {}", show(of(|round| round.clone)));
-    println!("  {APPLIES} applies without a snapshot       {}", show(of(|round| round.applies_alone)));
-    println!("  {APPLIES} applies right after the clone    {}", show(of(|round| round.applies)));
-    println!("  drop                                 {}", show(of(|round| round.drop)));
-    println!("  pause: clone, drop and slow-down     {}   target: worst under 10", show(of(Round::pause)));
+    println!("  clone                                  {}", show(of(|round| round.clone)));
+    println!("  drop, processor time                   {}", show(of(|round| round.drop)));
+    println!("  {APPLIES} applies alone, processor time      {}", show(of(|round| round.alone.cpu)));
+    println!("  {APPLIES} right after the clone, likewise    {}", show(of(|round| round.beside.cpu)));
+    println!("  pause: clone, drop and slow-down       {}   target: worst under 10", show(of(Round::pause)));
+    println!("  the slowest apply alone                {}", show(of(|round| round.alone.slowest)));
+    println!("  the slowest apply beside the snapshot  {}", show(of(|round| round.beside.slowest)));
     println!("beside the loop:");
-    println!("  write and sync                       {}", show(of(|round| round.write)));
-    println!("  list what lives                      {}", show(of(|round| round.living)));
-    println!("  read                                 {}", show(of(|round| round.read)));
+    println!("  write and sync                         {}", show(of(|round| round.write)));
+    println!("  list what lives, processor time        {}", show(of(|round| round.living)));
+    println!("  read, processor time                   {}", show(of(|round| round.read)));
     let bytes = median(rounds.iter().map(|round| round.bytes as f64).collect());
-    println!(
-        "  file                                 {:.1} MiB, {:.1} bytes a message",
-        mib(bytes),
-        bytes / MESSAGES as f64
-    );
+    let of_each = bytes / MESSAGES as f64;
+    println!("  file                                   {:.1} MiB, {of_each:.1} bytes a message", mib(bytes));
 }
 
 fn measure(load: &mut Load) -> Round {
