@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use quorate::ids::{ClusterId, EntryId, Index, NodeId, SHARD_0, Sequence, SessionId, Term, Timestamp};
@@ -14,7 +14,7 @@ use quorate::storage::{Disk, FileDisk};
 use rand::RngExt;
 use tempfile::TempDir;
 
-use crate::figures::{highest, median, mib};
+use crate::figures::{cpu_seconds, highest, median, mib};
 
 const MESSAGES: u64 = 1_000_000;
 const SESSIONS: u64 = 10_000;
@@ -24,10 +24,10 @@ const ROUNDS: usize = 21;
 
 /// What one snapshot took. Seconds.
 struct Round {
-    /// The next applies with no snapshot under way, and what they take from then on with one.
-    applies_alone: f64,
+    /// Some applies with no snapshot under way, and as many right after the clone.
+    alone: Applies,
     clone: f64,
-    applies: f64,
+    beside: Applies,
     drop: f64,
     write: f64,
     living: f64,
@@ -35,10 +35,18 @@ struct Round {
     read: f64,
 }
 
+/// How long some applies took. Seconds.
+struct Applies {
+    /// Of the processor, all together.
+    cpu: f64,
+    /// The slowest one.
+    slowest: f64,
+}
+
 impl Round {
-    /// What the loop would not have spent without the snapshot, if it were also the one that drops the clone.
+    /// What the loop spends for the snapshot within the next applies, if it were also the one that drops the clone.
     fn pause(&self) -> f64 {
-        self.clone + self.drop + (self.applies - self.applies_alone).max(0.0)
+        self.clone + self.drop + (self.beside.cpu - self.alone.cpu).max(0.0)
     }
 }
 
@@ -53,32 +61,31 @@ pub fn run() {
     println!(
         "snapshot of {MESSAGES} waiting messages and {SESSIONS} sessions, {ROUNDS} rounds, while the loop goes on:"
     );
-    println!("  clone                                {}", show(of(|round| round.clone)));
-    println!("  {APPLIES} applies without a snapshot       {}", show(of(|round| round.applies_alone)));
-    println!("  {APPLIES} applies right after the clone    {}", show(of(|round| round.applies)));
-    println!("  drop                                 {}", show(of(|round| round.drop)));
-    println!("  pause: clone, drop and slow-down     {}   target: worst under 10", show(of(Round::pause)));
+    println!("  clone                                  {}", show(of(|round| round.clone)));
+    println!("  drop, processor time                   {}", show(of(|round| round.drop)));
+    println!("  {APPLIES} applies alone, processor time      {}", show(of(|round| round.alone.cpu)));
+    println!("  {APPLIES} right after the clone, likewise    {}", show(of(|round| round.beside.cpu)));
+    println!("  pause: clone, drop and slow-down       {}   target: worst under 10", show(of(Round::pause)));
+    println!("  the slowest apply alone                {}", show(of(|round| round.alone.slowest)));
+    println!("  the slowest apply beside the snapshot  {}", show(of(|round| round.beside.slowest)));
     println!("beside the loop:");
-    println!("  write and sync                       {}", show(of(|round| round.write)));
-    println!("  list what lives                      {}", show(of(|round| round.living)));
-    println!("  read                                 {}", show(of(|round| round.read)));
+    println!("  write and sync                         {}", show(of(|round| round.write)));
+    println!("  list what lives, processor time        {}", show(of(|round| round.living)));
+    println!("  read, processor time                   {}", show(of(|round| round.read)));
     let bytes = median(rounds.iter().map(|round| round.bytes as f64).collect());
-    println!(
-        "  file                                 {:.1} MiB, {:.1} bytes a message",
-        mib(bytes),
-        bytes / MESSAGES as f64
-    );
+    let of_each = bytes / MESSAGES as f64;
+    println!("  file                                   {:.1} MiB, {of_each:.1} bytes a message", mib(bytes));
 }
 
 fn measure(load: &mut Load) -> Round {
-    let applies_alone = load.apply();
+    let alone = load.apply();
     let start = Instant::now();
-    let clone = load.machine.clone();
-    let clone_took = start.elapsed().as_secs_f64();
-    let written = write_elsewhere(clone);
-    let applies = load.apply();
+    let copy = load.machine.clone();
+    let clone = start.elapsed().as_secs_f64();
+    let written = write_elsewhere(copy);
+    let beside = load.apply();
     let Elsewhere { write, living, drop, bytes, read } = written.recv().expect("the thread that writes does not panic");
-    Round { applies_alone, clone: clone_took, applies, drop, write, living, bytes, read }
+    Round { alone, clone, beside, drop, write, living, bytes, read }
 }
 
 /// What is not done by the loop.
@@ -96,11 +103,13 @@ fn write_elsewhere(machine: StateMachine) -> Receiver<Elsewhere> {
     thread::spawn(move || {
         let directory = TempDir::new().unwrap();
         let disk: Arc<dyn Disk> = Arc::new(FileDisk::new(directory.path()));
-        let (file, write) = timed(|| write(&disk, &machine));
-        let (_, living) = timed(|| machine.living());
+        let start = Instant::now();
+        let file = write(&disk, &machine);
+        let write = start.elapsed().as_secs_f64();
+        let (_, living) = on_the_processor(|| machine.living());
         let digest = machine.digest();
-        let (_, drop) = timed(|| drop(machine));
-        let (read, read_took) = timed(|| read(&disk, &file.temporary));
+        let (_, drop) = on_the_processor(|| drop(machine));
+        let (read, read_took) = on_the_processor(|| read(&disk, &file.temporary));
         assert_eq!(read.digest(), digest, "another state was read than was written");
         let bytes = file.bytes;
         done.send(Elsewhere { write, living, drop, bytes, read: read_took }).expect("it is waited for");
@@ -129,10 +138,10 @@ fn read(disk: &Arc<dyn Disk>, name: &str) -> StateMachine {
     StateMachine::read_blocks(Limits::default(), reader).unwrap()
 }
 
-fn timed<T>(work: impl FnOnce() -> T) -> (T, f64) {
-    let start = Instant::now();
+fn on_the_processor<T>(work: impl FnOnce() -> T) -> (T, f64) {
+    let start = cpu_seconds();
     let made = work();
-    (made, start.elapsed().as_secs_f64())
+    (made, cpu_seconds() - start)
 }
 
 /// A state and who changes it: requests of sessions drawn at random, half of them enqueue sixteen messages and half take as many, so
@@ -165,17 +174,22 @@ impl Load {
         load
     }
 
-    fn apply(&mut self) -> f64 {
+    fn apply(&mut self) -> Applies {
         let mut commands = Vec::new();
         for number in 0..APPLIES as u64 {
             let queue = rand::rng().random_range(0..QUEUES);
             let operations = if number % 2 == 0 { self.enqueues(queue) } else { self.dequeues(queue) };
             commands.push((rand::rng().random_range(0..SESSIONS), operations));
         }
-        let (_, took) = timed(|| {
-            commands.into_iter().for_each(|(session, operations)| self.execute_in_session(session, operations));
+        let mut slowest = Duration::ZERO;
+        let (_, cpu) = on_the_processor(|| {
+            for (session, operations) in commands {
+                let start = Instant::now();
+                self.execute_in_session(session, operations);
+                slowest = slowest.max(start.elapsed());
+            }
         });
-        took
+        Applies { cpu, slowest: slowest.as_secs_f64() }
     }
 
     fn enqueues(&self, queue: u64) -> Vec<Operation> {
