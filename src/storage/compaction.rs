@@ -150,11 +150,11 @@ impl Run<'_> {
         Ok(true)
     }
 
-    /// The first segment that has to stay in the chain: one with an entry of a log in it, or the last one in which a frame is durable,
-    /// because it tells the hard states.
+    /// The first segment that has to stay in the chain: one with an entry of a log in it, be it one that only a frame which is not
+    /// durable has cut, or the last one in which a frame is durable.
     fn first_needed_segment(&self) -> u64 {
-        let durable = self.store.durable().segment();
         let positions = self.store.positions().read();
+        let durable = self.store.durable().needed_segment();
         let needed = positions.shards().filter_map(|(_, positions)| positions.first());
         needed.map(|position| position.file.number()).min().unwrap_or(durable).min(durable)
     }

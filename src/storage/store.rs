@@ -156,7 +156,7 @@ impl Store {
         start: EntryId,
     ) -> Result<(), Error> {
         assert!(start.index <= last.index, "the log would begin after {start}, and the snapshot ends at {last}");
-        self.inner.durable.wait(shard, last.index)?;
+        self.wait_until_durable(shard, last)?;
         let mut changes = self.changes();
         let mut next = self.manifest().as_ref().clone();
         let files = next.shards.entry(shard).or_default();
@@ -198,8 +198,8 @@ impl Store {
         let Received { written, name, bytes, committed, .. } = received;
         let old = files.snapshot.replace(SnapshotFile { name: name.clone(), last, bytes });
         self.put_snapshot(&mut changes, &written, &name, old, next)?;
-        self.inner.durable.set(shard, last.index);
         self.reset_positions(shard, last.index, committed);
+        self.inner.durable.on_reset(shard, last.index);
         Ok(())
     }
 
@@ -359,6 +359,31 @@ impl Store {
     fn discard(&self, files: Vec<Stale>) -> Result<(), Error> {
         let Inner { disk, files: open, spares, options, .. } = &*self.inner;
         spares.discard(&**disk, open, files, options.segment_bytes)
+    }
+
+    /// Waits until this very entry is in the log and durable. While it waits for the thread that writes, another one can be in its
+    /// place, which was never committed.
+    fn wait_until_durable(&self, shard: ShardId, id: EntryId) -> Result<(), Error> {
+        loop {
+            let changes = self.inner.durable.changes();
+            if self.has_entry(shard, id)? {
+                return self.inner.durable.wait(shard, id.index);
+            }
+            self.inner.durable.wait_for_change(changes)?;
+        }
+    }
+
+    /// True when the log has this entry, or begins after it.
+    fn has_entry(&self, shard: ShardId, id: EntryId) -> Result<bool, Error> {
+        let start = self.inner.positions.read().get(shard).map_or(Index(0), ShardPositions::start);
+        if id.index <= start {
+            return Ok(true);
+        }
+        match self.reader().read(shard, id.index, id.index, 0) {
+            Ok(entries) => Ok(entries.first().is_some_and(|entry| entry.id == id)),
+            Err(Error::NotInLog { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Gives a snapshot's file its name, has the manifest name it, and lets go of the one before.
