@@ -137,16 +137,16 @@ impl Run<'_> {
             }
         }
         if !archived.is_empty() {
-            let disk = self.store.disk();
-            disk.sync_directory().map_err(Error::io("sync", disk.describe("")))?;
+            self.store.sync_directory()?;
         }
-        let mut changes = self.store.changes();
+        let changes = self.store.changes();
         let mut next = self.store.manifest().as_ref().clone();
         next.begin_chain(end);
         next.archive.extend(archived);
-        self.store.replace_manifest(&mut changes, next)?;
+        self.store.replace_manifest(&changes, next)?;
+        drop(changes);
         self.done.files_removed += stale.len() as u64;
-        self.store.retire(&mut changes, stale)?;
+        self.store.retire(stale);
         Ok(true)
     }
 

@@ -65,6 +65,7 @@ struct Write {
 #[derive(Clone, Default)]
 struct Faults {
     syncs_fail: bool,
+    removals_fail: bool,
     bytes_max: Option<u64>,
     operations_max: Option<u64>,
 }
@@ -92,6 +93,11 @@ impl MemoryDisk {
     /// From here on all syncs fail, of files and of the directory, or succeed again.
     pub fn fail_syncs(&self, fail: bool) {
         self.state().faults.syncs_fail = fail;
+    }
+
+    /// From here on no file can be removed, or every one can again.
+    pub fn fail_removals(&self, fail: bool) {
+        self.state().faults.removals_fail = fail;
     }
 
     /// From here on the disk has room for so many bytes; none: without limit.
@@ -182,6 +188,9 @@ impl Disk for MemoryDisk {
         let mut state = self.state();
         state.begin_change()?;
         state.find(name)?;
+        if state.faults.removals_fail {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         state.change_name(NameChange::Remove(name.to_owned()));
         Ok(())
     }

@@ -330,7 +330,7 @@ impl World {
                 let bytes = write_file(&store, "snapshot-received", &snapshot.bytes)?;
                 let (written, name) = ("snapshot-received".to_owned(), snapshot.name.clone());
                 let received = Received { written, name, last: snapshot.last, bytes, committed: found.committed };
-                store.offer_received(*shard, received)?;
+                store.offer_received(*shard, received);
                 let install = Write { snapshot: Some(snapshot.last), hard_state: *vote, ..write(vec![]) };
                 self.log.append(&[(*shard, install)]).and_then(|()| self.log.sync())?;
             }

@@ -13,7 +13,7 @@ fn offer(log: &Log<MemoryDisk>, last: EntryId, committed: u64) {
     let file = log.store().disk().create("snapshot-received").unwrap();
     file.write_at(0, b"state").unwrap();
     file.sync().unwrap();
-    log.store().offer_received(SHARD_0, received(last, committed)).unwrap();
+    log.store().offer_received(SHARD_0, received(last, committed));
 }
 
 fn install(last: EntryId) -> Write {
@@ -190,7 +190,7 @@ fn an_offer_takes_the_place_of_the_one_before() {
     offer(&log, EntryId::new(Term(1), Index(4)), 0);
     log.store().disk().create("snapshot-other").unwrap();
     let other = Received { written: "snapshot-other".into(), ..received(EntryId::new(Term(1), Index(5)), 0) };
-    log.store().offer_received(SHARD_0, other).unwrap();
+    log.store().offer_received(SHARD_0, other);
     assert_eq!(disk.list().unwrap(), ["snapshot-other"]);
     drop(log);
     assert_eq!(open(&disk).0.recovery().leftovers, 1);
