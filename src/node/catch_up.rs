@@ -195,7 +195,7 @@ impl<'a> Fetch<'a> {
         let received = self.incoming.finish()?;
         let bytes = received.bytes;
         self.tools.keep_living(self.shard, received.last, living);
-        self.tools.store.offer_received(self.shard, received)?;
+        self.tools.store.offer_received(self.shard, received);
         Ok(Restored { state, bytes })
     }
 }
