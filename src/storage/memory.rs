@@ -112,6 +112,16 @@ impl MemoryDisk {
         state.faults.operations_max = Some(state.operations + operations);
     }
 
+    /// The power does not fail after all.
+    ///
+    /// # Panics
+    /// It has.
+    pub fn keep_power(&self) {
+        let mut state = self.state();
+        assert!(state.check_power().is_ok(), "the power has failed");
+        state.faults.operations_max = None;
+    }
+
     /// Flips one bit of a file, also of what is durable.
     ///
     /// # Panics

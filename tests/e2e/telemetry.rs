@@ -192,7 +192,7 @@ fn the_start_of_a_node_is_told_step_by_step() {
         let admitted = named(&spans, "quorate.v1.Cluster/AddMember");
         let admitted_by: Vec<&str> = admitted.iter().map(|call| &*call.node).collect();
         assert_eq!(admitted_by.contains(&"a"), last == "join", "{}", tree(&spans));
-        assert!(admitted.iter().all(|call| call.parent == steps[4].id), "{}", tree(&spans));
+        assert!(admitted.iter().all(|call| call.parent == steps[5].id), "{}", tree(&spans));
     }
 }
 

@@ -67,7 +67,7 @@ impl Cluster {
 
     /// A step is about to be done: if something is to go wrong with it, that begins.
     pub fn begin_upkeep(&mut self, id: NodeId, upkeep: Upkeep) -> Option<UpkeepFault> {
-        let node = self.nodes.get_mut(&id)?;
+        let node = self.nodes.get_mut(&id).filter(|node| !node.is_armed)?;
         let fault = node.upkeep_fault.take_if(|fault| fault.during == upkeep)?;
         self.trace.tell(self.now, || format!("{id}: {fault:?}"));
         match fault.what {
@@ -75,7 +75,7 @@ impl Cluster {
                 node.disk.cut_power_after(fault.after);
                 node.is_armed = true;
             }
-            Fault::FailSyncInUpkeep if !node.is_armed => node.disk.fail_syncs_after(fault.after),
+            Fault::FailSyncInUpkeep => node.disk.fail_syncs_after(fault.after),
             _ => {}
         }
         Some(fault)
@@ -88,17 +88,20 @@ impl Cluster {
         let Some(fault) = fault.filter(|_| is_running) else { return is_running };
         match fault.what {
             Fault::FailSyncInUpkeep => {
-                let node = &self.nodes[&id];
-                if !node.is_armed {
-                    node.disk.fail_syncs(false);
-                }
+                self.nodes[&id].disk.fail_syncs(false);
                 self.process(running).expect("it runs").has_failed_sync = true;
             }
             Fault::CrashInUpkeep => {
                 self.crash(id);
                 return false;
             }
-            _ if self.has_power(id) => {}
+            // The step was over before. The next one of its kind is not let off so easily.
+            _ if self.has_power(id) => {
+                let node = self.nodes.get_mut(&id).expect("it runs");
+                node.disk.keep_power();
+                node.is_armed = false;
+                node.upkeep_fault = Some(UpkeepFault { after: fault.after / 2, ..fault });
+            }
             _ => self.coverage.sometimes(match fault.during {
                 Upkeep::Take => "the power failed in the middle of taking a snapshot",
                 Upkeep::Compact => "the power failed in the middle of a compaction",
