@@ -70,7 +70,7 @@ pub fn run() {
             print(name, load, &rounds, at);
         }
     }
-    println!("  targets: the Log at least 0.8 of the bare loop, and no slower than raft-engine");
+    println!("  targets, on a disk: the Log at least 0.8 of the bare loop, and no slower than raft-engine");
 }
 
 fn print(name: &str, load: Load, rounds: &[Vec<Measured>], at: usize) {
