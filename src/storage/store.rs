@@ -234,9 +234,11 @@ impl Store {
         let files = next.shards.entry(shard).or_default();
         let found = files.snapshot.as_ref().map_or(EntryId::default(), |found| found.last);
         assert!(found.index < last.index, "the snapshot up to {last} would take the place of the one up to {found}");
-        files.start = last;
-        files.resets.push(Reset { frame, segment, committed: received.committed });
         let Received { name, bytes, committed, .. } = received;
+        // What an own snapshot has in it was committed as well, and its bodies count as being there.
+        let committed = committed.max(found.index);
+        files.start = last;
+        files.resets.push(Reset { frame, segment, committed });
         let old = files.snapshot.replace(SnapshotFile { name: name.clone(), last, bytes });
         let stale = self.put_snapshot(&changes, file, &name, old, next)?;
         // A pin that is made before the log is empty would find entries in it that are not those of the snapshot.
