@@ -65,6 +65,7 @@ struct Write {
 #[derive(Clone, Default)]
 struct Faults {
     syncs_fail: bool,
+    syncs_max: Option<u64>,
     removals_fail: bool,
     bytes_max: Option<u64>,
     operations_max: Option<u64>,
@@ -93,6 +94,12 @@ impl MemoryDisk {
     /// From here on all syncs fail, of files and of the directory, or succeed again.
     pub fn fail_syncs(&self, fail: bool) {
         self.state().faults.syncs_fail = fail;
+    }
+
+    /// After so many more syncs that succeed, of files and of the directory, all fail.
+    pub fn fail_syncs_after(&self, syncs: u64) {
+        let mut state = self.state();
+        state.faults.syncs_max = Some(state.syncs + syncs);
     }
 
     /// From here on no file can be removed, or every one can again.
@@ -280,7 +287,7 @@ impl State {
     }
 
     fn check_sync(&mut self) -> io::Result<()> {
-        if self.faults.syncs_fail {
+        if self.faults.syncs_fail || self.faults.syncs_max.is_some_and(|syncs_max| self.syncs >= syncs_max) {
             return Err(io::Error::other("the disk failed to sync"));
         }
         self.syncs += 1;
