@@ -86,7 +86,7 @@ impl Survivors {
         };
         let written = Writer::create(Arc::clone(self.store.disk()), &header).unwrap().finish().unwrap();
         let start = EntryId::new(Term(1), Index(self.last.saturating_sub(retained)));
-        self.store.commit_snapshot(SHARD_0, &written.temporary, &written.name, last, written.bytes, start).unwrap();
+        self.store.commit_snapshot(SHARD_0, &written, start).unwrap();
         let bytes = self.body_bytes as u32;
         self.living.keys().map(|id| Living { id: *id, bytes }).collect()
     }

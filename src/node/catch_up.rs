@@ -164,6 +164,11 @@ impl<'a> Fetch<'a> {
                 Ok(Taken::Nothing)
             }
             Err(Rejected::Disk(error)) => Err(error),
+            // No answer would bring what the state needs.
+            Err(rejected @ Rejected::Living(_)) => {
+                let file = snapshot::name(self.shard, request.last.index);
+                Err(storage::Error::Corrupt { file, offset: 0, why: rejected.to_string() })
+            }
             Err(rejected) if rejected.is_harmless() => Ok(Taken::Some),
             Err(rejected) => {
                 let from = name_of(self.tools, self.wish.from);

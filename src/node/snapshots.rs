@@ -215,14 +215,15 @@ pub fn write(
     taking: Taking,
 ) -> Result<(u64, Vec<Living>), storage::Error> {
     let Taking { state: State { snapshot, settled, removed, machine }, log_start } = taking;
-    let last = snapshot.last;
     let header = snapshot::Header { cluster, shard, snapshot, settled, removed, addresses };
-    let mut writer = snapshot::Writer::create(store.disk().clone(), &header)?;
-    machine.write_blocks(|block| writer.write_block(block))?;
-    let snapshot::Written { temporary, name, bytes, .. } = writer.finish()?;
-    store.count_snapshot_bytes(bytes);
-    store.commit_snapshot(shard, &temporary, &name, last, bytes, log_start)?;
-    Ok((bytes, machine.living()))
+    let written = store.with_room(|| {
+        let mut writer = snapshot::Writer::create(store.disk().clone(), &header)?;
+        machine.write_blocks(|block| writer.write_block(block))?;
+        writer.finish()
+    })?;
+    store.count_snapshot_bytes(written.bytes);
+    store.commit_snapshot(shard, &written, log_start)?;
+    Ok((written.bytes, machine.living()))
 }
 
 /// The snapshot of a shard as it is on disk; none if there is none.

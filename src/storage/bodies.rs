@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::codec;
-use super::disk::File;
+use super::disk::{File, UNSYNCED_BYTES_MAX};
 use super::error::Error;
 use super::files::FileId;
 use super::index::{self, Listed};
@@ -39,6 +39,8 @@ pub struct BodiesWriter {
     buffer: Vec<u8>,
     /// Bytes that are in the file already.
     written: u64,
+    /// Bytes that are durable.
+    synced: u64,
     listed: Vec<Listed>,
     finished: bool,
 }
@@ -65,7 +67,8 @@ impl BodiesWriter {
     pub(super) fn create_for(store: &Store, purpose: Purpose) -> Result<Self, Error> {
         let id = store.next_bodies();
         let name = id.name();
-        let file = store.disk().create(&name).map_err(Error::io("create", store.disk().describe(&name)))?;
+        let create = || store.disk().create(&name).map_err(Error::io("create", store.disk().describe(&name)));
+        let file = store.with_room(create)?;
         Ok(Self {
             store: store.clone(),
             id,
@@ -73,6 +76,7 @@ impl BodiesWriter {
             file,
             buffer: encode_header(id.number()),
             written: 0,
+            synced: 0,
             listed: Vec::new(),
             finished: false,
         })
@@ -125,9 +129,9 @@ impl BodiesWriter {
     /// [`Error::Io`]: the file is gone.
     pub fn finish(mut self) -> Result<FinishedBodies, Error> {
         self.flush()?;
-        let disk = self.store.disk().clone();
-        self.file.sync().map_err(Error::io("sync", disk.describe(&self.id.name())))?;
-        let index_bytes = index::write(&*disk, self.id, &self.listed)?;
+        self.sync()?;
+        let disk = self.store.disk();
+        let index_bytes = self.store.with_room(|| index::write(&**disk, self.id, &self.listed))?;
         self.store.count(self.purpose, index_bytes);
         self.store.sync_directory()?;
         self.finished = true;
@@ -136,11 +140,18 @@ impl BodiesWriter {
     }
 
     fn flush(&mut self) -> Result<(), Error> {
-        let written = self.file.write_at(self.written, &self.buffer);
-        written.map_err(Error::io("write to", self.store.disk().describe(&self.id.name())))?;
+        let described = self.store.disk().describe(&self.id.name());
+        let write = || self.file.write_at(self.written, &self.buffer).map_err(Error::io("write to", &described));
+        self.store.with_room(write)?;
         self.store.count(self.purpose, self.buffer.len() as u64);
         self.written += self.buffer.len() as u64;
         self.buffer.clear();
+        if self.written - self.synced >= UNSYNCED_BYTES_MAX { self.sync() } else { Ok(()) }
+    }
+
+    fn sync(&mut self) -> Result<(), Error> {
+        self.file.sync().map_err(Error::io("sync", self.store.disk().describe(&self.id.name())))?;
+        self.synced = self.written;
         Ok(())
     }
 }

@@ -77,14 +77,7 @@ pub fn compact(
     let mut run = Run { store, weights, shard, last, living, pace, done: Compacted::default() };
     run.advance(manifest.start(shard).index);
     run.prune();
-    match run.change_files() {
-        // Files that only wait to be used again are worth less than what a full disk keeps from being done.
-        Err(error) if error.is_full_disk() && store.spares().count().0 > 0 => {
-            store.spares().clear(&**store.disk());
-            run.change_files()?;
-        }
-        changed => changed?,
-    }
+    store.with_room(|| run.change_files())?;
     Ok(run.done)
 }
 

@@ -6,6 +6,10 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::Arc;
 
+/// After so many bytes whoever writes a large file syncs it: one sync of all of it would hold up those of the log for as long as
+/// the disk takes to write it.
+pub const UNSYNCED_BYTES_MAX: u64 = 8 << 20;
+
 /// A directory. Names are plain file names; storage makes all of them itself.
 pub trait Disk: Send + Sync + 'static {
     /// The names in the directory, in order.

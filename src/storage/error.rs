@@ -106,9 +106,10 @@ impl Error {
         matches!(Errno::from_io_error(source), Some(Errno::MFILE | Errno::NFILE))
     }
 
-    /// True when there was no room.
+    /// True when there was no room, on the disk or in what the user may have of it.
     pub(super) fn is_full_disk(&self) -> bool {
-        matches!(self, Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        matches!(self, Error::Io { source, .. } if matches!(source.kind(), StorageFull | QuotaExceeded))
     }
 
     /// Bytes that do not hold what they should.

@@ -8,6 +8,9 @@ use bytes::Bytes;
 
 use super::disk::{Disk, File};
 use super::error::Error;
+use super::positions::Position;
+use super::record::{Body, Record};
+use crate::ids::{Index, ShardId};
 
 /// Files that are kept open; the one opened first is closed first.
 const OPEN_FILES_MAX: usize = 16;
@@ -98,6 +101,16 @@ impl OpenFiles {
         let mut bytes = vec![0; length as usize];
         file.read_at(offset, &mut bytes).map_err(Error::io("read", self.describe(id)))?;
         Ok(bytes.into())
+    }
+
+    /// Reads the record of an entry, and checks that it is that.
+    pub fn read_body(&self, shard: ShardId, index: Index, position: Position) -> Result<Body, Error> {
+        let Position { file, offset, length } = position;
+        let record = self.read(file, u64::from(offset), u64::from(length))?;
+        let decoded = Record::decode_of(&record, shard, index);
+        let decoded = decoded.map_err(|why| Error::corrupt(self.describe(file), u64::from(offset), why))?;
+        let (id, kind, payload) = (decoded.id, decoded.kind, record.slice_ref(decoded.payload));
+        Ok(Body { record, id, kind, payload })
     }
 
     /// Closes a file that is removed or gets another name, once that is done.

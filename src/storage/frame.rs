@@ -9,6 +9,9 @@ pub const HEADER_BYTES: usize = 32;
 /// The most that one frame can hold, so that offsets fit 32 bits.
 pub const BYTES_MAX: usize = 1 << 30;
 
+/// So many bytes of what looks like later frames are checksummed.
+const CHECKED_BYTES_MAX: usize = BYTES_MAX;
+
 const MAGIC: [u8; 4] = *b"Qfr\xf7";
 
 /// How far the log goes: what the next frame must say of the ones before it.
@@ -103,7 +106,8 @@ pub fn seal(frame: &mut [u8], segment: &Header, chain: Chain) -> Chain {
 /// The offset and sequence of the first good frame in `bytes` at or after `from` that comes later than `sequence`.
 ///
 /// What a bad frame leaves behind can hold bodies that clients made to look like frames, and a checksum costs as much as the
-/// frame is long: it is computed only where the header says what a later frame of this segment can say.
+/// frame is long: it is computed only where the header says what a later frame of this segment can say, and of no more than 1 GiB
+/// altogether. Beyond that there is nothing but what somebody made to look like frames: a frame of ours is among the first ones.
 pub fn find_later(bytes: &[u8], from: usize, segment: &Header, sequence: u64) -> Option<(usize, u64)> {
     // No more frames can lie before a place than headers fit there.
     let plausible = |found: u64, at: usize| found > sequence && found - sequence <= (at / HEADER_BYTES) as u64;
@@ -113,7 +117,14 @@ pub fn find_later(bytes: &[u8], from: usize, segment: &Header, sequence: u64) ->
                 .get(*at..at + HEADER_BYTES)
                 .is_some_and(|header| u64_at(header, 24) == segment.id && plausible(u64_at(header, 16), *at))
     };
-    let mut candidates = (from..bytes.len()).filter(is_candidate);
+    let mut checked = 0;
+    let length = |at: &usize| u32_at(bytes, at + 8) as usize;
+    let fits = |at: &usize| bytes.len() - at - HEADER_BYTES >= length(at);
+    let candidates = (from..bytes.len()).filter(is_candidate).filter(fits);
+    let mut candidates = candidates.take_while(|at| {
+        checked += length(at);
+        checked <= CHECKED_BYTES_MAX
+    });
     candidates.find_map(|at| Some((at, Frame::decode(&bytes[at..], segment).ok()?.sequence)))
 }
 
@@ -143,6 +154,8 @@ mod tests {
             bytes.extend_from_slice(&frame);
             assert_eq!(find_later(&bytes, 1, &segment, 1), Some((end, 3)), "a good one behind them is found");
         }
+        // Those that say what a later frame would say are given up at some time.
+        assert_eq!(find_later(&forged(7, 2).repeat((8 << 20) / HEADER_BYTES), 1 << 20, &segment, 1), None);
         assert!(begun.elapsed() < Duration::from_secs(20), "it took {:?}", begun.elapsed());
     }
 }

@@ -21,7 +21,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::bodies::BodiesWriter;
-use super::disk::File;
+use super::disk::{File, UNSYNCED_BYTES_MAX};
 use super::error::Error;
 use super::record::{self, Record, u32_at};
 use super::snapshot::{self, Header};
@@ -116,6 +116,10 @@ pub struct Incoming {
     /// The file of bodies that is not yet full.
     writer: Option<BodiesWriter>,
     bodies_bytes: u64,
+    /// Bytes of the file that were written since its last sync.
+    unsynced_bytes: u64,
+    /// The length of the file as it was told last, if that is not the one that was told first.
+    another_size: Option<u64>,
     is_finished: bool,
 }
 
@@ -138,6 +142,8 @@ impl Incoming {
             batches: None,
             writer: None,
             bodies_bytes: 0,
+            unsynced_bytes: 0,
+            another_size: None,
             is_finished: false,
         })
     }
@@ -179,6 +185,13 @@ impl Incoming {
                     return Err(Rejected::NotAsked);
                 }
                 let written = check.and_then(|()| self.write_file(offset, &bytes, size));
+                if let Err(Rejected::AnotherSize { found, .. }) = written
+                    && self.another_size.replace(found) == Some(found)
+                {
+                    // Said twice, it is no slip: the sender has another file than the one of which something has come.
+                    self.begin_file()?;
+                    return written.map(|()| Step::More);
+                }
                 if written.is_ok() {
                     self.gaps.set_size(size, asked);
                 }
@@ -294,7 +307,6 @@ impl Incoming {
         self.is_finished = true;
         Ok(Received {
             written: self.file_name.clone(),
-            name: snapshot::name(self.wanted.shard, self.wanted.last.index),
             last: self.wanted.last,
             bytes: self.gaps.received(),
             committed: self.wanted.committed,
@@ -356,14 +368,25 @@ impl Incoming {
             Some(known) if known == size => {}
             Some(known) => return Err(Rejected::AnotherSize { found: size, known }),
         }
-        self.file.write_at(offset, bytes).map_err(Error::io("write to", self.described()))?;
+        let write = || self.file.write_at(offset, bytes).map_err(Error::io("write to", self.described()));
+        self.store.with_room(write)?;
         self.store.count_snapshot_bytes(bytes.len() as u64);
+        self.unsynced_bytes += bytes.len() as u64;
+        if self.unsynced_bytes >= UNSYNCED_BYTES_MAX {
+            self.sync_file()?;
+        }
+        Ok(())
+    }
+
+    fn sync_file(&mut self) -> Result<(), Error> {
+        self.file.sync().map_err(Error::io("sync", self.described()))?;
+        self.unsynced_bytes = 0;
         Ok(())
     }
 
     /// The last piece has come: is the whole what was asked for?
     fn check_file(&mut self) -> Result<Step, Rejected> {
-        self.file.sync().map_err(Error::io("sync", self.described()))?;
+        self.sync_file()?;
         match self.read_header() {
             Ok(header) => self.header = Some(header),
             Err(Rejected::File(error @ Error::Io { .. })) => return Err(Rejected::Disk(error)),
@@ -387,6 +410,8 @@ impl Incoming {
         self.remove_file();
         (self.file_name, self.file) = create_file(&self.store, &self.wanted)?;
         self.gaps = Gaps::default();
+        self.another_size = None;
+        self.unsynced_bytes = 0;
         self.header = None;
         self.batches = None;
         Ok(())

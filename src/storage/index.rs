@@ -25,7 +25,7 @@ const HEADER_BYTES: usize = 24;
 /// A body and where it lies.
 pub type Listed = (ShardId, Index, Position);
 
-/// Writes the index of a file; the file and the index are durable then, but their names are not. Returns the length.
+/// Writes the index of a file, and leaves nothing when that fails; the file and the index are durable then, but their names are not. Returns the length.
 pub fn write(disk: &dyn Disk, file: FileId, bodies: &[Listed]) -> Result<u64, Error> {
     let name = file.index_name();
     let bytes = encode(file, bodies);
@@ -34,7 +34,12 @@ pub fn write(disk: &dyn Disk, file: FileId, bodies: &[Listed]) -> Result<u64, Er
         index.write_at(0, &bytes)?;
         index.sync()
     };
-    write().map_err(Error::io("write", disk.describe(&name)))?;
+    let written = write();
+    if written.is_err() {
+        // Should that fail, the next start does it: nothing names it.
+        let _ = disk.remove(&name);
+    }
+    written.map_err(Error::io("write", disk.describe(&name)))?;
     Ok(bytes.len() as u64)
 }
 

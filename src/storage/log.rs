@@ -175,6 +175,10 @@ impl<D: Disk> Log<D> {
     /// Makes the segment after the last one, durably, so that its existence proves that all before it is complete.
     fn begin_segment(&self) -> Result<Head, Error> {
         self.store.check_failed()?;
+        self.store.with_room(|| self.make_segment())
+    }
+
+    fn make_segment(&self) -> Result<Head, Error> {
         let options = self.store.options();
         let id = self.head.as_ref().map_or(1, |head| head.segment.header.id + 1);
         let spare = self.store.spares().take();

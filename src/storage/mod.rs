@@ -38,6 +38,23 @@
 //! - A sector of 512 bytes is written as a whole or not at all; the disk never returns a mixture.
 //! - A write or sync that failed is never tried again: the log refuses all further writes.
 //!
+//! - What is shortened or put in force does not rest on a frame that is not durable: a crash brings back what that has cut.
+//! - Which files are in force says the manifest, which is replaced as a whole. What it names is durable before; what it does not
+//!   name any more goes after, with no lock held. Once a sync of the directory or the replacement has failed, neither happens any
+//!   more: see [`Error::FilesUnknown`].
+//!
+//! # Who waits for whom
+//!
+//! The thread that appends waits for one step of a compaction at most, a thousand positions. Only when it puts a received snapshot
+//! in force does it wait for one replacement of the manifest by somebody else, and for its own: then it moves the positions of the
+//! log that is replaced, about a microsecond for each entry, in steps between which others read. Files are unlinked by whoever made
+//! them superfluous: by that thread only the file of the snapshot before, and spares when the disk is full.
+//!
+//! # When the disk is full
+//!
+//! Files that wait to become segments are given up, once, for whatever needs room. A snapshot or a compaction that finds none
+//! even so leaves nothing behind and is tried again later. An append that finds none ends the node, like any write that fails.
+//!
 //! # When what is on disk is bad
 //!
 //! A bad frame that is followed by a good frame or by another segment was durable once and rotted: [`Error::Corrupt`] names
@@ -47,7 +64,7 @@
 //!
 //! # Not here
 //!
-//! Snapshots, compaction, and the removal of segments. The log of a shard begins at index 1, in segment 1.
+//! What a snapshot has in it, and what lives: the state machine tells. When one is taken, and how fast compaction copies: the node.
 
 mod archive;
 mod bodies;

@@ -9,7 +9,6 @@ use super::disk::File;
 use super::error::Error;
 use super::manifest::SnapshotFile;
 use super::positions::ShardPositions;
-use super::record::Record;
 use super::spares::Stale;
 use super::store::Store;
 use crate::ids::{Index, ShardId};
@@ -53,14 +52,7 @@ impl Pin {
     /// [`Error::Corrupt`], [`Error::Io`].
     pub fn read_body(&self, index: Index) -> Result<Option<Bytes>, Error> {
         let Some(position) = self.positions.body(index) else { return Ok(None) };
-        let files = self.store.files();
-        let bytes = files.read(position.file, u64::from(position.offset), u64::from(position.length))?;
-        let corrupt = |why: &str| Error::corrupt(files.describe(position.file), u64::from(position.offset), why);
-        let (record, _) = Record::decode(&bytes).map_err(corrupt)?;
-        if (record.shard, record.id.index) != (self.shard, index) {
-            return Err(corrupt("another entry is in the place of this one"));
-        }
-        Ok(Some(bytes))
+        self.store.files().read_body(self.shard, index, position).map(|body| Some(body.record))
     }
 
     /// Fills `into` from the snapshot's file.

@@ -143,26 +143,15 @@ fn lie_together(one: &Position, next: &Position) -> bool {
 }
 
 fn decode_entry(bytes: &Bytes, shard: ShardId, index: Index) -> Result<Entry, String> {
-    let record = decode(bytes, shard, index)?;
+    let record = Record::decode_of(bytes, shard, index)?;
     let payload = codec::decode_payload(record.kind, bytes.slice_ref(record.payload));
     Ok(Entry { id: record.id, payload: payload.map_err(|error| error.to_string())? })
 }
 
 fn decode_body(bytes: &Bytes, shard: ShardId, index: Index) -> Result<Entry, String> {
-    let record = decode(bytes, shard, index)?;
+    let record = Record::decode_of(bytes, shard, index)?;
     // What is left of a command is read as one.
     let kind = if record.kind == codec::BODIES { codec::COMMAND } else { record.kind };
     let payload = codec::decode_payload(kind, bytes.slice_ref(record.payload));
     Ok(Entry { id: record.id, payload: payload.map_err(|error| error.to_string())? })
-}
-
-fn decode(bytes: &Bytes, shard: ShardId, index: Index) -> Result<Record<'_>, String> {
-    let (record, _) = Record::decode(bytes)?;
-    if (record.shard, record.id.index) != (shard, index) {
-        return Err(format!(
-            "entry {} of shard {} is where {index} of shard {shard} was",
-            record.id.index, record.shard
-        ));
-    }
-    Ok(record)
 }

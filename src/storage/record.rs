@@ -1,6 +1,8 @@
 //! What a frame is made of: an entry or a hard state of one shard, with a checksum of its own so that one entry can be read
 //! back without the frame around it.
 
+use bytes::Bytes;
+
 use super::codec;
 use crate::ids::{EntryId, Index, NodeId, ShardId, Term};
 use crate::raft::{Entry, HardState};
@@ -10,6 +12,19 @@ pub const HEADER_BYTES: usize = 33;
 
 /// The kind of a record that holds a hard state. Kinds below it are those of entries, see [`codec`].
 pub const HARD_STATE: u8 = 16;
+
+/// What was read of a record of an entry, and checked.
+#[derive(Debug)]
+pub struct Body {
+    /// The whole record.
+    pub record: Bytes,
+    /// The entry's name.
+    pub id: EntryId,
+    /// How to read the payload.
+    pub kind: u8,
+    /// The entry's payload.
+    pub payload: Bytes,
+}
 
 /// A record whose checksum holds.
 pub struct Record<'a> {
@@ -34,6 +49,16 @@ impl<'a> Record<'a> {
         }
         let id = EntryId::new(Term(u64_at(header, 16)), Index(u64_at(header, 24)));
         Ok((Self { shard: ShardId(u64_at(header, 8)), id, kind: header[32], payload }, rest))
+    }
+
+    /// The record in `bytes`, which must be that of this entry.
+    pub fn decode_of(bytes: &'a [u8], shard: ShardId, index: Index) -> Result<Self, String> {
+        let (record, _) = Self::decode(bytes)?;
+        if (record.shard, record.id.index) != (shard, index) {
+            let Self { shard: found, id, .. } = record;
+            return Err(format!("entry {} of shard {found} is where {index} of shard {shard} was", id.index));
+        }
+        Ok(record)
     }
 
     /// The hard state that the record holds.

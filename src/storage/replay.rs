@@ -2,6 +2,15 @@
 //!
 //! The chain can hold more than the log: entries at or before its start, which are bodies if they live; entries from before a
 //! received snapshot took the place of the log; and, at its beginning, the rest of entries that were cut long ago.
+//!
+//! The rules:
+//!
+//! - An entry in a frame before a reset counts only up to what was committed then, and only as a body.
+//! - An entry after the start cuts the log of its shard at its index, and is put there. One that leaves a gap is part of what was
+//!   cut later: another one at or before the gap follows, or the log is not whole.
+//! - Of the entries at an index at or before the start the last one in the chain is the one that was committed. It cuts the log: what
+//!   followed the ones before it was never committed.
+//! - Of two records of one entry, in the chain and in the archive, the longer one is the body: the other has lost more of its items.
 
 use std::collections::BTreeMap;
 

@@ -34,11 +34,13 @@ pub const FIXED_BYTES: u64 = 64;
 
 /// What lives of one file.
 #[derive(Clone, Copy, Debug, Default)]
-struct Alive {
+pub struct Alive {
     /// At least so many bytes.
-    lower: u64,
+    pub lower: u64,
     /// At most so many.
-    upper: u64,
+    pub upper: u64,
+    /// How many items, of those bodies that the snapshot tells of.
+    pub items: u64,
 }
 
 /// A body that has been written once more.
@@ -65,16 +67,38 @@ pub fn rewrite(run: &mut Run<'_>) -> Result<(), Error> {
     }
     let kept = archive.files.iter().filter(|file| alive.contains_key(&file.file));
     let kept: Vec<&ArchiveFile> = kept.filter(|file| !sources.contains(&file.file)).collect();
+    let sparse = sources.clone();
     sources.extend(small_files(&kept, run.store.segment_bytes()));
     let sources = archive.files.iter().filter(|file| sources.contains(&file.file));
     for group in groups(sources, &alive, run.store.segment_bytes()) {
-        if rewrite_group(run, &group)?.is_break() {
+        if rewrite_as_it_fits(run, &group, &sparse)?.is_break() {
             break;
         }
     }
-    run.weights
-        .retain(|shard, index| archive.shards.get(&shard).is_some_and(|found| found.bodies().contains_key(&index)));
+    let files: BTreeSet<FileId> = archive.files.iter().map(|file| file.file).collect();
+    run.weights.retain(|file| files.contains(&file));
     Ok(())
+}
+
+/// Copies what lives in these files into one, or, when the disk has no room for that, of one after the other: each that is done
+/// makes room. A file by itself is copied only when most of it goes by that.
+fn rewrite_as_it_fits(
+    run: &mut Run<'_>,
+    group: &[ArchiveFile],
+    sparse: &BTreeSet<FileId>,
+) -> Result<ControlFlow<()>, Error> {
+    if group.len() > 1 {
+        match rewrite_group(run, group) {
+            Err(error) if error.is_full_disk() => {}
+            done => return done,
+        }
+    }
+    for source in group.iter().filter(|source| sparse.contains(&source.file)) {
+        if rewrite_group(run, std::slice::from_ref(source))?.is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
+    }
+    Ok(ControlFlow::Continue(()))
 }
 
 /// The files of the manifest whose bodies can be found, and the positions that belong to them.
@@ -90,10 +114,11 @@ fn weigh_files(run: &Run<'_>, archive: &Archive) -> BTreeMap<FileId, Alive> {
     let mut files: BTreeMap<FileId, Alive> = BTreeMap::new();
     for (shard, positions) in &archive.shards {
         for (index, position) in positions.bodies() {
-            let (lower, upper) = run.bounds(*shard, *index, *position);
+            let of_one = run.bounds(*shard, *index, *position);
             let alive = files.entry(position.file).or_default();
-            alive.lower += lower;
-            alive.upper += upper;
+            alive.lower += of_one.lower;
+            alive.upper += of_one.upper;
+            alive.items += of_one.items;
         }
     }
     files
@@ -108,6 +133,7 @@ fn remove_dead(run: &mut Run<'_>, archive: &Archive, alive: &BTreeMap<FileId, Al
 /// True when less than half of a file lives, its index included. The records are read when that cannot be told without.
 fn is_sparse(run: &mut Run<'_>, archive: &Archive, file: &ArchiveFile, alive: Alive) -> Result<bool, Error> {
     let bytes = (file.bytes + file.index_bytes).saturating_sub(FIXED_BYTES);
+    let alive = run.narrow(file.file, alive);
     if 2 * alive.lower >= bytes {
         return Ok(false);
     }
@@ -118,6 +144,7 @@ fn is_sparse(run: &mut Run<'_>, archive: &Archive, file: &ArchiveFile, alive: Al
     for listed in living_in(run, &archive.shards, file)? {
         living += run.weigh(listed)?;
     }
+    run.remember(file.file, alive, living);
     Ok(2 * living < bytes)
 }
 
@@ -173,7 +200,6 @@ fn rewrite_group(run: &mut Run<'_>, sources: &[ArchiveFile]) -> Result<ControlFl
     for source in sources {
         for (shard, index, from) in living_in(run, &shards, source)? {
             let to = copy(run, &mut out, shard, index, from)?;
-            run.remember(shard, index, u64::from(to.length));
             run.done.bytes_copied += u64::from(to.length);
             moved.push((shard, index, from, to));
             if (run.pace)(u64::from(to.length)).is_break() {
@@ -193,7 +219,7 @@ fn copy(
     index: Index,
     from: Position,
 ) -> Result<Position, Error> {
-    let body = run.read(shard, index, from)?;
+    let body = run.store.files().read_body(shard, index, from)?;
     let payload = run.trim(shard, &body);
     let kind = if body.kind == codec::COMMAND { codec::BODIES } else { body.kind };
     let record = Record { shard, id: body.id, kind, payload: &payload };

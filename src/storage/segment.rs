@@ -91,7 +91,11 @@ pub fn create(disk: &dyn Disk, header: &Header, fill_bytes: u64) -> Result<Segme
     let segment = Segment { header: *header, name: disk.describe(&name), file };
     let mut start = header.encode();
     start.resize(start.len().max(fill_bytes as usize), 0);
-    segment.write(0, &start)?;
+    if let Err(error) = segment.write(0, &start) {
+        // No frame is in it, so that it may be tried again. Should this fail, the next start removes a segment without a header.
+        let _ = disk.remove(&name);
+        return Err(error);
+    }
     segment.sync()?;
     disk.sync_directory().map_err(Error::io("sync", disk.describe("")))?;
     Ok(segment)

@@ -17,9 +17,10 @@ use bytes::{Bytes, BytesMut};
 use prost::Message;
 
 use super::codec;
-use super::disk::{Disk, File};
+use super::disk::{Disk, File, UNSYNCED_BYTES_MAX};
 use super::error::Error;
 use super::record::{u32_at, u64_at};
+use super::store::SNAPSHOT_PREFIX;
 use crate::ids::{ClusterId, Contact, EntryId, Index, NodeId, ShardId, Term};
 use crate::proto::internal;
 use crate::raft;
@@ -151,7 +152,7 @@ impl Header {
 
 /// The name of a snapshot's file.
 pub fn name(shard: ShardId, index: Index) -> String {
-    format!("snapshot-{:016x}-{:016x}", shard.0, index.0)
+    format!("{SNAPSHOT_PREFIX}{:016x}-{:016x}", shard.0, index.0)
 }
 
 /// A file that is written to its end and durable, its name excepted.
@@ -177,6 +178,8 @@ pub struct Writer {
     /// Of all bytes so far.
     crc: u32,
     blocks: u64,
+    /// Bytes that are durable.
+    synced: u64,
     is_finished: bool,
 }
 
@@ -194,7 +197,8 @@ impl Writer {
         let temporary = format!("{name}.new");
         let file = create_anew(&*disk, &temporary)?;
         let result = Written { temporary, name, last, bytes: 0 };
-        let mut writer = Self { disk, file, result, buffer: Vec::new(), crc: 0, blocks: 0, is_finished: false };
+        let mut writer =
+            Self { disk, file, result, buffer: Vec::new(), crc: 0, blocks: 0, synced: 0, is_finished: false };
         writer.append(&MAGIC);
         writer.append(&FORMAT_VERSION.to_le_bytes());
         writer.append(&writer.crc.to_le_bytes());
@@ -222,7 +226,7 @@ impl Writer {
         end.extend_from_slice(&self.crc.to_le_bytes());
         self.write(END, &end)?;
         self.flush()?;
-        self.file.sync().map_err(Error::io("sync", self.disk.describe(&self.result.temporary)))?;
+        self.sync()?;
         self.is_finished = true;
         Ok(self.result.clone())
     }
@@ -247,6 +251,12 @@ impl Writer {
         written.map_err(Error::io("write to", self.disk.describe(&self.result.temporary)))?;
         self.result.bytes += self.buffer.len() as u64;
         self.buffer.clear();
+        if self.result.bytes - self.synced >= UNSYNCED_BYTES_MAX { self.sync() } else { Ok(()) }
+    }
+
+    fn sync(&mut self) -> Result<(), Error> {
+        self.file.sync().map_err(Error::io("sync", self.disk.describe(&self.result.temporary)))?;
+        self.synced = self.result.bytes;
         Ok(())
     }
 }
@@ -636,5 +646,13 @@ mod tests {
         let (first, second) = (write(&disk, &[vec![1; 1000]]), write(&disk, &[vec![2]]));
         assert_eq!(first.temporary, second.temporary);
         assert_eq!(read(&disk, &second.temporary).unwrap().1, [vec![2]]);
+    }
+
+    /// One sync of a large file would hold up those of the log.
+    #[test]
+    fn a_large_file_is_synced_as_it_grows() {
+        let disk = MemoryDisk::default();
+        write(&disk, &vec![vec![7; BLOCK_BYTES_MAX]; 10]);
+        assert!((5..=8).contains(&disk.syncs()), "{} syncs of 40 MiB", disk.syncs());
     }
 }

@@ -75,13 +75,14 @@ impl Spares {
         self.lock().extend(kept);
     }
 
-    /// Removes all, when the disk is full.
-    pub fn clear(&self, disk: &dyn Disk) {
+    /// Removes all, when the disk is full. False: there is none.
+    pub fn clear(&self, disk: &dyn Disk) -> bool {
         // Not under the lock: the writer may want one.
         let spares = std::mem::take(&mut *self.lock());
-        for (name, _) in spares {
-            remove(disk, &name);
+        for (name, _) in &spares {
+            remove(disk, name);
         }
+        !spares.is_empty()
     }
 
     /// Gives a file the name of a spare. None: that cannot be done.

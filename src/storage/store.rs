@@ -18,6 +18,7 @@ use super::pin::{Pin, Pins};
 use super::positions::{ShardPositions, SharedPositions};
 use super::reader::Reader;
 use super::recovery::Recovery;
+use super::snapshot;
 use super::spares::{self, Spares, Stale};
 use super::usage::{self, Counters, Purpose, Usage};
 use super::weights::Weights;
@@ -99,8 +100,6 @@ impl Drop for Unnamed<'_> {
 pub struct Received {
     /// The name under which the file was written; begins with [`SNAPSHOT_PREFIX`].
     pub written: String,
-    /// The name that it gets; begins with [`SNAPSHOT_PREFIX`].
-    pub name: String,
     /// The last entry that the snapshot has in it.
     pub last: EntryId,
     /// The length of the file.
@@ -148,6 +147,18 @@ impl Store {
         self.count(Purpose::Snapshot, bytes);
     }
 
+    /// Does something that needs room. When there is none, files that only wait to become segments go, and it is tried once more:
+    /// they are worth less than whatever a full disk keeps from being done.
+    ///
+    /// # Errors
+    /// Those of `attempt`, which has to leave nothing behind.
+    pub fn with_room<T>(&self, mut attempt: impl FnMut() -> Result<T, Error>) -> Result<T, Error> {
+        match attempt() {
+            Err(error) if error.is_full_disk() && self.inner.spares.clear(&*self.inner.disk) => attempt(),
+            done => done,
+        }
+    }
+
     /// Reads entries and bodies.
     pub fn reader(&self) -> Reader {
         Reader::new(self.clone())
@@ -164,8 +175,7 @@ impl Store {
         self.manifest().snapshot(shard).cloned()
     }
 
-    /// Makes a file that was written as `written` and synced the shard's snapshot, under `name`; the log begins after `start`
-    /// (a start before the one that holds changes nothing). One step: a crash leaves the old snapshot or this one. Waits until
+    /// Makes a file that is written and synced the shard's snapshot, under its name; the log begins after `start` (a start before the one that holds changes nothing). One step: a crash leaves the old snapshot or this one. Waits until
     /// the log is durable up to `last`. The old file goes as soon as nobody reads from it.
     ///
     /// # Errors
@@ -174,17 +184,10 @@ impl Store {
     ///
     /// # Panics
     /// The log would begin after what the snapshot has in it, or the name is not that of a snapshot, or taken.
-    pub fn commit_snapshot(
-        &self,
-        shard: ShardId,
-        written: &str,
-        name: &str,
-        last: EntryId,
-        bytes: u64,
-        start: EntryId,
-    ) -> Result<(), Error> {
+    pub fn commit_snapshot(&self, shard: ShardId, written: &snapshot::Written, start: EntryId) -> Result<(), Error> {
+        let snapshot::Written { temporary, name, last, bytes } = written.clone();
         assert!(start.index <= last.index, "the log would begin after {start}, and the snapshot ends at {last}");
-        let file = Unnamed { store: self, name: written.to_owned() };
+        let file = Unnamed { store: self, name: temporary };
         self.check_failed()?;
         self.wait_until_durable(shard, last)?;
         let mut changes = self.changes();
@@ -196,8 +199,8 @@ impl Store {
         if start.index > files.start.index {
             files.start = start;
         }
-        let old = files.snapshot.replace(SnapshotFile { name: name.to_owned(), last, bytes });
-        let stale = self.put_snapshot(&changes, file, name, old, next)?;
+        let old = files.snapshot.replace(SnapshotFile { name: name.clone(), last, bytes });
+        let stale = self.put_snapshot(&changes, file, &name, old, next)?;
         // One that was offered and came too late to be of use.
         let is_overtaken = |received: &Received| received.last.index <= last.index;
         let overtaken = match changes.received.get(&shard).is_some_and(is_overtaken) {
@@ -234,7 +237,8 @@ impl Store {
         let files = next.shards.entry(shard).or_default();
         let found = files.snapshot.as_ref().map_or(EntryId::default(), |found| found.last);
         assert!(found.index < last.index, "the snapshot up to {last} would take the place of the one up to {found}");
-        let Received { name, bytes, committed, .. } = received;
+        let Received { bytes, committed, .. } = received;
+        let name = snapshot::name(shard, last.index);
         // What an own snapshot has in it was committed as well, and its bodies count as being there.
         let committed = committed.max(found.index);
         files.start = last;
@@ -380,7 +384,7 @@ impl Store {
     /// The lock is that of `changes`, for whoever holds it to show that he does. What the manifest names is durable by now.
     pub(super) fn replace_manifest(&self, _changes: &Changes, next: Manifest) -> Result<(), Error> {
         self.check_failed()?;
-        let bytes = manifest::write_aside(&*self.inner.disk, &next)?;
+        let bytes = self.with_room(|| manifest::write_aside(&*self.inner.disk, &next))?;
         self.count(Purpose::Compaction, bytes);
         manifest::put_in_place(&*self.inner.disk).inspect_err(|_| self.fail())?;
         *self.inner.manifest.write().expect("no code panics while it holds the lock") = Arc::new(next);

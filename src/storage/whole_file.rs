@@ -7,7 +7,7 @@ use std::io;
 use super::disk::Disk;
 use super::error::Error;
 
-/// No file of this kind comes near it; a larger one is not read. A manifest takes some 80 bytes for each file of the archive.
+/// No file of this kind comes near it; a larger one is neither written nor read. A manifest takes some 80 bytes for each file of the archive.
 const BYTES_MAX: u64 = 64 << 20;
 
 /// The text of a file without its checksum; none if there is no such file.
@@ -44,13 +44,17 @@ pub fn write(disk: &dyn Disk, name: &str, text: &str) -> Result<(), Error> {
 /// [`Error::Io`]: the old file is still there, and this can be tried again.
 pub fn write_aside(disk: &dyn Disk, name: &str, text: &str) -> Result<(), Error> {
     let aside = aside(name);
+    let sealed = seal(text);
     let result = || {
+        if sealed.len() as u64 > BYTES_MAX {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
         match disk.remove(&aside) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
         let file = disk.create(&aside)?;
-        file.write_at(0, seal(text).as_bytes())?;
+        file.write_at(0, sealed.as_bytes())?;
         file.sync()
     };
     let result = result();
@@ -133,6 +137,15 @@ mod tests {
                 write(&disk, "a", "again").unwrap();
             }
         }
+    }
+
+    /// What could not be read again does not take the place of what can.
+    #[test]
+    fn a_text_that_is_too_long_is_not_written() {
+        let disk = MemoryDisk::default();
+        write(&disk, "a", "old").unwrap();
+        assert!(write(&disk, "a", &"x".repeat(BYTES_MAX as usize)).is_err());
+        assert_eq!((read(&disk, "a").unwrap().unwrap(), disk.list().unwrap()), ("old\n".into(), vec!["a".into()]));
     }
 
     #[test]

@@ -27,7 +27,7 @@ pub enum Rejected {
     /// Its checksum is wrong.
     #[error("the checksum of a piece is wrong")]
     Checksum,
-    /// The length of the file is not what it was before.
+    /// The length of the file is not what it was before. Told twice, it is another file, which is fetched from its beginning.
     #[error("the file has {found} bytes, and had {known} before")]
     AnotherSize {
         /// As it was told.
@@ -41,7 +41,7 @@ pub enum Rejected {
     /// The file is that of another snapshot. It is fetched from its beginning.
     #[error(transparent)]
     Mismatch(#[from] Mismatch),
-    /// The state names a body that the snapshot cannot have. Another snapshot is needed.
+    /// The state names a body that the snapshot cannot have. Nothing is asked for any more: another snapshot is needed.
     #[error("the state needs the body of entry {0}, which is not in the snapshot")]
     Living(Index),
     /// A record is not whole. It is fetched from its beginning.

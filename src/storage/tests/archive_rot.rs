@@ -114,7 +114,7 @@ fn a_log_that_ends_before_its_snapshot_is_rot() {
     put(&mut log, vec![command(1, 4, b"the last")]);
     let (last, start) = (EntryId::new(Term(1), Index(4)), EntryId::new(Term(1), Index(2)));
     log.store().disk().create("snapshot-a").unwrap();
-    log.store().commit_snapshot(SHARD_0, "snapshot-a", "snapshot-b", last, 0, start).unwrap();
+    log.store().commit_snapshot(SHARD_0, &written("snapshot-a", "snapshot-b", last, 0), start).unwrap();
     let rotten = disk.duplicate();
     rotten.flip_bit(SEGMENT, end + 9, 0);
     match Log::open(rotten, options()).err() {

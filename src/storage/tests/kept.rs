@@ -118,7 +118,7 @@ fn the_oldest_file_is_kept_for_a_reason() {
     assert_eq!(why(&log), WhyKept::SinceTheSnapshot);
     let (last, start) = (EntryId::new(Term(1), Index(10)), EntryId::new(Term(1), Index(5)));
     log.store().disk().create("snapshot-a").unwrap();
-    log.store().commit_snapshot(SHARD_0, "snapshot-a", "snapshot-b", last, 0, start).unwrap();
+    log.store().commit_snapshot(SHARD_0, &written("snapshot-a", "snapshot-b", last, 0), start).unwrap();
     assert_eq!(why(&log), WhyKept::Compaction);
     log.store().compact(SHARD_0, last, &living(1..=10), &mut at_once).unwrap();
     assert_eq!(why(&log), WhyKept::ForReaders);

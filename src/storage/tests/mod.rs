@@ -19,7 +19,7 @@ use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
-use super::{Compacted, Disk, Error, Log, MemoryDisk, Options};
+use super::{Compacted, Disk, Error, Log, MemoryDisk, Options, snapshot};
 use crate::ids::{EntryId, Index, NodeId, SHARD_0, ShardId, Term, Ticket};
 use crate::raft::{Configuration, Entry, HardState, Payload, Recovered, Write};
 use crate::state_machine::{Living, MessageId};
@@ -63,13 +63,18 @@ fn put(log: &mut Log<MemoryDisk>, entries: Vec<Entry>) {
     log.sync().unwrap();
 }
 
+/// The file of a snapshot, as its writer tells of it.
+fn written(temporary: &str, name: &str, last: EntryId, bytes: u64) -> snapshot::Written {
+    snapshot::Written { temporary: temporary.to_owned(), name: name.to_owned(), last, bytes }
+}
+
 /// Takes a snapshot up to the entry `last`, after which the log begins, too.
 fn take_snapshot(log: &Log<MemoryDisk>, last: EntryId) {
-    let (written, name) = ("snapshot-written", format!("snapshot-{}", last.index));
-    let file = log.store().disk().create(written).unwrap();
+    let (temporary, name) = ("snapshot-written", format!("snapshot-{}", last.index));
+    let file = log.store().disk().create(temporary).unwrap();
     file.write_at(0, b"what the queues know").unwrap();
     file.sync().unwrap();
-    log.store().commit_snapshot(SHARD_0, written, &name, last, 20, last).unwrap();
+    log.store().commit_snapshot(SHARD_0, &written(temporary, &name, last, 20), last).unwrap();
 }
 
 /// These messages live: the first of each entry, without telling how long it is.

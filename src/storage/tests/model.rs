@@ -316,7 +316,11 @@ impl World {
             Step::Commit(..) => {}
             Step::Snapshot { shard, snapshot, start, .. } => {
                 let bytes = write_file(&store, "snapshot-written", &snapshot.bytes)?;
-                store.commit_snapshot(*shard, "snapshot-written", &snapshot.name, snapshot.last, bytes, *start)?;
+                store.commit_snapshot(
+                    *shard,
+                    &written("snapshot-written", &snapshot.name, snapshot.last, bytes),
+                    *start,
+                )?;
             }
             Step::Compact(shard) => self.compact(*shard, model)?,
             Step::CompactBeside(shard, writes) => {
@@ -328,8 +332,8 @@ impl World {
                 let found = model.shards.get(shard).cloned().unwrap_or_default();
                 self.receive_bodies(*shard, &found, entries, living)?;
                 let bytes = write_file(&store, "snapshot-received", &snapshot.bytes)?;
-                let (written, name) = ("snapshot-received".to_owned(), snapshot.name.clone());
-                let received = Received { written, name, last: snapshot.last, bytes, committed: found.committed };
+                let written = "snapshot-received".to_owned();
+                let received = Received { written, last: snapshot.last, bytes, committed: found.committed };
                 store.offer_received(*shard, received);
                 let install = Write { snapshot: Some(snapshot.last), hard_state: *vote, ..write(vec![]) };
                 self.log.append(&[(*shard, install)]).and_then(|()| self.log.sync())?;
@@ -445,7 +449,7 @@ fn random_entry(term: u64, index: u64, rng: &mut ChaCha8Rng) -> Entry {
 
 fn random_file(shard: ShardId, last: EntryId, rng: &mut ChaCha8Rng) -> ModelSnapshot {
     let bytes = (0..rng.random_range(1..700)).map(|_| rng.random()).collect();
-    ModelSnapshot { name: format!("snapshot-{shard}-{last}"), last, bytes }
+    ModelSnapshot { name: snapshot::name(shard, last.index), last, bytes }
 }
 
 fn write_file(store: &Store, name: &str, bytes: &[u8]) -> Result<u64, Error> {

@@ -15,7 +15,7 @@ fn write_snapshot(store: &Store) {
 }
 
 fn commit(store: &Store, last: u64) -> Result<(), Error> {
-    store.commit_snapshot(SHARD_0, "snapshot-written", &format!("snapshot-{last}"), id(last), 5, id(last))
+    store.commit_snapshot(SHARD_0, &written("snapshot-written", &format!("snapshot-{last}"), id(last), 5), id(last))
 }
 
 fn bodies(store: &Store, index: u64) -> Result<FinishedBodies, Error> {
@@ -85,27 +85,19 @@ fn what_perhaps_is_in_force_is_left_alone() {
     let disk = MemoryDisk::default();
     let log = begin(&disk);
     let store = log.store();
-    let operations = {
-        let other = disk.duplicate();
-        let (log, _) = open(&other);
-        write_snapshot(&log.store());
-        let before = other.operations();
-        commit(&log.store(), 6).unwrap();
-        other.operations() - before
-    };
     write_snapshot(&store);
-    // Of the last operations one syncs the directory, and one removes the old file.
-    disk.cut_power_after(operations - 2);
+    // The names of the snapshot and the text of the manifest are durable, and then the name of the manifest is not.
+    disk.fail_syncs_after(2);
     commit(&store, 6).unwrap_err();
     assert!(store.has_failed());
     drop((log, store));
-    let mut found = BTreeMap::new();
-    for seed in 0..40 {
-        let after = disk.duplicate();
-        after.crash(&mut ChaCha8Rng::seed_from_u64(seed));
-        *found.entry(open(&after).1[&SHARD_0].snapshot).or_insert(0) += 1;
-    }
-    assert_eq!(found.keys().copied().collect::<Vec<_>>(), [id(3), id(6)], "{found:?}");
+    let after = disk.duplicate();
+    after.crash(&mut ChaCha8Rng::seed_from_u64(1));
+    let [died, crashed] = [disk.duplicate(), after].map(|disk| {
+        disk.fail_syncs_after(1000);
+        open(&disk).1[&SHARD_0].snapshot
+    });
+    assert_eq!((died, crashed), (id(6), id(3)), "the process died, or the power failed");
 }
 
 #[test]
@@ -166,4 +158,64 @@ fn a_file_that_cannot_be_removed_goes_at_the_next_start() {
     assert!(log.recovery().leftovers > 2, "{:?}", log.recovery());
     drop(log);
     assert_eq!(open(&disk).0.recovery().leftovers, 0);
+}
+
+fn used(disk: &MemoryDisk) -> u64 {
+    disk.list().unwrap().iter().map(|name| disk.open(name).unwrap().size().unwrap()).sum()
+}
+
+/// Files that only wait to become segments are given up for whatever needs room.
+#[test]
+fn a_full_disk_takes_back_what_only_waits_to_be_used_again() {
+    for attempt in 0..4 {
+        let disk = MemoryDisk::default();
+        let mut log = begin(&disk);
+        for index in 10..40 {
+            put(&mut log, vec![command(1, index, &[fill(index); 500])]);
+        }
+        shorten(&log, 30, &living([1]));
+        let store = log.store();
+        assert_eq!(store.spares().count().0, 4);
+        write_snapshot(&store);
+        let finished = (attempt == 1).then(|| bodies(&store, 50).unwrap());
+        disk.limit_bytes(Some(used(&disk)));
+        match (attempt, finished) {
+            (0, _) => commit(&store, 39).unwrap(),
+            (1, Some(finished)) => store.add_bodies(finished).unwrap(),
+            (2, _) => store.add_bodies(bodies(&store, 50).unwrap()).unwrap(),
+            _ => {
+                store
+                    .with_room(|| {
+                        disk.create("x").and_then(|file| file.write_at(0, &[0; 99])).map_err(Error::io("", ""))
+                    })
+                    .unwrap_err();
+                assert_eq!(store.spares().count().0, 0, "it was tried again, and the name was taken");
+            }
+        }
+        assert_eq!(store.spares().count().0, 0, "attempt {attempt}");
+    }
+}
+
+/// What lives of two files does not fit on the disk once more, and that of one does: each makes room for the next.
+#[test]
+fn files_are_rewritten_one_by_one_when_there_is_no_room_for_more() {
+    let disk = MemoryDisk::default();
+    let (mut log, _) = open(&disk);
+    for first in [1, 10, 19, 28] {
+        put(&mut log, (first..first + 9).map(|index| command(1, index, &[fill(index); 180])).collect());
+    }
+    put(&mut log, vec![command(1, 37, &[fill(37); 1900]), command(1, 38, b"")]);
+    let alive = |count: u64| [1, 10, 19, 28].into_iter().flat_map(move |first| first..first + count);
+    let done = shorten(&log, 37, &living(alive(5)));
+    assert_eq!((done.bytes_copied, log.store().usage().unwrap().archive_files), (0, 4));
+    take_snapshot(&log, id(38));
+    log.store().spares().clear(&disk);
+    disk.limit_bytes(Some(used(&disk) + 1900));
+    let done = log.store().compact(SHARD_0, id(38), &living(alive(4)), &mut at_once).unwrap();
+    assert_eq!(done.bytes_copied, (16 + 8) * 213, "two files at once were tried first");
+    for index in alive(4) {
+        assert_eq!(log.reader().body(SHARD_0, Index(index)).unwrap(), command(1, index, &[fill(index); 180]));
+    }
+    let usage = log.store().usage().unwrap();
+    assert!(usage.archive_bytes <= 2 * usage.living_bytes, "{usage:?}");
 }

@@ -131,7 +131,7 @@ fn a_body_that_moves_while_it_is_read_is_read_where_it_is_then() {
         let last = EntryId::new(Term(1), Index(last));
         let name = format!("snapshot-{last}");
         store.disk().create("snapshot-written").unwrap();
-        store.commit_snapshot(SHARD_0, "snapshot-written", &name, last, 0, last).unwrap();
+        store.commit_snapshot(SHARD_0, &written("snapshot-written", &name, last, 0), last).unwrap();
         store.compact(SHARD_0, last, &living(indexes.iter().copied()), &mut at_once).unwrap();
     };
     compact(&store, 17, &[1, 2, 3, 4, 5, 6, 7, 8, 9]);

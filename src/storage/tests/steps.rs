@@ -4,8 +4,7 @@ use super::*;
 use crate::storage::{BodiesWriter, Received, Writer};
 
 fn received(last: EntryId, committed: u64) -> Received {
-    let (written, name) = ("snapshot-received".to_owned(), format!("snapshot-{last}"));
-    Received { written, name, last, bytes: 5, committed: Index(committed) }
+    Received { written: "snapshot-received".to_owned(), last, bytes: 5, committed: Index(committed) }
 }
 
 /// Writes a received snapshot and offers it.
@@ -29,13 +28,15 @@ fn a_snapshot_is_not_put_in_the_place_of_a_later_one() {
     take_snapshot(&log, id(5));
     for late in [4, 5] {
         log.store().disk().create("snapshot-late").unwrap();
-        let error =
-            log.store().commit_snapshot(SHARD_0, "snapshot-late", "snapshot-x", id(late), 0, id(1)).unwrap_err();
+        let error = log
+            .store()
+            .commit_snapshot(SHARD_0, &written("snapshot-late", "snapshot-x", id(late), 0), id(1))
+            .unwrap_err();
         assert!(matches!(error, Error::Superseded { found, .. } if found == id(5)), "{error}");
     }
     // A start that is earlier than the one that holds changes nothing of it.
     log.store().disk().create("snapshot-8").unwrap();
-    log.store().commit_snapshot(SHARD_0, "snapshot-8", "snapshot-9", id(8), 0, id(2)).unwrap();
+    log.store().commit_snapshot(SHARD_0, &written("snapshot-8", "snapshot-9", id(8), 0), id(2)).unwrap();
     assert_eq!(disk.list().unwrap(), ["manifest", "segment-0000000000000001.log", "snapshot-9"]);
     drop(log);
     let recovered = open(&disk).1[&SHARD_0].clone();
@@ -50,7 +51,7 @@ fn a_snapshot_waits_for_the_log_to_be_durable() {
     let id = EntryId::new(Term(1), Index(1));
     let commit = |log: &Log<MemoryDisk>| {
         let store = log.store();
-        std::thread::spawn(move || store.commit_snapshot(SHARD_0, "snapshot-a", "snapshot-b", id, 0, id))
+        std::thread::spawn(move || store.commit_snapshot(SHARD_0, &written("snapshot-a", "snapshot-b", id, 0), id))
     };
     log.store().disk().create("snapshot-a").unwrap();
     log.append(&[(SHARD_0, write(vec![command(1, 1, b"body")]))]).unwrap();
@@ -67,7 +68,8 @@ fn a_snapshot_waits_for_the_log_to_be_durable() {
     let later = EntryId::new(Term(1), Index(2));
     log.append(&[(SHARD_0, write(vec![command(1, 2, b"body")]))]).unwrap();
     let store = log.store();
-    let waits = std::thread::spawn(move || store.commit_snapshot(SHARD_0, "snapshot-a", "snapshot-c", later, 0, id));
+    let waits =
+        std::thread::spawn(move || store.commit_snapshot(SHARD_0, &written("snapshot-a", "snapshot-c", later, 0), id));
     drop(log);
     assert!(matches!(waits.join().unwrap(), Err(Error::Failed)), "the log is closed and will never be durable");
 }
@@ -85,8 +87,9 @@ fn a_snapshot_waits_for_its_own_entry() {
         }
         let last = EntryId::new(Term(2), Index(5));
         store.disk().create("snapshot-a").unwrap();
-        let waits =
-            std::thread::spawn(move || store.commit_snapshot(SHARD_0, "snapshot-a", "snapshot-b", last, 0, last));
+        let waits = std::thread::spawn(move || {
+            store.commit_snapshot(SHARD_0, &written("snapshot-a", "snapshot-b", last, 0), last)
+        });
         drop(log);
         assert!(matches!(waits.join().unwrap(), Err(Error::Failed)), "appended: {appended}");
     }

@@ -89,8 +89,7 @@ impl Node {
             writer.write_block(&[block; 150]).unwrap();
         }
         let written = writer.finish().unwrap();
-        let snapshot::Written { temporary, name, bytes, .. } = &written;
-        self.store.commit_snapshot(SHARD_0, temporary, name, id(last), *bytes, id(last - 5)).unwrap();
+        self.store.commit_snapshot(SHARD_0, &written, id(last - 5)).unwrap();
         self.store.compact(SHARD_0, id(last), &alive, &mut at_once).unwrap();
         self.living.insert(id(last), alive);
     }

@@ -54,6 +54,11 @@ fn a_piece_of_a_file_that_is_not_right_is_rejected_by_name_and_asked_for_again()
     }
     let another_size = |rejected: &Rejected| matches!(rejected, Rejected::AnotherSize { .. });
     reject(&mut incoming, piece(vec![1; 9], size + 1), another_size);
+    // Who says so again means it: the file is fetched from its beginning.
+    let request = incoming.next_requests(1).remove(0);
+    assert_eq!((incoming.progress().file_bytes, incoming.progress().file_size), (100, Some(size)));
+    assert!(another_size(&incoming.on_reply(&request, piece(vec![1; 9], size + 1)).unwrap_err()));
+    assert_eq!((incoming.progress().file_bytes, incoming.progress().file_size), (0, None));
     fetch_steadily(&mut incoming, &mut sender, &outgoing);
     receiver.install(incoming.finish().unwrap(), &sender);
 }
