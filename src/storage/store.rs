@@ -210,8 +210,7 @@ impl Store {
         drop(changes);
         self.discard(stale);
         if let Some(overtaken) = overtaken {
-            // Should that fail, the next start removes what the manifest does not name.
-            let _ = self.remove(&overtaken.written);
+            self.remove(&overtaken.written);
         }
         Ok(())
     }
