@@ -202,9 +202,11 @@ impl Store {
         let files = next.shards.entry(shard).or_default();
         let found = files.snapshot.as_ref().map_or(EntryId::default(), |found| found.last);
         assert!(found.index < last.index, "the snapshot up to {last} would take the place of the one up to {found}");
-        files.start = last;
-        files.resets.push(Reset { frame, segment, committed: received.committed });
         let Received { written, name, bytes, committed, .. } = received;
+        // What an own snapshot has in it was committed as well, and its bodies count as being there.
+        let committed = committed.max(found.index);
+        files.start = last;
+        files.resets.push(Reset { frame, segment, committed });
         let old = files.snapshot.replace(SnapshotFile { name: name.clone(), last, bytes });
         self.put_snapshot(&mut changes, &written, &name, old, next)?;
         self.inner.durable.set(shard, last.index);

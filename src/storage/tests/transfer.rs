@@ -485,6 +485,27 @@ fn bodies_of_committed_entries_are_not_fetched_and_others_are() {
     receiver.install(incoming.finish().unwrap(), &sender);
 }
 
+/// More of the log is committed when the bodies are asked for than when the transfer began: an own snapshot has made bodies of it.
+#[test]
+fn bodies_of_an_own_snapshot_since_the_beginning_outlive_the_install_and_a_restart() {
+    for own in 12..=30 {
+        let mut sender = Node::with_snapshot();
+        let outgoing = outgoing(&sender);
+        let mut receiver = Node::empty();
+        receiver.append(1, 30);
+        let wanted = Wanted { committed: Index(5), ..sender.wanted() };
+        let mut incoming = Incoming::begin(receiver.store.clone(), wanted, limits(1000)).unwrap();
+        receiver.take_snapshot(own, |message| message.index.0 % 3 != 0);
+        let traffic = fetch_steadily(&mut incoming, &mut sender, &outgoing);
+        assert!(!traffic.bodies.contains_key(&Index(7)), "{traffic:?}");
+        receiver.install(incoming.finish().unwrap(), &sender);
+        let Node { disk, .. } = receiver;
+        let again = Node::open(&disk).unwrap();
+        let missing = again.store.missing_bodies(SHARD_0, &sender.living[&sender.last()]);
+        assert!(missing.is_empty(), "after an own snapshot up to {own}, {missing:?} are missing");
+    }
+}
+
 /// The receiver takes a snapshot of its own and compacts, and is restarted, between the pieces: what came stays.
 #[test]
 fn the_receivers_own_compaction_takes_nothing_of_what_came() {
