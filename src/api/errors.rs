@@ -282,9 +282,13 @@ pub fn unreadable(error: &storage::Error) -> Rejection {
         Damaged { file, .. } => corrupt().with(reasons::FILE, file),
         Malformed(_) => corrupt(),
         NotInLog { .. } => Rejection::new(Code::OutOfRange, reasons::COMPACTED, message),
-        Io { .. } | Failed | NewerFormat { .. } | Locked { .. } | AnotherCluster { .. } | Superseded { .. } => {
-            internal(message)
-        }
+        Io { .. }
+        | Failed
+        | FilesUnknown
+        | NewerFormat { .. }
+        | Locked { .. }
+        | AnotherCluster { .. }
+        | Superseded { .. } => internal(message),
     }
 }
 

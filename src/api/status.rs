@@ -27,7 +27,7 @@ pub fn own(context: &Context) -> v1::NodeStatus {
         applied: status.applied.0,
         last_index: status.last.index.0,
         leader_id: status.leader.map(|leader| leader.to_string()).unwrap_or_default(),
-        trouble: trouble(&status),
+        trouble: trouble(context, &status),
         version,
         storage: context.transfers.usage().map(|usage| storage(&status, usage)),
         transfers: transfers(context),
@@ -99,12 +99,15 @@ fn role(node: NodeId, status: &Status) -> v1::Role {
     }
 }
 
-fn trouble(status: &Status) -> String {
+fn trouble(context: &Context, status: &Status) -> String {
     if let Some(why) = &status.quarantined {
         return format!("stands still, because what it saw cannot be safe: {why}");
     }
     if let Some(index) = status.removed {
         return format!("was removed from the cluster at index {index}; empty its data directory and join again");
     }
-    String::new()
+    match context.transfers.receiving().first() {
+        Some(progress) => format!("fetches the snapshot up to entry {} before it can take part", progress.last.index),
+        None => String::new(),
+    }
 }

@@ -363,7 +363,7 @@ mod tests {
             ("storage: {log_entries: 9999}", "storage.log_entries: expected 10000 to 1000000000, found 9999"),
             ("storage: {snapshot_entries: 10}", "storage.snapshot_entries: expected 1000 to 1000000000, found 10"),
             ("storage: {snapshot_bytes: 1KiB}", "storage.snapshot_bytes: expected 1MiB to 1024GiB, found 1KiB"),
-            ("storage: {transfer_stall: 1ms}", "storage.transfer_stall: expected 1s to 1day, found 1ms"),
+            ("storage: {transfer_stall: 1ms}", "storage.transfer_stall: expected 10s to 1day, found 1ms"),
             ("raft: {append_bytes_max: 8MiB}", "raft.append_bytes_max: expected 1KiB to 4MiB, found 8MiB"),
             (
                 "storage: [64MiB]",

@@ -21,7 +21,7 @@ use crate::storage::{self, snapshot};
 use crate::transport;
 
 /// Requests that wait for their answers: enough that the disks at both ends need not wait for the way between them.
-const IN_FLIGHT_MAX: usize = 8;
+const IN_FLIGHT_MAX: usize = 4;
 
 /// After an answer that brings nothing, such as that of a node which cannot be reached.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -116,6 +116,10 @@ impl<'a> Fetch<'a> {
             if let Some((request, reply)) = answer {
                 match self.take(&request, reply)? {
                     Taken::All => return self.received().map(Some),
+                    Taken::Useless => {
+                        self.incoming.give_up()?;
+                        return Ok(None);
+                    }
                     Taken::Nothing => runtime.block_on(tokio::time::sleep(PAUSE)),
                     Taken::Some => {}
                 }
@@ -135,6 +139,7 @@ impl<'a> Fetch<'a> {
     fn take(&mut self, request: &Request, reply: Result<Reply, transport::Error>) -> Result<Taken, storage::Error> {
         let reply = match reply {
             Ok(reply) => reply,
+            Err(transport::Error::RemovedBy { .. }) => return Ok(Taken::Useless),
             Err(error) => {
                 self.incoming.on_lost(request);
                 self.trouble.tell(format!("{error}"));
@@ -190,7 +195,7 @@ impl<'a> Fetch<'a> {
         let received = self.incoming.finish()?;
         let bytes = received.bytes;
         self.tools.keep_living(self.shard, received.last, living);
-        self.tools.store.offer_received(self.shard, received)?;
+        self.tools.store.offer_received(self.shard, received);
         Ok(Restored { state, bytes })
     }
 }
@@ -203,6 +208,8 @@ enum Taken {
     Nothing,
     /// The last that was missing.
     All,
+    /// This node is no member any more.
+    Useless,
 }
 
 /// Tells of what goes wrong, each thing once in a row: asking goes on for as long as it takes.

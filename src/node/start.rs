@@ -231,6 +231,7 @@ impl Node {
         let recovered = self.recovered.get(&SHARD_0).cloned().unwrap_or_default();
         let options = replica_options(&self.config);
         let (completions, completed) = mpsc::unbounded_channel();
+        self.context.transfers.report_to(completions.clone());
         let tools = snapshots::Tools {
             cluster,
             store: self.log.store(),

@@ -1,12 +1,13 @@
 //! What others see of this node's store, and get from it: how full the disk is, and pieces of snapshots.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::Clock;
+use super::event_loop::{Completion, Completions};
 use crate::ids::{NodeId, ShardId};
 use crate::storage::incoming::Progress;
 use crate::storage::outgoing::{self, Outgoing, Sending};
@@ -24,6 +25,8 @@ pub struct Transfers {
     clock: Clock,
     seen: watch::Sender<Seen>,
     receiving: watch::Sender<BTreeMap<ShardId, Progress>>,
+    /// Where it is reported that the disk cannot be trusted, once there is a loop.
+    completions: Arc<OnceLock<Completions>>,
 }
 
 /// What was seen at the last look.
@@ -38,7 +41,13 @@ impl Transfers {
     pub fn new(store: Store, limits: outgoing::Limits) -> Self {
         let outgoing = Arc::new(Outgoing::new(store.clone(), limits));
         let (seen, receiving) = (watch::channel(Seen::default()).0, watch::channel(BTreeMap::new()).0);
-        Self { store, outgoing, clock: Clock::start(), seen, receiving }
+        Self { store, outgoing, clock: Clock::start(), seen, receiving, completions: Arc::default() }
+    }
+
+    /// There is a loop.
+    pub(super) fn report_to(&self, completions: Completions) {
+        // A node has one loop.
+        let _ = self.completions.set(completions);
     }
 
     /// How the disk was used a second ago; none before the first look, and when the directory cannot be listed.
@@ -66,7 +75,8 @@ impl Transfers {
         });
     }
 
-    /// The piece of a snapshot that a peer asks for.
+    /// The piece of a snapshot that a peer asks for. What has rotted ends this node, as it does when a client asks for it: the
+    /// peer would ask for ever, and another node has it whole.
     ///
     /// # Errors
     /// As [`Outgoing::answer`].
@@ -74,7 +84,14 @@ impl Transfers {
         let (outgoing, now) = (self.outgoing.clone(), self.clock.now());
         let answering = tokio::task::spawn_blocking(move || outgoing.answer(now, from, &request));
         // Reading does not panic: without a result the process is about to end.
-        answering.await.unwrap_or(Ok(Reply::Gone { instead: None }))
+        match (answering.await.unwrap_or(Ok(Reply::Gone { instead: None })), self.completions.get()) {
+            (Err(error @ storage::Error::Corrupt { .. }), Some(completions)) => {
+                // A loop that has ended needs no completion.
+                let _ = completions.send(Completion::Failed(error));
+                Ok(Reply::Gone { instead: None })
+            }
+            (answer, _) => answer,
+        }
     }
 
     /// Looks at the disk every second, and lets go of what receivers that have gone away held. Runs as long as the node does.

@@ -122,14 +122,14 @@ impl BodiesWriter {
     /// Makes the file durable, with its index.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`Error::Io`]: the file is gone.
     pub fn finish(mut self) -> Result<FinishedBodies, Error> {
         self.flush()?;
         let disk = self.store.disk().clone();
         self.file.sync().map_err(Error::io("sync", disk.describe(&self.id.name())))?;
         let index_bytes = index::write(&*disk, self.id, &self.listed)?;
         self.store.count(self.purpose, index_bytes);
-        disk.sync_directory().map_err(Error::io("sync", disk.describe("")))?;
+        self.store.sync_directory()?;
         self.finished = true;
         let file = ArchiveFile { file: self.id, bytes: self.written, index_bytes };
         Ok(FinishedBodies { file, listed: std::mem::take(&mut self.listed) })
@@ -148,18 +148,16 @@ impl BodiesWriter {
 impl FinishedBodies {
     /// Removes the file, which nothing names.
     pub(super) fn remove(self, store: &Store) {
-        // Should that fail, the next start removes what the manifest does not name.
-        let _ = store.disk().remove(&self.file.file.name());
-        let _ = store.disk().remove(&self.file.file.index_name());
+        store.remove(&self.file.file.name());
+        store.remove(&self.file.file.index_name());
     }
 }
 
 impl Drop for BodiesWriter {
     fn drop(&mut self) {
         if !self.finished {
-            // Should that fail, the next start removes what the manifest does not name.
-            let _ = self.store.disk().remove(&self.id.name());
-            let _ = self.store.disk().remove(&self.id.index_name());
+            self.store.remove(&self.id.name());
+            self.store.remove(&self.id.index_name());
         }
     }
 }

@@ -137,24 +137,24 @@ impl Run<'_> {
             }
         }
         if !archived.is_empty() {
-            let disk = self.store.disk();
-            disk.sync_directory().map_err(Error::io("sync", disk.describe("")))?;
+            self.store.sync_directory()?;
         }
-        let mut changes = self.store.changes();
+        let changes = self.store.changes();
         let mut next = self.store.manifest().as_ref().clone();
         next.begin_chain(end);
         next.archive.extend(archived);
-        self.store.replace_manifest(&mut changes, next)?;
+        self.store.replace_manifest(&changes, next)?;
+        drop(changes);
         self.done.files_removed += stale.len() as u64;
-        self.store.retire(&mut changes, stale)?;
+        self.store.retire(stale);
         Ok(true)
     }
 
-    /// The first segment that has to stay in the chain: one with an entry of a log in it, or the last one in which a frame is durable,
-    /// because it tells the hard states.
+    /// The first segment that has to stay in the chain: one with an entry of a log in it, be it one that only a frame which is not
+    /// durable has cut, or the last one in which a frame is durable.
     fn first_needed_segment(&self) -> u64 {
-        let durable = self.store.durable().segment();
         let positions = self.store.positions().read();
+        let durable = self.store.durable().needed_segment();
         let needed = positions.shards().filter_map(|(_, positions)| positions.first());
         needed.map(|position| position.file.number()).min().unwrap_or(durable).min(durable)
     }

@@ -7,7 +7,7 @@ use crate::ids::{ClusterId, EntryId, Index, ShardId};
 /// Why storage cannot do what was asked. Files are named as an operator would name them.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The operating system refused. After a failed write or sync the log takes no further writes.
+    /// The operating system refused. After a failed write or sync of a segment the log takes no further writes.
     #[error("cannot {operation} {file}: {source}")]
     Io {
         /// What was tried, as a verb.
@@ -17,15 +17,20 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// An earlier write or sync failed: what is on disk is not known, so nothing more is written.
-    #[error("the log takes no writes because an earlier one failed")]
+    /// An earlier write or sync of a segment failed, or the log is closed: what is on disk is not known, so nothing more is
+    /// written.
+    #[error("the log takes no writes because an earlier one failed, or because it is closed")]
     Failed,
-    /// Bytes of the log that were durable have changed.
+    /// The directory could not be synced, or the manifest not be replaced: which files are in force is not known, so none is
+    /// added or removed any more. Starting again finds out.
+    #[error("no file is added or removed any more, because it is not known whether the last change of them is durable")]
+    FilesUnknown,
+    /// Bytes that were durable have changed.
     #[error("{file} is corrupt at offset {offset}: {why}")]
     Corrupt {
-        /// The segment.
+        /// The segment, file of bodies, index or snapshot.
         file: String,
-        /// Where in it the bad frame or record begins.
+        /// Where in it the bad frame, record or block begins.
         offset: u64,
         /// What does not hold.
         why: String,
@@ -64,7 +69,7 @@ pub enum Error {
         /// Whose it was taken for.
         wanted: ClusterId,
     },
-    /// The log does not have the entry.
+    /// The entry is not in the log. Asked for its body: nor is that kept outside of it.
     #[error("entry {index} of shard {shard} is not in the log")]
     NotInLog {
         /// The shard.
@@ -106,7 +111,7 @@ impl Error {
         matches!(self, Error::Io { source, .. } if source.kind() == io::ErrorKind::StorageFull)
     }
 
-    /// Bytes of the log that do not hold what they should.
+    /// Bytes that do not hold what they should.
     pub(super) fn corrupt(file: impl Into<String>, offset: u64, why: impl Into<String>) -> Error {
         Error::Corrupt { file: file.into(), offset, why: why.into() }
     }

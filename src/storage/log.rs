@@ -8,7 +8,7 @@ use super::disk::Disk;
 use super::error::Error;
 use super::files::FileId;
 use super::frame::{self, Chain};
-use super::positions::Position;
+use super::positions::{Position, Positions};
 use super::reader::Reader;
 use super::record;
 use super::recovery::{self, Head, RecoveryReport};
@@ -133,7 +133,7 @@ impl<D: Disk> Log<D> {
                 self.condition = Condition::Failed;
                 head.segment.sync()?;
                 self.condition = Condition::Durable;
-                self.store.durable().advance(head.segment.header.id, std::mem::take(&mut self.unsynced));
+                self.store.durable().on_synced(head.segment.header.id, std::mem::take(&mut self.unsynced));
             }
             _ => {}
         }
@@ -174,6 +174,7 @@ impl<D: Disk> Log<D> {
 
     /// Makes the segment after the last one, durably, so that its existence proves that all before it is complete.
     fn begin_segment(&self) -> Result<Head, Error> {
+        self.store.check_failed()?;
         let options = self.store.options();
         let id = self.head.as_ref().map_or(1, |head| head.segment.header.id + 1);
         let spare = self.store.spares().take();
@@ -289,6 +290,8 @@ impl Batch {
     /// Lets readers find the entries of the frame, which begins at `offset` of the segment. Returns the last ones.
     fn publish(self, store: &Store, file: FileId, offset: u64) -> BTreeMap<ShardId, Index> {
         let mut positions = store.positions().write();
+        let (kept, cut) = self.cuts(&positions);
+        store.durable().on_appended(kept, cut);
         let mut lasts = BTreeMap::new();
         for (shard, index, range) in self.entries {
             let start = u32::try_from(offset + range.start as u64).expect("a segment is smaller than 4 GiB");
@@ -296,5 +299,18 @@ impl Batch {
             lasts.insert(shard, index);
         }
         lasts
+    }
+
+    /// Up to where the logs stay as they are, and the first segment with something in it of a log that does not.
+    fn cuts(&self, positions: &Positions) -> (BTreeMap<ShardId, Index>, Option<u64>) {
+        let mut kept: BTreeMap<ShardId, Index> = BTreeMap::new();
+        for (shard, index, _) in &self.entries {
+            let kept = kept.entry(*shard).or_insert(index.previous());
+            *kept = index.previous().min(*kept);
+        }
+        let is_cut = |(shard, kept): (&ShardId, &Index)| positions.get(*shard).filter(|found| found.last() > *kept);
+        let cut = kept.iter().filter_map(is_cut).filter_map(|found| found.first());
+        let cut = cut.map(|first| first.file.number()).min();
+        (kept, cut)
     }
 }

@@ -66,6 +66,7 @@ struct Write {
 struct Faults {
     /// So many syncs succeed before all fail.
     syncs_left: Option<u64>,
+    removals_fail: bool,
     bytes_max: Option<u64>,
     operations_max: Option<u64>,
 }
@@ -98,6 +99,11 @@ impl MemoryDisk {
     /// After so many more syncs all fail.
     pub fn fail_syncs_after(&self, syncs: u64) {
         self.state().faults.syncs_left = Some(syncs);
+    }
+
+    /// From here on no file can be removed, or every one can again.
+    pub fn fail_removals(&self, fail: bool) {
+        self.state().faults.removals_fail = fail;
     }
 
     /// From here on the disk has room for so many bytes; none: without limit.
@@ -198,6 +204,9 @@ impl Disk for MemoryDisk {
         let mut state = self.state();
         state.begin_change()?;
         state.find(name)?;
+        if state.faults.removals_fail {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         state.change_name(NameChange::Remove(name.to_owned()));
         Ok(())
     }

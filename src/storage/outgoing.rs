@@ -109,7 +109,8 @@ impl Outgoing {
 
     /// Lets go of pins whose time is over. To be called now and then, also when nobody asks.
     pub fn expire(&self, now: Time) {
-        self.let_go(now, &mut self.receivers());
+        let over = self.take_over(now, &mut self.receivers());
+        drop(over);
     }
 
     /// How far all receivers are.
@@ -120,27 +121,46 @@ impl Outgoing {
 
     /// What the receiver reads from. No pin: the snapshot that it can have instead.
     fn pin(&self, now: Time, from: NodeId, request: &Request) -> Result<Arc<Pin>, Option<EntryId>> {
-        let mut receivers = self.receivers();
-        self.let_go(now, &mut receivers);
-        let key = (from, request.shard);
-        if let Some(receiver) = receivers.get_mut(&key)
-            && receiver.sending.last == request.last
-        {
-            receiver.asked_at = now;
-            return Ok(receiver.pin.clone());
+        self.expire(now);
+        if let Some(pin) = self.find(now, from, request) {
+            return Ok(pin);
         }
+        // Not with the lock on receivers: this waits for whoever changes files.
         let pin = Arc::new(self.store.pin(request.shard).ok_or(None)?);
         let last = pin.snapshot().last;
         if last != request.last {
             return Err(Some(last));
         }
-        if receivers.len() >= self.limits.receivers_max && !receivers.contains_key(&key) {
-            return Err(None);
+        // Requests come side by side, and the first one has the say.
+        if let Some(found) = self.find(now, from, request) {
+            return Ok(found);
         }
         let sending =
             Sending { to: from, shard: request.shard, last, since: now, file_bytes: 0, bodies: 0, held_bytes: 0 };
-        receivers.insert(key, Receiver { pin: pin.clone(), asked_at: now, sending });
+        self.add((from, request.shard), Receiver { pin: pin.clone(), asked_at: now, sending })?;
         Ok(pin)
+    }
+
+    /// What the receiver reads from already.
+    fn find(&self, now: Time, from: NodeId, request: &Request) -> Option<Arc<Pin>> {
+        let mut receivers = self.receivers();
+        let receiver = receivers.get_mut(&(from, request.shard))?;
+        if receiver.sending.last != request.last {
+            return None;
+        }
+        receiver.asked_at = now;
+        Some(receiver.pin.clone())
+    }
+
+    fn add(&self, key: (NodeId, ShardId), receiver: Receiver) -> Result<(), Option<EntryId>> {
+        let mut receivers = self.receivers();
+        if receivers.len() >= self.limits.receivers_max && !receivers.contains_key(&key) {
+            return Err(None);
+        }
+        let before = receivers.insert(key, receiver);
+        drop(receivers);
+        drop(before);
+        Ok(())
     }
 
     fn count(&self, from: NodeId, request: &Request, bytes: usize, bodies: u64) {
@@ -154,11 +174,13 @@ impl Outgoing {
         }
     }
 
-    fn let_go(&self, now: Time, receivers: &mut Receivers) {
+    /// Takes out those whose time is over. Their pins are dropped when the lock is not held any more: files go with them.
+    fn take_over(&self, now: Time, receivers: &mut Receivers) -> Receivers {
         let Limits { stall_timeout, pin_time_max, pin_bytes_max, .. } = self.limits;
-        receivers.retain(|_, Receiver { pin, asked_at, sending }| {
-            now - *asked_at < stall_timeout && now - sending.since < pin_time_max && pin.held_bytes() <= pin_bytes_max
-        });
+        let is_over = |Receiver { pin, asked_at, sending }: &mut Receiver| {
+            now - *asked_at >= stall_timeout || now - sending.since >= pin_time_max || pin.held_bytes() > pin_bytes_max
+        };
+        receivers.extract_if(.., |_, receiver| is_over(receiver)).collect()
     }
 
     /// A map of pins, whole at any time: good also when somebody panicked with the lock.

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
-use std::sync::Arc;
 
 use super::bodies::{BodiesWriter, FinishedBodies};
 use super::codec;
@@ -10,7 +9,7 @@ use super::compaction::{Run, is_there};
 use super::error::Error;
 use super::files::FileId;
 use super::index::{self, Listed};
-use super::manifest::{ArchiveFile, Manifest};
+use super::manifest::ArchiveFile;
 use super::positions::{Position, ShardPositions};
 use super::record::Record;
 use super::spares::Stale;
@@ -26,6 +25,9 @@ const SIZE_FACTOR: u64 = 4;
 
 /// All files that are smaller than this part of a segment are of one size: to copy them costs next to nothing.
 const SMALLEST_PART: u64 = 1024;
+
+/// So many files with nothing alive go at a time: as long as that takes, the next ones are there.
+const DEAD_FILES_MAX: usize = 64;
 
 /// What a file and its index take before the first body: no file is dead for that.
 pub const FIXED_BYTES: u64 = 64;
@@ -44,7 +46,7 @@ type Moved = (ShardId, Index, Position, Position);
 
 /// The state of the archive that a compaction decides on.
 struct Archive {
-    manifest: Arc<Manifest>,
+    files: Vec<ArchiveFile>,
     shards: BTreeMap<ShardId, ShardPositions>,
 }
 
@@ -54,17 +56,17 @@ pub fn rewrite(run: &mut Run<'_>) -> Result<(), Error> {
     let alive = weigh_files(run, &archive);
     remove_dead(run, &archive, &alive)?;
     let mut sources = BTreeSet::new();
-    for file in &archive.manifest.archive {
+    for file in &archive.files {
         if let Some(alive) = alive.get(&file.file)
             && is_sparse(run, &archive, file, *alive)?
         {
             sources.insert(file.file);
         }
     }
-    let kept = archive.manifest.archive.iter().filter(|file| alive.contains_key(&file.file));
+    let kept = archive.files.iter().filter(|file| alive.contains_key(&file.file));
     let kept: Vec<&ArchiveFile> = kept.filter(|file| !sources.contains(&file.file)).collect();
     sources.extend(small_files(&kept, run.store.segment_bytes()));
-    let sources = archive.manifest.archive.iter().filter(|file| sources.contains(&file.file));
+    let sources = archive.files.iter().filter(|file| sources.contains(&file.file));
     for group in groups(sources, &alive, run.store.segment_bytes()) {
         if rewrite_group(run, &group)?.is_break() {
             break;
@@ -75,10 +77,12 @@ pub fn rewrite(run: &mut Run<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// The manifest, and the positions that belong to it: whoever adds a file holds the lock until its bodies can be found.
+/// The files of the manifest whose bodies can be found, and the positions that belong to them.
 fn look(run: &Run<'_>) -> Archive {
-    let _changes = run.store.changes();
-    Archive { manifest: run.store.manifest(), shards: run.store.positions().all().into_iter().collect() }
+    let changes = run.store.changes();
+    let manifest = run.store.manifest();
+    let files = manifest.archive.iter().filter(|file| !changes.is_adding(file.file)).copied().collect();
+    Archive { files, shards: run.store.positions().all().into_iter().collect() }
 }
 
 /// What is known without reading of what lives. Files with nothing alive are left out.
@@ -96,9 +100,9 @@ fn weigh_files(run: &Run<'_>, archive: &Archive) -> BTreeMap<FileId, Alive> {
 }
 
 fn remove_dead(run: &mut Run<'_>, archive: &Archive, alive: &BTreeMap<FileId, Alive>) -> Result<(), Error> {
-    let files = archive.manifest.archive.iter();
+    let files = archive.files.iter();
     let dead: Vec<ArchiveFile> = files.filter(|file| !alive.contains_key(&file.file)).copied().collect();
-    if dead.is_empty() { Ok(()) } else { replace(run, &dead, None, &[]) }
+    dead.chunks(DEAD_FILES_MAX).try_for_each(|dead| replace(run, dead, None, &[]))
 }
 
 /// True when less than half of a file lives, its index included. The records are read when that cannot be told without.
@@ -203,16 +207,9 @@ fn replace(
     target: Option<FinishedBodies>,
     moved: &[Moved],
 ) -> Result<(), Error> {
-    let mut changes = run.store.changes();
-    let mut next = run.store.manifest().as_ref().clone();
-    next.archive.retain(|file| !sources.iter().any(|source| source.file == file.file));
-    next.archive.extend(target.as_ref().map(|target| target.file));
-    if let Err(error) = run.store.replace_manifest(&mut changes, next) {
-        if let Some(target) = target.filter(|_| !changes.failed()) {
-            target.remove(run.store);
-        }
-        return Err(error);
-    }
+    run.store.replace_archive(sources, target, |_| ())?;
+    // Nobody waits for this: only a compaction looks for files that no body is in, and whoever pins a body where it was keeps
+    // that file, which goes after it.
     for step in moved.chunks(STEP_ENTRIES_MAX) {
         let mut positions = run.store.positions().write_patiently();
         for (shard, index, from, to) in step {
@@ -222,5 +219,6 @@ fn replace(
     run.done.files_removed += sources.len() as u64;
     let stale =
         sources.iter().map(|source| Stale { name: source.file.name(), bytes: source.bytes, file: Some(source.file) });
-    run.store.retire(&mut changes, stale.collect())
+    run.store.retire(stale.collect());
+    Ok(())
 }

@@ -2,11 +2,11 @@
 //!
 //! A segment made of a file whose blocks are written already need not be filled with zeros.
 
+use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::disk::Disk;
-use super::error::Error;
 use super::files::{FileId, OpenFiles};
 
 /// So many files wait to become segments; what is beyond is removed.
@@ -54,31 +54,25 @@ impl Spares {
     ///
     /// The directory is not synced: what comes back after a crash under its old name, be it besides the name that it got later, is
     /// named by nothing, and the next start removes that name.
-    pub fn discard(
-        &self,
-        disk: &dyn Disk,
-        open: &OpenFiles,
-        files: Vec<Stale>,
-        segment_bytes: u64,
-    ) -> Result<(), Error> {
+    ///
+    /// What cannot be removed is told, and goes at the next start: the change that made it superfluous is in force.
+    pub fn discard(&self, disk: &dyn Disk, open: &OpenFiles, files: Vec<Stale>, segment_bytes: u64) {
         let mut kept = Vec::new();
         for stale in files {
             let fits = stale.file.is_some() && (segment_bytes / 2..=segment_bytes).contains(&stale.bytes);
-            if fits && self.lock().len() + kept.len() < SPARES_MAX {
-                let name = format!("{PREFIX}{:016x}.log", self.next.fetch_add(1, Ordering::Relaxed));
-                disk.rename(&stale.name, &name).map_err(Error::io("rename", disk.describe(&stale.name)))?;
-                kept.push((name, stale.bytes));
-            } else {
-                disk.remove(&stale.name).map_err(Error::io("remove", disk.describe(&stale.name)))?;
+            let spare =
+                (fits && self.lock().len() + kept.len() < SPARES_MAX).then(|| self.make(disk, &stale)).flatten();
+            match spare {
+                Some(name) => kept.push((name, stale.bytes)),
+                None => remove(disk, &stale.name),
             }
             if let Some(file) = stale.file {
                 open.forget(file);
                 // A segment that goes before it was kept for its bodies has none.
-                let _ = disk.remove(&file.index_name());
+                remove(disk, &file.index_name());
             }
         }
         self.lock().extend(kept);
-        Ok(())
     }
 
     /// Removes all, when the disk is full.
@@ -86,13 +80,34 @@ impl Spares {
         // Not under the lock: the writer may want one.
         let spares = std::mem::take(&mut *self.lock());
         for (name, _) in spares {
-            // Should that fail, there is a spare more at the next start.
-            let _ = disk.remove(&name);
+            remove(disk, &name);
+        }
+    }
+
+    /// Gives a file the name of a spare. None: that cannot be done.
+    fn make(&self, disk: &dyn Disk, stale: &Stale) -> Option<String> {
+        let name = format!("{PREFIX}{:016x}.log", self.next.fetch_add(1, Ordering::Relaxed));
+        match disk.rename(&stale.name, &name) {
+            Ok(()) => Some(name),
+            Err(error) => {
+                tracing::warn!("cannot keep {} for later use: {error}", disk.describe(&stale.name));
+                None
+            }
         }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(String, u64)>> {
         self.ready.lock().expect("no code panics while it holds the lock")
+    }
+}
+
+/// Removes a file that nothing names, if it is there. Should that fail, the next start does it.
+pub fn remove(disk: &dyn Disk, name: &str) {
+    match disk.remove(name) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!("cannot remove {}, which goes at the next start: {error}", disk.describe(name));
+        }
+        _ => {}
     }
 }
 

@@ -1,9 +1,8 @@
 //! What all that share a log hold: the disk, the manifest, and where everything lies.
 
-use std::collections::BTreeMap;
-use std::io;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 
 use super::bodies::FinishedBodies;
@@ -11,14 +10,15 @@ use super::compaction::{self, Compacted};
 use super::disk::Disk;
 use super::durable::Durable;
 use super::error::Error;
-use super::files::OpenFiles;
+use super::files::{FileId, OpenFiles};
+use super::index::Listed;
 use super::log::Options;
-use super::manifest::{self, Manifest, Reset, SnapshotFile};
+use super::manifest::{self, ArchiveFile, Manifest, Reset, SnapshotFile};
 use super::pin::{Pin, Pins};
 use super::positions::{ShardPositions, SharedPositions};
 use super::reader::Reader;
 use super::recovery::Recovery;
-use super::spares::{Spares, Stale};
+use super::spares::{self, Spares, Stale};
 use super::usage::{self, Counters, Purpose, Usage};
 use super::weights::Weights;
 use crate::ids::{EntryId, Index, ShardId};
@@ -49,24 +49,49 @@ struct Inner {
     spares: Spares,
     counters: Counters,
     durable: Durable,
+    /// See [`Store::has_failed`].
+    failed: AtomicBool,
     next_bodies: AtomicU64,
     /// The manifest that is on disk, for those who must not wait for the next one.
     manifest: RwLock<Arc<Manifest>>,
     changes: Mutex<Changes>,
+    /// What is kept for readers of snapshots.
+    pins: Mutex<Pins>,
     /// Held by the one compaction that runs.
     compacting: Mutex<Weights>,
 }
 
 /// What is needed to replace the manifest. Whoever holds the lock is the only one who does.
 ///
-/// Locks are taken in this order: compaction, changes, positions; all others last.
+/// Locks are taken in this order: compaction, changes, positions, and then one at most of the others: pins, spares, open files,
+/// what is durable, the manifest, the receivers of [`super::outgoing::Outgoing`]. No file is removed and no receiver's pin dropped
+/// under any of them.
 #[derive(Default)]
 pub(super) struct Changes {
-    /// A replacement failed in a way that leaves open which manifest is on disk: there are no further ones, and nothing that either
-    /// of the two names is removed.
-    failed: bool,
     received: BTreeMap<ShardId, Received>,
-    pins: Pins,
+    /// Files of bodies that the manifest names, and of which not all bodies can be found yet.
+    adding: BTreeSet<FileId>,
+}
+
+/// A file that nothing names. Dropped, it is removed.
+struct Unnamed<'a> {
+    store: &'a Store,
+    name: String,
+}
+
+impl Unnamed<'_> {
+    /// The file is kept: it is in force, or perhaps.
+    fn keep(mut self) {
+        self.name.clear();
+    }
+}
+
+impl Drop for Unnamed<'_> {
+    fn drop(&mut self) {
+        if !self.name.is_empty() {
+            self.store.remove(&self.name);
+        }
+    }
 }
 
 /// A snapshot that came from another node: whole, synced, checked, its bodies added, and not yet in force.
@@ -98,9 +123,11 @@ impl Store {
             spares: Spares::new(std::mem::take(&mut found.spares)),
             counters: Counters::default(),
             durable: Durable::new(lasts, segment),
+            failed: AtomicBool::new(false),
             next_bodies: AtomicU64::new(next_bodies),
             manifest: RwLock::new(Arc::new(found.manifest.clone())),
             changes: Mutex::default(),
+            pins: Mutex::default(),
             compacting: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -126,9 +153,10 @@ impl Store {
         Reader::new(self.clone())
     }
 
-    /// True when it is not known which manifest is on disk: nothing can be changed any more.
+    /// True when the directory could not be synced, or the manifest not be replaced: which files are in force is not known, and
+    /// none is added or removed any more.
     pub fn has_failed(&self) -> bool {
-        self.changes().failed()
+        self.inner.failed.load(Ordering::SeqCst)
     }
 
     /// The shard's snapshot.
@@ -141,8 +169,8 @@ impl Store {
     /// the log is durable up to `last`. The old file goes as soon as nobody reads from it.
     ///
     /// # Errors
-    /// [`Error::Superseded`]: a snapshot as late as this one is there; the file is removed. [`Error::Io`]. [`Error::Failed`]: the
-    /// log is closed, or an earlier write failed.
+    /// After any of them the file is gone. [`Error::Superseded`]: a snapshot as late as this one is there. [`Error::Io`].
+    /// [`Error::Failed`]: the log is closed, or an earlier write failed. [`Error::FilesUnknown`].
     ///
     /// # Panics
     /// The log would begin after what the snapshot has in it, or the name is not that of a snapshot, or taken.
@@ -156,25 +184,29 @@ impl Store {
         start: EntryId,
     ) -> Result<(), Error> {
         assert!(start.index <= last.index, "the log would begin after {start}, and the snapshot ends at {last}");
-        self.inner.durable.wait(shard, last.index)?;
+        let file = Unnamed { store: self, name: written.to_owned() };
+        self.check_failed()?;
+        self.wait_until_durable(shard, last)?;
         let mut changes = self.changes();
         let mut next = self.manifest().as_ref().clone();
         let files = next.shards.entry(shard).or_default();
         if let Some(found) = files.snapshot.as_ref().filter(|found| found.last.index >= last.index) {
-            let found = found.last;
-            self.remove(written)?;
-            return Err(Error::Superseded { shard, last, found });
+            return Err(Error::Superseded { shard, last, found: found.last });
         }
         if start.index > files.start.index {
             files.start = start;
         }
         let old = files.snapshot.replace(SnapshotFile { name: name.to_owned(), last, bytes });
-        self.put_snapshot(&mut changes, written, name, old, next)?;
+        let stale = self.put_snapshot(&changes, file, name, old, next)?;
         // One that was offered and came too late to be of use.
         let is_overtaken = |received: &Received| received.last.index <= last.index;
-        if changes.received.get(&shard).is_some_and(is_overtaken)
-            && let Some(overtaken) = changes.received.remove(&shard)
-        {
+        let overtaken = match changes.received.get(&shard).is_some_and(is_overtaken) {
+            true => changes.received.remove(&shard),
+            false => None,
+        };
+        drop(changes);
+        self.discard(stale);
+        if let Some(overtaken) = overtaken {
             // Should that fail, the next start removes what the manifest does not name.
             let _ = self.remove(&overtaken.written);
         }
@@ -182,35 +214,38 @@ impl Store {
     }
 
     /// Lets the next `Log::append` of a write with this snapshot put it in force. One that was offered before is removed.
-    ///
-    /// # Errors
-    /// [`Error::Io`].
-    pub fn offer_received(&self, shard: ShardId, received: Received) -> Result<(), Error> {
+    pub fn offer_received(&self, shard: ShardId, received: Received) {
         let written = received.written.clone();
-        match self.changes().received.insert(shard, received) {
-            Some(old) if old.written != written => self.remove(&old.written),
-            _ => Ok(()),
+        let old = self.changes().received.insert(shard, received);
+        if let Some(old) = old.filter(|old| old.written != written) {
+            self.remove(&old.written);
         }
     }
 
-    /// Puts the snapshot that was offered in the place of the log of a shard. `reset` says from where on the chain counts.
+    /// Puts the snapshot that was offered in the place of the log of a shard. `frame` is the number of the next frame, and
+    /// `segment` the last segment: of what the chain has from before, only what is known to be committed counts.
     pub(super) fn install(&self, shard: ShardId, last: EntryId, frame: u64, segment: u64) -> Result<(), Error> {
         let mut changes = self.changes();
         let received = changes.received.remove(&shard).filter(|received| received.last == last);
         let received = received.unwrap_or_else(|| panic!("no snapshot of shard {shard} up to {last} was offered"));
+        let file = Unnamed { store: self, name: received.written.clone() };
+        self.check_failed()?;
         let mut next = self.manifest().as_ref().clone();
         let files = next.shards.entry(shard).or_default();
         let found = files.snapshot.as_ref().map_or(EntryId::default(), |found| found.last);
         assert!(found.index < last.index, "the snapshot up to {last} would take the place of the one up to {found}");
-        let Received { written, name, bytes, committed, .. } = received;
+        let Received { name, bytes, committed, .. } = received;
         // What an own snapshot has in it was committed as well, and its bodies count as being there.
         let committed = committed.max(found.index);
         files.start = last;
         files.resets.push(Reset { frame, segment, committed });
         let old = files.snapshot.replace(SnapshotFile { name: name.clone(), last, bytes });
-        self.put_snapshot(&mut changes, &written, &name, old, next)?;
-        self.inner.durable.set(shard, last.index);
+        let stale = self.put_snapshot(&changes, file, &name, old, next)?;
+        // A pin that is made before the log is empty would find entries in it that are not those of the snapshot.
         self.reset_positions(shard, last.index, committed);
+        self.inner.durable.on_reset(shard, last.index);
+        drop(changes);
+        self.discard(stale);
         Ok(())
     }
 
@@ -218,18 +253,19 @@ impl Store {
     /// the other has lost more of its items.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Failed`].
+    /// After any of them the file is gone. [`Error::Io`], [`Error::FilesUnknown`].
     pub fn add_bodies(&self, finished: FinishedBodies) -> Result<(), Error> {
-        let mut changes = self.changes();
-        let mut next = self.manifest().as_ref().clone();
-        next.archive.push(finished.file);
-        self.replace_manifest(&mut changes, next)?;
-        for step in finished.listed.chunks(STEP_ENTRIES_MAX) {
+        let file = finished.file.file;
+        let listed = self.replace_archive(&[], Some(finished), |changes| {
+            changes.adding.insert(file);
+        })?;
+        for step in listed.chunks(STEP_ENTRIES_MAX) {
             let mut positions = self.inner.positions.write_patiently();
             for (shard, index, position) in step {
                 positions.get_mut(*shard).add_body(*index, *position);
             }
         }
+        self.changes().adding.remove(&file);
         Ok(())
     }
 
@@ -239,7 +275,7 @@ impl Store {
     /// `pace` is told how many bytes were just copied, and can break it off: a later one does what is left.
     ///
     /// # Errors
-    /// [`Error::Corrupt`], [`Error::Io`], [`Error::Failed`].
+    /// [`Error::Corrupt`], [`Error::Io`], [`Error::FilesUnknown`].
     pub fn compact(
         &self,
         shard: ShardId,
@@ -248,16 +284,19 @@ impl Store {
         pace: &mut dyn FnMut(u64) -> ControlFlow<()>,
     ) -> Result<Compacted, Error> {
         let mut weights = self.inner.compacting.lock().expect("a compaction does not panic");
+        self.check_failed()?;
         compaction::compact(self, &mut weights, shard, last, living, pace)
     }
 
     /// Holds the shard's snapshot and all its bodies as they are, until the pin is dropped. None: there is no snapshot. Can
     /// wait for the disk.
     pub fn pin(&self, shard: ShardId) -> Option<Pin> {
-        let mut changes = self.changes();
+        // While it is held, the snapshot stays the shard's, and no body that it needs is forgotten.
+        let _changes = self.changes();
         let snapshot = self.snapshot(shard)?;
-        let positions = self.shard(shard);
-        Some(Pin::new(self.clone(), changes.pins.add(), shard, snapshot, positions))
+        // Counted before positions are looked at: what they do not name any more when it is doomed is kept from here on.
+        let number = self.pins().add();
+        Some(Pin::new(self.clone(), number, shard, snapshot, self.shard(shard)))
     }
 
     /// True when the body is there: in a file of bodies, or in the log at or before `committed`.
@@ -281,13 +320,13 @@ impl Store {
         missing
     }
 
-    /// How the disk is used, and what the oldest file is kept for. Reads no file, but may wait for the disk.
+    /// How the disk is used, and what the oldest file is kept for. Reads no file, but lists the directory. Holds nobody up.
     ///
     /// # Errors
     /// [`Error::Io`]: the directory cannot be listed.
     pub fn usage(&self) -> Result<Usage, Error> {
-        let changes = self.changes();
-        usage::usage(self, &self.manifest(), &changes.pins)
+        let doomed: Vec<Stale> = self.pins().doomed().cloned().collect();
+        usage::usage(self, &self.manifest(), &doomed)
     }
 
     // What the rest of storage needs.
@@ -320,8 +359,8 @@ impl Store {
         self.inner.counters.add(purpose, bytes);
     }
 
-    pub(super) fn next_bodies(&self) -> super::files::FileId {
-        super::files::FileId::bodies(self.inner.next_bodies.fetch_add(1, Ordering::Relaxed))
+    pub(super) fn next_bodies(&self) -> FileId {
+        FileId::bodies(self.inner.next_bodies.fetch_add(1, Ordering::Relaxed))
     }
 
     /// The positions of a shard as they are.
@@ -338,63 +377,140 @@ impl Store {
         self.inner.changes.lock().expect("no code panics while it holds the lock, but where the log is broken")
     }
 
-    pub(super) fn replace_manifest(&self, changes: &mut Changes, next: Manifest) -> Result<(), Error> {
-        if changes.failed {
-            return Err(Error::Failed);
-        }
+    /// The lock is that of `changes`, for whoever holds it to show that he does. What the manifest names is durable by now.
+    pub(super) fn replace_manifest(&self, _changes: &Changes, next: Manifest) -> Result<(), Error> {
+        self.check_failed()?;
         let bytes = manifest::write_aside(&*self.inner.disk, &next)?;
         self.count(Purpose::Compaction, bytes);
-        changes.failed = true;
-        manifest::put_in_place(&*self.inner.disk)?;
-        changes.failed = false;
+        manifest::put_in_place(&*self.inner.disk).inspect_err(|_| self.fail())?;
         *self.inner.manifest.write().expect("no code panics while it holds the lock") = Arc::new(next);
         Ok(())
     }
 
-    /// Lets go of files that nothing names any more, as soon as no pin needs them.
-    pub(super) fn retire(&self, changes: &mut Changes, files: Vec<Stale>) -> Result<(), Error> {
-        let free = changes.pins.doom(files);
-        self.discard(free)
-    }
-
-    pub(super) fn held_bytes(&self, pin: u64) -> u64 {
-        self.changes().pins.held(pin)
-    }
-
-    pub(super) fn release(&self, pin: u64) {
-        let free = self.changes().pins.release(pin);
-        // Should that fail, the next start removes what the manifest does not name.
-        let _ = self.discard(free);
-    }
-
-    fn discard(&self, files: Vec<Stale>) -> Result<(), Error> {
-        let Inner { disk, files: open, spares, options, .. } = &*self.inner;
-        spares.discard(&**disk, open, files, options.segment_bytes)
-    }
-
-    /// Gives a snapshot's file its name, has the manifest name it, and lets go of the one before.
-    fn put_snapshot(
+    /// Puts a file of bodies in the place of others in the manifest, and does `also` before anybody else changes something. Returns
+    /// what is in the file. When the manifest is the old one, the file is removed.
+    pub(super) fn replace_archive(
         &self,
-        changes: &mut Changes,
-        written: &str,
-        name: &str,
-        old: Option<SnapshotFile>,
-        next: Manifest,
-    ) -> Result<(), Error> {
-        assert!(name.starts_with(SNAPSHOT_PREFIX), "{name:?} is no name of a snapshot's file");
-        assert!(old.as_ref().is_none_or(|old| old.name != name), "the snapshot before has the name {name:?} as well");
-        let disk = &self.inner.disk;
-        disk.rename(written, name).map_err(Error::io("rename", disk.describe(written)))?;
-        // The manifest must not outlive the name: which of two renames survives a crash is open until the directory is synced.
-        disk.sync_directory().map_err(Error::io("sync", disk.describe("")))?;
-        if let Err(error) = self.replace_manifest(changes, next) {
-            if !changes.failed {
-                let _ = disk.remove(name);
+        sources: &[ArchiveFile],
+        target: Option<FinishedBodies>,
+        also: impl FnOnce(&mut Changes),
+    ) -> Result<Vec<Listed>, Error> {
+        let mut changes = self.changes();
+        let mut next = self.manifest().as_ref().clone();
+        next.archive.retain(|file| !sources.iter().any(|source| source.file == file.file));
+        next.archive.extend(target.as_ref().map(|target| target.file));
+        let had_failed = self.has_failed();
+        if let Err(error) = self.replace_manifest(&changes, next) {
+            drop(changes);
+            if let Some(target) = target.filter(|_| had_failed || !self.has_failed()) {
+                target.remove(self);
             }
             return Err(error);
         }
+        also(&mut changes);
+        Ok(target.map(|target| target.listed).unwrap_or_default())
+    }
+
+    /// Makes names durable.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: whether they are is not known any more, be the next sync as successful as it may, so nothing is changed
+    /// after that.
+    pub(super) fn sync_directory(&self) -> Result<(), Error> {
+        let disk = &self.inner.disk;
+        disk.sync_directory().map_err(Error::io("sync", disk.describe(""))).inspect_err(|_| self.fail())
+    }
+
+    /// Refuses to change anything when it is not known what is in force.
+    pub(super) fn check_failed(&self) -> Result<(), Error> {
+        if self.has_failed() { Err(Error::FilesUnknown) } else { Ok(()) }
+    }
+
+    /// A change of files failed in a way that leaves open whether it is durable.
+    pub(super) fn fail(&self) {
+        self.inner.failed.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets go of files that nothing names any more, as soon as no pin needs them. Not to be called with a lock held.
+    pub(super) fn retire(&self, files: Vec<Stale>) {
+        let free = self.pins().doom(files);
+        self.discard(free);
+    }
+
+    pub(super) fn held_bytes(&self, pin: u64) -> u64 {
+        self.pins().held(pin)
+    }
+
+    pub(super) fn release(&self, pin: u64) {
+        let free = self.pins().release(pin);
+        self.discard(free);
+    }
+
+    /// Removes a file that nothing names. Should that fail, the next start does it.
+    pub(super) fn remove(&self, name: &str) {
+        spares::remove(&*self.inner.disk, name);
+    }
+
+    fn pins(&self) -> MutexGuard<'_, Pins> {
+        self.inner.pins.lock().expect("no code panics while it holds the lock")
+    }
+
+    fn discard(&self, files: Vec<Stale>) {
+        let Inner { disk, files: open, spares, options, .. } = &*self.inner;
+        spares.discard(&**disk, open, files, options.segment_bytes);
+    }
+
+    /// Waits until this very entry is in the log and durable. While it waits for the thread that writes, another one can be in its
+    /// place, which was never committed.
+    fn wait_until_durable(&self, shard: ShardId, id: EntryId) -> Result<(), Error> {
+        loop {
+            let changes = self.inner.durable.changes();
+            if self.has_entry(shard, id)? {
+                return self.inner.durable.wait(shard, id.index);
+            }
+            self.inner.durable.wait_for_change(changes)?;
+        }
+    }
+
+    /// True when the log has this entry, or begins after it.
+    fn has_entry(&self, shard: ShardId, id: EntryId) -> Result<bool, Error> {
+        let start = self.inner.positions.read().get(shard).map_or(Index(0), ShardPositions::start);
+        if id.index <= start {
+            return Ok(true);
+        }
+        match self.reader().read(shard, id.index, id.index, 0) {
+            Ok(entries) => Ok(entries.first().is_some_and(|entry| entry.id == id)),
+            Err(Error::NotInLog { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives a snapshot's file its name, and has the manifest name it. Returns the one before, when nobody reads it.
+    fn put_snapshot(
+        &self,
+        changes: &Changes,
+        mut file: Unnamed<'_>,
+        name: &str,
+        old: Option<SnapshotFile>,
+        next: Manifest,
+    ) -> Result<Vec<Stale>, Error> {
+        assert!(name.starts_with(SNAPSHOT_PREFIX), "{name:?} is no name of a snapshot's file");
+        assert!(old.as_ref().is_none_or(|old| old.name != name), "the snapshot before has the name {name:?} as well");
+        self.check_failed()?;
+        let disk = &self.inner.disk;
+        disk.rename(&file.name, name).map_err(Error::io("rename", disk.describe(&file.name)))?;
+        name.clone_into(&mut file.name);
+        // The manifest must not outlive the name: which of two renames survives a crash is open until the directory is synced.
+        self.sync_directory()?;
+        match self.replace_manifest(changes, next) {
+            Err(error) if !self.has_failed() => return Err(error),
+            replaced => {
+                file.keep();
+                replaced?;
+            }
+        }
         let stale = old.map(|old| Stale { name: old.name, bytes: old.bytes, file: None });
-        self.retire(changes, stale.into_iter().collect())
+        Ok(self.pins().doom(stale.into_iter().collect()))
     }
 
     /// The log of a shard begins after `start`; what of it is known to be committed stays as bodies.
@@ -402,20 +518,11 @@ impl Store {
         while self.inner.positions.write().get_mut(shard).advance(committed, STEP_ENTRIES_MAX as u64, |_| true) > 0 {}
         self.inner.positions.write().get_mut(shard).reset(start);
     }
-
-    fn remove(&self, name: &str) -> Result<(), Error> {
-        match self.inner.disk.remove(name) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::io("remove", self.inner.disk.describe(name))(error))
-            }
-            _ => Ok(()),
-        }
-    }
 }
 
 impl Changes {
-    /// True when it is not known which manifest is on disk.
-    pub(super) fn failed(&self) -> bool {
-        self.failed
+    /// True for a file that was named in the manifest before its bodies could be found: it is not yet to be judged.
+    pub(super) fn is_adding(&self, file: FileId) -> bool {
+        self.adding.contains(&file)
     }
 }

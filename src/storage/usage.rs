@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::error::Error;
 use super::files::FileId;
 use super::manifest::Manifest;
-use super::pin::Pins;
 use super::positions::ShardPositions;
+use super::spares::Stale;
 use super::store::Store;
 use crate::ids::{Index, ShardId};
 
@@ -141,8 +141,9 @@ impl Counters {
     }
 }
 
-/// Looks at everything.
-pub fn usage(store: &Store, manifest: &Manifest, pins: &Pins) -> Result<Usage, Error> {
+/// Looks at everything, with `doomed` being what is kept for pins. To tell how much of the oldest file lives, all bodies are gone
+/// through, as they were at one moment.
+pub fn usage(store: &Store, manifest: &Manifest, doomed: &[Stale]) -> Result<Usage, Error> {
     let disk = store.disk();
     let names = disk.list().map_err(Error::io("list", disk.describe("")))?;
     let log = names.iter().filter_map(|name| FileId::parse(name));
@@ -158,10 +159,10 @@ pub fn usage(store: &Store, manifest: &Manifest, pins: &Pins) -> Result<Usage, E
         living: shards.iter().map(|(_, positions)| positions.bodies().len() as u64).sum(),
         spare_bytes: store.spares().count().1,
         snapshot_bytes: snapshots.map(|snapshot| snapshot.bytes).sum(),
-        held_bytes: pins.doomed().map(|stale| stale.bytes).sum(),
+        held_bytes: doomed.iter().map(|stale| stale.bytes).sum(),
         files: names.len() as u64,
         written: store.counters().written(),
-        oldest: oldest(store, manifest, pins, &shards, log.iter().max().copied()),
+        oldest: oldest(store, manifest, doomed, &shards, log.iter().max().copied()),
     })
 }
 
@@ -178,12 +179,12 @@ fn size(store: &Store, name: &str) -> Result<u64, Error> {
 fn oldest(
     store: &Store,
     manifest: &Manifest,
-    pins: &Pins,
+    doomed: &[Stale],
     shards: &[(ShardId, ShardPositions)],
     head: Option<FileId>,
 ) -> Option<Oldest> {
     let archived = manifest.archive.iter().map(|file| file.file).filter(|file| !file.is_bodies());
-    let doomed = pins.doomed().filter_map(|stale| stale.file).filter(|file| !file.is_bodies());
+    let doomed = doomed.iter().filter_map(|stale| stale.file).filter(|file| !file.is_bodies());
     let chain = head.map(|_| FileId::segment(manifest.chain_first));
     let file = archived.chain(doomed).chain(chain).min()?;
     let why = if file.number() >= manifest.chain_first {

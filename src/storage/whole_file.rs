@@ -53,7 +53,12 @@ pub fn write_aside(disk: &dyn Disk, name: &str, text: &str) -> Result<(), Error>
         file.write_at(0, seal(text).as_bytes())?;
         file.sync()
     };
-    result().map_err(Error::io("write what replaces", disk.describe(name)))
+    let result = result();
+    if result.is_err() {
+        // Should that fail, the next attempt does it.
+        let _ = disk.remove(&aside);
+    }
+    result.map_err(Error::io("write what replaces", disk.describe(name)))
 }
 
 /// The second half of `write`.

@@ -53,8 +53,8 @@ impl Instruments {
     ///   snapshot).
     /// - `quorate.storage.written`, in bytes since the start, by `quorate.storage.purpose`: `log`, `zeros`, `compaction`,
     ///   `snapshot`.
-    /// - `quorate.storage.oldest`: always 1, for what the oldest file is kept, `quorate.storage.kept_for`: `readers`,
-    ///   `since_snapshot`, `living`, `transfer` or `compaction`.
+    /// - `quorate.storage.oldest`, by `quorate.storage.kept_for`: 1 for what the oldest file is kept, 0 for the rest of `readers`,
+    ///   `since_snapshot`, `living`, `transfer` and `compaction`.
     pub(super) fn observe_storage(&self, usage: impl Fn() -> Option<Usage> + Send + Sync + Clone + 'static) {
         let sizes = usage.clone();
         self.meter
@@ -80,11 +80,13 @@ impl Instruments {
             .build();
         self.meter
             .u64_observable_gauge("quorate.storage.oldest")
-            .with_unit("{file}")
+            .with_unit("1")
             .with_description("What the oldest file is kept for")
             .with_callback(move |gauge| {
-                if let Some(oldest) = usage().and_then(|usage| usage.oldest) {
-                    gauge.observe(1, &[KeyValue::new("quorate.storage.kept_for", kept_for(oldest.why))]);
+                let oldest = usage().and_then(|usage| usage.oldest).map(|oldest| kept_for(oldest.why));
+                for why in KEPT_FOR {
+                    let attributes = [KeyValue::new("quorate.storage.kept_for", why)];
+                    gauge.observe(u64::from(oldest == Some(why)), &attributes);
                 }
             })
             .build();
@@ -120,6 +122,9 @@ fn written_of(written: &Written) -> [(&'static str, u64); 4] {
         ("snapshot", written.snapshots),
     ]
 }
+
+/// All that `kept_for` says.
+const KEPT_FOR: [&str; 5] = ["readers", "since_snapshot", "living", "transfer", "compaction"];
 
 fn kept_for(why: WhyKept) -> &'static str {
     match why {

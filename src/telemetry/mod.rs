@@ -43,7 +43,8 @@
 //!    start                                   |------------------------------------------|    ... the node serves
 //!      bind_ports                            |--|
 //!      open_directory                           |---|
-//!      recover_log                                  |-------|
+//!      recover_log                                  |---|
+//!      restore_snapshot                                 |---|
 //!      announce_addresses                                   |-----|
 //!      join  (or bootstrap)                                       |-----------------|
 //!        quorate.v1.Cluster/AddMember  (told by the leader)          |-----------|

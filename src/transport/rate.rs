@@ -1,13 +1,15 @@
 //! How many bytes may go out in a second.
 
 use std::num::NonZeroU32;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-/// A rate that whoever sends keeps to. What was not used is not saved up.
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+/// A rate that whoever sends keeps to, one after the other. What was not used is not saved up.
 pub(super) struct Rate {
     bytes_per_second: NonZeroU32,
-    /// When all that was reserved is sent.
+    /// When all that was let through is sent.
     free_at: Mutex<Option<Instant>>,
 }
 
@@ -22,13 +24,15 @@ impl Rate {
         self.bytes_per_second.get()
     }
 
-    /// How long to wait before these bytes are sent. They come after all that was reserved before.
-    pub(super) fn reserve(&self, now: Instant, bytes: usize) -> Duration {
-        // One value: right also when somebody panicked with the lock.
-        let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
-        let begin = free_at.map_or(now, |free_at| free_at.max(now));
-        *free_at = Some(begin + Duration::from_secs_f64(bytes as f64 / f64::from(self.bytes_per_second.get())));
-        begin - now
+    /// Waits until these bytes may be sent: after all that came before. Whoever stops waiting has used nothing.
+    pub(super) async fn pass(&self, bytes: usize) {
+        // Kept while waiting: the mutex lets in who came first.
+        let mut free_at = self.free_at.lock().await;
+        if let Some(free_at) = *free_at {
+            tokio::time::sleep_until(free_at).await;
+        }
+        let takes = Duration::from_secs_f64(bytes as f64 / f64::from(self.bytes_per_second.get()));
+        *free_at = Some(Instant::now() + takes);
     }
 }
 
@@ -36,12 +40,34 @@ impl Rate {
 mod tests {
     use super::*;
 
-    #[test]
-    fn bytes_wait_for_those_before_them_and_idle_time_is_not_saved_up() {
-        let rate = Rate::new(NonZeroU32::new(1000).expect("not 0"));
-        let start = Instant::now();
-        let wait = |millis, bytes| rate.reserve(start + Duration::from_millis(millis), bytes).as_millis();
-        assert_eq!([wait(0, 500), wait(0, 250), wait(100, 0), wait(100, 1000)], [0, 500, 650, 650]);
-        assert_eq!([wait(10_000, 1000), wait(10_000, 1000), wait(10_500, 1)], [0, 1000, 1500]);
+    fn rate() -> Rate {
+        Rate::new(NonZeroU32::new(10_000).expect("not 0"))
+    }
+
+    #[tokio::test]
+    async fn bytes_wait_for_those_before_them_and_idle_time_is_not_saved_up() {
+        let (rate, start) = (rate(), Instant::now());
+        for bytes in [500, 250, 1000] {
+            rate.pass(bytes).await;
+        }
+        assert!(start.elapsed() >= Duration::from_millis(75), "{:?}", start.elapsed());
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        let later = Instant::now();
+        rate.pass(1000).await;
+        rate.pass(1).await;
+        assert!(later.elapsed() >= Duration::from_millis(100), "{:?}", later.elapsed());
+    }
+
+    /// A receiver that gives up its requests one after the other must not use up what the others would get.
+    #[tokio::test]
+    async fn who_stops_waiting_has_used_nothing() {
+        let rate = rate();
+        rate.pass(1000).await;
+        for _ in 0..20 {
+            // Each would take a second of what the rate allows.
+            drop(tokio::time::timeout(Duration::ZERO, rate.pass(10_000)).await);
+        }
+        let next = tokio::time::timeout(Duration::from_secs(10), rate.pass(1)).await;
+        assert!(next.is_ok(), "the rate was used up by nobody");
     }
 }

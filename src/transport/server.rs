@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Instant;
 
 use futures_util::stream::{self, Stream};
 use tokio::sync::{Semaphore, watch};
@@ -68,7 +67,7 @@ impl Snapshots {
     /// Waits until so many bytes may be sent.
     async fn take(&self, bytes: usize) {
         if let Some(rate) = &self.rate {
-            tokio::time::sleep(rate.reserve(Instant::now(), bytes)).await;
+            rate.pass(bytes).await;
         }
     }
 }

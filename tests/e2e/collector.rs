@@ -36,7 +36,7 @@ pub struct Span {
     pub resource: BTreeMap<String, String>,
 }
 
-/// For each metric, by its name and one attribute: how often something was counted.
+/// For each metric, by its name and one attribute: how often something was counted, or how much there is.
 pub type Counts = BTreeMap<(String, String), u64>;
 
 /// What was told so far.
@@ -149,6 +149,9 @@ impl MetricsService for Told {
                 }
                 Some(Data::Sum(sum)) => {
                     sum.data_points.into_iter().map(|point| (point.attributes, point_value(&point.value))).collect()
+                }
+                Some(Data::Gauge(gauge)) => {
+                    gauge.data_points.into_iter().map(|point| (point.attributes, point_value(&point.value))).collect()
                 }
                 other => panic!("{}: no such data are told: {other:?}", metric.name),
             };

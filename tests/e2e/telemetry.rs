@@ -183,13 +183,16 @@ fn the_start_of_a_node_is_told_step_by_step() {
         println!("{}", tree(&spans));
         let steps: Vec<&Span> = spans.iter().filter(|span| span.parent == start.id).collect();
         let names: Vec<&str> = steps.iter().map(|step| &*step.name).collect();
-        assert_eq!(names, ["bind_ports", "open_directory", "recover_log", "announce_addresses", last]);
+        assert_eq!(
+            names,
+            ["bind_ports", "open_directory", "recover_log", "restore_snapshot", "announce_addresses", last]
+        );
         assert!(steps.iter().all(|step| step.start >= start.start && step.end <= start.end), "{}", tree(&spans));
         assert_eq!((start.parent, start.error), (String::new(), String::new()));
         let admitted = named(&spans, "quorate.v1.Cluster/AddMember");
         let admitted_by: Vec<&str> = admitted.iter().map(|call| &*call.node).collect();
         assert_eq!(admitted_by.contains(&"a"), last == "join", "{}", tree(&spans));
-        assert!(admitted.iter().all(|call| call.parent == steps[4].id), "{}", tree(&spans));
+        assert!(admitted.iter().all(|call| call.parent == steps[5].id), "{}", tree(&spans));
     }
 }
 
@@ -244,6 +247,34 @@ fn every_request_is_measured_by_verb_and_outcome() {
         assert_eq!(counts.get(&of("quorate.request.stage.duration", verb)), Some(&11), "{verb} in {counts:#?}");
     }
     assert_eq!(counts.get(&of("quorate.requests", "INVALID_QUEUE_NAME")), Some(&1), "{counts:#?}");
+}
+
+/// How full the disk is, what was written to it, and why the oldest file is there.
+#[test]
+fn the_disk_is_measured() {
+    let collector = Collector::start();
+    let settings = [
+        ("OTEL_METRICS_EXPORTER", "otlp".to_owned()),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint()),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "100".to_owned()),
+    ];
+    let cluster = Cluster::start_with(1, &settings);
+    cluster.ok(&["enqueue", "orders", "x"]);
+    let of = |metric: &str, attribute: &str| (metric.to_owned(), attribute.to_owned());
+    eventually("the node to tell of its disk", || {
+        let counts = collector.counts();
+        let is_told = |metric, attribute| counts.get(&of(metric, attribute)).is_some_and(|told| *told > 0);
+        let told = [
+            ("quorate.storage.size", "log"),
+            ("quorate.storage.written", "log"),
+            ("quorate.storage.written", "zeros"),
+            ("quorate.storage.oldest", "since_snapshot"),
+        ];
+        told.into_iter().all(|(metric, attribute)| is_told(metric, attribute)).then_some(())
+    });
+    let counts = collector.counts();
+    assert_eq!(counts.get(&of("quorate.storage.size", "living")), Some(&0), "{counts:#?}");
+    assert_eq!(counts.get(&of("quorate.storage.oldest", "living")), Some(&0), "{counts:#?}");
 }
 
 /// With a collector that is away, a node works as ever, says so once, and stops in time.

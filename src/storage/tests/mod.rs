@@ -5,6 +5,7 @@ mod crash;
 mod kept;
 mod model;
 mod recycled;
+mod refused;
 mod rot;
 mod round_trip;
 mod shortened;

@@ -48,6 +48,8 @@ pub enum Step {
         living: BTreeSet<Index>,
     },
     Compact(ShardId),
+    /// A compaction while a frame is appended and not yet durable.
+    CompactBeside(ShardId, Vec<(ShardId, Write)>),
     Install {
         shard: ShardId,
         snapshot: ModelSnapshot,
@@ -68,6 +70,7 @@ impl Step {
             Self::Commit(..) => "commit",
             Self::Snapshot { .. } => "snapshot",
             Self::Compact(_) => "compact",
+            Self::CompactBeside(..) => "compact beside a frame",
             Self::Install { .. } => "install",
             Self::Pin(_) => "pin",
             Self::Unpin => "unpin",
@@ -88,7 +91,7 @@ pub struct World {
 impl Model {
     pub fn apply(&mut self, step: &Step) {
         match step {
-            Step::Append(writes) => {
+            Step::Append(writes) | Step::CompactBeside(_, writes) => {
                 for (shard, write) in writes.iter().filter(|(_, write)| !is_empty(write)) {
                     self.shard(*shard).append(write);
                 }
@@ -138,16 +141,17 @@ impl Model {
     pub fn next(&self, rng: &mut ChaCha8Rng) -> Step {
         let shard = ShardId(u64::from(rng.random_bool(0.3)));
         let model = self.shards.get(&shard).cloned().unwrap_or_default();
-        match rng.random_range(0..20) {
+        match rng.random_range(0..21) {
             0..9 => Step::Append(self.random_writes(rng)),
             9..12 => {
                 let to = rng.random_range(model.committed.0..=model.last().index.0.max(model.committed.0));
                 Step::Commit(shard, Index(to))
             }
             12..14 => model.random_snapshot(shard, rng).unwrap_or(Step::Compact(shard)),
-            14..17 => Step::Compact(shard),
-            17 => model.random_install(shard, rng),
-            18 => {
+            14..16 => Step::Compact(shard),
+            16..18 => Step::CompactBeside(shard, self.random_writes(rng)),
+            18 => model.random_install(shard, rng),
+            19 => {
                 if rng.random() {
                     Step::Pin(shard)
                 } else {
@@ -314,14 +318,11 @@ impl World {
                 let bytes = write_file(&store, "snapshot-written", &snapshot.bytes)?;
                 store.commit_snapshot(*shard, "snapshot-written", &snapshot.name, snapshot.last, bytes, *start)?;
             }
-            Step::Compact(shard) => {
-                let Some(found) = model.shards.get(shard) else { return Ok(()) };
-                let Some(snapshot) = &found.snapshot else { return Ok(()) };
-                let done = store.compact(*shard, snapshot.last, &found.living(), &mut at_once)?;
-                self.compacted.entries += done.entries;
-                self.compacted.files_removed += done.files_removed;
-                self.compacted.bytes_copied += done.bytes_copied;
-                assert_no_more_than_twice(&store)?;
+            Step::Compact(shard) => self.compact(*shard, model)?,
+            Step::CompactBeside(shard, writes) => {
+                self.log.append(writes)?;
+                self.compact(*shard, model)?;
+                self.log.sync()?;
             }
             Step::Install { shard, snapshot, entries, living, vote } => {
                 let found = model.shards.get(shard).cloned().unwrap_or_default();
@@ -329,7 +330,7 @@ impl World {
                 let bytes = write_file(&store, "snapshot-received", &snapshot.bytes)?;
                 let (written, name) = ("snapshot-received".to_owned(), snapshot.name.clone());
                 let received = Received { written, name, last: snapshot.last, bytes, committed: found.committed };
-                store.offer_received(*shard, received)?;
+                store.offer_received(*shard, received);
                 let install = Write { snapshot: Some(snapshot.last), hard_state: *vote, ..write(vec![]) };
                 self.log.append(&[(*shard, install)]).and_then(|()| self.log.sync())?;
             }
@@ -346,6 +347,17 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    fn compact(&mut self, shard: ShardId, model: &Model) -> Result<(), Error> {
+        let Some(found) = model.shards.get(&shard) else { return Ok(()) };
+        let Some(snapshot) = &found.snapshot else { return Ok(()) };
+        let store = self.log.store();
+        let done = store.compact(shard, snapshot.last, &found.living(), &mut at_once)?;
+        self.compacted.entries += done.entries;
+        self.compacted.files_removed += done.files_removed;
+        self.compacted.bytes_copied += done.bytes_copied;
+        assert_no_more_than_twice(&store)
     }
 
     /// Every pin still reads what there was when it was made.

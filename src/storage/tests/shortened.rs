@@ -79,7 +79,7 @@ fn a_crash_at_every_step_of_a_random_history_loses_nothing() {
         }
     }
     assert!(torn > 0, "crashes must tear some frames: {torn}");
-    for step in ["append", "snapshot", "compact", "install"] {
+    for step in ["append", "snapshot", "compact", "compact beside a frame", "install"] {
         assert!(cut.get(&Some(step)).is_some_and(|cut| *cut > 50), "each step must be cut at many places: {cut:?}");
     }
 }
@@ -121,6 +121,36 @@ fn a_recovery_removes_nothing_before_it_is_certain_what_is_in_force() {
             }
         }
     }
+}
+
+/// The entries of a new leader take the place of those that the log begins with. As long as they are not durable, those before
+/// them are needed: a crash brings them back.
+#[test]
+fn a_compaction_keeps_what_a_frame_that_is_not_durable_has_cut() {
+    let disk = MemoryDisk::default();
+    let (mut log, _) = open(&disk);
+    let old = [3, 4].map(|index| command(1, index, &[fill(index); 400]));
+    put(&mut log, (1..=2).map(|index| command(1, index, &[fill(index); 400])).chain(old.clone()).collect());
+    log.append(&[(SHARD_1, write(vec![command(1, 1, &[fill(1); 1500])]))]).unwrap();
+    log.sync().unwrap();
+    take_snapshot(&log, EntryId::new(Term(1), Index(2)));
+    let other = command(2, 3, &[fill(3); 900]);
+    log.append(&[(SHARD_0, write(vec![other.clone()]))]).unwrap();
+    log.store().compact(SHARD_0, EntryId::new(Term(1), Index(2)), &living([]), &mut at_once).unwrap();
+    let mut came_back = 0;
+    for seed in 0..40 {
+        let after = disk.duplicate();
+        after.crash(&mut ChaCha8Rng::seed_from_u64(seed));
+        let (log, _) = open(&after);
+        let read = log.reader().read(SHARD_0, Index(3), Index(9), u64::MAX).unwrap();
+        assert!(read == old || read == [other.clone()], "seed {seed}: {read:?}");
+        came_back += u64::from(read == old);
+    }
+    assert!(came_back > 5, "{came_back}");
+    // Once it is durable, nothing is kept for what it has cut.
+    log.sync().unwrap();
+    log.store().compact(SHARD_0, EntryId::new(Term(1), Index(2)), &living([]), &mut at_once).unwrap();
+    assert!(!disk.list().unwrap().contains(&"segment-0000000000000001.log".to_owned()));
 }
 
 /// All that was done for sure is there, and what was tried last as a whole or not at all.

@@ -3,9 +3,10 @@
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::*;
-use crate::storage::{File, Store};
+use crate::storage::{File, Store, outgoing, transfer};
 
 /// Old messages are read, from the store and through pins, while their files are written anew, recycled and overwritten.
 #[test]
@@ -156,4 +157,67 @@ fn a_step_is_bounded() {
     let most = crate::storage::store::STEP_ENTRIES_MAX as u64;
     assert_eq!((most, positions.advance(Index(5000), most, |_| true), positions.start()), (1000, 1000, Index(1000)));
     assert_eq!((positions.bodies().len(), positions.entries()), (1000, 4000));
+}
+
+/// A compaction goes on, and so do those who write the log, read it or tell how the disk is used, while somebody waits for the
+/// disk to change which files are in force.
+#[test]
+fn nobody_who_only_looks_waits_for_a_change_of_files() {
+    let (mut log, _) = open(&MemoryDisk::default());
+    put(&mut log, (1..=9).map(|index| command(1, index, &[7; 100])).collect());
+    shorten(&log, 3, &living([1]));
+    let store = log.store();
+    let outgoing = outgoing::Outgoing::new(store.clone(), outgoing::Limits { receivers_max: 2, ..Default::default() });
+    let last = EntryId::new(Term(1), Index(3));
+    let request = transfer::Request { shard: SHARD_0, last, bytes_max: 10, piece: transfer::Piece::File { offset: 0 } };
+    let ask = |node| outgoing.answer(crate::ids::Time::default(), NodeId(node), &request).unwrap();
+    ask(1);
+    let changes = store.changes();
+    let pinned = std::thread::scope(|scope| {
+        // This one waits for the change, to see one state of files.
+        let pins = scope.spawn(|| ask(2));
+        std::thread::yield_now();
+        assert_eq!(store.usage().unwrap().living, 1);
+        assert!(matches!(ask(1), transfer::Reply::Piece { .. }));
+        assert_eq!(outgoing.status().len(), 1);
+        put(&mut log, vec![command(1, 10, b"")]);
+        drop(changes);
+        pins.join().unwrap()
+    });
+    assert!(matches!(pinned, transfer::Reply::Piece { .. }));
+    let changes = store.changes();
+    outgoing.expire(crate::ids::Time::default() + Duration::from_secs(1 << 20));
+    drop(changes);
+    assert!(outgoing.status().is_empty());
+}
+
+/// Bodies come from another node while a compaction looks for files with nothing alive.
+#[test]
+fn a_file_that_is_being_added_is_not_taken_for_dead() {
+    let (mut log, _) = Log::open(MemoryDisk::default(), Options { segment_bytes: 1 << 20, ..options() }).unwrap();
+    put(&mut log, (1..=3).map(|index| command(1, index, &[7; 100])).collect());
+    shorten(&log, 3, &living([1]));
+    let store = log.store();
+    let ended = AtomicBool::new(false);
+    let compacts = || {
+        while !ended.load(Ordering::SeqCst) {
+            store.compact(SHARD_0, EntryId::new(Term(1), Index(3)), &living([1]), &mut at_once).unwrap();
+        }
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(compacts);
+        for file in 0..20 {
+            let mut out = crate::storage::BodiesWriter::create(&store).unwrap();
+            for index in 100 + file * 3000..100 + (file + 1) * 3000 {
+                let mut record = Vec::new();
+                crate::storage::record::encode_entry(SHARD_0, &command(1, index, b"received"), &mut record);
+                out.push(SHARD_0, Index(index), &record).unwrap();
+            }
+            store.add_bodies(out.finish().unwrap()).unwrap();
+        }
+        ended.store(true, Ordering::SeqCst);
+    });
+    for index in (100..100 + 20 * 3000).step_by(37) {
+        assert_eq!(store.reader().body(SHARD_0, Index(index)).unwrap(), command(1, index, b"received"));
+    }
 }

@@ -13,7 +13,7 @@ fn offer(log: &Log<MemoryDisk>, last: EntryId, committed: u64) {
     let file = log.store().disk().create("snapshot-received").unwrap();
     file.write_at(0, b"state").unwrap();
     file.sync().unwrap();
-    log.store().offer_received(SHARD_0, received(last, committed)).unwrap();
+    log.store().offer_received(SHARD_0, received(last, committed));
 }
 
 fn install(last: EntryId) -> Write {
@@ -70,6 +70,26 @@ fn a_snapshot_waits_for_the_log_to_be_durable() {
     let waits = std::thread::spawn(move || store.commit_snapshot(SHARD_0, "snapshot-a", "snapshot-c", later, 0, id));
     drop(log);
     assert!(matches!(waits.join().unwrap(), Err(Error::Failed)), "the log is closed and will never be durable");
+}
+
+/// What the log has at the snapshot's last index does not count as long as it is another entry, or the one that is meant is not
+/// durable: a new leader has cut what was there.
+#[test]
+fn a_snapshot_waits_for_its_own_entry() {
+    for appended in [false, true] {
+        let (mut log, _) = open(&MemoryDisk::default());
+        put(&mut log, (1..=5).map(|index| command(1, index, b"")).collect());
+        let store = log.store();
+        if appended {
+            log.append(&[(SHARD_0, write((4..=5).map(|index| command(2, index, b"")).collect()))]).unwrap();
+        }
+        let last = EntryId::new(Term(2), Index(5));
+        store.disk().create("snapshot-a").unwrap();
+        let waits =
+            std::thread::spawn(move || store.commit_snapshot(SHARD_0, "snapshot-a", "snapshot-b", last, 0, last));
+        drop(log);
+        assert!(matches!(waits.join().unwrap(), Err(Error::Failed)), "appended: {appended}");
+    }
 }
 
 /// Entries that were never committed are not what a received snapshot means by their indexes, be they of whatever term.
@@ -170,7 +190,7 @@ fn an_offer_takes_the_place_of_the_one_before() {
     offer(&log, EntryId::new(Term(1), Index(4)), 0);
     log.store().disk().create("snapshot-other").unwrap();
     let other = Received { written: "snapshot-other".into(), ..received(EntryId::new(Term(1), Index(5)), 0) };
-    log.store().offer_received(SHARD_0, other).unwrap();
+    log.store().offer_received(SHARD_0, other);
     assert_eq!(disk.list().unwrap(), ["snapshot-other"]);
     drop(log);
     assert_eq!(open(&disk).0.recovery().leftovers, 1);

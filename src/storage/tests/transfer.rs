@@ -120,7 +120,7 @@ impl Node {
     /// Puts what was received in force, and compares.
     fn install(&mut self, received: super::super::Received, sender: &Node) {
         let last = received.last;
-        self.store.offer_received(SHARD_0, received).unwrap();
+        self.store.offer_received(SHARD_0, received);
         let write = Write { ticket: Ticket(1), hard_state: None, snapshot: Some(last), entries: vec![] };
         self.log.append(&[(SHARD_0, write)]).unwrap();
         self.log.sync().unwrap();
@@ -361,7 +361,7 @@ fn a_pin_holds_a_snapshot_while_the_sender_goes_on() {
 
     let received = incoming.finish().unwrap();
     let last = received.last;
-    receiver.store.offer_received(SHARD_0, received).unwrap();
+    receiver.store.offer_received(SHARD_0, received);
     let write = Write { ticket: Ticket(1), hard_state: None, snapshot: Some(last), entries: vec![] };
     receiver.log.append(&[(SHARD_0, write)]).unwrap();
     receiver.log.sync().unwrap();
@@ -435,7 +435,7 @@ fn a_receiver_that_crashes_at_any_step_begins_again_and_keeps_its_bodies() {
             let mut incoming = Incoming::begin(receiver.store.clone(), sender.wanted(), limits(256))?;
             let rng = &mut ChaCha8Rng::seed_from_u64(0);
             fetch(&mut incoming, sender, &outgoing, STEADY, rng, at_rest, traffic)?;
-            receiver.store.offer_received(SHARD_0, incoming.finish()?)?;
+            receiver.store.offer_received(SHARD_0, incoming.finish()?);
             let write = Write { ticket: Ticket(1), hard_state: None, snapshot: Some(sender.last()), entries: vec![] };
             receiver.log.append(&[(SHARD_0, write)])?;
             receiver.log.sync()?;
@@ -551,7 +551,7 @@ fn a_second_transfer_leaves_what_was_received_before_alone() {
     let mut first = Incoming::begin(receiver.store.clone(), sender.wanted(), limits(1000)).unwrap();
     fetch_steadily(&mut first, &mut sender, &outgoing);
     let received = first.finish().unwrap();
-    receiver.store.offer_received(SHARD_0, received.clone()).unwrap();
+    receiver.store.offer_received(SHARD_0, received.clone());
     let second = Incoming::begin(receiver.store.clone(), sender.wanted(), limits(1000)).unwrap();
     receiver.install(received, &sender);
     drop(second);
@@ -609,7 +609,7 @@ fn a_snapshot_that_came_too_late_goes_with_the_next_own_one() {
     fetch_steadily(&mut incoming, &mut sender, &outgoing);
     let received = incoming.finish().unwrap();
     let file = received.written.clone();
-    receiver.store.offer_received(SHARD_0, received).unwrap();
+    receiver.store.offer_received(SHARD_0, received);
     receiver.take_snapshot(49, |_| true);
     assert!(receiver.disk.open(&file).is_ok(), "it may still be installed");
     receiver.take_snapshot(50, |_| true);

@@ -1,0 +1,65 @@
+//! What all benchmarks of the store share: medians, percentiles and how figures are written.
+
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+
+/// `cargo test --benches` asks benchmarks only whether they start.
+pub fn is_only_a_test() -> bool {
+    std::env::args().any(|argument| argument == "--test")
+}
+
+/// The parts of a benchmark that were asked for: `cargo bench --bench storage -- snapshot`. All, when none was.
+pub fn is_wanted(part: &str) -> bool {
+    let mut named = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).peekable();
+    named.peek().is_none() || named.any(|argument| argument == part)
+}
+
+/// A number from the environment.
+pub fn setting(name: &str, default: u64) -> u64 {
+    let text = std::env::var(name).ok();
+    text.map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
+}
+
+/// The middle one.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// The highest one.
+pub fn highest(values: impl IntoIterator<Item = f64>) -> f64 {
+    values.into_iter().fold(0.0, f64::max)
+}
+
+/// Latencies, in microseconds.
+pub struct Latencies(Histogram<u64>);
+
+impl Latencies {
+    /// None yet.
+    pub fn new() -> Self {
+        Self(Histogram::new(3).expect("three digits can be kept"))
+    }
+
+    /// Adds one.
+    pub fn add(&mut self, took: Duration) {
+        self.0.record(took.as_micros() as u64).expect("it grows with what it holds");
+    }
+
+    /// The latency that this part of all, in percent, did not exceed.
+    pub fn percentile(&self, percent: f64) -> f64 {
+        self.0.value_at_percentile(percent) as f64
+    }
+}
+
+/// How long this thread has run on a processor, in seconds: what a busy machine does meanwhile is not in it.
+pub fn cpu_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux tells it");
+    let nanoseconds: u64 = text.split(' ').next().and_then(|text| text.parse().ok()).expect("the first number");
+    nanoseconds as f64 / 1e9
+}
+
+/// Bytes as mebibytes.
+pub fn mib(bytes: f64) -> f64 {
+    bytes / f64::from(1 << 20)
+}
