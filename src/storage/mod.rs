@@ -3,14 +3,23 @@
 //! # How data goes through
 //!
 //! ```text
-//!    the loop --submit--> Writer (a thread) --append, sync--> Log --> Disk
-//!        ^                     |                               |
-//!        +---- on_durable -----+             Reader <--- positions of entries
+//!    the loop --submit--> Writer (a thread) --append, sync--> Log ---------> segment-*.log     the chain
+//!        ^                     |                               |                  |
+//!        +---- on_durable -----+                               |                  | compact: what no log needs any more
+//!                                                              v                  v
+//!    Reader <---- positions: of the entries of the log, and of bodies <---- archive: segments and bodies-*.log, with an index
+//!                                                              ^
+//!    a snapshot: snapshot::Writer --commit_snapshot--> Store --+--> manifest: what of the files is in force
+//!    another node: Outgoing <-- Pin <-------------------- Store       Incoming --add_bodies, offer_received--> install by the Log
 //! ```
 //!
 //! [`Writer`] drains all writes that wait, has [`Log`] append them as one frame, syncs once, and tells which are durable.
-//! [`Reader`] reads any entry back, also while the log is appended to. [`DataDirectory`] locks the directory and keeps its
-//! identity and the address book.
+//! [`Reader`] reads entries of the log and bodies back, also while others change the files. [`Store`] is what all of them share.
+//! [`DataDirectory`] locks the directory and keeps its identity and the address book.
+//!
+//! Of each shard the *log* is what comes after its start; *bodies* are what still lives of the entries before. They lie where they
+//! were first written, in segments that have left the chain, until less than half of such a file lives: then what lives is copied,
+//! several files into one. A file with nothing alive becomes the next segment.
 //!
 //! # Format
 //!
@@ -18,26 +27,28 @@
 //!
 //! ```text
 //!    segment   magic 8 | format version 4 | salt 4 | id 8 | first sequence 8 | CRC of the frame before 4 | CRC of these 4
-//!              then frames, then zeros
+//!              then frames, then zeros; in a recycled file 32 zeros, then what the file held in an earlier life
 //!    frame     magic 4 | CRC of all that follows 4 | payload length 4 | CRC of the frame before 4 | sequence 8 |
 //!              segment id 8 | payload: records
 //!    record    CRC of all that follows 4 | payload length 4 | shard 8 | term 8 | index 8 | kind 1 | payload
 //! ```
 //!
+//! `bodies-*.log` (see `bodies`) hold records alone; `*.index` (see `index`) says where the living ones of an archived file are,
+//! `snapshot-*` (see [`snapshot`]) is a snapshot, `spare-*` waits to become a segment, and `manifest` names all that counts.
+//!
 //! The checksums are CRC32C. Those of frames start from the salt of their segment, a random number that no client knows, so
-//! that no message body can pass for a frame. A record holds an entry or a hard state. An entry at index i cuts the log of its
-//! shard at i first. The first frame of each segment repeats the hard state of every shard, so that segments before it can
-//! go as soon as their entries are not needed.
+//! that no message body can pass for a frame, nor a frame of an earlier life. A record holds an entry or a hard state. An entry at
+//! index i cuts the log of its shard at i first. The first frame of each segment repeats the hard state of every shard, so that
+//! segments before it can go as soon as their entries are not needed.
 //!
 //! # Invariants
 //!
 //! - A frame is written only after the one before is durable: at most one frame, the last one, can be torn.
-//! - A segment, that is its header, its first zeros and its name in the directory, is durable before a frame goes into it. So
-//!   the existence of a segment proves that all frames before it were durable.
-//! - What follows the last frame is zeros: a torn frame is overwritten with zeros, durably, before anything is appended.
+//! - A segment, that is its header, the zeros where its first frame begins and its name in the directory, is durable before a frame
+//!   goes into it. So the existence of a segment proves that all frames before it were durable.
+//! - What follows the last frame is zeros, 32 at least: a torn frame is overwritten, durably, before anything is appended.
 //! - A sector of 512 bytes is written as a whole or not at all; the disk never returns a mixture.
 //! - A write or sync that failed is never tried again: the log refuses all further writes.
-//!
 //! - What is shortened or put in force does not rest on a frame that is not durable: a crash brings back what that has cut.
 //! - Which files are in force says the manifest, which is replaced as a whole. What it names is durable before; what it does not
 //!   name any more goes after, with no lock held. Once a sync of the directory or the replacement has failed, neither happens any
