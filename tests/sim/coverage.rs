@@ -58,6 +58,7 @@ pub const SOMETIMES: &[&str] = &[
     "a snapshot was taken",
     "a snapshot was taken in a joint phase",
     "a snapshot could not be written, and its node went on",
+    "a node stopped because it could not know which files are in force",
     "a log was compacted",
     "a leader told a member to fetch a snapshot",
     "a piece of a snapshot was asked for again, and the rest came",

@@ -219,7 +219,9 @@ impl Cluster {
             if let Some(process) = &mut node.process {
                 process.effects_left = None;
             }
-            if std::mem::take(&mut node.is_armed) {
+            // One whose store has failed stops as soon as it notices: the calm does not begin with that.
+            let has_failed = node.process.as_ref().is_some_and(|process| process.store.shared().has_failed());
+            if std::mem::take(&mut node.is_armed) || has_failed {
                 self.crash_if_running(id);
             }
             self.schedule(self.now, Event::Start(id));

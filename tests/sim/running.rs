@@ -127,7 +127,13 @@ impl Cluster {
 
     /// The disk refused something: the process ends.
     pub fn on_disk_error(&mut self, id: NodeId, error: &storage::Error) {
-        let is_expected = matches!(error, storage::Error::Io { .. }) && self.phase == Phase::Faults;
+        let process = self.nodes[&id].process.as_ref();
+        let is_expected = match error {
+            storage::Error::Io { .. } => self.phase == Phase::Faults,
+            // A sync had failed before, and that is noticed late.
+            storage::Error::FilesUnknown => process.is_some_and(|process| process.has_failed_sync),
+            _ => false,
+        };
         assert!(is_expected, "{id}: {error}");
         self.trace.tell(self.now, || format!("{id}: {error}"));
         self.crash(id);

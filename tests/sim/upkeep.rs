@@ -126,8 +126,14 @@ impl Cluster {
         let is_armed = self.nodes[&id].is_armed;
         let Some(process) = self.process(running) else { return false };
         process.has_failed_sync |= is_armed;
-        let is_expected = matches!(error, storage::Error::Io { .. } | storage::Error::Failed);
+        let is_expected = matches!(error, storage::Error::Io { .. } | storage::Error::FilesUnknown);
         assert!(is_expected && process.has_failed_sync, "{id}: {error}");
+        if process.store.shared().has_failed() {
+            self.coverage.sometimes("a node stopped because it could not know which files are in force");
+            self.trace.tell(self.now, || format!("{id} stops: {error}"));
+            self.crash(id);
+            return false;
+        }
         self.trace.tell(self.now, || format!("{id} goes on: {error}"));
         true
     }
@@ -162,7 +168,7 @@ impl Cluster {
                 replica::Event::SnapshotNotTaken
             }
             Err(error) => {
-                if matches!(error, storage::Error::Failed) {
+                if matches!(error, storage::Error::FilesUnknown) {
                     self.checks.on_snapshot_refused(id);
                 }
                 if !self.end_upkeep(running, fault) || !self.goes_on_after(running, &error) {
