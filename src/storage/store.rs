@@ -64,9 +64,9 @@ struct Inner {
 
 /// What is needed to replace the manifest. Whoever holds the lock is the only one who does.
 ///
-/// Locks are taken in this order: compaction, changes, positions, and then one at most of the others: pins, spares, open files,
-/// what is durable, the manifest, the receivers of [`super::outgoing::Outgoing`]. No file is removed and no receiver's pin dropped
-/// under any of them.
+/// Locks are taken in this order: compaction, changes, positions, the receivers of [`super::outgoing::Outgoing`], and then one at most of
+/// the others: pins, spares, open files, what is durable, the manifest. Under none of them are files removed that a change has made
+/// superfluous, or the pin of a receiver dropped.
 #[derive(Default)]
 pub(super) struct Changes {
     received: BTreeMap<ShardId, Received>,
