@@ -1,5 +1,6 @@
 //! What a replica does as the leader besides proposing: it changes the membership, hands over, and minds that it still leads.
 
+use super::pending::Proposal;
 use super::replica::Replica;
 use super::{Answer, Refusal, RequestId};
 use crate::ids::{EntryId, NodeId, Time};
@@ -28,16 +29,22 @@ impl Replica {
         }
         self.expiry = None;
         // What is committed is going to be applied, and answered with what that brings.
-        for (at, proposal) in self.pending.drain_unless(|id| self.raft.is_committed(id)) {
-            let retry_is_exact = proposal.execute.session.is_some();
-            self.answer(proposal.request, Err(Refusal::OutcomeUnknown { at, retry_is_exact }));
-        }
+        let unknown = self.pending.drain_unless(|id| self.raft.is_committed(id));
+        self.answer_unknown(unknown);
         if let Some((request, at)) = self.change.take() {
             self.answer(request, Err(Refusal::OutcomeUnknown { at, retry_is_exact: true }));
         }
         let refusal = self.not_leader();
         for parked in self.waiting.drain() {
             self.answer(parked.request, Err(refusal.clone()));
+        }
+    }
+
+    /// Nobody here will learn what becomes, or became, of these.
+    pub(super) fn answer_unknown(&mut self, proposals: Vec<(EntryId, Proposal)>) {
+        for (at, proposal) in proposals {
+            let retry_is_exact = proposal.execute.session.is_some();
+            self.answer(proposal.request, Err(Refusal::OutcomeUnknown { at, retry_is_exact }));
         }
     }
 

@@ -10,7 +10,7 @@
 use std::collections::VecDeque;
 
 use super::replica::{Purpose, Replica};
-use super::{Effect, Refusal, Restored, State, Taking, Told};
+use super::{Effect, Restored, State, Taking, Told};
 use crate::ids::{EntryId, Index, Ticket, Time};
 use crate::raft::{self, Entry};
 
@@ -186,10 +186,8 @@ impl Replica {
 
     /// Everything up to the last entry of the snapshot was applied elsewhere: what came of it is not known here.
     pub(super) fn restore(&mut self, state: State, bytes: u64) {
-        for (at, proposal) in self.pending.drain_unless(|id| id.index > state.snapshot.last.index) {
-            let retry_is_exact = proposal.execute.session.is_some();
-            self.answer(proposal.request, Err(Refusal::OutcomeUnknown { at, retry_is_exact }));
-        }
+        let unknown = self.pending.drain_unless(|id| id.index > state.snapshot.last.index);
+        self.answer_unknown(unknown);
         self.log_reads.retain(|_, purpose| !matches!(purpose, Purpose::Apply));
         self.applying_reads = false;
         self.members.restore(&self.raft, &state);
