@@ -23,7 +23,7 @@ use super::{Clock, Error, Handle, Peers};
 use crate::api;
 use crate::cluster::{self, announce, bootstrap, join};
 use crate::config::{Address, NodeConfig};
-use crate::ids::{ClusterId, Contact, NodeId, SHARD_0, ShardId, Ticket};
+use crate::ids::{ClusterId, Contact, SHARD_0, ShardId, Ticket};
 use crate::raft::{self, Recovered, RoleName, TransferRefused, Window};
 use crate::replica::{self, Refusal, Replica, Restored};
 use crate::state_machine::{self, Living};
@@ -449,8 +449,7 @@ fn transfer_limits(config: &NodeConfig) -> storage::outgoing::Limits {
 
 /// Follows requests; in what it tells, nodes have the names that people know.
 fn request_book(telemetry: Telemetry, book: AddressBook) -> RequestBook {
-    let name_of = move |node: NodeId| book.get(node).map_or_else(|| node.to_string(), |contact| contact.name);
-    RequestBook::new(telemetry, name_of)
+    RequestBook::new(telemetry, move |node| book.name_of(node))
 }
 
 fn tell_completions(

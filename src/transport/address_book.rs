@@ -149,6 +149,11 @@ impl AddressBook {
         self.0.contacts.borrow().get(&node).cloned()
     }
 
+    /// What people call a node: its id, as long as its name is not known.
+    pub fn name_of(&self, node: NodeId) -> String {
+        self.get(node).map_or_else(|| node.to_string(), |contact| contact.name)
+    }
+
     /// The nodes with this name: several, when one came back with a new disk.
     pub fn by_name(&self, name: &str) -> Vec<Contact> {
         self.0.contacts.borrow().values().filter(|contact| contact.name == name).cloned().collect()
