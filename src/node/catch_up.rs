@@ -98,8 +98,7 @@ impl<'a> Fetch<'a> {
         loop {
             let wish = *self.wishes.borrow();
             if wish.at.elapsed() > self.tools.stall {
-                self.incoming.give_up()?;
-                return Ok(None);
+                return self.give_up();
             }
             if wish.from != self.wish.from {
                 in_flight = FuturesUnordered::new();
@@ -110,16 +109,12 @@ impl<'a> Fetch<'a> {
             in_flight.extend(requests.into_iter().map(|request| ask(self.tools, wish.from, request)));
             let answer = runtime.block_on(next(&mut in_flight, self.wishes.clone()));
             if self.wishes.has_changed().is_err() {
-                self.incoming.give_up()?;
-                return Ok(None);
+                return self.give_up();
             }
             if let Some((request, reply)) = answer {
                 match self.take(&request, reply)? {
                     Taken::All => return self.received().map(Some),
-                    Taken::Useless => {
-                        self.incoming.give_up()?;
-                        return Ok(None);
-                    }
+                    Taken::Useless => return self.give_up(),
                     Taken::Nothing => runtime.block_on(tokio::time::sleep(PAUSE)),
                     Taken::Some => {}
                 }
@@ -171,7 +166,7 @@ impl<'a> Fetch<'a> {
             }
             Err(rejected) if rejected.is_harmless() => Ok(Taken::Some),
             Err(rejected) => {
-                let from = name_of(self.tools, self.wish.from);
+                let from = self.tools.book.name_of(self.wish.from);
                 self.trouble.tell(format!("an answer of {from} is not used: {rejected}"));
                 Ok(Taken::Nothing)
             }
@@ -192,6 +187,11 @@ impl<'a> Fetch<'a> {
         let step = self.incoming.want_bodies(&living);
         self.state = Some((State { snapshot, settled, removed, machine }, living));
         Ok(step)
+    }
+
+    /// Nobody needs it any more. The bodies that have come stay.
+    fn give_up(self) -> Result<Option<Restored>, storage::Error> {
+        self.incoming.give_up().map(|()| None)
     }
 
     /// Everything is there: lets the replica install it.
@@ -234,12 +234,8 @@ impl Trouble {
 
 fn wanted(tools: &Tools, shard: ShardId, wish: &Wish) -> incoming::Wanted {
     let Wish { from, last, committed, .. } = *wish;
-    tracing::info!("fetches the snapshot up to {last} from {}", name_of(tools, from));
+    tracing::info!("fetches the snapshot up to {last} from {}", tools.book.name_of(from));
     incoming::Wanted { from, cluster: tools.cluster, shard, last, committed }
-}
-
-fn name_of(tools: &Tools, node: NodeId) -> String {
-    tools.book.get(node).map_or_else(|| node.to_string(), |contact| contact.name)
 }
 
 async fn ask(tools: &Tools, from: NodeId, request: Request) -> Answer {
