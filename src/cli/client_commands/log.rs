@@ -110,27 +110,21 @@ impl Log {
     async fn first(&self, client: &Client) -> Result<u64, Error> {
         match self.last {
             Some(last) if self.filter.is_empty() => {
-                let end = applied_index(client).await?;
+                let (first, end) = ends(client).await?;
                 let begin = (end + 1).saturating_sub(last);
                 // A log can be shorter than that. Whoever names an index is told when it is no longer there.
-                let begin = if self.from == 0 { begin.max(first_index(client).await?) } else { begin };
-                Ok(self.from.max(begin))
+                Ok(if self.from == 0 { begin.max(first) } else { begin.max(self.from) })
             }
             _ => Ok(self.from),
         }
     }
 }
 
-/// How far the leader has applied its log: the header of every page says so, also of one past the end, which has no entries.
-async fn applied_index(client: &Client) -> Result<u64, Error> {
-    let page = client.request_log(u64::MAX, 1).next().await?;
-    Ok(page.and_then(|page| page.header).map_or(0, |header| header.index))
-}
-
-/// Where the leader's log begins; 0: it has no entries.
-async fn first_index(client: &Client) -> Result<u64, Error> {
-    let page = client.request_log(0, 1).next().await?;
-    Ok(page.and_then(|page| page.entries.first().map(|entry| entry.index)).unwrap_or(0))
+/// Where the leader's log begins, 0 if it has no entries, and how far it is applied: the header of every page says so.
+async fn ends(client: &Client) -> Result<(u64, u64), Error> {
+    let page = client.request_log(0, 1).next().await?.unwrap_or_default();
+    let first = page.entries.first().map_or(0, |entry| entry.index);
+    Ok((first, page.header.map_or(0, |header| header.index)))
 }
 
 /// The last entries so far.
