@@ -25,7 +25,8 @@ const HEADER_BYTES: usize = 24;
 /// A body and where it lies.
 pub type Listed = (ShardId, Index, Position);
 
-/// Writes the index of a file, and leaves nothing when that fails; the file and the index are durable then, but their names are not. Returns the length.
+/// Writes the index of a file, and leaves nothing when that fails; the file and the index are durable then, but their names are
+/// not. Returns the length.
 pub fn write(disk: &dyn Disk, file: FileId, bodies: &[Listed]) -> Result<u64, Error> {
     let name = file.index_name();
     let bytes = encode(file, bodies);

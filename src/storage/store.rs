@@ -64,9 +64,9 @@ struct Inner {
 
 /// What is needed to replace the manifest. Whoever holds the lock is the only one who does.
 ///
-/// Locks are taken in this order: compaction, changes, positions, the receivers of [`super::outgoing::Outgoing`], and then one at most of
-/// the others: pins, spares, open files, what is durable, the manifest. Under none of them are files removed that a change has made
-/// superfluous, or the pin of a receiver dropped.
+/// Locks are taken in this order: compaction, changes, positions, the receivers of [`super::outgoing::Outgoing`], and then one
+/// at most of the others: pins, spares, open files, what is durable, the manifest. Under none of them are files removed that a
+/// change has made superfluous, or the pin of a receiver dropped.
 #[derive(Default)]
 pub(super) struct Changes {
     received: BTreeMap<ShardId, Received>,
@@ -175,8 +175,9 @@ impl Store {
         self.manifest().snapshot(shard).cloned()
     }
 
-    /// Makes a file that is written and synced the shard's snapshot, under its name; the log begins after `start` (a start before the one that holds changes nothing). One step: a crash leaves the old snapshot or this one. Waits until
-    /// the log is durable up to `last`. The old file goes as soon as nobody reads from it.
+    /// Makes a file that is written and synced the shard's snapshot, under its name; the log begins after `start` (a start before
+    /// the one that holds changes nothing). One step: a crash leaves the old snapshot or this one. Waits until the log is durable
+    /// up to `last`. The old file goes as soon as nobody reads from it.
     ///
     /// # Errors
     /// After any of them the file is gone. [`Error::Superseded`]: a snapshot as late as this one is there. [`Error::Io`].
@@ -203,10 +204,8 @@ impl Store {
         let stale = self.put_snapshot(&changes, file, &name, old, next)?;
         // One that was offered and came too late to be of use.
         let is_overtaken = |received: &Received| received.last.index <= last.index;
-        let overtaken = match changes.received.get(&shard).is_some_and(is_overtaken) {
-            true => changes.received.remove(&shard),
-            false => None,
-        };
+        let is_useless = changes.received.get(&shard).is_some_and(is_overtaken);
+        let overtaken = is_useless.then(|| changes.received.remove(&shard)).flatten();
         drop(changes);
         self.discard(stale);
         if let Some(overtaken) = overtaken {
