@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A seed decides everything: the same seed gives the same trace, byte for byte. `knobs` says what is drawn, `faults` what
-//! goes wrong, `checks` which rules hold after every step, `verdict` which hold for what the clients saw.
+//! goes wrong, `upkeep` and `fetching` what nodes do with snapshots beside their loops, `checks` which rules hold after every
+//! step, `verdict` which hold for what the clients saw.
 
 mod checks;
 mod client;
