@@ -1,10 +1,11 @@
 //! Compiles the protocol definitions without protoc.
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "proto/quorate/v1/quorate.proto",
     "proto/quorate/internal/log.proto",
     "proto/quorate/internal/snapshot.proto",
     "proto/quorate/internal/peer.proto",
+    "proto/quorate/internal/founding.proto",
     "proto/quorate/internal/echo.proto",
 ];
 

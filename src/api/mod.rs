@@ -70,6 +70,8 @@ pub struct Context {
     pub telemetry: Telemetry,
     /// Its disk, and snapshots on their way.
     pub transfers: Transfers,
+    /// What the node waits for before it can take part, in words; empty: nothing.
+    pub waits_for: watch::Sender<String>,
 }
 
 impl Context {

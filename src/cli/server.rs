@@ -27,6 +27,9 @@ pub struct Arguments {
     /// Where to listen for the other nodes [default: the port after that of --listen]
     #[arg(long, value_name = "HOST:PORT")]
     pub peer_listen: Option<String>,
+    /// Where to listen for whoever watches over the process [default: the third port after that of --listen]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub health_listen: Option<String>,
     /// The address under which clients reach this node [default: as --listen]
     #[arg(long, value_name = "HOST:PORT")]
     pub advertise: Option<String>,
@@ -36,9 +39,15 @@ pub struct Arguments {
     /// The directory with everything the node must remember [default: quorate-data]
     #[arg(long, value_name = "DIR")]
     pub data: Option<String>,
-    /// Client addresses of members of the cluster to join; without any, an empty directory starts a cluster
+    /// Client addresses of other nodes; without any, and without --discovery, an empty directory starts a cluster
     #[arg(long, value_name = "HOST:PORT", value_delimiter = ',')]
     pub join: Vec<String>,
+    /// A DNS name that resolves to the addresses of all nodes, with their client port
+    #[arg(long, value_name = "HOST:PORT")]
+    pub discovery: Option<String>,
+    /// How many nodes with empty directories start a cluster together; without it, they only join
+    #[arg(long, value_name = "NODES")]
+    pub bootstrap_size: Option<String>,
     /// How much to tell: error, warn, info, debug or trace, and target=level for parts [default: info]
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<String>,
@@ -150,10 +159,13 @@ impl Arguments {
             ("name", "node.name", &self.name),
             ("listen", "client.listen", &self.listen),
             ("peer-listen", "peer.listen", &self.peer_listen),
+            ("health-listen", "health.listen", &self.health_listen),
             ("advertise", "client.advertise", &self.advertise),
             ("peer-advertise", "peer.advertise", &self.peer_advertise),
             ("data", "node.data_dir", &self.data),
             ("join", "cluster.join", &join),
+            ("discovery", "cluster.discovery", &self.discovery),
+            ("bootstrap-size", "bootstrap.size", &self.bootstrap_size),
             ("log-level", "log.level", &self.log_level),
             ("log-format", "log.format", &self.log_format),
             ("show-heartbeats", "log.heartbeats", &heartbeats),
@@ -178,7 +190,10 @@ mod tests {
             advertise: text("a:4"),
             peer_advertise: text("a:5"),
             data: text("d"),
+            health_listen: text("127.0.0.1:9"),
             join: vec!["b:6".into(), "c:7".into()],
+            discovery: text("nodes:8"),
+            bootstrap_size: text("3"),
             log_level: text("warn"),
             log_format: text("json"),
             show_heartbeats: true,
@@ -187,7 +202,9 @@ mod tests {
         let config = NodeConfig::load(&Sources { flags: arguments.flags(), ..Sources::default() }).unwrap();
         assert_eq!(config.node.name, "a");
         assert_eq!(config.peer_listen().to_string(), "127.0.0.1:3");
+        assert_eq!(config.health_listen().to_string(), "127.0.0.1:9");
         assert_eq!(config.cluster.join.len(), 2);
+        assert_eq!((config.cluster.discovery.map(|name| name.port), config.bootstrap.size), (Some(8), Some(3)));
         assert!(config.log.heartbeats);
     }
 }

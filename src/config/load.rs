@@ -380,12 +380,30 @@ mod tests {
             ),
             (
                 "client: {listen: 'a:65535'}",
-                "client.listen: no port follows 65535, so that peer.listen must be given as well",
+                "client.listen: too few ports follow 65535, so that peer.listen and health.listen must be given as well",
+            ),
+            (
+                "client: {listen: 'a:65534'}",
+                "client.listen: too few ports follow 65534, so that health.listen must be given as well",
+            ),
+            (
+                "health: {listen: '127.0.0.1:7401'}",
+                "health.listen: health.listen and peer.listen need different ports, and both are 127.0.0.1:7401",
+            ),
+            ("bootstrap: {size: 0}", "bootstrap.size: expected 1 to 9, found 0"),
+            (
+                "bootstrap: {size: 3}",
+                "bootstrap.size: 3 nodes can start a cluster together only when they know where to ask for each other: set \
+                 cluster.discovery or cluster.join",
+            ),
+            (
+                "kubernetes: {stateful_set: 'a b'}",
+                "kubernetes.stateful_set: expected the name of an object, found \"a b\"",
             ),
             ("client: {advertise: 'a:0'}", "client.advertise: nobody can connect to port 0"),
             (
                 "peer: {listen: '127.0.0.1:7400'}",
-                "peer.listen: clients and peers need different ports, and both listen on 127.0.0.1:7400",
+                "peer.listen: peer.listen and client.listen need different ports, and both are 127.0.0.1:7400",
             ),
             ("cluster: {join: [a]}", "cluster.join: expected HOST:PORT such as 127.0.0.1:7400, found \"a\""),
             (

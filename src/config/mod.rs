@@ -54,8 +54,14 @@ pub struct NodeConfig {
     pub client: Client,
     /// The port for the other nodes.
     pub peer: Peer,
+    /// The port for whoever watches over the process.
+    pub health: Health,
     /// The cluster to belong to.
     pub cluster: Cluster,
+    /// How a cluster begins that several nodes start together.
+    pub bootstrap: Bootstrap,
+    /// The StatefulSet that the node is a pod of.
+    pub kubernetes: Kubernetes,
     /// The protocol.
     pub raft: Raft,
     /// The log on disk.
@@ -66,8 +72,8 @@ pub struct NodeConfig {
     pub log: Log,
     /// What the node tells a collector.
     pub telemetry: Telemetry,
-    /// How long a stopping node may take to answer what it has begun. After that it exits all the same; what was
-    /// acknowledged is durable either way.
+    /// How long a stopping node may take to hand leadership over, to leave the cluster where it is to, and to answer what it
+    /// has begun. After that it exits all the same; what was acknowledged is durable either way.
     #[serde(with = "values::duration")]
     #[schemars(schema_with = "values::duration::schema")]
     pub drain_deadline: Duration,
@@ -107,21 +113,61 @@ pub struct Peer {
     pub advertise: Option<Address>,
 }
 
+/// The port for whoever watches over the process: plaintext HTTP (`/livez`, `/readyz`) and the standard gRPC health service.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Health {
+    /// Where to listen. Default: the third port after that of `client.listen`, on the same host; 0 when that is 0.
+    pub listen: Option<Address>,
+}
+
 /// The cluster to belong to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Cluster {
-    /// Client addresses of members. A node with an empty data directory applies for membership through whichever of them it
-    /// reaches; with none given it starts a cluster of its own. A node that is a member already asks them when it finds none
-    /// of the addresses that it remembers.
+    /// Client addresses of other nodes. A node with an empty data directory applies for membership through whichever of them
+    /// belongs to a cluster; with none given, and no `discovery`, it starts a cluster of its own. A node that is a member
+    /// already asks them when it finds none of the addresses that it remembers.
     #[serde(with = "values::addresses")]
     #[schemars(with = "Vec<Address>")]
     pub join: Vec<Address>,
+    /// A DNS name with the client port, such as that of a headless Service, which resolves to the addresses of all nodes.
+    /// Each of them is asked as if it stood in `join`; the name is resolved anew in every round.
+    pub discovery: Option<Address>,
     /// How many voters must have an entry on disk before it is committed: `majority` or `half_plus_one`. Only the node that
     /// starts the cluster is asked.
     #[serde(with = "CommitQuorumName")]
     #[schemars(with = "CommitQuorumName")]
     pub commit_quorum: CommitQuorum,
+}
+
+/// How a cluster begins that several nodes start together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Bootstrap {
+    /// So many nodes with empty data directories, found through `cluster.discovery` or `cluster.join`, start a cluster
+    /// together once all have answered and promised: 1 to 9, the same on all nodes, and never changed. Where nodes are named
+    /// `NAME-ORDINAL` it is those with the ordinals below it. Default: none; then a node that has somebody to ask only joins.
+    pub size: Option<u16>,
+}
+
+/// The StatefulSet that the node is a pod of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Kubernetes {
+    /// The name of the StatefulSet. With it, members whose ordinals its `spec.replicas` leaves out are removed from the
+    /// cluster: by themselves when they are stopped, otherwise by the leader once they are gone. Default: none; then nothing
+    /// is asked of Kubernetes.
+    pub stateful_set: Option<String>,
+    /// Its namespace. Default: that of the pod's service account.
+    pub namespace: Option<String>,
+    /// Whether the leader labels its own pod `quorate.dev/role: leader`. A hint for people and Services, and needs the right
+    /// to patch pods.
+    pub leader_label: bool,
+    /// A member that is to go and was not heard of for so long is gone.
+    #[serde(with = "values::duration")]
+    #[schemars(schema_with = "values::duration::schema")]
+    pub gone_after: Duration,
 }
 
 /// The protocol. The same on all nodes, or a little slower ones will stand for election too early.
@@ -341,7 +387,15 @@ impl Default for NodeConfig {
             node: Node { name: host_name(), data_dir: PathBuf::from("quorate-data") },
             client: Client { listen: Address { host: "127.0.0.1".into(), port: 7400 }, advertise: None },
             peer: Peer { listen: None, advertise: None },
-            cluster: Cluster { join: Vec::new(), commit_quorum: CommitQuorum::Majority },
+            health: Health { listen: None },
+            cluster: Cluster { join: Vec::new(), discovery: None, commit_quorum: CommitQuorum::Majority },
+            bootstrap: Bootstrap { size: None },
+            kubernetes: Kubernetes {
+                stateful_set: None,
+                namespace: None,
+                leader_label: false,
+                gone_after: Duration::from_secs(30),
+            },
             raft: Raft {
                 election_timeout_min: Duration::from_millis(400),
                 election_timeout_max: Duration::from_millis(800),
@@ -396,8 +450,18 @@ impl NodeConfig {
 
     /// Where to listen for peers.
     pub fn peer_listen(&self) -> Address {
-        let following = || Address { host: self.client.listen.host.clone(), port: port_after(self.client.listen.port) };
-        self.peer.listen.clone().unwrap_or_else(following)
+        self.peer.listen.clone().unwrap_or_else(|| self.following(1))
+    }
+
+    /// Where to listen for whoever watches over the process.
+    pub fn health_listen(&self) -> Address {
+        self.health.listen.clone().unwrap_or_else(|| self.following(3))
+    }
+
+    /// The address so many ports after that of the clients.
+    fn following(&self, ports: u16) -> Address {
+        let Address { host, port } = &self.client.listen;
+        Address { host: host.clone(), port: port_after(*port, ports) }
     }
 
     /// What to tell clients when the client port is bound to `bound`.
@@ -416,16 +480,20 @@ impl NodeConfig {
 
     /// The settings in force, as a file that gives exactly these.
     pub fn to_yaml(&self) -> String {
-        let shown = NodeConfig { peer: Peer { listen: Some(self.peer_listen()), ..self.peer.clone() }, ..self.clone() };
+        let shown = NodeConfig {
+            peer: Peer { listen: Some(self.peer_listen()), ..self.peer.clone() },
+            health: Health { listen: Some(self.health_listen()) },
+            ..self.clone()
+        };
         let settings =
             serde_yaml::to_string(&shown).expect("settings are strings, numbers and lists, which YAML can write");
         format!("apiVersion: {API_VERSION}\nkind: {KIND}\n{settings}")
     }
 }
 
-/// The port that follows; 0, any free port, stays 0. The rules see to it that there is one.
-fn port_after(port: u16) -> u16 {
-    if port == 0 { 0 } else { port.saturating_add(1) }
+/// The port so many later; 0, any free port, stays 0. The rules see to it that there is one.
+fn port_after(port: u16, later: u16) -> u16 {
+    if port == 0 { 0 } else { port.saturating_add(later) }
 }
 
 /// The address under which others reach `host`, once its port is bound.

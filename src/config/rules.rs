@@ -15,6 +15,9 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
 
+/// More nodes than this never start a cluster together.
+const FOUNDERS_MAX: u16 = 9;
+
 /// What `RequestLog` promises to find.
 const LOG_ENTRIES_MIN: u64 = 10_000;
 
@@ -27,6 +30,8 @@ pub(super) fn broken(
     let mut rules = Rules { origins, faulty, problems: Vec::new() };
     rules.node(config);
     rules.ports(config);
+    rules.bootstrap(config);
+    rules.kubernetes(config);
     rules.raft(config);
     rules.sizes(config);
     rules.storage(config);
@@ -62,15 +67,23 @@ impl Rules<'_> {
     }
 
     fn ports(&mut self, config: &NodeConfig) {
-        let (client, peer) = (&config.client.listen, config.peer_listen());
-        let follows = config.peer.listen.is_some() || client.port != u16::MAX;
-        self.demand(follows, &["client.listen"], || {
-            "no port follows 65535, so that peer.listen must be given as well".to_owned()
+        let (client, peer, health) = (&config.client.listen, config.peer_listen(), config.health_listen());
+        let given = [(&config.peer.listen, "peer.listen", 1), (&config.health.listen, "health.listen", 3)];
+        let beyond = given.iter().filter(|(given, _, later)| given.is_none() && client.port > u16::MAX - later);
+        let beyond: Vec<&str> = beyond.map(|(_, key, _)| *key).collect();
+        self.demand(beyond.is_empty(), &["client.listen"], || {
+            format!("too few ports follow {}, so that {} must be given as well", client.port, beyond.join(" and "))
         });
-        let apart = *client != peer || client.port == 0 || !follows;
-        self.demand(apart, &["peer.listen", "client.listen"], || {
-            format!("clients and peers need different ports, and both listen on {peer}")
-        });
+        for (left, right, keys) in [
+            (&peer, client, ["peer.listen", "client.listen"]),
+            (&health, client, ["health.listen", "client.listen"]),
+            (&health, &peer, ["health.listen", "peer.listen"]),
+        ] {
+            let apart = left != right || left.port == 0 || left.port == u16::MAX;
+            self.demand(apart, &keys, || {
+                format!("{} and {} need different ports, and both are {left}", keys[0], keys[1])
+            });
+        }
         let advertised = [("client.advertise", &config.client.advertise), ("peer.advertise", &config.peer.advertise)];
         for (key, address) in advertised {
             let has_port = address.as_ref().is_none_or(|address| address.port != 0);
@@ -78,6 +91,37 @@ impl Rules<'_> {
         }
         let joinable = config.cluster.join.iter().all(|address| address.port != 0);
         self.demand(joinable, &["cluster.join"], || "nobody can connect to port 0".to_owned());
+        let found = config.cluster.discovery.as_ref().is_none_or(|address| address.port != 0);
+        self.demand(found, &["cluster.discovery"], || "nobody can connect to port 0".to_owned());
+    }
+
+    fn bootstrap(&mut self, config: &NodeConfig) {
+        const SIZE: &str = "bootstrap.size";
+        let Some(size) = config.bootstrap.size else { return };
+        self.demand((1..=FOUNDERS_MAX).contains(&size), &[SIZE], || {
+            format!("expected 1 to {FOUNDERS_MAX}, found {size}")
+        });
+        let asks = !config.cluster.join.is_empty() || config.cluster.discovery.is_some();
+        self.demand(asks || size <= 1, &[SIZE], || {
+            format!("{size} nodes can start a cluster together only when they know where to ask for each other: set cluster.discovery or cluster.join")
+        });
+    }
+
+    fn kubernetes(&mut self, config: &NodeConfig) {
+        let kubernetes = &config.kubernetes;
+        for (key, name) in
+            [("kubernetes.stateful_set", &kubernetes.stateful_set), ("kubernetes.namespace", &kubernetes.namespace)]
+        {
+            let named = name.as_deref().is_none_or(is_node_name);
+            self.demand(named, &[key], || {
+                format!("expected the name of an object, found {:?}", name.as_deref().unwrap_or_default())
+            });
+        }
+        let (min, max) = (Duration::from_secs(1), Duration::from_secs(24 * 60 * 60));
+        self.demand((min..=max).contains(&kubernetes.gone_after), &["kubernetes.gone_after"], || {
+            let [min, max, found] = [min, max, kubernetes.gone_after].map(humantime::format_duration);
+            format!("expected {min} to {max}, found {found}")
+        });
     }
 
     fn raft(&mut self, config: &NodeConfig) {

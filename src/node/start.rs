@@ -96,7 +96,9 @@ impl Node {
             move || transfers.usage()
         });
         let phases = phase.subscribe();
-        let context = api::Context { handle, book: book.clone(), peers, phase: phases, telemetry, transfers };
+        let waits_for = watch::Sender::default();
+        let context =
+            api::Context { handle, book: book.clone(), peers, phase: phases, telemetry, transfers, waits_for };
         let node = Self { config, directory, log, reader, recovered, restored, book, contact, inbox, context, phase };
         Ok((node, ports))
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::Streaming;
@@ -87,7 +87,8 @@ fn serve(
     let (peers, telemetry) = (Peers::default(), Telemetry::default());
     let (log, _) = storage::Log::open(storage::MemoryDisk::default(), storage::Options::default()).unwrap();
     let transfers = Transfers::new(log.store(), storage::outgoing::Limits::default());
-    let context = api::Context { handle: node.handle.clone(), book, peers, phase: node.phase(), telemetry, transfers };
+    let (handle, waits_for) = (node.handle.clone(), watch::Sender::default());
+    let context = api::Context { handle, book, peers, phase: node.phase(), telemetry, transfers, waits_for };
     let room = api::streams::Streams::new(1).enter().unwrap();
     execute_stream::serve(QuorateService::new(context), requests, limits, room)
 }
