@@ -14,7 +14,7 @@ pub fn own(context: &Context) -> v1::NodeStatus {
     let member = Some(members::describe(node, &context.configuration(), &context.book));
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let Some(status) = context.handle.status(SHARD_0) else {
-        let trouble = "applies for membership".to_owned();
+        let trouble = context.waits_for.borrow().clone();
         let role = v1::Role::Outsider.into();
         return v1::NodeStatus { member, reachable: true, role, trouble, version, ..Default::default() };
     };

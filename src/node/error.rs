@@ -1,5 +1,6 @@
 //! Why a node cannot start, or cannot go on.
 
+use crate::cluster::founder::Refused;
 use crate::{cluster, storage, transport};
 
 /// Why a node cannot start, or cannot go on.
@@ -32,4 +33,14 @@ pub enum Error {
         /// Why.
         source: tonic::transport::Error,
     },
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Storage(error) => error.into(),
+            Refused::Rule(why) => cluster::Error::Refused(why).into(),
+            Refused::Stopped => cluster::Error::Stopped.into(),
+        }
+    }
 }

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tracing::{Instrument as _, Span};
 
 use super::event_loop::{Completion, Completions, EventLoop, INBOUND_BULK_MAX};
+use super::find_cluster::Seeker;
 use super::handle::Inbox;
 use super::host::Host;
 use super::log_reader::LogReader;
@@ -21,7 +22,9 @@ use super::snapshots::{self, Snapshots};
 use super::transfers::Transfers;
 use super::{Clock, Error, Handle, Peers};
 use crate::api;
-use crate::cluster::{self, announce, bootstrap, join};
+use crate::cluster::discovery::Places;
+use crate::cluster::founder::Founder;
+use crate::cluster::{self, announce, bootstrap};
 use crate::config::{Address, NodeConfig};
 use crate::ids::{ClusterId, Contact, SHARD_0, ShardId, Ticket};
 use crate::raft::{self, Recovered, RoleName, TransferRefused, Window};
@@ -97,8 +100,9 @@ impl Node {
         });
         let phases = phase.subscribe();
         let waits_for = watch::Sender::default();
+        let founder = founder(&config, &directory, &contact, recovered.get(&SHARD_0));
         let context =
-            api::Context { handle, book: book.clone(), peers, phase: phases, telemetry, transfers, waits_for };
+            api::Context { handle, book: book.clone(), peers, phase: phases, telemetry, transfers, founder, waits_for };
         let node = Self { config, directory, log, reader, recovered, restored, book, contact, inbox, context, phase };
         Ok((node, ports))
     }
@@ -163,37 +167,22 @@ impl Node {
         if let Some(cluster) = self.directory.identity().cluster {
             return Ok(cluster);
         }
-        let cluster = match self.config.cluster.join.is_empty() {
-            true => step("bootstrap").in_scope(|| self.bootstrap())?,
-            false => self.join().instrument(step("join")).await?,
+        let mut recovered = self.recovered.remove(&SHARD_0);
+        let seeker = Seeker {
+            founder: self.context.founder.clone(),
+            record: self.directory.founding(),
+            places: Places::new(&self.config.cluster),
+            contact: &self.contact,
+            book: &self.book,
+            log: &mut self.log,
+            recovered: &mut recovered,
+            waits_for: &self.context.waits_for,
         };
+        let cluster = seeker.find().await?;
+        self.recovered.extend(recovered.map(|recovered| (SHARD_0, recovered)));
         // A short write at the very start, before anything waits for this thread.
         self.directory.set_cluster(cluster)?;
-        Ok(cluster)
-    }
-
-    fn bootstrap(&mut self) -> Result<ClusterId, Error> {
-        let recovered = self.recovered.remove(&SHARD_0).unwrap_or_default();
-        let commit_quorum = self.config.cluster.commit_quorum;
-        let (cluster, recovered) = bootstrap::bootstrap(&mut self.log, recovered, self.contact.clone(), commit_quorum)?;
-        self.recovered.insert(SHARD_0, recovered);
-        tracing::info!("starts cluster {cluster} and is its only voter");
-        Ok(cluster)
-    }
-
-    async fn join(&mut self) -> Result<ClusterId, Error> {
-        match self.recovered.get(&SHARD_0) {
-            None => {}
-            Some(recovered) if join::has_begun(recovered) => {}
-            Some(recovered) if bootstrap::is_bootstrap_of(self.contact.node, recovered) => {
-                return Err(cluster::Error::HalfBootstrapped.into());
-            }
-            Some(_) => return Err(cluster::Error::IdentityLost.into()),
-        }
-        let join::Accepted { cluster, contacts } = join::join(&texts(&self.config.cluster.join), &self.contact).await?;
-        self.book.merge_in_background(contacts).await?;
-        join::begin_log(&mut self.log)?;
-        tracing::info!("was accepted by cluster {cluster} and catches up as a learner");
+        self.context.waits_for.send_replace(String::new());
         Ok(cluster)
     }
 
@@ -224,7 +213,7 @@ impl Node {
     fn learn_addresses(&self, cluster: ClusterId) -> impl Future<Output = ()> + Send + 'static {
         let handle = self.context.handle.clone();
         let knows_leader = move || handle.status(SHARD_0).is_some_and(|status| status.leader.is_some());
-        announce::learn_addresses(texts(&self.config.cluster.join), cluster, self.book.clone(), knows_leader)
+        announce::learn_addresses(Places::new(&self.config.cluster), cluster, self.book.clone(), knows_leader)
     }
 
     fn event_loop(self, cluster: ClusterId, transport: Transport, inbound: transport::Inbox) -> EventLoop {
@@ -385,6 +374,19 @@ fn announce_addresses(config: &NodeConfig, ports: &Ports, book: &AddressBook) ->
     Ok(book.announce(&config.node.name, &client, &peer)?)
 }
 
+/// Answers other nodes from the first moment on: whether it had begun to start a cluster must be known by then.
+fn founder(
+    config: &NodeConfig,
+    directory: &Arc<DataDirectory>,
+    contact: &Contact,
+    recovered: Option<&Recovered>,
+) -> Founder {
+    let promise = directory.founding().promise;
+    let begun = promise.zip(recovered).is_some_and(|(promise, log)| bootstrap::is_beginning_of(&promise, log));
+    let (size, commit_quorum) = (config.bootstrap.size, config.cluster.commit_quorum);
+    Founder::new(Arc::downgrade(directory), contact.clone(), size, commit_quorum, begun)
+}
+
 fn tell_start(
     contact: &Contact,
     config: &NodeConfig,
@@ -497,8 +499,4 @@ fn reached(phase: &watch::Sender<Phase>, wanted: Phase) -> impl Future<Output = 
         // Without a sender there is no node any more.
         let _ = phase.wait_for(|phase| *phase >= wanted).await;
     }
-}
-
-fn texts(addresses: &[Address]) -> Vec<String> {
-    addresses.iter().map(Address::to_string).collect()
 }
