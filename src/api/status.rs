@@ -104,7 +104,9 @@ fn trouble(context: &Context, status: &Status) -> String {
         return format!("stands still, because what it saw cannot be safe: {why}");
     }
     if let Some(index) = status.removed {
-        return format!("was removed from the cluster at index {index}; empty its data directory and join again");
+        return format!(
+            "was removed from the cluster at index {index}; started again with somebody to ask, it joins anew"
+        );
     }
     match context.transfers.receiving().first() {
         Some(progress) => format!("fetches the snapshot up to entry {} before it can take part", progress.last.index),

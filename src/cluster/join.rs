@@ -38,6 +38,9 @@ pub enum NotAccepted {
     /// A leader said no, and asking again does not change that.
     #[error("{0}")]
     Refused(String),
+    /// The node was removed from the cluster before it was in.
+    #[error("{0}")]
+    Removed(String),
     /// Another node that lives has the name of this one.
     #[error("{0}")]
     NameTaken(String),
@@ -60,6 +63,9 @@ pub async fn join(
     ask(&client, contact).await.map_err(|error| match error {
         client::Error::Refused(refused) if refused.reason == reasons::NAME_TAKEN => {
             NotAccepted::NameTaken(refused.message)
+        }
+        client::Error::Refused(refused) if refused.reason == reasons::MEMBER_REMOVED => {
+            NotAccepted::Removed(refused.message)
         }
         client::Error::Refused(refused) if is_final(&refused.reason) => NotAccepted::Refused(refused.message),
         error => NotAccepted::NotYet(error.to_string()),

@@ -49,6 +49,8 @@ pub struct Seeker<'a> {
     pub recovered: &'a mut Option<Recovered>,
     /// Where it tells what it waits for.
     pub waits_for: &'a watch::Sender<String>,
+    /// It has applied for membership since it was started.
+    pub has_asked: bool,
 }
 
 impl Seeker<'_> {
@@ -152,14 +154,18 @@ impl Seeker<'_> {
         if self.waits_for.send_replace(applies).is_empty() || !own.standing.applies {
             tracing::info!("applies for membership through {through}");
         }
-        match join::join(addresses, self.contact, observer.clone()).await {
+        let joined = join::join(addresses, self.contact, observer.clone()).await;
+        let had_asked = std::mem::replace(&mut self.has_asked, true);
+        match joined {
             Ok(Accepted { cluster, contacts }) => {
                 self.book.merge_in_background(contacts).await?;
                 join::begin_log(self.log)?;
                 tracing::info!("was accepted by cluster {cluster} and catches up as a learner");
                 Ok(Ok(cluster))
             }
-            Err(NotAccepted::Refused(why)) => Err(cluster::Error::Refused(why).into()),
+            // It was removed before this process started, or it would know.
+            Err(NotAccepted::Removed(_)) if !had_asked => Err(Error::Removed { cluster }),
+            Err(NotAccepted::Refused(why) | NotAccepted::Removed(why)) => Err(cluster::Error::Refused(why).into()),
             // The node that has the name is about to go where a DNS name says who there is.
             Err(NotAccepted::NameTaken(why)) if !self.places.discovers() => Err(cluster::Error::Refused(why).into()),
             Err(NotAccepted::NameTaken(why) | NotAccepted::NotYet(why)) => {

@@ -117,10 +117,16 @@ impl Node {
             cluster = self.find_cluster().instrument(start.clone()) => cluster,
             () = stopped => return Ok(()),
         };
-        let cluster = cluster.inspect_err(|error| {
-            telemetry::failed(&start, error);
-            clients.abort();
-        })?;
+        let cluster = match cluster {
+            Ok(cluster) => cluster,
+            Err(error) => {
+                telemetry::failed(&start, &error);
+                clients.abort();
+                // So that the port is free when this returns.
+                let _ = clients.await;
+                return Err(set_aside_if_removed(self.directory, error).await);
+            }
+        };
 
         let (delivery, inbound) = transport::Inbox::new(INBOUND_CONTROL_MAX, INBOUND_BULK_MAX);
         let transport = self.connect_transport(cluster, delivery);
@@ -132,6 +138,7 @@ impl Node {
         // Each of the two has so long; what is left of the deadline is for the last writes.
         let patience = self.config.drain_deadline * 2 / 5;
         let handle = self.context.handle.clone();
+        let (directory, can_join_anew) = (self.directory.clone(), !Places::new(&self.config.cluster).is_empty());
         let event_loop = self.event_loop(cluster, transport.clone(), inbound);
         let mut turning = tokio::spawn(event_loop.run(phase.subscribe()));
         // A span ends when something last ran within it.
@@ -147,6 +154,7 @@ impl Node {
                 served.expect(NO_PANIC).map_err(|source| Error::Server { whom: "clients", source })
             }
             Some(served) = peers.join_next() => served.expect(NO_PANIC),
+            () = removed_before_it_heard_a_leader(&handle), if can_join_anew => Err(Error::Removed { cluster }),
             () = reached(&phase, Phase::HandingOver) => {
                 hand_over(&handle, patience).await;
                 Ok(())
@@ -159,7 +167,15 @@ impl Node {
         advance(&phase, Phase::Stopped);
         turning.await.expect(NO_PANIC)?;
         transport.stop().await;
-        served
+        match served {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                // So that the ports are free when this returns.
+                peers.shutdown().await;
+                clients.abort();
+                Err(set_aside_if_removed(directory, error).await)
+            }
+        }
     }
 
     /// The cluster that this node belongs to: from its directory, of its own making, or the one that takes it in.
@@ -177,6 +193,7 @@ impl Node {
             log: &mut self.log,
             recovered: &mut recovered,
             waits_for: &self.context.waits_for,
+            has_asked: false,
         };
         let cluster = seeker.find().await?;
         self.recovered.extend(recovered.map(|recovered| (SHARD_0, recovered)));
@@ -489,6 +506,40 @@ async fn hand_over(handle: &Handle, patience: Duration) {
     };
     if tokio::time::timeout(patience, handing_over).await.is_err() {
         tracing::warn!("stops without having handed leadership over: it took more than {patience:?}");
+    }
+}
+
+/// Is ready when the node hears that it was removed, and has heard no leader since it started: it was removed before. One that is
+/// removed while it takes part stays as it is, or the removal would undo itself.
+async fn removed_before_it_heard_a_leader(handle: &Handle) {
+    let mut published = handle.published();
+    loop {
+        let seen = published.borrow_and_update().replicas.get(&SHARD_0).map(|status| (status.leader, status.removed));
+        match seen {
+            Some((None, Some(_))) => return,
+            Some((Some(_), _)) => break,
+            _ => {}
+        }
+        if published.changed().await.is_err() {
+            break;
+        }
+    }
+    std::future::pending().await
+}
+
+/// The end of a node that was removed before it started: what it had is moved out of the way of the one that starts next.
+async fn set_aside_if_removed(directory: Arc<DataDirectory>, error: Error) -> Error {
+    let Error::Removed { cluster } = error else { return error };
+    let node = directory.identity().node;
+    match blocking(move || directory.set_aside(cluster)).await {
+        Ok(aside) => {
+            tracing::warn!(
+                "was removed from cluster {cluster} as node {node}: its data is set aside in {}, and it joins anew",
+                aside.display()
+            );
+            error
+        }
+        Err(error) => error.into(),
     }
 }
 

@@ -103,17 +103,16 @@ impl DataDirectory {
         Ok(())
     }
 
-    /// Gives the directory up as that of a node which was removed from its cluster: its data is moved to `set-aside/NODE-ID/` in
+    /// Gives the directory up as that of a node which was removed from `cluster`: its data is moved to `set-aside/NODE-ID/` in
     /// the directory, and who opens the directory next finds another node, which remembers the cluster only. Returns where the
     /// data is. Nothing may use the directory any more but its owner, who drops it next.
     ///
     /// # Errors
     /// [`Error::Io`]: who opens the directory next goes on moving.
-    pub fn set_aside(&self) -> Result<PathBuf, Error> {
-        let Identity { node, cluster } = self.identity();
-        let former = cluster.or(self.locked_founding().former);
-        let asks = self.locked_founding().asks;
-        mark_setting_aside(&self.disk, node, &FoundingRecord { asks, former, ..FoundingRecord::default() })?;
+    pub fn set_aside(&self, cluster: ClusterId) -> Result<PathBuf, Error> {
+        let node = self.identity().node;
+        let remembered = FoundingRecord { asks: true, former: Some(cluster), ..FoundingRecord::default() };
+        mark_setting_aside(&self.disk, node, &remembered)?;
         finish_setting_aside(&self.path, &self.disk, &mut || Ok(()))?;
         Ok(self.path.join(set_aside::DIRECTORY).join(node.to_string()))
     }
