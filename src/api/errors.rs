@@ -135,7 +135,7 @@ pub fn not_leader(leader: NodeId, term: Term, context: &Context) -> Rejection {
 
 fn no_leader(term: Term, context: &Context) -> Rejection {
     let message = match context.handle.cluster() {
-        None => "this node belongs to no cluster yet: it applies for membership".to_owned(),
+        None => format!("this node belongs to no cluster yet: {}", *context.waits_for.borrow()),
         Some(_) if context.was_removed() => {
             format!("this node was removed from its cluster; members it knew: {}", context.known_addresses())
         }

@@ -8,6 +8,7 @@
 //!        node::Place::ask     ... the loop proposes, appends, replicates, commits, applies ...
 //!        answer    the outcome, in the words of the interface                     (answered)
 //!        errors    the only table from refusals to gRPC statuses
+//!   founding_service  what nodes ask each other before they belong to a cluster
 //!   execute_stream many requests in flight on one stream, each through the same verbs
 //!   request_log    a node's log in pages          status   the condition of nodes      health   of this process
 //! ```
@@ -26,6 +27,7 @@ mod answer;
 mod cluster_service;
 pub mod errors;
 pub(crate) mod execute_stream;
+mod founding_service;
 mod health;
 pub(crate) mod quorate_service;
 mod receive;
@@ -40,9 +42,12 @@ use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 use tracing::Instrument as _;
 
+use crate::cluster::founder::Founder;
+use crate::cluster::founding_codec;
 use crate::cluster::members::Names;
 use crate::ids::{Contact, Index, NodeId, SHARD_0, ShardId, Term};
 use crate::node::{Handle, Peers, Phase, Transfers};
+use crate::proto::internal::founding_server::FoundingServer;
 use crate::proto::v1;
 use crate::raft::Configuration;
 use crate::telemetry::{Call, Telemetry, propagation};
@@ -70,6 +75,8 @@ pub struct Context {
     pub telemetry: Telemetry,
     /// Its disk, and snapshots on their way.
     pub transfers: Transfers,
+    /// What it has promised to other nodes.
+    pub founder: Founder,
     /// What the node waits for before it can take part, in words; empty: nothing.
     pub waits_for: watch::Sender<String>,
 }
@@ -162,6 +169,8 @@ pub async fn serve(
     let quorate = v1::quorate_server::QuorateServer::new(quorate_service::QuorateService::new(context.clone()))
         .max_decoding_message_size(DECODED_BYTES_MAX)
         .max_encoding_message_size(ENCODED_BYTES_MAX);
+    let founding = FoundingServer::new(founding_service::FoundingService::new(&context))
+        .max_decoding_message_size(founding_codec::MESSAGE_BYTES_MAX);
     let cluster = v1::cluster_server::ClusterServer::new(cluster_service::ClusterService::new(context))
         .max_decoding_message_size(DECODED_BYTES_MAX);
     let served = listener
@@ -171,6 +180,7 @@ pub async fn serve(
         .add_service(health_service)
         .add_service(quorate)
         .add_service(cluster)
+        .add_service(founding)
         .serve_with_incoming_shutdown(listener.incoming(), stop)
         .await;
     watching.abort();

@@ -14,7 +14,7 @@ pub fn own(context: &Context) -> v1::NodeStatus {
     let member = Some(members::describe(node, &context.configuration(), &context.book));
     let version = env!("CARGO_PKG_VERSION").to_owned();
     let Some(status) = context.handle.status(SHARD_0) else {
-        let trouble = "applies for membership".to_owned();
+        let trouble = context.waits_for.borrow().clone();
         let role = v1::Role::Outsider.into();
         return v1::NodeStatus { member, reachable: true, role, trouble, version, ..Default::default() };
     };
@@ -104,7 +104,9 @@ fn trouble(context: &Context, status: &Status) -> String {
         return format!("stands still, because what it saw cannot be safe: {why}");
     }
     if let Some(index) = status.removed {
-        return format!("was removed from the cluster at index {index}; empty its data directory and join again");
+        return format!(
+            "was removed from the cluster at index {index}; started again with somebody to ask, it joins anew"
+        );
     }
     match context.transfers.receiving().first() {
         Some(progress) => format!("fetches the snapshot up to entry {} before it can take part", progress.last.index),

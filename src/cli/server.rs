@@ -86,30 +86,36 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
     let drain_deadline = config.drain_deadline;
     let mut stop = StopRequests::listen(arguments.stop_with_stdin)?;
 
-    let started = tokio::select! {
-        started = node::start(config, telemetry) => started,
-        request = stop.next() => {
-            tracing::info!("stops before it has started, because {request}");
-            providers.stop().await;
-            return Ok(Exit::Done);
-        }
-    };
-    let mut running = match started {
-        Ok(running) => running,
-        Err(error) => {
-            providers.stop().await;
-            return Err(error.into());
-        }
-    };
-    tokio::select! {
-        ended = running.wait() => {
-            providers.stop().await;
-            ended?;
-            Ok(Exit::Done)
-        }
-        request = stop.next() => {
-            tracing::info!("stops because {request}");
-            drain(running, providers, drain_deadline, &mut stop).await
+    // A node whose data was set aside starts again, as another node.
+    loop {
+        let started = tokio::select! {
+            started = node::start(config.clone(), telemetry.clone()) => started,
+            request = stop.next() => {
+                tracing::info!("stops before it has started, because {request}");
+                providers.stop().await;
+                return Ok(Exit::Done);
+            }
+        };
+        let mut running = match started {
+            Ok(running) => running,
+            Err(error) => {
+                providers.stop().await;
+                return Err(error.into());
+            }
+        };
+        tokio::select! {
+            ended = running.wait() => match ended {
+                Err(node::Error::Removed { .. }) => {}
+                ended => {
+                    providers.stop().await;
+                    ended?;
+                    return Ok(Exit::Done);
+                }
+            },
+            request = stop.next() => {
+                tracing::info!("stops because {request}");
+                return drain(running, providers, drain_deadline, &mut stop).await;
+            }
         }
     }
 }

@@ -164,7 +164,7 @@ fn connecting_failed(status: &Status) -> bool {
 }
 
 /// The innermost cause, which is the one that says something: "Connection refused", not "transport error".
-fn root_cause(status: &Status) -> String {
+pub(crate) fn root_cause(status: &Status) -> String {
     match causes(status).last() {
         Some(cause) => without_error_number(&cause.to_string()),
         None => status.message().to_owned(),

@@ -59,6 +59,7 @@ pub(crate) use endpoints::channel;
 pub use error::Error;
 pub use event::Event;
 pub use failure::Refused;
+pub(crate) use failure::root_cause;
 pub use log_pages::LogPages;
 pub use options::{DURATION_MAX, Observer, Options};
 pub use sessions::REQUESTS_MAX;

@@ -4,8 +4,10 @@
 //! has moved is found through the addresses to join: each node that is reached there knows at least its own new ones, so that
 //! also a cluster finds itself again whose nodes have all moved.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::discovery::{Addresses, Places};
 use super::join::{contacts, jittered};
 use crate::client::{self, Client};
 use crate::ids::ClusterId;
@@ -16,31 +18,42 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Between two rounds of asking.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Asks the nodes at `addresses` for everybody's addresses: once, and again for as long as this node knows no leader.
+/// Asks the nodes at `places` for everybody's addresses: once, and again for as long as this node knows no leader.
 /// Runs until it is dropped.
 pub async fn learn_addresses(
-    addresses: Vec<String>,
+    places: Places,
     cluster: ClusterId,
     book: AddressBook,
     knows_leader: impl Fn() -> bool + Send,
 ) {
-    let mut told = vec![String::new(); addresses.len()];
+    // One for each address, so that their number is bounded: what is known no more is forgotten.
+    let mut told: BTreeMap<String, String> = BTreeMap::new();
     let mut first = true;
     loop {
         if first || !knows_leader() {
-            for (address, told) in addresses.iter().zip(&mut told) {
-                let outcome = ask(address, cluster, &book).await.err().unwrap_or_default();
-                if outcome != *told && !outcome.is_empty() {
+            let Addresses { known, incomplete } = places.addresses().await;
+            let mut outcomes: BTreeMap<String, String> =
+                incomplete.into_iter().map(|why| ("everybody".to_owned(), why)).collect();
+            for address in known.into_iter().filter(|address| !is_own(&book, address)) {
+                let outcome = ask(&address, cluster, &book).await.err().unwrap_or_default();
+                outcomes.insert(address, outcome);
+            }
+            for (address, outcome) in &outcomes {
+                if told.get(address) != Some(outcome) && !outcome.is_empty() {
                     tracing::warn!(
                         "cannot learn addresses from {address}: {outcome}; asks again while it knows no leader"
                     );
                 }
-                *told = outcome;
             }
+            told = outcomes;
         }
         first = false;
         tokio::time::sleep(jittered(PAUSE)).await;
     }
+}
+
+fn is_own(book: &AddressBook, address: &str) -> bool {
+    book.own().is_some_and(|own| own.client_address == address)
 }
 
 /// Asks one node; in words what went wrong.

@@ -1,18 +1,18 @@
-//! A node with an empty directory applies for membership: it asks whoever it reaches, is sent on to the leader, and asks
+//! A node with an empty directory applies for membership: it asks nodes of the cluster, is sent on to the leader, and asks
 //! again until a leader has agreed or has said that it never will.
 //!
 //! ```text
-//!   node id written   ->   accepted by a leader   ->   log begun, durable   ->   cluster id written
+//!   node id and cluster applied to written   ->   accepted by a leader   ->   log begun, durable   ->   cluster id written
 //! ```
 //!
-//! The node id is on disk before the first question, so that asking twice is asking for the same node. The log is begun before
+//! The node id is on disk before the first question, so that asking twice is asking for the same node. So is that it applies: from
+//! then on it helps nobody to start another cluster. The log is begun before
 //! the directory says of which cluster it is: a member without a log has lost it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::Error;
 use crate::client::{self, Client};
 use crate::ids::{ClusterId, Contact, SHARD_0, Ticket};
 use crate::proto::v1;
@@ -22,10 +22,6 @@ use crate::storage::{self, Disk, Log};
 
 /// One round of asking all addresses, redirects included.
 const ROUND: Duration = Duration::from_secs(9);
-/// The pause after the first round that brought nothing; twice as long after each further one.
-const PAUSE_MIN: Duration = Duration::from_millis(100);
-/// The longest pause.
-const PAUSE_MAX: Duration = Duration::from_secs(5);
 
 /// What a leader that agreed has told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,26 +32,44 @@ pub struct Accepted {
     pub contacts: Vec<Contact>,
 }
 
-/// Applies for membership through `addresses` until a leader agrees. Waits for ever for one that answers.
+/// Why an application has brought nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum NotAccepted {
+    /// A leader said no, and asking again does not change that.
+    #[error("{0}")]
+    Refused(String),
+    /// The node was removed from the cluster before it was in.
+    #[error("{0}")]
+    Removed(String),
+    /// Another node that lives has the name of this one.
+    #[error("{0}")]
+    NameTaken(String),
+    /// Nobody has decided yet.
+    #[error("{0}")]
+    NotYet(String),
+}
+
+/// Applies for membership through `addresses`, once. `observer` is told on the way: see [`tell_each_once`].
 ///
 /// # Errors
-/// A leader said no, and asking again cannot change that; or an address is none.
-pub async fn join(addresses: &[String], contact: &Contact) -> Result<Accepted, Error> {
-    let options = client::Options { timeout: ROUND, observer: Some(tell_each_once()), ..Default::default() };
-    let client = Client::new(addresses.to_vec(), options).map_err(|error| Error::InvalidAddress(error.to_string()))?;
-    tracing::info!("applies for membership through {}", addresses.join(", "));
-    let mut pause = PAUSE_MIN;
-    loop {
-        match ask(&client, contact).await {
-            Ok(accepted) => return Ok(accepted),
-            Err(client::Error::Refused(refused)) if is_final(&refused.reason) => {
-                return Err(Error::Refused(refused.message));
-            }
-            Err(error) => tracing::debug!("cannot join yet: {error}"),
+/// It was not accepted.
+pub async fn join(
+    addresses: &[String],
+    contact: &Contact,
+    observer: client::Observer,
+) -> Result<Accepted, NotAccepted> {
+    let options = client::Options { timeout: ROUND, observer: Some(observer), ..Default::default() };
+    let client = Client::new(addresses.to_vec(), options).map_err(|error| NotAccepted::NotYet(error.to_string()))?;
+    ask(&client, contact).await.map_err(|error| match error {
+        client::Error::Refused(refused) if refused.reason == reasons::NAME_TAKEN => {
+            NotAccepted::NameTaken(refused.message)
         }
-        tokio::time::sleep(jittered(pause)).await;
-        pause = (pause * 2).min(PAUSE_MAX);
-    }
+        client::Error::Refused(refused) if refused.reason == reasons::MEMBER_REMOVED => {
+            NotAccepted::Removed(refused.message)
+        }
+        client::Error::Refused(refused) if is_final(&refused.reason) => NotAccepted::Refused(refused.message),
+        error => NotAccepted::NotYet(error.to_string()),
+    })
 }
 
 /// Begins the log of a node that was accepted: no term, no vote, no entry yet, but durably so.
@@ -76,7 +90,7 @@ pub fn has_begun(recovered: &Recovered) -> bool {
 }
 
 /// One line for each address, and another only when the reason changes: asking goes on for as long as it takes.
-fn tell_each_once() -> client::Observer {
+pub fn tell_each_once() -> client::Observer {
     let told: Mutex<BTreeMap<String, String>> = Mutex::default();
     Arc::new(move |event| match event {
         client::Event::Retrying { address, why } => {
@@ -93,7 +107,7 @@ fn tell_each_once() -> client::Observer {
 }
 
 /// A pause between half of it and the whole, so that nodes that started together do not ask together for ever.
-pub(super) fn jittered(pause: Duration) -> Duration {
+pub fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(rand::random_range(0.5..=1.0))
 }
 
@@ -122,7 +136,7 @@ async fn ask(client: &Client, contact: &Contact) -> Result<Accepted, client::Err
 
 /// True for a refusal that asking again cannot change.
 fn is_final(reason: &str) -> bool {
-    [reasons::NAME_TAKEN, reasons::MEMBER_REMOVED, reasons::INVALID_REQUEST].contains(&reason)
+    [reasons::MEMBER_REMOVED, reasons::INVALID_REQUEST].contains(&reason)
 }
 
 #[cfg(test)]
@@ -133,8 +147,8 @@ mod tests {
     #[test]
     fn the_pause_is_never_longer_than_said_nor_shorter_than_half() {
         for _ in 0..100 {
-            let pause = jittered(PAUSE_MAX);
-            assert!(pause >= PAUSE_MAX / 2 && pause <= PAUSE_MAX, "{pause:?}");
+            let pause = jittered(ROUND);
+            assert!(pause >= ROUND / 2 && pause <= ROUND, "{pause:?}");
         }
     }
 
@@ -152,7 +166,7 @@ mod tests {
 
     #[test]
     fn only_what_cannot_heal_ends_the_asking() {
-        assert!(is_final(reasons::NAME_TAKEN));
+        assert!(is_final(reasons::MEMBER_REMOVED));
         assert!(!is_final(reasons::CHANGE_IN_PROGRESS));
         assert!(!is_final(reasons::NO_LEADER));
     }

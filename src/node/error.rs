@@ -1,5 +1,7 @@
 //! Why a node cannot start, or cannot go on.
 
+use crate::cluster::founder::Refused;
+use crate::ids::ClusterId;
 use crate::{cluster, storage, transport};
 
 /// Why a node cannot start, or cannot go on.
@@ -21,6 +23,14 @@ pub enum Error {
     /// The node cannot become a member of a cluster.
     #[error("{0}")]
     Cluster(#[from] cluster::Error),
+    /// The node was removed from its cluster before it started. Its data was set aside: started again, it joins anew.
+    #[error(
+        "was removed from cluster {cluster} before it started; its data was set aside, and started again it joins anew"
+    )]
+    Removed {
+        /// The cluster.
+        cluster: ClusterId,
+    },
     /// The own addresses could not be written down, or are no addresses.
     #[error("address book: {0}")]
     AddressBook(#[from] transport::Error),
@@ -32,4 +42,14 @@ pub enum Error {
         /// Why.
         source: tonic::transport::Error,
     },
+}
+
+impl From<Refused> for Error {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Storage(error) => error.into(),
+            Refused::Rule(why) => cluster::Error::Refused(why).into(),
+            Refused::Stopped => cluster::Error::Stopped.into(),
+        }
+    }
 }

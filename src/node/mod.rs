@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   start        data directory, ports, log, replica, writer, transport, servers: a list of steps
+//!   find_cluster an empty directory: asks, joins or starts a cluster
 //!   event_loop   the one loop that owns the replicas; everything else talks to it
 //!   handle       what others hold: a bounded inbox, and what the loop published
 //!   log_reader   reads of the log, a few at a time
@@ -30,6 +31,7 @@ mod catch_up;
 mod clock;
 mod error;
 pub mod event_loop;
+mod find_cluster;
 mod handle;
 mod host;
 mod log_reader;

@@ -13,6 +13,7 @@ use tokio::task::JoinSet;
 use tracing::{Instrument as _, Span};
 
 use super::event_loop::{Completion, Completions, EventLoop, INBOUND_BULK_MAX};
+use super::find_cluster::Seeker;
 use super::handle::Inbox;
 use super::host::Host;
 use super::log_reader::LogReader;
@@ -21,7 +22,9 @@ use super::snapshots::{self, Snapshots};
 use super::transfers::Transfers;
 use super::{Clock, Error, Handle, Peers};
 use crate::api;
-use crate::cluster::{self, announce, bootstrap, join};
+use crate::cluster::discovery::Places;
+use crate::cluster::founder::Founder;
+use crate::cluster::{self, announce, bootstrap};
 use crate::config::{Address, NodeConfig};
 use crate::ids::{ClusterId, Contact, SHARD_0, ShardId, Ticket};
 use crate::raft::{self, Recovered, RoleName, TransferRefused, Window};
@@ -97,8 +100,9 @@ impl Node {
         });
         let phases = phase.subscribe();
         let waits_for = watch::Sender::default();
+        let founder = founder(&config, &directory, &contact, recovered.get(&SHARD_0));
         let context =
-            api::Context { handle, book: book.clone(), peers, phase: phases, telemetry, transfers, waits_for };
+            api::Context { handle, book: book.clone(), peers, phase: phases, telemetry, transfers, founder, waits_for };
         let node = Self { config, directory, log, reader, recovered, restored, book, contact, inbox, context, phase };
         Ok((node, ports))
     }
@@ -113,10 +117,16 @@ impl Node {
             cluster = self.find_cluster().instrument(start.clone()) => cluster,
             () = stopped => return Ok(()),
         };
-        let cluster = cluster.inspect_err(|error| {
-            telemetry::failed(&start, error);
-            clients.abort();
-        })?;
+        let cluster = match cluster {
+            Ok(cluster) => cluster,
+            Err(error) => {
+                telemetry::failed(&start, &error);
+                clients.abort();
+                // So that the port is free when this returns.
+                let _ = clients.await;
+                return Err(set_aside_if_removed(self.directory, error).await);
+            }
+        };
 
         let (delivery, inbound) = transport::Inbox::new(INBOUND_CONTROL_MAX, INBOUND_BULK_MAX);
         let transport = self.connect_transport(cluster, delivery);
@@ -128,6 +138,7 @@ impl Node {
         // Each of the two has so long; what is left of the deadline is for the last writes.
         let patience = self.config.drain_deadline * 2 / 5;
         let handle = self.context.handle.clone();
+        let (directory, can_join_anew) = (self.directory.clone(), !Places::new(&self.config.cluster).is_empty());
         let event_loop = self.event_loop(cluster, transport.clone(), inbound);
         let mut turning = tokio::spawn(event_loop.run(phase.subscribe()));
         // A span ends when something last ran within it.
@@ -143,6 +154,7 @@ impl Node {
                 served.expect(NO_PANIC).map_err(|source| Error::Server { whom: "clients", source })
             }
             Some(served) = peers.join_next() => served.expect(NO_PANIC),
+            () = removed_before_it_heard_a_leader(&handle), if can_join_anew => Err(Error::Removed { cluster }),
             () = reached(&phase, Phase::HandingOver) => {
                 hand_over(&handle, patience).await;
                 Ok(())
@@ -155,7 +167,15 @@ impl Node {
         advance(&phase, Phase::Stopped);
         turning.await.expect(NO_PANIC)?;
         transport.stop().await;
-        served
+        match served {
+            Ok(()) => Ok(()),
+            Err(error) => {
+                // So that the ports are free when this returns.
+                peers.shutdown().await;
+                clients.abort();
+                Err(set_aside_if_removed(directory, error).await)
+            }
+        }
     }
 
     /// The cluster that this node belongs to: from its directory, of its own making, or the one that takes it in.
@@ -163,37 +183,23 @@ impl Node {
         if let Some(cluster) = self.directory.identity().cluster {
             return Ok(cluster);
         }
-        let cluster = match self.config.cluster.join.is_empty() {
-            true => step("bootstrap").in_scope(|| self.bootstrap())?,
-            false => self.join().instrument(step("join")).await?,
+        let mut recovered = self.recovered.remove(&SHARD_0);
+        let seeker = Seeker {
+            founder: self.context.founder.clone(),
+            record: self.directory.founding(),
+            places: Places::new(&self.config.cluster),
+            contact: &self.contact,
+            book: &self.book,
+            log: &mut self.log,
+            recovered: &mut recovered,
+            waits_for: &self.context.waits_for,
+            has_asked: false,
         };
+        let cluster = seeker.find().await?;
+        self.recovered.extend(recovered.map(|recovered| (SHARD_0, recovered)));
         // A short write at the very start, before anything waits for this thread.
         self.directory.set_cluster(cluster)?;
-        Ok(cluster)
-    }
-
-    fn bootstrap(&mut self) -> Result<ClusterId, Error> {
-        let recovered = self.recovered.remove(&SHARD_0).unwrap_or_default();
-        let commit_quorum = self.config.cluster.commit_quorum;
-        let (cluster, recovered) = bootstrap::bootstrap(&mut self.log, recovered, self.contact.clone(), commit_quorum)?;
-        self.recovered.insert(SHARD_0, recovered);
-        tracing::info!("starts cluster {cluster} and is its only voter");
-        Ok(cluster)
-    }
-
-    async fn join(&mut self) -> Result<ClusterId, Error> {
-        match self.recovered.get(&SHARD_0) {
-            None => {}
-            Some(recovered) if join::has_begun(recovered) => {}
-            Some(recovered) if bootstrap::is_bootstrap_of(self.contact.node, recovered) => {
-                return Err(cluster::Error::HalfBootstrapped.into());
-            }
-            Some(_) => return Err(cluster::Error::IdentityLost.into()),
-        }
-        let join::Accepted { cluster, contacts } = join::join(&texts(&self.config.cluster.join), &self.contact).await?;
-        self.book.merge_in_background(contacts).await?;
-        join::begin_log(&mut self.log)?;
-        tracing::info!("was accepted by cluster {cluster} and catches up as a learner");
+        self.context.waits_for.send_replace(String::new());
         Ok(cluster)
     }
 
@@ -224,7 +230,7 @@ impl Node {
     fn learn_addresses(&self, cluster: ClusterId) -> impl Future<Output = ()> + Send + 'static {
         let handle = self.context.handle.clone();
         let knows_leader = move || handle.status(SHARD_0).is_some_and(|status| status.leader.is_some());
-        announce::learn_addresses(texts(&self.config.cluster.join), cluster, self.book.clone(), knows_leader)
+        announce::learn_addresses(Places::new(&self.config.cluster), cluster, self.book.clone(), knows_leader)
     }
 
     fn event_loop(self, cluster: ClusterId, transport: Transport, inbound: transport::Inbox) -> EventLoop {
@@ -385,6 +391,19 @@ fn announce_addresses(config: &NodeConfig, ports: &Ports, book: &AddressBook) ->
     Ok(book.announce(&config.node.name, &client, &peer)?)
 }
 
+/// Answers other nodes from the first moment on: whether it had begun to start a cluster must be known by then.
+fn founder(
+    config: &NodeConfig,
+    directory: &Arc<DataDirectory>,
+    contact: &Contact,
+    recovered: Option<&Recovered>,
+) -> Founder {
+    let promise = directory.founding().promise;
+    let begun = promise.zip(recovered).is_some_and(|(promise, log)| bootstrap::is_beginning_of(&promise, log));
+    let (size, commit_quorum) = (config.bootstrap.size, config.cluster.commit_quorum);
+    Founder::new(Arc::downgrade(directory), contact.clone(), size, commit_quorum, begun)
+}
+
 fn tell_start(
     contact: &Contact,
     config: &NodeConfig,
@@ -490,6 +509,40 @@ async fn hand_over(handle: &Handle, patience: Duration) {
     }
 }
 
+/// Is ready when the node hears that it was removed, and has heard no leader since it started: it was removed before. One that is
+/// removed while it takes part stays as it is, or the removal would undo itself.
+async fn removed_before_it_heard_a_leader(handle: &Handle) {
+    let mut published = handle.published();
+    loop {
+        let seen = published.borrow_and_update().replicas.get(&SHARD_0).map(|status| (status.leader, status.removed));
+        match seen {
+            Some((None, Some(_))) => return,
+            Some((Some(_), _)) => break,
+            _ => {}
+        }
+        if published.changed().await.is_err() {
+            break;
+        }
+    }
+    std::future::pending().await
+}
+
+/// The end of a node that was removed before it started: what it had is moved out of the way of the one that starts next.
+async fn set_aside_if_removed(directory: Arc<DataDirectory>, error: Error) -> Error {
+    let Error::Removed { cluster } = error else { return error };
+    let node = directory.identity().node;
+    match blocking(move || directory.set_aside(cluster)).await {
+        Ok(aside) => {
+            tracing::warn!(
+                "was removed from cluster {cluster} as node {node}: its data is set aside in {}, and it joins anew",
+                aside.display()
+            );
+            error
+        }
+        Err(error) => error.into(),
+    }
+}
+
 /// Is ready when the node has come to `phase`, or past it.
 fn reached(phase: &watch::Sender<Phase>, wanted: Phase) -> impl Future<Output = ()> + Send + 'static {
     let mut phase = phase.subscribe();
@@ -497,8 +550,4 @@ fn reached(phase: &watch::Sender<Phase>, wanted: Phase) -> impl Future<Output = 
         // Without a sender there is no node any more.
         let _ = phase.wait_for(|phase| *phase >= wanted).await;
     }
-}
-
-fn texts(addresses: &[Address]) -> Vec<String> {
-    addresses.iter().map(Address::to_string).collect()
 }

@@ -1,15 +1,16 @@
-//! The data directory: whose it is, who is using it, and the address book.
+//! The data directory: whose it is, who is using it, the address book, and what it remembers from before it belonged to a cluster.
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard};
 
 use serde::{Deserialize, Serialize};
 
 use super::disk::{Disk, FileDisk};
 use super::error::Error;
-use super::{manifest, segment, whole_file};
+use super::founding_record::{FoundingRecord, RecordText};
+use super::{manifest, segment, set_aside, whole_file};
 use crate::ids::{ClusterId, Contact, NodeId};
 
 /// The layout of the directory that this release makes, and the latest that it reads.
@@ -17,6 +18,7 @@ const FORMAT_VERSION: u32 = 1;
 
 const IDENTITY: &str = "identity";
 const ADDRESSES: &str = "addresses";
+const FOUNDING: &str = "founding";
 const LOCK: &str = "lock";
 
 /// Whose a directory is.
@@ -30,8 +32,10 @@ pub struct Identity {
 
 /// A data directory that this process has locked. The lock ends with the value, or with the process, however that ends.
 pub struct DataDirectory {
+    path: PathBuf,
     disk: FileDisk,
     identity: Mutex<Identity>,
+    founding: Mutex<FoundingRecord>,
     /// Holds the lock.
     _lock: fs::File,
 }
@@ -48,11 +52,13 @@ impl DataDirectory {
         // Before anything is touched, the lock file included: is it a directory that this release can read?
         read_identity(&disk)?;
         let lock = lock(path)?;
+        let founding = finish_setting_aside(path, &disk, &mut || Ok(()))?;
         let identity = match read_identity(&disk)? {
             Some(identity) => identity,
-            None => format(&disk)?,
+            None => format(&disk, &founding)?,
         };
-        Ok(Self { disk, identity: Mutex::new(identity), _lock: lock })
+        let (identity, founding) = (Mutex::new(identity), Mutex::new(founding));
+        Ok(Self { path: path.to_owned(), disk, identity, founding, _lock: lock })
     }
 
     /// Whose the directory is.
@@ -76,6 +82,39 @@ impl DataDirectory {
                 Ok(())
             }
         }
+    }
+
+    /// What the directory remembers from before it belonged to a cluster.
+    pub fn founding(&self) -> FoundingRecord {
+        self.locked_founding().clone()
+    }
+
+    /// Changes that, durably; nothing is written when nothing changes. The caller sees to it that nobody else does at the same
+    /// time.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: it is as it was.
+    pub fn set_founding(&self, record: FoundingRecord) -> Result<(), Error> {
+        let mut founding = self.locked_founding();
+        if *founding != record {
+            write_founding(&self.disk, &RecordText::new(&record))?;
+            *founding = record;
+        }
+        Ok(())
+    }
+
+    /// Gives the directory up as that of a node which was removed from `cluster`: its data is moved to `set-aside/NODE-ID/` in
+    /// the directory, and who opens the directory next finds another node, which remembers the cluster only. Returns where the
+    /// data is. Nothing may use the directory any more but its owner, who drops it next.
+    ///
+    /// # Errors
+    /// [`Error::Io`]: who opens the directory next goes on moving.
+    pub fn set_aside(&self, cluster: ClusterId) -> Result<PathBuf, Error> {
+        let node = self.identity().node;
+        let remembered = FoundingRecord { asks: true, former: Some(cluster), ..FoundingRecord::default() };
+        mark_setting_aside(&self.disk, node, &remembered)?;
+        finish_setting_aside(&self.path, &self.disk, &mut || Ok(()))?;
+        Ok(self.path.join(set_aside::DIRECTORY).join(node.to_string()))
     }
 
     /// The address book as it was last saved; empty if it never was.
@@ -105,6 +144,10 @@ impl DataDirectory {
         self.disk.clone()
     }
 
+    fn locked_founding(&self) -> MutexGuard<'_, FoundingRecord> {
+        self.founding.lock().expect("no code panics while it holds the lock")
+    }
+
     fn locked_identity(&self) -> MutexGuard<'_, Identity> {
         self.identity.lock().expect("no code panics while it holds the lock")
     }
@@ -129,7 +172,7 @@ struct VersionText {
 /// One line of the address book.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ContactLine {
+pub(super) struct ContactLine {
     node_id: String,
     name: String,
     client_address: String,
@@ -148,7 +191,7 @@ impl IdentityText {
 }
 
 impl ContactLine {
-    fn new(contact: &Contact) -> Self {
+    pub fn new(contact: &Contact) -> Self {
         Self {
             node_id: contact.node.to_string(),
             name: contact.name.clone(),
@@ -158,7 +201,7 @@ impl ContactLine {
         }
     }
 
-    fn into_contact(self) -> Option<Contact> {
+    pub fn into_contact(self) -> Option<Contact> {
         Some(Contact {
             node: self.node_id.parse().ok()?,
             name: self.name,
@@ -197,11 +240,47 @@ fn lock(path: &Path) -> Result<fs::File, Error> {
     }
 }
 
+fn read_founding(disk: &FileDisk) -> Result<RecordText, Error> {
+    let Some(text) = whole_file::read(disk, FOUNDING)? else { return Ok(RecordText::default()) };
+    serde_json::from_str(&text).map_err(|error| whole_file::damaged(disk, FOUNDING, error.to_string()))
+}
+
+fn write_founding(disk: &FileDisk, text: &RecordText) -> Result<(), Error> {
+    let text = serde_json::to_string_pretty(text).expect("strings and numbers have a JSON form");
+    whole_file::write(disk, FOUNDING, &text)
+}
+
+/// Says durably that all that is in the directory is that of `node`, and is to go; and what is to be remembered then.
+fn mark_setting_aside(disk: &FileDisk, node: NodeId, remembered: &FoundingRecord) -> Result<(), Error> {
+    let mut text = RecordText::new(remembered);
+    text.sets_aside = Some(node.to_string());
+    write_founding(disk, &text)
+}
+
+/// Moves what is still to be moved, and returns what the directory remembers. Calls `step` before each change.
+fn finish_setting_aside(
+    path: &Path,
+    disk: &FileDisk,
+    step: &mut impl FnMut() -> Result<(), Error>,
+) -> Result<FoundingRecord, Error> {
+    let text = read_founding(disk)?;
+    let sets_aside = text.sets_aside.clone();
+    let record = text.into_record().ok_or_else(|| whole_file::damaged(disk, FOUNDING, "an id in it is not one"))?;
+    if let Some(node) = sets_aside {
+        let named = node.parse::<NodeId>().map_err(|error| whole_file::damaged(disk, FOUNDING, error.to_string()))?;
+        set_aside::move_files(path, &named.to_string(), &[FOUNDING, LOCK], step)?;
+        step()?;
+        write_founding(disk, &RecordText::new(&record))?;
+    }
+    Ok(record)
+}
+
 /// Gives a directory its identity, if nothing in it needs the one that is missing.
-fn format(disk: &FileDisk) -> Result<Identity, Error> {
+fn format(disk: &FileDisk, founding: &FoundingRecord) -> Result<Identity, Error> {
+    let has_promised = founding.promise.is_some() || founding.applies.is_some();
     let has_log = !segment::ids(disk)?.is_empty();
     let has_manifest = whole_file::read(disk, manifest::NAME)?.is_some();
-    if has_log || has_manifest || whole_file::read(disk, ADDRESSES)?.is_some() {
+    if has_promised || has_log || has_manifest || whole_file::read(disk, ADDRESSES)?.is_some() {
         return Err(whole_file::damaged(disk, IDENTITY, "it is missing, and other files of a node are there"));
     }
     let identity = Identity { node: NodeId(rand::random_range(1..=u64::MAX)), cluster: None };
@@ -235,7 +314,9 @@ fn write_identity(disk: &FileDisk, identity: Identity) -> Result<(), Error> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use super::super::founding_record::Proposal;
     use super::*;
+    use crate::raft::CommitQuorum;
 
     fn contact(node: u64, name: &str) -> Contact {
         let (client_address, peer_address) = ("[::1]:7400".to_owned(), "host:7401".to_owned());
@@ -319,6 +400,76 @@ mod tests {
             let error = DataDirectory::open(above.path()).err().unwrap();
             assert!(matches!(&error, Error::Damaged { file, .. } if file.ends_with(IDENTITY)), "{text:?}: {error}");
         }
+    }
+
+    #[test]
+    fn what_it_remembers_from_before_it_belonged_to_a_cluster_survives() {
+        let above = tempfile::tempdir().unwrap();
+        let directory = DataDirectory::open(above.path()).unwrap();
+        assert_eq!(directory.founding(), FoundingRecord::default());
+        let promise = Proposal {
+            cluster: ClusterId(7),
+            proposer: NodeId(1),
+            attempt: 3,
+            founders: vec![contact(1, "a-0"), contact(2, "a-1")],
+            commit_quorum: CommitQuorum::HalfPlusOne,
+        };
+        let record = FoundingRecord {
+            asks: true,
+            applies: Some(ClusterId(8)),
+            former: Some(ClusterId(9)),
+            promise: Some(promise),
+            lost: vec![NodeId(4), NodeId(5)],
+        };
+        directory.set_founding(record.clone()).unwrap();
+        drop(directory);
+        assert_eq!(DataDirectory::open(above.path()).unwrap().founding(), record);
+        fs::write(above.path().join(FOUNDING), "{}").unwrap();
+        assert!(matches!(DataDirectory::open(above.path()), Err(Error::Damaged { .. })));
+    }
+
+    /// The process dies before each of the steps: whoever opens the directory next finishes, and all of the old node's files are
+    /// in the one place, whole, while the directory is another node's.
+    #[test]
+    fn a_crash_at_every_step_of_setting_aside_is_repaired() {
+        let mut steps_max = 0;
+        for dies_after in 0..20 {
+            let above = tempfile::tempdir().unwrap();
+            let directory = DataDirectory::open(above.path()).unwrap();
+            let old = directory.identity().node;
+            directory.set_cluster(ClusterId(7)).unwrap();
+            directory.save_contacts(&[contact(1, "a")]).unwrap();
+            for file in ["segment-0000000000000001.log", "manifest"] {
+                fs::write(above.path().join(file), file).unwrap();
+            }
+            let files = |path: &Path| {
+                let kept = |name: &String| ![LOCK, FOUNDING, set_aside::DIRECTORY].contains(&name.as_str());
+                let names = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+                let read = |name: String| (name.clone(), fs::read(path.join(name)).unwrap());
+                names.filter(kept).map(read).collect::<std::collections::BTreeMap<_, _>>()
+            };
+            let before = files(above.path());
+            let remembered = FoundingRecord { former: Some(ClusterId(7)), ..FoundingRecord::default() };
+            mark_setting_aside(&directory.disk, old, &remembered).unwrap();
+            let mut steps = 0;
+            let died = finish_setting_aside(above.path(), &directory.disk, &mut || {
+                steps += 1;
+                if steps > dies_after { Err(Error::Failed) } else { Ok(()) }
+            });
+            steps_max = steps_max.max(steps);
+            drop(directory);
+
+            let directory = DataDirectory::open(above.path()).unwrap();
+            let identity = directory.identity();
+            assert!(identity.node != old && identity.cluster.is_none(), "{dies_after}: {identity:?}, {died:?}");
+            assert_eq!(directory.founding(), remembered);
+            assert!(directory.contacts().unwrap().is_empty());
+            let aside = above.path().join(set_aside::DIRECTORY).join(old.to_string());
+            assert_eq!(files(&aside), before, "{dies_after}");
+            drop(directory);
+            assert_eq!(DataDirectory::open(above.path()).unwrap().identity(), identity);
+        }
+        assert!((8..20).contains(&steps_max), "{steps_max} steps");
     }
 
     #[test]

@@ -15,7 +15,8 @@
 //!
 //! [`Writer`] drains all writes that wait, has [`Log`] append them as one frame, syncs once, and tells which are durable.
 //! [`Reader`] reads entries of the log and bodies back, also while others change the files. [`Store`] is what all of them share.
-//! [`DataDirectory`] locks the directory and keeps its identity and the address book.
+//! [`DataDirectory`] locks the directory and keeps its identity, the address book, and what the node has promised before it
+//! belonged to a cluster; the data of a node that was removed is set aside in it.
 //!
 //! Of each shard the *log* is what comes after its start; *bodies* are what still lives of the entries before. They lie where they
 //! were first written, in segments that have left the chain, until less than half of such a file lives: then what lives is copied,
@@ -86,6 +87,7 @@ mod disk;
 mod durable;
 mod error;
 mod files;
+mod founding_record;
 mod frame;
 pub mod incoming;
 mod index;
@@ -102,6 +104,7 @@ mod recovery;
 mod replay;
 mod rewrite;
 mod segment;
+mod set_aside;
 pub mod snapshot;
 mod spares;
 mod store;
@@ -118,6 +121,7 @@ pub use compaction::Compacted;
 pub use directory::{DataDirectory, Identity};
 pub use disk::{Disk, File, FileDisk};
 pub use error::Error;
+pub use founding_record::{FoundingRecord, Proposal};
 pub use log::{Log, Options, SEGMENT_BYTES_MAX};
 pub use manifest::SnapshotFile;
 pub use memory::MemoryDisk;

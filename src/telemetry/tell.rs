@@ -238,8 +238,8 @@ fn raft_sentence(event: &Event, name_of: &impl Fn(NodeId) -> String) -> Sentence
         }
         Event::WasRemoved { index } => {
             let what = format!(
-                "was removed from the cluster by the configuration at {index} and stands by; to join again, stop it, \
-                 remove its data directory, and start it with --join"
+                "was removed from the cluster by the configuration at {index} and stands by; started again with --join or \
+                 --discovery, it sets its data aside and joins anew"
             );
             say("removed", what).index(*index)
         }

@@ -149,6 +149,11 @@ impl AddressBook {
         self.0.contacts.borrow().get(&node).cloned()
     }
 
+    /// Where this node can be reached; none: it has not announced that yet.
+    pub fn own(&self) -> Option<Contact> {
+        self.get(self.0.own)
+    }
+
     /// What people call a node: its id, as long as its name is not known.
     pub fn name_of(&self, node: NodeId) -> String {
         self.get(node).map_or_else(|| node.to_string(), |contact| contact.name)

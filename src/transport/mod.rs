@@ -59,7 +59,7 @@ use crate::raft::{Body, Message};
 use crate::storage::transfer;
 
 pub use address_book::{AddressBook, Contacts, InvalidContact, Store};
-pub use handshake::Removed;
+pub use handshake::{Removed, printable};
 pub use inbox::{Delivery, Inbox};
 pub use listen::{Connection, Limits, Listener};
 pub use server::{Host, PeerService};

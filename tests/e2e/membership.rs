@@ -22,10 +22,10 @@ fn a_fourth_and_a_fifth_node_join_under_load_and_one_is_removed() {
     let acknowledged = load.finish();
     check_drained(cluster.addresses(), "orders", &acknowledged);
 
-    // Its directory is no way back, and it says so.
+    // Its directory is no way back, and it says so. What becomes of one that has somebody to ask: see `founding`.
     let told_before = gone.log().len();
     gone.kill();
-    gone.start(&[cluster.nodes[0].address]);
+    gone.start(&[]);
     eventually("the removed node to be told again", || gone.log()[told_before..].contains("removed").then_some(()));
     cluster.eventually_has_voters(4);
 }

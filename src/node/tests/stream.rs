@@ -1,6 +1,7 @@
 //! Many requests in flight on one stream of a real node: order, bounds, bad input, and how it ends.
 
 use std::collections::BTreeMap;
+use std::sync::Weak;
 
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -12,8 +13,10 @@ use super::*;
 use crate::api::execute_stream::{Limits, STREAMS_MAX};
 use crate::api::quorate_service::QuorateService;
 use crate::api::{self, execute_stream};
+use crate::cluster::founder::Founder;
 use crate::ids::Contact;
 use crate::node::{Peers, Transfers};
+use crate::raft::CommitQuorum;
 use crate::storage;
 use crate::telemetry::Telemetry;
 use crate::transport::AddressBook;
@@ -88,7 +91,9 @@ fn serve(
     let (log, _) = storage::Log::open(storage::MemoryDisk::default(), storage::Options::default()).unwrap();
     let transfers = Transfers::new(log.store(), storage::outgoing::Limits::default());
     let (handle, waits_for) = (node.handle.clone(), watch::Sender::default());
-    let context = api::Context { handle, book, peers, phase: node.phase(), telemetry, transfers, waits_for };
+    let contact = book.announce("a", "a:1", "a:2").unwrap();
+    let founder = Founder::new(Weak::new(), contact, None, CommitQuorum::Majority, false);
+    let context = api::Context { handle, book, peers, phase: node.phase(), telemetry, transfers, founder, waits_for };
     let room = api::streams::Streams::new(1).enter().unwrap();
     execute_stream::serve(QuorateService::new(context), requests, limits, room)
 }
