@@ -2,7 +2,7 @@
 # The demonstration by hand: seven panes of tmux, six with a node each and one with a shell to type in. README.md beside this
 # file says what to type and what is then to be seen; `step 1` to `step 7` in the shell show its sections.
 #
-#   deploy/demo/by-hand.sh [FIRST_PORT]      every node takes two ports; the first is 7400 unless another is given
+#   deploy/demo/by-hand.sh [FIRST_PORT]      every node has ten ports; the first is 7400 unless another is given
 #
 # Leaving the shell (Ctrl-D or `exit`) or detaching ends everything and removes the data.
 set -euo pipefail
@@ -36,7 +36,7 @@ trap end EXIT
 
 names=(a b c d e f)
 declare -A addresses panes
-for i in "${!names[@]}"; do addresses[${names[i]}]=127.0.0.1:$((base + 2 * i)); done
+for i in "${!names[@]}"; do addresses[${names[i]}]=127.0.0.1:$((base + 10 * i)); done
 
 # What the shells in the panes know: `node` runs the node of the pane, also again; `step`, `pid` and `told` are for the shell.
 # tee does not hear Ctrl-C, so that what a node tells while it stops is shown as well.

@@ -45,6 +45,7 @@ use tracing::Instrument as _;
 use crate::cluster::founder::Founder;
 use crate::cluster::founding_codec;
 use crate::cluster::members::Names;
+use crate::health::Verdict;
 use crate::ids::{Contact, Index, NodeId, SHARD_0, ShardId, Term};
 use crate::node::{Handle, Peers, Phase, Transfers};
 use crate::proto::internal::founding_server::FoundingServer;
@@ -150,12 +151,14 @@ impl Names for AddressBook {
     }
 }
 
-/// Serves clients on `listener` until `stop` is ready; calls that are under way then are still answered.
+/// Serves clients on `listener` until `stop` is ready; calls that are under way then are still answered. The health service tells
+/// the `verdicts`.
 ///
 /// # Errors
 /// The server cannot go on; what a client does never causes that.
 pub async fn serve(
     context: Context,
+    verdicts: watch::Receiver<Verdict>,
     listener: Listener,
     stop: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
@@ -165,7 +168,7 @@ pub async fn serve(
         .build_v1()
         .expect("the descriptors were made by the build of this program");
     let (health, health_service) = tonic_health::server::health_reporter();
-    let watching = tokio::spawn(health::report(context.clone(), health));
+    let watching = tokio::spawn(health::report(context.clone(), verdicts, health));
     let quorate = v1::quorate_server::QuorateServer::new(quorate_service::QuorateService::new(context.clone()))
         .max_decoding_message_size(DECODED_BYTES_MAX)
         .max_encoding_message_size(ENCODED_BYTES_MAX);

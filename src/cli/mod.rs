@@ -1,7 +1,7 @@
 //! The command line: what can be typed, and what a shell gets back.
 //!
 //! `server` runs a node, `dev` a whole cluster on this machine, `demo` shows what such a cluster survives, `config` looks at
-//! settings, `bench` measures, `completions` is for shells; everything else is a client ([`client_commands`]), one command at a
+//! settings, `health` asks whether a node is well, `bench` measures, `completions` is for shells; everything else is a client ([`client_commands`]), one command at a
 //! time or many at a prompt ([`repl`]). What a command prints as its result goes to standard output; errors and hints go to
 //! standard error.
 //! Exit codes are in [`exit`].
@@ -13,6 +13,7 @@ pub mod config;
 pub mod demo;
 pub mod dev;
 pub mod exit;
+pub mod health;
 mod local_cluster;
 mod open_files;
 pub mod repl;
@@ -50,6 +51,9 @@ pub enum Command {
     /// Check, show or describe settings
     #[command(after_help = config::HELP)]
     Config(config::Arguments),
+    /// Ask a node whether it is ready, or live
+    #[command(after_help = health::HELP)]
+    Health(health::Arguments),
     /// Run client commands at a prompt, or from standard input, in one session
     #[command(after_help = repl::HELP)]
     Repl(repl::Arguments),
@@ -74,6 +78,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Dev(arguments) => dev::run(arguments).await,
         Command::Demo(arguments) => demo::run(arguments).await,
         Command::Config(arguments) => config::run(&arguments),
+        Command::Health(arguments) => health::run(arguments).await,
         Command::Repl(arguments) => repl::run(arguments).await,
         Command::Completions(arguments) => completions::run(&arguments),
         Command::Bench(arguments) => bench::run(*arguments).await,

@@ -21,7 +21,7 @@ pub struct Arguments {
     /// What people call this node [default: the host name]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-    /// Where to listen for clients; peers get the port after it [default: 127.0.0.1:7400]
+    /// Where to listen for clients; the other ports follow it [default: 127.0.0.1:7400]
     #[arg(long, value_name = "HOST:PORT")]
     pub listen: Option<String>,
     /// Where to listen for the other nodes [default: the port after that of --listen]

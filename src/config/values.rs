@@ -228,7 +228,7 @@ pub(super) mod addresses {
         type Value = Vec<Address>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a list of HOST:PORT such as 127.0.0.1:7400,127.0.0.1:7402")
+            f.write_str("a list of HOST:PORT such as 127.0.0.1:7400,127.0.0.1:7410")
         }
 
         fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {

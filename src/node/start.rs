@@ -26,6 +26,7 @@ use crate::cluster::discovery::Places;
 use crate::cluster::founder::Founder;
 use crate::cluster::{self, announce, bootstrap};
 use crate::config::{Address, NodeConfig};
+use crate::health::Health;
 use crate::ids::{ClusterId, Contact, SHARD_0, ShardId, Ticket};
 use crate::raft::{self, Recovered, RoleName, TransferRefused, Window};
 use crate::replica::{self, Refusal, Replica, Restored};
@@ -55,9 +56,9 @@ pub async fn start(config: NodeConfig, telemetry: Telemetry) -> Result<Running, 
     let opened = Node::open(config, telemetry).instrument(start.clone()).await;
     let (node, ports) = opened.inspect_err(|error| telemetry::failed(&start, error))?;
     let (handle, phase) = (node.context.handle.clone(), node.phase.clone());
-    let (client_address, peer_address) = (ports.client_address, ports.peer_address);
+    let Ports { client_address, peer_address, health_address, .. } = ports;
     let task = tokio::spawn(node.run(ports, start));
-    Ok(Running { handle, client_address, peer_address, phase, task })
+    Ok(Running { handle, client_address, peer_address, health_address, phase, task })
 }
 
 /// Everything that a node is made of before its loop turns.
@@ -78,16 +79,16 @@ struct Node {
 }
 
 impl Node {
-    /// Binds the ports, and finds in the directory what the node was.
+    /// Binds the ports, and finds in the directory what the node was. That can take a while, in which the health port answers.
     async fn open(config: NodeConfig, telemetry: Telemetry) -> Result<(Self, Ports), Error> {
-        let ports = Ports::bind(&config).instrument(step("bind_ports")).await?;
+        let mut ports = Ports::bind(&config).instrument(step("bind_ports")).await?;
         let directory = open_directory(&config).instrument(step("open_directory")).await?;
         let (log, mut recovered) = recover_log(&config, &directory).instrument(step("recover_log")).await?;
         check_log(&config, &directory, &recovered)?;
         let restored = restore_snapshot(&log, &directory, &mut recovered).instrument(step("restore_snapshot")).await?;
         let book = open_address_book(&directory)?;
         let contact = step("announce_addresses").in_scope(|| announce_addresses(&config, &ports, &book))?;
-        tell_start(&contact, &config, &directory, &log, restored.as_ref());
+        tell_start(&contact, &ports, &config, &directory, &log, restored.as_ref());
 
         let reader = LogReader::new(log.reader());
         let (handle, inbox) = Handle::new(contact.node, reader.clone(), config.limits.requests_in_flight_max);
@@ -100,6 +101,7 @@ impl Node {
         });
         let phases = phase.subscribe();
         let waits_for = watch::Sender::default();
+        ports.health.watch(handle.clone(), phases.clone(), waits_for.subscribe());
         let founder = founder(&config, &directory, &contact, recovered.get(&SHARD_0));
         let context =
             api::Context { handle, book: book.clone(), peers, phase: phases, telemetry, transfers, founder, waits_for };
@@ -107,11 +109,13 @@ impl Node {
         Ok((node, ports))
     }
 
-    /// The whole life of the node, from its ports being bound to its loop having ended. `start` is over when it serves.
+    /// The whole life of the node, from its ports being bound to its loop having ended. `start` is over when it serves; the health
+    /// port answers to the end.
     async fn run(mut self, ports: Ports, start: Span) -> Result<(), Error> {
         let mut tasks = JoinSet::new();
         let stop_accepting = reached(&self.phase, Phase::Draining);
-        let mut clients = tokio::spawn(api::serve(self.context.clone(), ports.client, stop_accepting));
+        let verdicts = ports.health.verdicts();
+        let mut clients = tokio::spawn(api::serve(self.context.clone(), verdicts, ports.client, stop_accepting));
         let stopped = reached(&self.phase, Phase::HandingOver);
         let cluster = tokio::select! {
             cluster = self.find_cluster().instrument(start.clone()) => cluster,
@@ -289,23 +293,29 @@ impl Node {
 /// A task of this room ends with a result; a panic in it is a defect, and the release build aborts on it.
 const NO_PANIC: &str = "the tasks of a node do not panic, and nobody aborts them";
 
-/// Both ports, bound.
+/// All ports, bound. That for health answers already.
 struct Ports {
     client: Listener,
     peer: Listener,
+    health: Health,
     client_address: SocketAddr,
     peer_address: SocketAddr,
+    health_address: SocketAddr,
 }
 
 impl Ports {
-    /// Binds both ports before anything is written, so that a port in use leaves no traces.
+    /// Binds all ports before anything is written, so that a port in use leaves no traces.
     async fn bind(config: &NodeConfig) -> Result<Self, Error> {
         let connections_max = config.limits.connections_max;
         let limits = transport::Limits { connections_max, ..transport::Limits::for_clients() };
         let (client, client_address) = bind("clients", "client.listen", &config.client.listen, limits).await?;
         let limits = transport::Limits::for_peers();
         let (peer, peer_address) = bind("peers", "peer.listen", &config.peer_listen(), limits).await?;
-        Ok(Self { client, peer, client_address, peer_address })
+        let limits = transport::Limits::for_health();
+        let (health, health_address) =
+            bind("those who ask how it is", "health.listen", &config.health_listen(), limits).await?;
+        let health = Health::start(health);
+        Ok(Self { client, peer, health, client_address, peer_address, health_address })
     }
 }
 
@@ -406,6 +416,7 @@ fn founder(
 
 fn tell_start(
     contact: &Contact,
+    Ports { health_address, .. }: &Ports,
     config: &NodeConfig,
     directory: &DataDirectory,
     log: &Log<FileDisk>,
@@ -413,7 +424,9 @@ fn tell_start(
 ) {
     let Contact { node, name, client_address, peer_address, .. } = contact;
     let data = config.node.data_dir.display();
-    tracing::info!("is node {name} ({node}); serves clients on {client_address} and peers on {peer_address}");
+    tracing::info!(
+        "is node {name} ({node}); serves clients on {client_address} and peers on {peer_address}, and tells on {health_address} how it is"
+    );
     let recovery = log.recovery();
     match directory.identity().cluster {
         Some(cluster) => tracing::info!(

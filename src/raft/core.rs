@@ -44,6 +44,8 @@ pub struct Raft {
     pub(super) hard_state: HardState,
     pub(super) log: Log,
     pub(super) commit: Index,
+    /// The highest commit index that a leader has told of, also beyond the end of the log.
+    pub(super) heard_commit: Index,
     /// The last entry of the snapshot that is durable on this node.
     pub(super) snapshot: EntryId,
     pub(super) role: Role,
@@ -88,6 +90,7 @@ impl Raft {
             hard_state: recovered.hard_state,
             log: Log::new(recovered),
             commit: recovered.snapshot.index,
+            heard_commit: recovered.snapshot.index,
             snapshot: recovered.snapshot,
             role: Role::Follower(Follower::default()),
             effects: Vec::new(),
@@ -265,6 +268,12 @@ impl Raft {
     /// The commit index.
     pub fn commit(&self) -> Index {
         self.commit
+    }
+
+    /// The highest commit index that this member has heard of since it started. Where its log lacks entries this is beyond
+    /// `commit`, which never is past what the log has.
+    pub fn heard_commit(&self) -> Index {
+        self.heard_commit.max(self.commit)
     }
 
     /// The last entry of the log.

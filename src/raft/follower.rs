@@ -42,6 +42,7 @@ impl Raft {
         if !self.follow(now, from) {
             return;
         }
+        self.heard_commit = self.heard_commit.max(append.commit);
         let start = self.log.start().index;
         let Append { previous, commit: leader_commit, entries, attempt } = append.after(start);
         // What ends before the start is known to be the same: both have come of what is committed.

@@ -98,6 +98,7 @@ impl Raft {
         if !self.follow(now, from) {
             return;
         }
+        self.heard_commit = self.heard_commit.max(last.index);
         let is_known = last.index <= self.commit;
         if is_known && last.index >= self.log.start().index && !self.log.has(last) {
             return self

@@ -413,6 +413,8 @@ pub struct Status {
     pub leader: Option<NodeId>,
     /// The commit index.
     pub commit: Index,
+    /// The highest commit index that it has heard of, also where its log does not reach that far yet.
+    pub heard_commit: Index,
     /// The last applied index.
     pub applied: Index,
     /// The last entry of its log.

@@ -159,6 +159,7 @@ impl Replica {
             term: self.raft.term(),
             leader: self.raft.leader(),
             commit: self.raft.commit(),
+            heard_commit: self.raft.heard_commit(),
             applied: self.applied,
             last: self.raft.last(),
             durable: self.raft.durable(),

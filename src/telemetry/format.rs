@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!    12:04:05.123 INFO  a  becomes leader of term 5 because 2 of 3 voted for it
-//!    12:04:05.130 WARN  a  cannot reach c address=127.0.0.1:7405 retry_in=400ms
+//!    12:04:05.130 WARN  a  cannot reach c address=127.0.0.1:7421 retry_in=400ms
 //!
 //!    {"time":"2026-01-31T12:04:05.123Z","level":"INFO","node":"a","target":"quorate::raft","message":"becomes ...","term":5}
 //! ```

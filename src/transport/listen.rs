@@ -1,7 +1,8 @@
-//! A listening port: who connects, how many at a time, and what one connection may cost. For peers and for clients.
+//! A listening port: who connects, how many at a time, and what one connection may cost. For peers, for clients, and for those
+//! who ask how the node is.
 //!
 //! Whatever bytes arrive, and whether any arrive, neither the port nor another connection suffers: a connection that does
-//! not begin HTTP/2 in time is closed, the rest is bounded by the server's limits, and accepting never ends.
+//! not begin HTTP/2 in time is closed, also one of HTTP/1 where that is spoken; the rest is bounded by the server's limits, and accepting never ends.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,15 +22,15 @@ use tonic::transport::server::{Connected, TcpConnectInfo};
 use super::Error;
 use super::throttle::Throttle;
 
-/// How many bytes begin every HTTP/2 connection (RFC 9113, section 3.4).
-const PREFACE_BYTES: usize = 24;
+/// What every HTTP/2 connection begins with (RFC 9113, section 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// What a port bears.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Connections at a time. One more is closed at once.
     pub connections_max: usize,
-    /// A connection that has not begun HTTP/2 after this long is closed.
+    /// A connection that has not begun HTTP/2 after this long is closed. One of HTTP/1 lives no longer.
     pub preface_deadline: Duration,
     /// Calls at a time on one connection. One more waits at the caller.
     pub calls_max: u32,
@@ -60,6 +61,17 @@ impl Limits {
             calls_max: 1_000,
             call_bytes_max: 1 << 20,
             connection_bytes_max: 4 << 20,
+        }
+    }
+
+    /// For the health port: few connections, for a question and its answer.
+    pub fn for_health() -> Self {
+        Self {
+            connections_max: 128,
+            preface_deadline: Duration::from_secs(5),
+            calls_max: 16,
+            call_bytes_max: 64 << 10,
+            connection_bytes_max: 64 << 10,
         }
     }
 
@@ -169,7 +181,8 @@ pub struct Connection {
     stream: TcpStream,
     /// Until the preface is here.
     deadline: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    received: usize,
+    /// What is still to come of the preface; none: it is something else that came.
+    preface: Option<&'static [u8]>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -181,7 +194,7 @@ impl Connection {
     ) -> Self {
         // Fails when the connection is gone again, which the first read tells as well.
         let _ = stream.set_nodelay(true);
-        Self { stream, deadline: Some(Box::pin(deadline)), received: 0, _permit: permit }
+        Self { stream, deadline: Some(Box::pin(deadline)), preface: Some(PREFACE), _permit: permit }
     }
 }
 
@@ -201,12 +214,19 @@ impl AsyncRead for Connection {
         if read.is_pending() {
             return deadline.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()));
         }
-        self.received += buf.filled().len() - before;
-        if self.received >= PREFACE_BYTES {
+        let received = &buf.filled()[before..];
+        self.preface = self.preface.and_then(|expected| still_expected(expected, received));
+        if self.preface.is_some_and(<[u8]>::is_empty) {
             self.deadline = None;
         }
         read
     }
+}
+
+/// What is still to come of `expected` after `received`; none where that is something else.
+fn still_expected(expected: &'static [u8], received: &[u8]) -> Option<&'static [u8]> {
+    let (expected, rest) = expected.split_at(expected.len().min(received.len()));
+    received.starts_with(expected).then_some(rest)
 }
 
 impl AsyncWrite for Connection {

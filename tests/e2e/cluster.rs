@@ -137,13 +137,13 @@ impl Drop for Node {
     }
 }
 
-/// Two consecutive ports that are free now: the client port and the peer port after it.
+/// A client port that is free now, as are the ports after it that the node takes as well.
 pub fn free_ports() -> SocketAddr {
-    eventually("two free ports in a row", || {
+    eventually("four free ports in a row", || {
         let first = TcpListener::bind("127.0.0.1:0").ok()?;
         let address = first.local_addr().ok()?;
-        let second = SocketAddr::new(address.ip(), address.port().checked_add(1)?);
-        TcpListener::bind(second).ok().map(|_| address)
+        let following = (1..=3).map(|later| TcpListener::bind((address.ip(), address.port().checked_add(later)?)).ok());
+        following.collect::<Option<Vec<_>>>().map(|_| address)
     })
 }
 

@@ -58,7 +58,7 @@ pub struct Arguments {
     /// Keep the data here, where no cluster may be yet [default: a directory that is removed if every check passes]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// The first client port; every node takes two [default: 7400 if free, otherwise any]
+    /// The first client port; every node has the ten ports from its own on [default: 7400 if free, otherwise any]
     #[arg(long, value_name = "BASE", value_parser = clap::value_parser!(u16).range(1024..=65000))]
     pub ports: Option<u16>,
     /// Wait for Enter before each step

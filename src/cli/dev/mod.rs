@@ -24,7 +24,7 @@ pub struct Arguments {
     /// Keep the data here, and go on with what is here [default: a directory that is removed at the end]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// The first client port; every node takes two [default: 7400 if free, otherwise any]
+    /// The first client port; every node has the ten ports from its own on [default: 7400 if free, otherwise any]
     #[arg(long, value_name = "BASE", value_parser = clap::value_parser!(u16).range(1024..=65000))]
     pub ports: Option<u16>,
     /// Tell of every heartbeat sent and answered

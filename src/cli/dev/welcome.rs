@@ -94,7 +94,7 @@ mod tests {
 
     fn plan(names: &[&'static str]) -> Vec<Plan> {
         let node = |(name, port): (&&'static str, u16)| Plan { name, port, data: name.into(), join: Vec::new() };
-        names.iter().zip((7400..).step_by(2)).map(node).collect()
+        names.iter().zip((7400..).step_by(10)).map(node).collect()
     }
 
     #[test]
@@ -104,7 +104,7 @@ mod tests {
         let told = text(&plan(&["a", "b", "c"]), &processes, &leader(3), "Farewell.").join("\n");
         assert!(told.starts_with("\n3 nodes run, and b leads in term 2.\n  a  127.0.0.1:7400  process 11\n"), "{told}");
         assert!(
-            told.contains("enqueue --endpoints 127.0.0.1:7400,127.0.0.1:7402,127.0.0.1:7404 orders hello\n"),
+            told.contains("enqueue --endpoints 127.0.0.1:7400,127.0.0.1:7410,127.0.0.1:7420 orders hello\n"),
             "{told}"
         );
         assert!(told.contains("  kill -9 12 "), "{told}");

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!    DIR/dev.lock     locked while the cluster runs
-//!    DIR/dev.yaml     the client port of each node; peers use the port after it
+//!    DIR/dev.yaml     the client port of each node; its other ports follow it
 //!    DIR/a  DIR/b     the data directory of each node
 //!    DIR/a.log        what the node tells, where it is kept in files
 //! ```
@@ -23,6 +23,10 @@ pub(in crate::cli) const NODES_MAX: usize = 9;
 const NAMES: [&str; NODES_MAX] = ["a", "b", "c", "d", "e", "f", "g", "h", "i"];
 const NODES_DEFAULT: usize = 3;
 const FIRST_PORT: u16 = 7400;
+/// From one node's client port to the next one's, so that people can tell whose a port is.
+const PORTS_APART: u16 = 10;
+/// The ports of a node after that of its clients: for its peers, kept for a web page, and for those who ask how it is.
+const FOLLOWING: [u16; 3] = [1, 2, 3];
 
 /// The directory of a cluster, and the nodes that are to run in it.
 pub(in crate::cli) struct Home {
@@ -74,9 +78,9 @@ enum Error {
     },
     #[error("{} holds a cluster of {there} nodes, and {wanted} are too few to run it", path.display())]
     TooFewNodes { path: PathBuf, there: usize, wanted: usize },
-    #[error("port {port} or {} of this machine is in use", port + 1)]
+    #[error("one of the ports {port} to {} of this machine is in use", port + 3)]
     PortsTaken { port: u16 },
-    #[error("found no two free ports next to each other on this machine")]
+    #[error("found no four free ports in a row on this machine")]
     NoFreePorts,
 }
 
@@ -207,7 +211,7 @@ fn remember(directory: &Path, ports: &[(&'static str, u16)]) -> Result<(), Error
     let text = serde_yaml::to_string(&Remembered { ports }).expect("names and numbers can be written as YAML");
     let write = || {
         let mut file = tempfile::NamedTempFile::new_in(directory)?;
-        file.write_all(b"# Written by `quorate`: the client port of each node. Peers use the port after it.\n")?;
+        file.write_all(b"# Written by `quorate`: the client port of each node. Its other ports follow it.\n")?;
         file.write_all(text.as_bytes())?;
         file.persist(directory.join("dev.yaml"))?;
         io::Result::Ok(())
@@ -215,8 +219,8 @@ fn remember(directory: &Path, ports: &[(&'static str, u16)]) -> Result<(), Error
     write().map_err(|cause| Error::Unusable { path: directory.join("dev.yaml"), cause })
 }
 
-/// A client port for each name: as asked for, else as the last time, else from 7400 on, else any. The port after it is the
-/// peers'.
+/// A client port for each name: as asked for, else as the last time, else from 7400 on, else any. The ports after it are free
+/// too.
 fn ports(
     names: &[&'static str],
     remembered: &Remembered,
@@ -224,27 +228,32 @@ fn ports(
 ) -> Result<Vec<(&'static str, u16)>, Error> {
     let mut taken = BTreeSet::new();
     let mut chosen = Vec::new();
-    for (name, offset) in names.iter().zip((0u16..).step_by(2)) {
+    for (name, offset) in names.iter().zip((0u16..).step_by(PORTS_APART.into())) {
         let wish = remembered.ports.get(*name).copied().unwrap_or(FIRST_PORT + offset);
         let port = match base {
             Some(base) if is_free(base + offset, &taken) => base + offset,
             Some(base) => return Err(Error::PortsTaken { port: base + offset }),
             None if is_free(wish, &taken) => wish,
-            None => free_pair(&taken).ok_or(Error::NoFreePorts)?,
+            None => free_ports(&taken).ok_or(Error::NoFreePorts)?,
         };
-        taken.extend([port, port.saturating_add(1)]);
+        taken.extend(of_node(port));
         chosen.push((*name, port));
     }
     Ok(chosen)
 }
 
-/// True when both `port` and the one after it can be listened on.
-fn is_free(port: u16, taken: &BTreeSet<u16>) -> bool {
-    let can_listen = |port: u16| !taken.contains(&port) && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
-    port.checked_add(1).is_some_and(|peer| can_listen(port) && can_listen(peer))
+/// All ports of the node with this client port, as far as there are so many.
+fn of_node(client: u16) -> impl Iterator<Item = u16> {
+    std::iter::once(client).chain(FOLLOWING.into_iter().filter_map(move |later| client.checked_add(later)))
 }
 
-fn free_pair(taken: &BTreeSet<u16>) -> Option<u16> {
+/// True when there are all ports of a node from `port` on, and they can be listened on.
+fn is_free(port: u16, taken: &BTreeSet<u16>) -> bool {
+    let can_listen = |port: u16| !taken.contains(&port) && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    of_node(port).count() > FOLLOWING.len() && of_node(port).all(can_listen)
+}
+
+fn free_ports(taken: &BTreeSet<u16>) -> Option<u16> {
     const TRIES: usize = 100;
     let any = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).ok()?.local_addr().ok();
     (0..TRIES).filter_map(|_| any()).map(|address| address.port()).find(|port| is_free(*port, taken))
@@ -306,14 +315,28 @@ mod tests {
     #[test]
     fn ports_are_remembered_while_they_are_free() {
         let directory = tempfile::tempdir().unwrap();
-        let free = free_pair(&BTreeSet::new()).unwrap();
+        let free = free_ports(&BTreeSet::new()).unwrap();
         fs::write(directory.path().join("dev.yaml"), format!("ports: {{a: {free}}}")).unwrap();
         assert_eq!(open(directory.path(), None).unwrap()[0].port, free);
 
-        let _occupied = TcpListener::bind((Ipv4Addr::LOCALHOST, free + 1)).unwrap();
-        let moved = open(directory.path(), None).unwrap()[0].port;
-        assert_ne!(moved, free);
-        assert_eq!(open(directory.path(), None).unwrap()[0].port, moved);
+        for later in [1, 3] {
+            let before = open(directory.path(), None).unwrap()[0].port;
+            let _occupied = TcpListener::bind((Ipv4Addr::LOCALHOST, before + later)).unwrap();
+            let moved = open(directory.path(), None).unwrap()[0].port;
+            assert_ne!(moved, before);
+            assert_eq!(open(directory.path(), None).unwrap()[0].port, moved);
+        }
+    }
+
+    /// Ports of an earlier release stood two apart, so that the health port of one node was the peer port of the next.
+    #[test]
+    fn no_two_nodes_share_a_port() {
+        let directory = tempfile::tempdir().unwrap();
+        let free = free_ports(&BTreeSet::new()).unwrap();
+        fs::write(directory.path().join("dev.yaml"), format!("ports: {{a: {free}, b: {}}}", free + 2)).unwrap();
+        let plan = open(directory.path(), Some(4)).unwrap();
+        let ports: BTreeSet<u16> = plan.iter().flat_map(|node| of_node(node.port)).collect();
+        assert_eq!((plan[0].port, ports.len()), (free, 16));
     }
 
     /// A node would end at once, and the others would join whatever listens there.
@@ -323,7 +346,10 @@ mod tests {
         let occupied = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = occupied.local_addr().unwrap().port();
         let failure = Home::open(Some(directory.path()), Some(1), Some(port)).map(drop).unwrap_err();
-        assert_eq!(failure.lines()[0], format!("error: port {port} or {} of this machine is in use", port + 1));
+        assert_eq!(
+            failure.lines()[0],
+            format!("error: one of the ports {port} to {} of this machine is in use", port + 3)
+        );
     }
 
     #[test]

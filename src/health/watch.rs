@@ -1,0 +1,84 @@
+//! Looks at the node, several times a second and whenever it goes on to another phase, and tells how it is.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch::{Receiver, Sender};
+
+use super::condition::{Condition, Verdict, first_missing};
+use super::judge::{Judge, ReplicaSight, Sight};
+use crate::ids::{NodeId, SHARD_0};
+use crate::node::{Handle, Phase};
+use crate::replica::Status;
+
+/// How often the node is looked at.
+const INTERVAL: Duration = Duration::from_millis(200);
+
+/// What is looked at.
+pub(super) struct Watched {
+    pub(super) handle: Handle,
+    pub(super) phase: Receiver<Phase>,
+    pub(super) waits_for: Receiver<String>,
+}
+
+impl Watched {
+    fn look(&mut self) -> Sight {
+        let node = self.handle.node();
+        Sight {
+            phase: *self.phase.borrow_and_update(),
+            waits_for: self.waits_for.borrow_and_update().clone(),
+            turns: self.handle.turns(),
+            replica: self.handle.look(SHARD_0, |status| sight(node, status)),
+        }
+    }
+}
+
+fn sight(node: NodeId, status: &Status) -> ReplicaSight {
+    ReplicaSight {
+        is_member: status.membership.configuration.is_member(node),
+        removed: status.removed,
+        quarantined: status.quarantined.clone(),
+        knows_leader: status.leader.is_some(),
+        applied: status.applied,
+        heard_commit: status.heard_commit,
+    }
+}
+
+/// Looks and tells until the node is gone.
+pub(super) async fn watch(mut node: Watched, verdicts: Sender<Verdict>) {
+    let mut judge = Judge::default();
+    loop {
+        let sight = node.look();
+        let verdict = judge.judge(Instant::now(), &sight);
+        log_change(&verdicts.borrow(), &verdict, sight.phase);
+        verdicts.send_if_modified(|before| {
+            let changed = *before != verdict;
+            *before = verdict;
+            changed
+        });
+        tokio::select! {
+            () = tokio::time::sleep(INTERVAL) => {}
+            changed = node.phase.changed() => if changed.is_err() { return },
+            Ok(()) = node.waits_for.changed() => {}
+        }
+    }
+}
+
+/// Tells of a change, and why it came.
+fn log_change(before: &Verdict, after: &Verdict, phase: Phase) {
+    match (before.is_live(), first_missing(&after.live)) {
+        (true, Some(Condition { what, missing: Some(why) })) => tracing::error!("is not live: {what}: {why}"),
+        (false, None) => tracing::info!("is live again"),
+        _ => {}
+    }
+    match (before.is_ready(), first_missing(&after.ready)) {
+        (true, Some(Condition { .. })) if phase >= Phase::HandingOver => {
+            tracing::info!("is not ready any more: it was told to stop");
+        }
+        (true, Some(missing)) => tracing::warn!("is not ready any more: {missing}"),
+        (false, None) => {
+            let held: Vec<&str> = after.ready.iter().map(|condition| condition.what).collect();
+            tracing::info!("is ready: {}", held.join(", "));
+        }
+        _ => {}
+    }
+}
