@@ -5,6 +5,7 @@
 //!   empty directory, addresses to join   join        asks to be added until a leader agrees, or never will
 //!   directory of a member                announce    tells its addresses if they changed, and learns those of others
 //!
+//!   kubernetes a pod that is to go for good leaves, and members of its kind that are gone are removed
 //!   members    who may come in, and who is meant by a name: decided on the leader, for the interface of clients
 //! ```
 //!
@@ -19,6 +20,7 @@
 pub mod announce;
 pub mod bootstrap;
 pub mod join;
+pub mod kubernetes;
 pub mod members;
 
 use crate::ids::ClusterId;
