@@ -1,5 +1,6 @@
 //! The service `quorate.v1.Cluster`: who belongs to the cluster, how they are, and changes of that.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,7 +73,7 @@ impl ClusterService {
     /// could tell its addresses.
     async fn may_have_moved(&self, member: &Contact, leader: &replica::Status) -> bool {
         let learner = leader.membership.configuration.learners.contains_key(&member.node);
-        learner && self.first_alive(&[member.node]).await.is_none()
+        learner && self.first_alive(&[member.node], leader).await.is_none()
     }
 
     fn added(&self) -> v1::AddMemberResponse {
@@ -90,28 +91,54 @@ impl ClusterService {
         match members::admit(applicant, &leader.membership, &self.context.book)? {
             Admission::AlreadyMember => Ok(None),
             Admission::Newcomer => Ok(Some(Learner::default())),
-            Admission::NameHeldBy(holders) => match self.first_alive(&holders).await {
+            Admission::NameHeldBy(holders) => match self.first_alive(&holders, leader).await {
                 Some(by) => Err(Unacceptable::NameTaken { name: applicant.name.clone(), by }),
                 None => Ok(Some(members::replacing(&holders, &leader.membership.configuration))),
             },
         }
     }
 
-    /// One of `nodes` that answers.
-    async fn first_alive(&self, nodes: &[NodeId]) -> Option<NodeId> {
+    /// One of `nodes` that lives: this one, one that the leader hears although it may be too busy to answer a question, or one
+    /// that answers as the very node that is asked for and not as another at its address.
+    async fn first_alive(&self, nodes: &[NodeId], leader: &replica::Status) -> Option<NodeId> {
+        let is_heard = |node: &&NodeId| **node == self.context.handle.node() || leader.well.contains(node);
+        if let Some(heard) = nodes.iter().find(is_heard) {
+            return Some(*heard);
+        }
         let asked = nodes.iter().map(|node| {
-            Box::pin(async move {
-                let alive = *node == self.context.handle.node() || self.context.ask_peer(*node).await.is_some();
-                if alive { Ok(*node) } else { Err(()) }
-            })
+            Box::pin(async move { if self.context.peers.answers(*node).await { Ok(*node) } else { Err(()) } })
         });
         select_ok(asked).await.ok().map(|(alive, _)| alive)
     }
 
     async fn remove_member(&self, request: v1::RemoveMemberRequest) -> Result<v1::RemoveMemberResponse, Rejection> {
-        let node = self.find(&request.member)?;
-        self.change(node, MembershipChange::Remove([node].into())).await?;
+        let (_, leader) = route_to_leader(&self.context, SHARD_0.0)?;
+        let leaving = members::find_all(&request.members, &leader.membership, &self.context.book)
+            .map_err(|why| errors::unacceptable(&why))?;
+        if leaving.contains(&self.context.handle.node()) && self.hand_over_before(&leaving, &leader).await {
+            route_to_leader(&self.context, SHARD_0.0)?;
+        }
+        let named = leaving.first().copied().expect("somebody was found");
+        self.change(named, MembershipChange::Remove(leaving)).await?;
         Ok(v1::RemoveMemberResponse { header: Some(self.context.header(SHARD_0, None)), members: self.members() })
+    }
+
+    /// Hands leadership to a voter that stays, before a change that removes this node too; true when that one leads. Without
+    /// it the change would still be safe, but the cluster would have no leader for a moment at its end.
+    async fn hand_over_before(&self, leaving: &BTreeSet<NodeId>, leader: &replica::Status) -> bool {
+        let configuration = &leader.membership.configuration;
+        let Ok(next) = configuration.changed(&MembershipChange::Remove(leaving.clone())) else { return false };
+        let able: Vec<NodeId> = next.voters.iter().copied().filter(|voter| leader.well.contains(voter)).collect();
+        // The change is going to be refused: then this node may as well lead on.
+        if able.len() < next.commit_quorum.size(next.voters.len()) || !leader.membership_is_anchored {
+            return false;
+        }
+        for voter in able {
+            if self.context.handle.transfer_leadership(SHARD_0, Some(voter)).await.is_ok() {
+                return true;
+            }
+        }
+        false
     }
 
     async fn promote_member(&self, request: v1::PromoteMemberRequest) -> Result<v1::PromoteMemberResponse, Rejection> {

@@ -211,7 +211,7 @@ fn change_refused(refusal: &ChangeRefused, context: &Context) -> Rejection {
         ChangeRefused::InProgress | ChangeRefused::HandingOver => failed(reasons::CHANGE_IN_PROGRESS).retry_after(SOON),
         ChangeRefused::WouldLoseQuorum { .. } | ChangeRefused::LastVoter => failed(reasons::WOULD_LOSE_QUORUM),
         ChangeRefused::WasRemoved(node) => failed(reasons::MEMBER_REMOVED).with(reasons::MEMBER, node),
-        ChangeRefused::LearnerNotReady { learner, .. } => {
+        ChangeRefused::LearnerNotReady { learner, .. } | ChangeRefused::ReplacedLives { learner, .. } => {
             failed(reasons::LEARNER_NOT_READY).with(reasons::MEMBER, learner).retry_after(SOON)
         }
         ChangeRefused::UnknownMember(node) => {
@@ -257,6 +257,9 @@ fn not_transferred(to: NodeId, leader: Option<NodeId>) -> Rejection {
 pub fn unacceptable(refusal: &Unacceptable) -> Rejection {
     let message = refusal.to_string();
     match refusal {
+        Unacceptable::NotSoMany(_) => {
+            Rejection::new(Code::InvalidArgument, reasons::INVALID_REQUEST, message).with(reasons::FIELD, "members")
+        }
         Unacceptable::InvalidMember { field, .. } => {
             Rejection::new(Code::InvalidArgument, reasons::INVALID_REQUEST, message).with(reasons::FIELD, field)
         }

@@ -446,10 +446,10 @@ impl Cluster for Service {
         &self,
         request: Request<v1::RemoveMemberRequest>,
     ) -> Result<Response<v1::RemoveMemberResponse>, Status> {
-        let name = request.into_inner().member;
+        let names = request.into_inner().members;
         self.step(None, |world| {
             let before = world.members.len();
-            world.members.retain(|member| member.name != name && member.node_id != name);
+            world.members.retain(|member| !names.contains(&member.name) && !names.contains(&member.node_id));
             if world.members.len() == before {
                 return Err(self.refusal(Code::NotFound, reasons::MEMBER_NOT_FOUND, None));
             }

@@ -284,15 +284,17 @@ impl Client {
         Ok(added)
     }
 
-    /// Removes a member for good, by node id or name.
+    /// Removes members for good, by node id or name, all in one change. Those that were removed before are left out.
     ///
     /// # Errors
-    /// As [`Client::add_member`].
-    pub async fn remove_member(&self, member: &str) -> Result<v1::RemoveMemberResponse, Error> {
-        let request = v1::RemoveMemberRequest { member: member.to_owned() };
+    /// As [`Client::add_member`]; MEMBER_NOT_FOUND when one of them never was a member, or none is one any more. Then nothing
+    /// was changed.
+    pub async fn remove_members(&self, members: &[impl AsRef<str>]) -> Result<v1::RemoveMemberResponse, Error> {
+        let members = members.iter().map(|member| member.as_ref().to_owned()).collect();
+        let request = v1::RemoveMemberRequest { members };
         let call = self.call(Repeat::Freely, Duration::ZERO);
         match call.run(request, |mut node, request| async move { node.cluster.remove_member(request).await }).await {
-            // An earlier sending, whose answer was lost, has removed it.
+            // An earlier sending, whose answer was lost, has removed them.
             Err(Error::Refused(no)) if no.in_doubt && no.reason == reasons::MEMBER_NOT_FOUND => {
                 let v1::ListMembersResponse { header, members } = self.members().await?;
                 Ok(v1::RemoveMemberResponse { header, members })

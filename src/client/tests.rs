@@ -376,9 +376,9 @@ async fn membership_changes_wait_for_the_one_in_progress_and_may_be_repeated() {
         Step::RefuseFor(Code::FailedPrecondition, reasons::CHANGE_IN_PROGRESS, Duration::from_millis(20)),
         Step::LoseAnswer,
     ]);
-    let removed = client.remove_member("c").await.expect("removed by the sending whose answer was lost");
+    let removed = client.remove_members(&["c"]).await.expect("removed by the sending whose answer was lost");
     assert_eq!(removed.members.len(), 2);
-    let error = client.remove_member("c").await.unwrap_err();
+    let error = client.remove_members(&["c"]).await.unwrap_err();
     assert!(matches!(&error, Error::Refused(refused) if refused.reason == reasons::MEMBER_NOT_FOUND), "{error:?}");
 }
 

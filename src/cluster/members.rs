@@ -7,6 +7,8 @@
 //!                 a member's         NameHeldBy: if that one lives, NameTaken; otherwise the applicant replaces it
 //! ```
 
+use std::collections::BTreeSet;
+
 use crate::ids::{Contact, NODE_NAME_BYTES_MAX, NodeId, is_node_name};
 use crate::proto::v1;
 use crate::raft::{Configuration, Learner};
@@ -15,6 +17,9 @@ use crate::transport::address_book::is_address;
 
 /// The highest address version that is taken from a client: nodes count from 1, and must be able to count on.
 const ADDRESS_VERSION_MAX: u64 = 1 << 32;
+
+/// The most members that one request may name: more than a cluster ever has.
+const NAMED_MAX: usize = 100;
 
 /// Why a member cannot come in, or is not found. Nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -43,6 +48,9 @@ pub enum Unacceptable {
     /// Nobody has this name or node id.
     #[error("no member has the name or node id '{0}'")]
     NoSuchMember(String),
+    /// Nobody is named, or too many are.
+    #[error("members: expected 1 to {NAMED_MAX} names or node ids, found {0}")]
+    NotSoMany(usize),
 }
 
 /// What to do with an applicant.
@@ -113,6 +121,38 @@ pub fn find(member: &str, configuration: &Configuration, names: &impl Names) -> 
         .next()
         .or_else(by_id)
         .ok_or_else(|| Unacceptable::NoSuchMember(member.to_owned()))
+}
+
+/// The members with these names or node ids, without those that were removed before: somebody else has asked for the same.
+///
+/// # Errors
+/// One of them never was a member: then it is a mistake, and nobody is meant. Or none of them is a member any more.
+pub fn find_all(
+    named: &[String],
+    membership: &Membership,
+    names: &impl Names,
+) -> Result<BTreeSet<NodeId>, Unacceptable> {
+    if named.is_empty() || named.len() > NAMED_MAX {
+        return Err(Unacceptable::NotSoMany(named.len()));
+    }
+    let mut found = BTreeSet::new();
+    for member in named {
+        match find(member, &membership.configuration, names) {
+            Ok(node) => _ = found.insert(node),
+            Err(_) if was_removed(member, membership, names) => {}
+            Err(unknown) => return Err(unknown),
+        }
+    }
+    match named {
+        [first, ..] if found.is_empty() => Err(Unacceptable::NoSuchMember(first.clone())),
+        _ => Ok(found),
+    }
+}
+
+fn was_removed(member: &str, membership: &Membership, names: &impl Names) -> bool {
+    let has_name = |node: &NodeId| names.contact(*node).is_some_and(|contact| contact.name == member);
+    let is_it = |node: &NodeId| member.parse() == Ok(*node) || has_name(node);
+    membership.removed.keys().any(is_it)
 }
 
 /// What clients are told of the members. One whose address is not known has empty ones.
@@ -254,6 +294,28 @@ mod tests {
         for missing in ["gone", "0000000000000009", ""] {
             assert_eq!(find(missing, &configuration, &book), Err(Unacceptable::NoSuchMember(missing.into())));
         }
+    }
+
+    /// Whoever was removed meanwhile is left out; a mistake among the names stops the whole.
+    #[test]
+    fn several_members_are_found_all_or_none() {
+        let book = book(&[(1, "a"), (2, "b"), (3, "c"), (8, "was-d"), (9, "b")]);
+        let removed = BTreeMap::from([(NodeId(8), Index(5)), (NodeId(9), Index(6))]);
+        let membership = Membership { removed, ..membership(of_voters(&[1, 2, 3])) };
+        let found = |named: &[&str]| {
+            let named: Vec<String> = named.iter().map(|name| (*name).to_owned()).collect();
+            find_all(&named, &membership, &book).map(|found| found.into_iter().map(|node| node.0).collect::<Vec<_>>())
+        };
+        let unknown = |name: &str| Err(Unacceptable::NoSuchMember(name.to_owned()));
+        assert_eq!(found(&["c", "b"]), Ok(vec![2, 3]));
+        assert_eq!(found(&["c", "0000000000000003", "c"]), Ok(vec![3]), "one member, named three times");
+        assert_eq!(found(&["c", "was-d"]), Ok(vec![3]));
+        assert_eq!(found(&["c", "0000000000000008"]), Ok(vec![3]));
+        assert_eq!(found(&["b"]), Ok(vec![2]), "the name belongs to who took the place of the removed one");
+        assert_eq!(found(&["c", "typo"]), unknown("typo"));
+        assert_eq!(found(&["was-d"]), unknown("was-d"));
+        assert_eq!(found(&[]), Err(Unacceptable::NotSoMany(0)));
+        assert_eq!(found(&["a"; 101]), Err(Unacceptable::NotSoMany(101)));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //!      all are empty                     founding    several start one together; founder: what this node has promised
 //!   directory of a member                announce    tells its addresses if they changed, and learns those of others
 //!
+//!   kubernetes a pod that is to go for good leaves, and members of its kind that are gone are removed
 //!   members    who may come in, and who is meant by a name: decided on the leader, for the interface of clients
 //! ```
 //!
@@ -27,6 +28,7 @@ pub mod founder;
 pub mod founding;
 pub mod founding_codec;
 pub mod join;
+pub mod kubernetes;
 pub mod members;
 pub mod names;
 

@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -24,6 +24,7 @@ use super::{Clock, Error, Handle, Peers};
 use crate::api;
 use crate::cluster::discovery::Places;
 use crate::cluster::founder::Founder;
+use crate::cluster::kubernetes::{self, Pod};
 use crate::cluster::{self, announce, bootstrap};
 use crate::config::{Address, NodeConfig};
 use crate::health::Health;
@@ -138,9 +139,14 @@ impl Node {
         peers.spawn(self.serve_peers(&transport, ports.peer));
         tasks.spawn(self.learn_addresses(cluster));
         tasks.spawn(self.context.transfers.clone().tend());
+        let pod = self.pod();
+        if let Some(pod) = pod.clone() {
+            tasks.spawn(pod.tend());
+        }
         let phase = self.phase.clone();
-        // Each of the two has so long; what is left of the deadline is for the last writes.
-        let patience = self.config.drain_deadline * 2 / 5;
+        let drain_deadline = self.config.drain_deadline;
+        // To hand over, and to answer clients, each has so long; what is left of the deadline is for the last writes.
+        let mut patience = drain_deadline * 2 / 5;
         let handle = self.context.handle.clone();
         let (directory, can_join_anew) = (self.directory.clone(), !Places::new(&self.config.cluster).is_empty());
         let event_loop = self.event_loop(cluster, transport.clone(), inbound);
@@ -160,6 +166,9 @@ impl Node {
             Some(served) = peers.join_next() => served.expect(NO_PANIC),
             () = removed_before_it_heard_a_leader(&handle), if can_join_anew => Err(Error::Removed { cluster }),
             () = reached(&phase, Phase::HandingOver) => {
+                if let Some(pod) = pod {
+                    patience = leave(&pod, drain_deadline).await * 2 / 5;
+                }
                 hand_over(&handle, patience).await;
                 Ok(())
             }
@@ -235,6 +244,12 @@ impl Node {
         let handle = self.context.handle.clone();
         let knows_leader = move || handle.status(SHARD_0).is_some_and(|status| status.leader.is_some());
         announce::learn_addresses(Places::new(&self.config.cluster), cluster, self.book.clone(), knows_leader)
+    }
+
+    /// The pod that the node is, if the settings say that it is one.
+    fn pod(&self) -> Option<Pod> {
+        let api::Context { handle, peers, book, .. } = self.context.clone();
+        Pod::of(&self.config, kubernetes::Tools { handle, peers, book })
     }
 
     fn event_loop(self, cluster: ClusterId, transport: Transport, inbound: transport::Inbox) -> EventLoop {
@@ -497,6 +512,13 @@ fn tell_completions(
         // A loop that has ended has no use for it.
         let _ = completions.send(completion);
     }
+}
+
+/// Leaves the cluster, if the node is a pod that is not to come back. Returns what is left of the deadline: half of it at least.
+async fn leave(pod: &Pod, drain_deadline: Duration) -> Duration {
+    let began = Instant::now();
+    pod.leave(drain_deadline / 2).await;
+    drain_deadline.saturating_sub(began.elapsed())
 }
 
 /// Gives leadership to another voter, so that clients need not wait for an election. A node that cannot, such as the only voter,

@@ -32,7 +32,7 @@ pub struct Configuration {
 pub struct Learner {
     /// It stays one until somebody promotes it.
     pub stay: bool,
-    /// The voter whose place it takes when it is promoted.
+    /// The voter whose place it takes when it is promoted, which waits for as long as that one lives.
     pub replaces: Option<NodeId>,
 }
 
@@ -90,6 +90,14 @@ pub enum ChangeRefused {
     /// The node is a voter already.
     #[error("node {0} is a voter already")]
     AlreadyVoter(NodeId),
+    /// The learner is to take the place of a member that lives.
+    #[error("learner {learner} is to replace {replaced}, which is alive")]
+    ReplacedLives {
+        /// The learner.
+        learner: NodeId,
+        /// Who has the place.
+        replaced: NodeId,
+    },
     /// The learner does not yet have enough of the log.
     #[error("learner {learner} is not ready: it has the log up to {matched}, the leader up to {last}")]
     LearnerNotReady {

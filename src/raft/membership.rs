@@ -34,6 +34,7 @@ impl Raft {
             MembershipChange::AddLearner { contact, .. } => Some(contact),
             MembershipChange::Promote(learner) => {
                 self.check_caught_up(learner)?;
+                self.check_replaced_is_gone(now, learner)?;
                 None
             }
             MembershipChange::Remove(_) => None,
@@ -67,6 +68,11 @@ impl Raft {
         if reachable < needed { Err(ChangeRefused::WouldLoseQuorum { voters, reachable, needed }) } else { Ok(()) }
     }
 
+    /// The other members that this leader can count on; none when it does not lead.
+    pub fn well(&self, now: Time) -> Vec<NodeId> {
+        self.peers().into_iter().filter(|peer| self.is_well(now, *peer)).collect()
+    }
+
     /// True for another member that this leader can count on.
     pub(super) fn is_well(&self, now: Time, member: NodeId) -> bool {
         let window = self.options.election_timeout_max;
@@ -81,6 +87,22 @@ impl Raft {
                 Err(ChangeRefused::LearnerNotReady { learner, matched, last: self.last().index })
             }
         }
+    }
+
+    fn check_replaced_is_gone(&self, now: Time, learner: NodeId) -> Result<(), ChangeRefused> {
+        match self.living_predecessor(now, learner) {
+            Some(replaced) => Err(ChangeRefused::ReplacedLives { learner, replaced }),
+            None => Ok(()),
+        }
+    }
+
+    /// The member that a learner is to replace, if it lives: somebody has started a second node under its name. A connection
+    /// that has just broken is no sign that it does not.
+    fn living_predecessor(&self, now: Time, learner: NodeId) -> Option<NodeId> {
+        let replaced = self.configuration().learners.get(&learner).and_then(|learner| learner.replaces);
+        let window = self.options.election_timeout_max;
+        let was_heard = |node| self.progress(node).is_some_and(|progress| progress.was_heard(now, window));
+        replaced.filter(|replaced| *replaced == self.id || was_heard(*replaced))
     }
 
     fn propose_configuration(
@@ -114,7 +136,8 @@ impl Raft {
     pub(super) fn promote_caught_up(&mut self, now: Time) {
         let is_ready = |(node, learner): &(&NodeId, &Learner)| {
             let has_caught_up = self.progress(**node).is_some_and(|progress| progress.caught_up);
-            !learner.stay && has_caught_up && self.is_well(now, **node)
+            let place_is_free = self.living_predecessor(now, **node).is_none();
+            !learner.stay && has_caught_up && place_is_free && self.is_well(now, **node)
         };
         let ready = self.configuration().learners.iter().find(is_ready).map(|(node, _)| *node);
         if let Some(learner) = ready {

@@ -429,6 +429,8 @@ pub struct Status {
     pub membership: Arc<Membership>,
     /// This node leads, and no change of the membership is under way: no later leader can be without it.
     pub membership_is_anchored: bool,
+    /// The other members that this node, which leads, hears: none of them is dead. Empty when it does not lead.
+    pub well: Vec<NodeId>,
     /// The index of the configuration that left this node out, if one did.
     pub removed: Option<Index>,
     /// Why the replica stands still, if it does.

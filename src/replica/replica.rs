@@ -59,6 +59,8 @@ pub struct Replica {
     pub(super) leads_term: Option<Term>,
     pub(super) snapshots: Snapshots,
     pub(super) effects: Vec<Effect>,
+    /// The time of the latest turn.
+    pub(super) turned_at: Time,
 }
 
 /// What entries are being read for.
@@ -98,6 +100,7 @@ impl Replica {
             leads_term: None,
             snapshots: Snapshots::default(),
             effects: Vec::new(),
+            turned_at: now,
         }
     }
 
@@ -111,6 +114,7 @@ impl Replica {
     /// One turn: everything that has happened since the last one, and the time. Returns what is to be done, in order.
     /// What came together is proposed together, and confirmed together.
     pub fn turn(&mut self, now: Time, wall: Timestamp, events: impl IntoIterator<Item = Event>) -> Vec<Effect> {
+        self.turned_at = now;
         for event in events {
             self.on_event(now, event);
         }
@@ -167,6 +171,7 @@ impl Replica {
             snapshot: self.raft.snapshot(),
             membership: self.members.published(),
             membership_is_anchored: self.raft.membership_is_anchored(),
+            well: self.raft.well(self.turned_at),
             removed: self.raft.removed(),
             quarantined: self.raft.quarantined().map(str::to_owned),
         }

@@ -213,6 +213,13 @@ impl Cluster {
         status.and_then(|status| status["nodes"].as_array().cloned()).unwrap_or_default()
     }
 
+    /// The joint configurations in the log that so many voters leave behind, the first one first.
+    pub fn configurations_with_outgoing(&self, count: usize) -> Vec<Value> {
+        let lines = self.ok(&["log", "--kind", "configuration", "--output", "json"]);
+        let entries = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        entries.filter(|entry| entry["voters_outgoing"].as_array().is_some_and(|them| them.len() == count)).collect()
+    }
+
     pub fn eventually_has_voters(&self, count: usize) {
         eventually(&format!("{count} voters; the status is {:#?}", self.status()), || {
             let status = self.status();

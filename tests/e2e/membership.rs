@@ -43,6 +43,42 @@ fn the_leader_can_be_removed() {
     assert_eq!(cluster.ok(&["dequeue", "orders"]), "kept\n");
 }
 
+/// Two go at once, the leader one of them: leadership first goes to one that stays, and one change takes out both.
+#[test]
+fn several_are_removed_in_one_change_with_the_leader_among_them() {
+    let mut cluster = Cluster::start(5);
+    let load = Load::start(cluster.addresses(), "orders", 4);
+    load.eventually_acknowledges(100);
+    let other = cluster.followers()[0];
+    let other = cluster.nodes[other].name.clone();
+    let leader = cluster.nodes[cluster.leader()].name.clone();
+    let term_of = |entry: &serde_json::Value| entry["term"].as_u64().unwrap();
+    let term_before = cluster.status().iter().map(term_of).max();
+    cluster.ok(&["member", "remove", &other, &leader]);
+    for name in [&other, &leader] {
+        let gone = cluster.nodes.iter().position(|node| node.name == *name).unwrap();
+        cluster.nodes[gone].eventually_tells("removed");
+        cluster.nodes.remove(gone);
+    }
+    cluster.eventually_has_voters(3);
+    load.eventually_acknowledges(100);
+    let acknowledged = load.finish();
+    check_drained(cluster.addresses(), "orders", &acknowledged);
+
+    let removals = cluster.configurations_with_outgoing(5);
+    assert_eq!(removals.len(), 1, "one joint change for both: {removals:#?}");
+    assert_eq!(removals[0]["voters"].as_array().unwrap().len(), 3);
+    assert!(Some(term_of(&removals[0])) > term_before, "the one that stays has made it: {removals:#?}");
+
+    // To repeat it changes nothing, and what never was a member's name stops the whole.
+    let again = cluster.run(&["member", "remove", &other, &leader]);
+    assert_eq!(again.status.code(), Some(5), "{again:?}");
+    let mistaken = cluster.run(&["member", "remove", &cluster.nodes[0].name, "typo"]);
+    assert_eq!(mistaken.status.code(), Some(5), "{mistaken:?}");
+    assert!(String::from_utf8_lossy(&mistaken.stderr).contains("'typo'"), "{mistaken:?}");
+    cluster.eventually_has_voters(3);
+}
+
 /// A new disk is a new node; under the name of a dead member it takes that one's place.
 #[test]
 fn a_node_that_lost_its_disk_is_replaced() {

@@ -39,8 +39,9 @@ pub enum MemberCommand {
     /// Add a node; it becomes a voter once it has caught up
     #[command(after_help = ADD_HELP)]
     Add(Add),
-    /// Remove a member for good: its node id is never accepted again
-    Remove(Name),
+    /// Remove members for good, all in one change: their node ids are never accepted again
+    #[command(after_help = REMOVE_HELP)]
+    Remove(Names),
     /// Make a learner that has caught up a voter
     Promote(Name),
 }
@@ -51,6 +52,14 @@ pub struct Name {
     /// Its name or its node id
     #[arg(value_name = "NAME_OR_ID")]
     member: String,
+}
+
+/// The members that are meant.
+#[derive(Clone, Debug, Args)]
+pub struct Names {
+    /// Their names or their node ids
+    #[arg(value_name = "NAME_OR_ID", required = true)]
+    members: Vec<String>,
 }
 
 /// A node to add.
@@ -98,10 +107,19 @@ A node that is started with --join applies by itself; `add` is for the rest.
 Examples:
   quorate member list
   quorate member remove c
+  quorate member remove d e
   quorate member promote 00f1e2d3c4b5a697
 
 JSON: {\"decided\": {...}, \"members\": [{\"node_id\", \"name\", \"client_address\", \"peer_address\",
 \"address_version\", \"membership\": \"voter\" | \"learner\" | \"leaving\"}, ...]}";
+
+const REMOVE_HELP: &str = "\
+Members that were removed before are left out, so that the command can be repeated. When one name is nobody's, nobody is
+removed. A leader that is to go hands leadership to a voter that stays first.
+
+Examples:
+  quorate member remove c
+  quorate member remove quorate-3 quorate-4";
 
 const ADD_HELP: &str = "\
 Example:
@@ -135,8 +153,8 @@ pub(super) async fn member(client: &Client, command: &Member, console: &mut Cons
             let v1::AddMemberResponse { header, members } = client.add_member(add.member(), add.stay_learner).await?;
             (header, members)
         }
-        MemberCommand::Remove(Name { member }) => {
-            let v1::RemoveMemberResponse { header, members } = client.remove_member(member).await?;
+        MemberCommand::Remove(Names { members }) => {
+            let v1::RemoveMemberResponse { header, members } = client.remove_members(members).await?;
             (header, members)
         }
         MemberCommand::Promote(Name { member }) => {

@@ -300,6 +300,12 @@ async fn members_are_listed_added_promoted_and_removed() {
     let failure = report::end(&error, Output::Table).unwrap_err();
     assert_eq!(failure.exit, Exit::Refused);
     assert_eq!(failure.lines()[1], "hint: `quorate member list` shows names and node ids");
+
+    for (id, name) in [("00000000000000bb", "e"), ("00000000000000cc", "f")] {
+        user.sees(&format!("member add {id} --name {name} --address h:7400 --peer-address h:7401")).await;
+    }
+    let left = user.sees_json("member remove e 00000000000000cc --output json").await;
+    assert_eq!(left["members"].as_array().unwrap().len(), 1, "{left}");
 }
 
 #[tokio::test]

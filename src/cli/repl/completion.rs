@@ -258,6 +258,8 @@ mod tests {
         assert_eq!(hinted("enqueue orders one ").as_deref(), Some("TEXT"));
         assert_eq!(hinted("dequeue orders --wait ").as_deref(), Some("TIME"));
         assert_eq!(hinted("log --queue ").as_deref(), Some("QUEUE"));
+        assert_eq!(hinted("member remove a ").as_deref(), Some("NAME_OR_ID"));
+        assert_eq!(hinted("member promote a "), None);
         for line in ["", "e", "dequeue orders ", "enqueue"] {
             assert_eq!(hinted(line), None, "{line:?}");
         }

@@ -148,7 +148,7 @@ mod tests {
             Asked::Run(command) => command.options().clone(),
             other => panic!("{line}: {other:?}"),
         };
-        for line in ["queues", "enqueue orders 'one pizza'", "member remove a", "quorate status"] {
+        for line in ["queues", "enqueue orders 'one pizza'", "member remove a", "member remove a b", "quorate status"] {
             assert_eq!(of(line), options(), "{line}");
         }
         let own = ClientOptions { output: Output::Table, ..options() };

@@ -129,7 +129,7 @@ async fn a_node_that_applies_for_membership_or_was_removed_is_not_ready() {
     let b = start_node(config("b", directory.path(), &[&a])).await;
     eventually("b to be ready", async || is_ready(&b).await).await;
     let mut client = cluster(&a).await;
-    let remove = v1::RemoveMemberRequest { member: "b".to_owned() };
+    let remove = v1::RemoveMemberRequest { members: vec!["b".to_owned()] };
     client.remove_member(remove).await.unwrap();
     let unready = async || {
         let told = get(b.health_address, "/readyz").await;

@@ -232,10 +232,10 @@ async fn membership_changes_that_cannot_be_are_refused() {
     assert_eq!((taken.code(), reason(&taken)), (Code::AlreadyExists, reasons::NAME_TAKEN.to_owned()));
     let wrong = client.add_member(add(member("b", "aa"))).await.unwrap_err();
     assert_eq!((wrong.code(), reason(&wrong)), (Code::InvalidArgument, reasons::INVALID_REQUEST.to_owned()));
-    let nobody = v1::RemoveMemberRequest { member: "nobody".to_owned() };
+    let nobody = v1::RemoveMemberRequest { members: vec!["nobody".to_owned()] };
     let nobody = client.remove_member(nobody).await.unwrap_err();
     assert_eq!((nobody.code(), reason(&nobody)), (Code::NotFound, reasons::MEMBER_NOT_FOUND.to_owned()));
-    let last = client.remove_member(v1::RemoveMemberRequest { member: "a".to_owned() }).await.unwrap_err();
+    let last = client.remove_member(v1::RemoveMemberRequest { members: vec!["a".to_owned()] }).await.unwrap_err();
     assert_eq!((last.code(), reason(&last)), (Code::FailedPrecondition, reasons::WOULD_LOSE_QUORUM.to_owned()));
 
     assert_eq!(last.get_details_error_info().unwrap().metadata[reasons::MEMBER], node.handle.node().to_string());
@@ -248,7 +248,7 @@ async fn membership_changes_that_cannot_be_are_refused() {
     let absent = v1::PromoteMemberRequest { member: "b".to_owned() };
     let absent = client.promote_member(absent).await.unwrap_err();
     assert_eq!((absent.code(), reason(&absent)), (Code::FailedPrecondition, reasons::WOULD_LOSE_QUORUM.to_owned()));
-    client.remove_member(v1::RemoveMemberRequest { member: "b".to_owned() }).await.unwrap();
+    client.remove_member(v1::RemoveMemberRequest { members: vec!["b".to_owned()] }).await.unwrap();
     let removed = client.add_member(add(member("b", "00000000000000bb"))).await.unwrap_err();
     assert_eq!((removed.code(), reason(&removed)), (Code::FailedPrecondition, reasons::MEMBER_REMOVED.to_owned()));
     node.stop().await.unwrap();

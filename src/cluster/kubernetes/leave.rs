@@ -1,0 +1,106 @@
+//! What a pod does that is told to stop. Several stop together when a StatefulSet shrinks, and each asks for the same: that
+//! everybody goes who is left out, in one change.
+
+use std::time::{Duration, Instant};
+
+use super::desired::{Desired, OnStop, on_stop};
+use super::{Pod, listed};
+use crate::client::{self, Client};
+use crate::ids::{NodeId, SHARD_0};
+use crate::reasons;
+
+/// Of the time that there is so much is for the question how many replicas there are to be: a third.
+const ASKING_PART: u32 = 3;
+
+/// Before it is asked for again what was refused.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// Leaves the cluster, if the StatefulSet leaves this pod out; within `patience`.
+pub(super) async fn leave(pod: &Pod, patience: Duration) {
+    if !is_member(pod) {
+        return;
+    }
+    let end = Instant::now() + patience;
+    let answer = pod.api.desired(patience / ASKING_PART).await;
+    let name = pod.own_name();
+    match (on_stop(&pod.set, pod.ordinal, &answer), answer) {
+        (OnStop::Leave(why), Ok(desired)) => {
+            tracing::info!("leaves the cluster for good, because {why}");
+            remove_all(pod, &desired, end).await;
+        }
+        (OnStop::Stay(why), _) => tracing::info!("stops and stays a member, because {why}"),
+        (OnStop::Leave(why) | OnStop::Unknown(why), _) => tracing::warn!(
+            "stops and stays a member, because {why}; hint: if it is not to come back, `quorate member remove {name}`"
+        ),
+    }
+}
+
+/// Has everybody removed who is left out, this node among them.
+async fn remove_all(pod: &Pod, desired: &Desired, end: Instant) {
+    let mut refused = "nobody was asked".to_owned();
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        match ask_once(pod, desired, left).await {
+            Ok(names) => return tracing::info!("has left the cluster: {} removed", are(&names)),
+            Err(why) => refused = if left.is_zero() { refused } else { why },
+        }
+        if Instant::now() + PAUSE >= end {
+            return tracing::warn!(
+                "stops and stays a member, because it could not leave in time: {refused}; the leader removes it when it is \
+                 gone, or `quorate member remove {}` does",
+                pod.own_name()
+            );
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn ask_once(pod: &Pod, desired: &Desired, patience: Duration) -> Result<Vec<String>, String> {
+    let own = pod.tools.handle.node();
+    let (mut ids, mut names) = (vec![own.to_string()], vec![pod.own_name()]);
+    for (node, name) in pod.left_out(desired).into_iter().filter(|(node, _)| *node != own) {
+        ids.push(node.to_string());
+        names.push(name);
+    }
+    let options = client::Options { timeout: patience, ..Default::default() };
+    let client = Client::new(whom_to_ask(pod), options).map_err(|error| error.to_string())?;
+    match client.remove_members(&ids).await {
+        Ok(_) => Ok(names),
+        // The others have had it done.
+        Err(client::Error::Refused(no)) if no.reason == reasons::MEMBER_NOT_FOUND => {
+            match client.remove_members(&ids[..1]).await {
+                Ok(_) => Ok(vec![pod.own_name()]),
+                Err(client::Error::Refused(no)) if no.reason == reasons::MEMBER_NOT_FOUND => Ok(vec![pod.own_name()]),
+                Err(error) => Err(error.to_string()),
+            }
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The client addresses of the members: that of the leader first, and the own one last.
+fn whom_to_ask(pod: &Pod) -> Vec<String> {
+    let own = pod.tools.handle.node();
+    let seen = pod.tools.handle.look(SHARD_0, |status| (status.leader, status.membership.configuration.clone()));
+    let Some((leader, configuration)) = seen else { return Vec::new() };
+    let mut members: Vec<NodeId> = configuration.members().collect();
+    members.sort_by_key(|node| (Some(*node) != leader, *node == own));
+    members.into_iter().filter_map(|node| pod.tools.book.get(node)).map(|contact| contact.client_address).collect()
+}
+
+fn is_member(pod: &Pod) -> bool {
+    let own = pod.tools.handle.node();
+    let is_member =
+        |status: &crate::replica::Status| status.removed.is_none() && status.membership.configuration.is_member(own);
+    pod.tools.handle.look(SHARD_0, is_member).unwrap_or(false)
+}
+
+fn are(names: &[String]) -> String {
+    format!("{} {}", listed(names), if names.len() == 1 { "is" } else { "are" })
+}
+
+impl Pod {
+    fn own_name(&self) -> String {
+        format!("{}-{}", self.set, self.ordinal)
+    }
+}
