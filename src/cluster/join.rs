@@ -88,6 +88,7 @@ fn tell_each_once() -> client::Observer {
             }
         }
         client::Event::Redirected { to, .. } => tracing::info!("is sent on to {to}, which leads"),
+        client::Event::Forwarding { .. } => tracing::info!("{event}"),
         client::Event::SessionOpened { .. } | client::Event::SessionReplaced { .. } => {}
     })
 }
