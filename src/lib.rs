@@ -15,6 +15,7 @@ pub mod proto;
 pub mod raft;
 pub mod reasons;
 pub mod replica;
+pub mod routing;
 pub mod state_machine;
 pub mod storage;
 pub mod telemetry;

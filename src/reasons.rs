@@ -16,12 +16,14 @@ pub const DOMAIN: &str = "quorate";
 /// UNAVAILABLE. This node does not lead the shard, and has proposed nothing. Metadata: [`LEADER_ID`], [`LEADER_ADDRESS`],
 /// [`LEADER_NAME`], [`TERM`]. The client goes to the leader.
 pub const NOT_LEADER: &str = "NOT_LEADER";
-/// UNAVAILABLE. This node knows no leader (an election is under way, or it belongs to no cluster yet), and has proposed
-/// nothing. Metadata: [`TERM`]. RetryInfo: about an election timeout.
+/// UNAVAILABLE. This node knows no leader (an election is under way, or it belongs to no cluster yet), or was to forward the
+/// request and cannot reach the leader either; it has proposed nothing. Metadata: [`TERM`], or who leads. RetryInfo: about an
+/// election timeout.
 pub const NO_LEADER: &str = "NO_LEADER";
 /// UNAVAILABLE if the request had a session: leadership was lost after proposing, and retrying with the same sequence is
 /// exact. ABORTED if it had none: it may or may not take effect, and must not be retried blindly. Metadata: [`INDEX`],
-/// [`TERM`] of the entry.
+/// [`TERM`] of the entry. UNKNOWN from a node that forwarded the request and cannot tell which of the two it is: the client
+/// knows whether there was a session.
 pub const OUTCOME_UNKNOWN: &str = "OUTCOME_UNKNOWN";
 /// UNAVAILABLE. This node stops and takes no more requests; nothing was proposed. Another node will do.
 pub const SHUTTING_DOWN: &str = "SHUTTING_DOWN";

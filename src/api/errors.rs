@@ -8,7 +8,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 use super::Context;
 use crate::cluster::members::Unacceptable;
-use crate::ids::{ClusterId, Index, NodeId, Term};
+use crate::ids::{ClusterId, Contact, Index, NodeId, Term};
 use crate::proto::v1;
 use crate::raft::{ChangeRefused, TransferRefused};
 use crate::reasons;
@@ -307,6 +307,38 @@ pub fn too_many_streams(streams_max: usize) -> Rejection {
     Rejection::new(Code::ResourceExhausted, reasons::OVERLOADED, message)
         .with(reasons::LIMIT, streams_max)
         .retry_after(SOON)
+}
+
+/// As many calls are being passed on as may be.
+pub fn too_many_forwarded(calls_max: usize) -> Rejection {
+    let message = format!(
+        "this node forwards {calls_max} calls to the leader, which is as many as it may; nothing was done, try again"
+    );
+    Rejection::new(Code::ResourceExhausted, reasons::OVERLOADED, message)
+        .with(reasons::LIMIT, calls_max)
+        .retry_after(SOON)
+}
+
+/// The leader that a call was to be passed on to cannot be reached from here either. Nothing was sent.
+pub fn leader_unreachable(leader: &Contact, why: &str) -> Rejection {
+    let Contact { node, name, client_address, .. } = leader;
+    let message = format!("this node cannot reach {name} at {client_address}, which leads: {why}; nothing was done");
+    Rejection::new(Code::Unavailable, reasons::NO_LEADER, message)
+        .with(reasons::LEADER_ID, node)
+        .with(reasons::LEADER_NAME, name)
+        .with(reasons::LEADER_ADDRESS, client_address)
+        .retry_after(AFTER_ELECTION)
+}
+
+/// A call was passed on to the leader and its answer never came. Who passes on does not look into requests, so it cannot say
+/// whether there was a session: the code is one that no client takes for a leave to repeat.
+pub fn forwarded_outcome_unknown(leader: &Contact, why: &str) -> Rejection {
+    let Contact { name, client_address, .. } = leader;
+    let message = format!(
+        "the request was forwarded to {name} at {client_address}, and {why}: it may have been executed, or still be; \
+         with a session, to ask again in the same way is exact"
+    );
+    Rejection::new(Code::Unknown, reasons::OUTCOME_UNKNOWN, message)
 }
 
 /// The node stops, and takes no more requests.

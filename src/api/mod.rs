@@ -9,6 +9,7 @@
 //!        answer    the outcome, in the words of the interface                     (answered)
 //!        errors    the only table from refusals to gRPC statuses
 //!   founding_service  what nodes ask each other before they belong to a cluster
+//!   forward        to the leader, before any of these, if the client asks for that
 //!   execute_stream many requests in flight on one stream, each through the same verbs
 //!   request_log    a node's log in pages          status   the condition of nodes      health   of this process
 //! ```
@@ -21,13 +22,14 @@
 //!   take. When the node's inbox is full it refuses a call at once, and lets a stream wait.
 //! - A call that its client gives up is forgotten by the replica.
 //!
-//! Not here: the dashboard, authentication, forwarding to the leader.
+//! Not here: the dashboard, authentication.
 
 mod answer;
 mod cluster_service;
 pub mod errors;
 pub(crate) mod execute_stream;
 mod founding_service;
+mod forward;
 mod health;
 pub(crate) mod quorate_service;
 mod receive;
@@ -54,6 +56,7 @@ use crate::raft::Configuration;
 use crate::telemetry::{Call, Telemetry, propagation};
 use crate::transport::{AddressBook, Listener};
 use errors::Rejection;
+use forward::Forwarder;
 use streams::Streams;
 
 /// A request with everything around it, in bytes. tonic refuses a larger one while it arrives.
@@ -169,6 +172,7 @@ pub async fn serve(
         .expect("the descriptors were made by the build of this program");
     let (health, health_service) = tonic_health::server::health_reporter();
     let watching = tokio::spawn(health::report(context.clone(), verdicts, health));
+    let forwarder = Forwarder::new(context.clone());
     let quorate = v1::quorate_server::QuorateServer::new(quorate_service::QuorateService::new(context.clone()))
         .max_decoding_message_size(DECODED_BYTES_MAX)
         .max_encoding_message_size(ENCODED_BYTES_MAX);
@@ -181,9 +185,9 @@ pub async fn serve(
         .server()
         .add_service(reflection)
         .add_service(health_service)
-        .add_service(quorate)
-        .add_service(cluster)
         .add_service(founding)
+        .add_service(forwarder.around(quorate))
+        .add_service(forwarder.around(cluster))
         .serve_with_incoming_shutdown(listener.incoming(), stop)
         .await;
     watching.abort();

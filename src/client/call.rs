@@ -1,14 +1,16 @@
 //! One call: the request is sent, and sent again, until there is a result or the deadline has come.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rand::RngExt;
 use tokio::time::Instant;
 use tonic::{Response, Status};
 
-use super::endpoints::{Address, Node};
+use super::endpoints::{Address, Node, Routing, Target, Way};
 use super::failure::{Advice, Failure, Leader};
-use super::{Error, Event, Refused, Shared};
+use super::reach::Obstacle;
+use super::{Consistency, Error, Event, Refused, Shared};
 
 /// How many addresses an error lists.
 const TRIED_MAX: usize = 8;
@@ -28,6 +30,8 @@ pub(super) enum Repeat {
 pub(super) struct Call<'a> {
     shared: &'a Shared,
     repeat: Repeat,
+    /// Any node serves it.
+    is_anywhere: bool,
     /// The node may take until then to answer, and a little longer.
     wait_end: Instant,
     /// The call ends then.
@@ -51,6 +55,7 @@ impl<'a> Call<'a> {
         Self {
             shared,
             repeat,
+            is_anywhere: false,
             wait_end,
             end,
             redirects: 0,
@@ -60,6 +65,11 @@ impl<'a> Call<'a> {
             refused: None,
             tried,
         }
+    }
+
+    /// The same call, for what is to be read as fresh as this: of what any node may show, the node that is asked shows its own.
+    pub(super) fn as_fresh_as(self, consistency: Consistency) -> Self {
+        Self { is_anywhere: matches!(consistency, Consistency::AnyNode | Consistency::Stale), ..self }
     }
 
     /// Sends `request` with `send` until there is an answer.
@@ -81,25 +91,34 @@ impl<'a> Call<'a> {
         F: Future<Output = Result<T, Failure>>,
     {
         loop {
-            let address = self.shared.endpoints.current();
+            let target = self.target();
             // Another call has been at the leader that was named, in vain, before this one came to it.
-            if self.redirected_to.as_ref().is_some_and(|to| *to != address) {
+            if self.redirected_to.as_ref().is_some_and(|to| *to != target.address) {
                 self.redirects = 0;
             }
-            let failure = match self.attempt(&address, &send).await {
-                Ok(answer) => return Ok(answer),
+            let failure = match self.attempt(&target, &send).await {
+                Ok(answer) => {
+                    self.shared.endpoints.reached(&target.address);
+                    return Ok(answer);
+                }
                 Err(failure) => failure,
             };
-            let pause_min = self.judge(&address, failure)?;
+            let pause_min = self.judge(&target, failure)?;
             self.pause(pause_min).await?;
         }
     }
 
-    async fn attempt<T, F>(&self, address: &Address, send: &impl Fn(Node, Duration) -> F) -> Result<T, Failure>
+    fn target(&self) -> Target {
+        let target = self.shared.endpoints.current();
+        if self.is_anywhere { Target { routing: Routing::Direct, ..target } } else { target }
+    }
+
+    async fn attempt<T, F>(&self, target: &Target, send: &impl Fn(Node, Duration) -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,
     {
-        let node = self.shared.endpoints.node(address).map_err(Failure::Unreachable)?;
+        let node = self.shared.endpoints.node(target);
+        let node = node.map_err(|why| Failure::Unreachable(why, Obstacle::Other))?;
         let now = Instant::now();
         let wait = self.wait_end.saturating_duration_since(now);
         let limit = self.end.saturating_duration_since(now).min(wait + self.shared.options.attempt_timeout());
@@ -107,22 +126,26 @@ impl<'a> Call<'a> {
         answer.unwrap_or(Err(Failure::Silent(limit)))
     }
 
-    /// Decides what follows from a failure at `address`: the error that ends the call, or the least time to pause.
-    fn judge(&mut self, address: &Address, failure: Failure) -> Result<Duration, Error> {
+    /// Decides what follows from a failure at `target`: the error that ends the call, or the least time to pause.
+    fn judge(&mut self, target: &Target, failure: Failure) -> Result<Duration, Error> {
+        let address = &target.address;
         if self.repeat == Repeat::Never {
             return Err(final_error(address, failure));
         }
         let advice = match &failure {
-            Failure::Unreachable(_) => Advice::Elsewhere,
+            Failure::Unreachable(..) => Advice::Elsewhere,
             Failure::Lost(_) | Failure::Silent(_) => Advice::ElsewhereInDoubt,
-            Failure::Refused(refused) => refused.advice(address),
+            Failure::Refused(refused) => {
+                self.shared.endpoints.reached(address);
+                refused.advice(address)
+            }
         };
         if !matches!(advice, Advice::Redirect(_)) {
             self.redirects = 0;
         }
         self.refused = None;
         match (advice, failure) {
-            (Advice::Redirect(leader), failure) => self.redirect(address, leader, failure)?,
+            (Advice::Redirect(leader), failure) => self.redirect(target, leader, failure)?,
             (Advice::Unknown, failure) if self.repeat == Repeat::BySession => {
                 return Err(Error::OutcomeUnknown { why: failure.to_string() });
             }
@@ -137,7 +160,16 @@ impl<'a> Call<'a> {
         Ok(Duration::ZERO)
     }
 
-    fn redirect(&mut self, address: &Address, leader: Leader, failure: Failure) -> Result<(), Error> {
+    fn redirect(&mut self, target: &Target, leader: Leader, failure: Failure) -> Result<(), Error> {
+        let address = &target.address;
+        let Way::To(to) = self.shared.endpoints.go_to(address, &leader.address) else {
+            self.redirects = 0;
+            if target.routing == Routing::Forward {
+                self.shared.tell(|| Event::Retrying { address: address.to_string(), why: failure.to_string() });
+            }
+            self.note(address, failure);
+            return Ok(());
+        };
         if self.redirects == self.shared.options.redirects_max {
             return Err(Error::TooManyRedirects {
                 redirects: self.redirects,
@@ -147,13 +179,19 @@ impl<'a> Call<'a> {
             });
         }
         self.redirects += 1;
-        self.redirected_to = Some(self.shared.endpoints.go_to(address, &leader.address));
+        self.redirected_to = Some(to);
         self.note(address, failure);
         self.shared.tell(|| Event::Redirected { from: address.to_string(), to: leader.address, leader: leader.name });
         Ok(())
     }
 
     fn elsewhere(&mut self, address: &Address, failure: Failure) {
+        if let Failure::Unreachable(why, obstacle) = &failure
+            && let Some(by) = self.shared.endpoints.cannot_reach(address, *obstacle)
+        {
+            self.shared.tell_forwarding(address, why, &by);
+            return self.note(address, failure);
+        }
         self.shared.endpoints.go_on_from(address);
         self.shared.tell(|| Event::Retrying { address: address.to_string(), why: failure.to_string() });
         self.note(address, failure);
@@ -209,7 +247,7 @@ fn final_error(address: &Address, failure: Failure) -> Error {
             Error::OutcomeUnknown { why: refused.to_string() }
         }
         Failure::Refused(refused) => Error::Refused(refused),
-        Failure::Unreachable(why) => {
+        Failure::Unreachable(why, _) => {
             Error::Unavailable { after: None, tried: vec![(address.to_string(), why)], in_doubt: false }
         }
         Failure::Lost(_) | Failure::Silent(_) => Error::OutcomeUnknown { why: format!("{address}: {failure}") },
@@ -220,6 +258,13 @@ impl Shared {
     pub(super) fn tell(&self, event: impl FnOnce() -> Event) {
         if let Some(observer) = &self.options.observer {
             observer(&event());
+        }
+    }
+
+    fn tell_forwarding(&self, leader: &Address, why: &str, by: &Address) {
+        if !self.told_forwarding.swap(true, Ordering::Relaxed) {
+            let (leader, why, by) = (leader.to_string(), why.to_owned(), by.to_string());
+            self.tell(|| Event::Forwarding { leader, why, by });
         }
     }
 

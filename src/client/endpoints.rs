@@ -5,20 +5,58 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use prost::Message as _;
+use tokio::time::Instant;
+use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
 use super::failure::Failure;
 use super::pipe::{self, Pipe};
-use super::{Error, outcome};
+use super::reach::{Obstacle, OutOfReach};
+use super::{Error, Forwarding, outcome};
 use crate::proto::v1;
 use crate::proto::v1::cluster_client::ClusterClient;
 use crate::proto::v1::quorate_client::QuorateClient;
+use crate::routing;
 use crate::telemetry::propagation;
 
 /// `HOST:PORT`.
 pub(super) type Address = Arc<str>;
+
+/// Where calls go, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    pub(super) address: Address,
+    pub(super) routing: Routing,
+}
+
+/// What the node that is asked does with a call that only the leader serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Routing {
+    /// Serves it, or says who leads.
+    Direct,
+    /// Passes it on to the leader.
+    Forward,
+}
+
+impl Routing {
+    /// Asks for it in the metadata of a call.
+    pub(super) fn ask(self, metadata: &mut MetadataMap) {
+        if self == Routing::Forward {
+            metadata.insert(routing::HEADER, MetadataValue::from_static(routing::FORWARD));
+        }
+    }
+}
+
+/// The way to a leader that another node names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// The client goes there by itself.
+    To(Address),
+    /// It cannot: the node that names the leader passes calls on.
+    Through,
+}
 
 /// How many addresses are learnt from nodes at most. The one learnt first goes when another comes.
 const LEARNT_MAX: usize = 64;
@@ -43,18 +81,38 @@ pub(super) struct Endpoints {
     state: Mutex<State>,
     /// Short requests share a stream; a node that is silent for this long on it is taken for dead. None: they do not.
     silence_max: Option<Duration>,
+    forwarding: Forwarding,
 }
 
 struct State {
     learnt: Vec<Address>,
     current: Address,
+    /// The node that named the current address as the leader's, until that has been reached.
+    named_by: Option<Address>,
+    /// The node at the current address passes calls on until then; none: it does not.
+    forwards_until: Option<Instant>,
+    out_of_reach: OutOfReach,
     /// The current address was chosen since members were last learnt.
     moved: bool,
-    nodes: HashMap<Address, Node>,
+    nodes: HashMap<Address, Nodes>,
 }
 
-/// A connection whose calls carry the caller's trace, if it has one.
-type Traced = InterceptedService<Channel, fn(Request<()>) -> Result<Request<()>, Status>>;
+/// One connection, for both ways to use the node behind it.
+struct Nodes {
+    direct: Node,
+    forward: Node,
+}
+
+/// A connection whose calls carry the caller's trace, if it has one, and how they are to be routed.
+type Traced = InterceptedService<Channel, Mark>;
+
+type Mark = fn(Request<()>) -> Result<Request<()>, Status>;
+
+fn forward(request: Request<()>) -> Result<Request<()>, Status> {
+    let mut request = propagation::inject(request)?;
+    Routing::Forward.ask(request.metadata_mut());
+    Ok(request)
+}
 
 /// The services of one node.
 #[derive(Clone)]
@@ -66,10 +124,14 @@ pub(super) struct Node {
 }
 
 impl Node {
-    fn new(channel: Channel, silence_max: Option<Duration>) -> Self {
+    fn new(channel: Channel, routing: Routing, silence_max: Option<Duration>) -> Self {
         let untraced = QuorateClient::new(channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX);
-        let pipe = silence_max.map(|silence_max| Pipe::new(untraced, silence_max));
-        let traced: Traced = InterceptedService::new(channel, propagation::inject);
+        let pipe = silence_max.map(|silence_max| Pipe::new(untraced, routing, silence_max));
+        let mark: Mark = match routing {
+            Routing::Direct => propagation::inject,
+            Routing::Forward => forward,
+        };
+        let traced: Traced = InterceptedService::new(channel, mark);
         let quorate = QuorateClient::new(traced.clone()).max_decoding_message_size(ANSWER_BYTES_MAX);
         let cluster = ClusterClient::new(traced).max_decoding_message_size(ANSWER_BYTES_MAX);
         Self { quorate, cluster, pipe }
@@ -100,7 +162,11 @@ impl Node {
 impl Endpoints {
     /// The addresses `given`; the first of them is current. With `silence_max` short requests share a stream, on which a node
     /// that is silent for so long is taken for dead.
-    pub(super) fn new(given: &[String], silence_max: Option<Duration>) -> Result<Self, Error> {
+    pub(super) fn new(
+        given: &[String],
+        silence_max: Option<Duration>,
+        forwarding: Forwarding,
+    ) -> Result<Self, Error> {
         let mut addresses: Vec<Address> = Vec::new();
         for endpoint in given {
             let address = parse(endpoint)?;
@@ -111,37 +177,97 @@ impl Endpoints {
         let Some(current) = addresses.first().cloned() else {
             return Err(Error::InvalidEndpoint { endpoint: String::new(), why: "at least one is needed".to_owned() });
         };
-        let state = State { learnt: Vec::new(), current, moved: true, nodes: HashMap::new() };
-        Ok(Self { given: addresses, state: Mutex::new(state), silence_max })
+        let state = State {
+            learnt: Vec::new(),
+            current,
+            named_by: None,
+            forwards_until: None,
+            out_of_reach: OutOfReach::default(),
+            moved: true,
+            nodes: HashMap::new(),
+        };
+        Ok(Self { given: addresses, state: Mutex::new(state), silence_max, forwarding })
     }
 
-    /// The address thought to lead.
-    pub(super) fn current(&self) -> Address {
-        self.lock().current.clone()
+    /// The address thought to lead, or to know who does.
+    pub(super) fn current(&self) -> Target {
+        let mut state = self.lock();
+        let passes = state.forwards_until.is_some_and(|end| end > Instant::now());
+        if !passes {
+            state.forwards_until = None;
+        }
+        let forward = passes || self.forwarding == Forwarding::Always;
+        let routing = if forward { Routing::Forward } else { Routing::Direct };
+        Target { address: state.current.clone(), routing }
     }
 
     /// The services of the node at `address`. Connects when they are first used, and again after the connection broke;
     /// the name is looked up anew each time. Err says why `address` is none.
-    pub(super) fn node(&self, address: &Address) -> Result<Node, String> {
+    pub(super) fn node(&self, Target { address, routing }: &Target) -> Result<Node, String> {
         let mut state = self.lock();
-        if let Some(node) = state.nodes.get(address) {
-            return Ok(node.clone());
+        if !state.nodes.contains_key(address) {
+            let channel = channel(address)?;
+            let node = |routing| Node::new(channel.clone(), routing, self.silence_max);
+            let nodes = Nodes { direct: node(Routing::Direct), forward: node(Routing::Forward) };
+            state.nodes.insert(address.clone(), nodes);
         }
-        let node = Node::new(channel(address)?, self.silence_max);
-        state.nodes.insert(address.clone(), node.clone());
-        Ok(node)
+        let Nodes { direct, forward } = &state.nodes[address];
+        Ok(if *routing == Routing::Forward { forward.clone() } else { direct.clone() })
     }
 
     /// The node at `from` says that the one at `to` leads. Ignored when another call has gone elsewhere in the meantime.
-    /// Returns the address at `to`.
-    pub(super) fn go_to(&self, from: &Address, to: &str) -> Address {
+    pub(super) fn go_to(&self, from: &Address, to: &str) -> Way {
         let to = self.learn(to);
         let mut state = self.lock();
-        if state.current == *from {
+        let is_current = state.current == *from;
+        if self.forwarding == Forwarding::Always {
+            return Way::Through;
+        }
+        if let Some(until) = state.out_of_reach.until(&to, Instant::now()) {
+            if is_current {
+                state.forwards_until = Some(until);
+            }
+            return Way::Through;
+        }
+        if is_current {
             state.current = to.clone();
+            state.named_by = Some(from.clone());
+            state.forwards_until = None;
             state.moved = true;
         }
-        to
+        Way::To(to)
+    }
+
+    /// The address cannot be reached for this reason. When others may well reach it, it is left alone for a while. If it was
+    /// named as the leader's, the client goes back to the node that named it, to have calls passed on; returns that one.
+    pub(super) fn cannot_reach(&self, address: &Address, obstacle: Obstacle) -> Option<Address> {
+        let is_hidden = match obstacle {
+            Obstacle::NameUnknown => true,
+            // Who was given the address can reach it: nobody listens there.
+            Obstacle::Refused => !self.given.contains(address),
+            Obstacle::Other => false,
+        };
+        if !is_hidden || self.forwarding == Forwarding::Never {
+            return None;
+        }
+        let mut state = self.lock();
+        let until = state.out_of_reach.add(address, Instant::now());
+        if state.current != *address {
+            return None;
+        }
+        let by = state.named_by.take()?;
+        state.current = by.clone();
+        state.forwards_until = Some(until);
+        Some(by)
+    }
+
+    /// The node at `address` has answered.
+    pub(super) fn reached(&self, address: &Address) {
+        let mut state = self.lock();
+        state.out_of_reach.remove(address);
+        if state.current == *address {
+            state.named_by = None;
+        }
     }
 
     /// The node at `from` is of no use now: the next address is current. Ignored when another call has gone elsewhere.
@@ -150,9 +276,14 @@ impl Endpoints {
         if state.current != *from {
             return;
         }
-        let all: Vec<_> = self.given.iter().chain(&state.learnt).cloned().collect();
+        let mut all: Vec<_> = self.given.iter().chain(&state.learnt).cloned().collect();
         let next = all.iter().position(|address| address == from).map_or(0, |place| (place + 1) % all.len());
-        state.current = all[next].clone();
+        all.rotate_left(next);
+        let now = Instant::now();
+        let has_turn = |at: &&Address| self.given.contains(at) || state.out_of_reach.until(at, now).is_none();
+        state.current = all.iter().find(has_turn).cloned().expect("what was given has its turn, and one is given");
+        state.named_by = None;
+        state.forwards_until = None;
         state.moved = true;
     }
 
@@ -195,8 +326,12 @@ impl Endpoints {
     /// Drops the connections to addresses that are not known any more. Requests under way keep theirs.
     fn forget_nodes(&self) {
         let mut state = self.lock();
-        let State { learnt, current, nodes, .. } = &mut *state;
-        nodes.retain(|address, _| address == current || self.given.contains(address) || learnt.contains(address));
+        let State { learnt, current, nodes, out_of_reach, .. } = &mut *state;
+        let is_known = |address: &Address| {
+            address == current || self.given.contains(address) || learnt.contains(address)
+        };
+        nodes.retain(|address, _| is_known(address));
+        out_of_reach.retain(is_known);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -244,8 +379,8 @@ mod tests {
     use super::*;
 
     fn endpoints(given: &[&str]) -> Endpoints {
-        Endpoints::new(&given.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>(), None)
-            .expect("they are addresses")
+        let given: Vec<_> = given.iter().map(|text| (*text).to_owned()).collect();
+        Endpoints::new(&given, None, Forwarding::WhenNeeded).expect("they are addresses")
     }
 
     #[test]
@@ -257,19 +392,19 @@ mod tests {
         for wrong in ["", ":7400", "a b:1", "node:port", "node:", "node:99999", "https://node:7400", "node/path"] {
             assert!(parse(wrong).is_err(), "{wrong:?} is no endpoint");
         }
-        assert!(Endpoints::new(&[], None).is_err());
+        assert!(Endpoints::new(&[], None, Forwarding::WhenNeeded).is_err());
     }
 
     #[test]
     fn every_address_has_its_turn_and_the_first_comes_again() {
         let endpoints = endpoints(&["a:1", "b:1"]);
-        endpoints.go_to(&endpoints.current(), "c:1");
+        endpoints.go_to(&endpoints.current().address, "c:1");
         endpoints.go_on_from(&"c:1".into());
-        assert_eq!(&*endpoints.current(), "a:1");
+        assert_eq!(&*endpoints.current().address, "a:1");
         endpoints.go_on_from(&"a:1".into());
-        assert_eq!(&*endpoints.current(), "b:1");
+        assert_eq!(&*endpoints.current().address, "b:1");
         endpoints.go_on_from(&"b:1".into());
-        assert_eq!(&*endpoints.current(), "c:1");
+        assert_eq!(&*endpoints.current().address, "c:1");
     }
 
     #[test]
@@ -278,7 +413,7 @@ mod tests {
         endpoints.go_on_from(&"a:1".into());
         endpoints.go_on_from(&"a:1".into());
         endpoints.go_to(&"a:1".into(), "c:1");
-        assert_eq!(&*endpoints.current(), "b:1");
+        assert_eq!(&*endpoints.current().address, "b:1");
     }
 
     #[test]
@@ -290,8 +425,8 @@ mod tests {
         assert_eq!(endpoints.lock().learnt.len(), LEARNT_MAX);
         endpoints.learn_members(&[v1::Member { client_address: "b:1".to_owned(), ..Default::default() }]);
         endpoints.go_on_from(&"a:1".into());
-        assert_eq!(&*endpoints.current(), "b:1");
+        assert_eq!(&*endpoints.current().address, "b:1");
         endpoints.go_on_from(&"b:1".into());
-        assert_eq!(&*endpoints.current(), "a:1");
+        assert_eq!(&*endpoints.current().address, "a:1");
     }
 }

@@ -14,6 +14,16 @@ pub enum Event {
         /// The leader's name, or its node id if the node asked did not know the name; empty: neither.
         leader: String,
     },
+    /// The address of the leader cannot be reached from here: requests go through the node that told it. Told once in the life
+    /// of a client, also when leaders change.
+    Forwarding {
+        /// The address that cannot be reached.
+        leader: String,
+        /// Why not.
+        why: String,
+        /// The address of the node that passes requests on.
+        by: String,
+    },
     /// The request is sent again, perhaps to another address.
     Retrying {
         /// The address that did not answer, or answered "not now".
@@ -38,6 +48,9 @@ impl fmt::Display for Event {
         match self {
             Event::Redirected { to, leader, .. } if leader.is_empty() => write!(f, "redirected to {to}, which leads"),
             Event::Redirected { to, leader, .. } => write!(f, "redirected to {to} (node {leader} leads)"),
+            Event::Forwarding { leader, why, by } => {
+                write!(f, "cannot reach the leader at {leader} ({why}): asks {by} to forward")
+            }
             Event::Retrying { address, why } => write!(f, "trying again: {address}: {why}"),
             Event::SessionOpened { session } => write!(f, "opened session {session}"),
             Event::SessionReplaced { session } => write!(f, "session {session} had expired: opening another"),

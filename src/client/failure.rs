@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::error::Error as _;
 use std::fmt;
+use std::io;
 use std::time::Duration;
 
 use tonic::{Code, ConnectError, Status};
 use tonic_types::StatusExt;
 
+use super::reach::Obstacle;
 use crate::reasons;
 
 /// A node's no.
@@ -44,8 +46,8 @@ impl fmt::Display for Refused {
 /// Why one sending of a request has no result.
 #[derive(Clone, Debug)]
 pub(super) enum Failure {
-    /// No connection: nothing was sent.
-    Unreachable(String),
+    /// No connection, for this reason: nothing was sent.
+    Unreachable(String, Obstacle),
     /// The connection or the answer was lost: the request may have been executed.
     Lost(String),
     /// No answer came in this time: the request may have been executed.
@@ -57,7 +59,7 @@ pub(super) enum Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Unreachable(why) => f.write_str(why),
+            Failure::Unreachable(why, _) => f.write_str(why),
             Failure::Lost(why) => write!(f, "the answer was lost ({why})"),
             Failure::Silent(time) => write!(f, "no answer in {:.1} s", time.as_secs_f64()),
             Failure::Refused(refused) => refused.fmt(f),
@@ -70,11 +72,15 @@ impl From<Status> for Failure {
         if let Some(info) = status.get_details_error_info()
             && info.domain == reasons::DOMAIN
         {
+            // A node that forwarded the request has lost the answer, and knows no more than who has lost it himself.
+            if status.code() == Code::Unknown && info.reason == reasons::OUTCOME_UNKNOWN {
+                return Failure::Lost(status.message().to_owned());
+            }
             let retry_after = status.get_details_retry_info().and_then(|info| info.retry_delay);
             return Failure::Refused(refused(&status, info.reason, info.metadata, retry_after));
         }
         if connecting_failed(&status) {
-            return Failure::Unreachable(root_cause(&status));
+            return Failure::Unreachable(root_cause(&status), obstacle(&status));
         }
         match status.code() {
             // Without a reason of ours these come from a connection that broke, or from something in between.
@@ -161,6 +167,16 @@ fn refused(
 /// Whether the status stands for a connection that could not be made, so that nothing was sent.
 fn connecting_failed(status: &Status) -> bool {
     causes(status).any(|cause| cause.is::<ConnectError>())
+}
+
+/// What has kept the connection from being made.
+fn obstacle(status: &Status) -> Obstacle {
+    let of = |cause: &(dyn std::error::Error + 'static)| match cause.downcast_ref::<io::Error>() {
+        Some(error) if error.kind() == io::ErrorKind::ConnectionRefused => Some(Obstacle::Refused),
+        // hyper-util has no type for what its resolver says.
+        _ => (cause.to_string() == "dns error").then_some(Obstacle::NameUnknown),
+    };
+    causes(status).find_map(of).unwrap_or(Obstacle::Other)
 }
 
 /// The innermost cause, which is the one that says something: "Connection refused", not "transport error".

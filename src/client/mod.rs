@@ -7,6 +7,7 @@
 //!   sessions          gives it a session and a sequence; the slot returns both when the call ends, however it ends
 //!   call              the loop: send to the address thought to lead, judge the answer, pause, again; until the deadline
 //!   endpoints         which addresses there are, which one is thought to lead, one connection for each
+//!   reach            which of them cannot be reached from here, so that another node has to pass calls on
 //!   pipe              the stream that all short requests to one node share
 //!   failure           what an answer other than OK means for the loop
 //! ```
@@ -21,7 +22,7 @@
 //! Requests carry the OpenTelemetry context in which the call's future is polled, if there is one: they belong to the caller's
 //! trace.
 //!
-//! Not here: forwarding through a node that can reach the leader when the client cannot, TLS, and more than one shard.
+//! Not here: TLS, and more than one shard.
 
 mod call;
 mod endpoints;
@@ -32,6 +33,7 @@ mod log_pages;
 mod options;
 mod outcome;
 mod pipe;
+mod reach;
 mod sessions;
 
 #[cfg(test)]
@@ -41,6 +43,7 @@ mod pipe_tests;
 #[cfg(test)]
 mod tests;
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -61,7 +64,7 @@ pub use event::Event;
 pub use failure::Refused;
 pub(crate) use failure::root_cause;
 pub use log_pages::LogPages;
-pub use options::{DURATION_MAX, Observer, Options};
+pub use options::{DURATION_MAX, Forwarding, Observer, Options};
 pub use sessions::REQUESTS_MAX;
 /// How fresh reads are.
 pub use v1::Consistency;
@@ -105,6 +108,8 @@ struct Shared {
     options: Options,
     endpoints: Endpoints,
     sessions: Sessions,
+    /// The observer has been told that nodes pass calls on.
+    told_forwarding: AtomicBool,
     /// Draws the jitter of pauses.
     chance: Mutex<ChaCha8Rng>,
 }
@@ -118,9 +123,10 @@ impl Client {
     pub fn new(endpoints: Vec<String>, options: Options) -> Result<Self, Error> {
         let options = Options { timeout: options.timeout.min(DURATION_MAX), ..options };
         let silence_max = options.pipelined.then(|| options.attempt_timeout());
-        let endpoints = Endpoints::new(&endpoints, silence_max)?;
+        let endpoints = Endpoints::new(&endpoints, silence_max, options.forwarding)?;
         let chance = Mutex::new(ChaCha8Rng::seed_from_u64(options.seed.unwrap_or_else(rand::random)));
-        let shared = Arc::new(Shared { options, endpoints, sessions: Sessions::default(), chance });
+        let (sessions, told_forwarding) = (Sessions::default(), AtomicBool::new(false));
+        let shared = Arc::new(Shared { options, endpoints, sessions, told_forwarding, chance });
         Ok(Self { shared, consistency: Consistency::Leader })
     }
 
@@ -359,7 +365,7 @@ impl Client {
     async fn execute_freely(&self, operations: Vec<v1::Operation>) -> Result<v1::ExecuteResponse, Error> {
         let consistency = self.consistency.into();
         let request = v1::ExecuteRequest { shard: 0, session: None, operations, consistency };
-        let call = self.call(Repeat::Freely, Duration::ZERO);
+        let call = self.call(Repeat::Freely, Duration::ZERO).as_fresh_as(self.consistency);
         call.run_each(|node, limit| node.execute(request.clone(), limit)).await
     }
 
@@ -410,7 +416,7 @@ impl Client {
             Ok(slot) => slot,
             Err(_) => {
                 let why = "too many calls of this client at once, or no session could be opened".to_owned();
-                let tried = vec![(self.shared.endpoints.current().to_string(), why)];
+                let tried = vec![(self.shared.endpoints.current().address.to_string(), why)];
                 Err(Error::Unavailable { after: Some(self.shared.options.timeout), tried, in_doubt: false })
             }
         }

@@ -12,6 +12,19 @@ pub type Observer = Arc<dyn Fn(&Event) + Send + Sync>;
 /// The longest timeout and the longest wait of a client; longer ones are cut to it.
 pub const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Whether a client asks nodes to pass calls on to the leader.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Forwarding {
+    /// Goes to the leader by itself. Only where the leader's name does not resolve, or its machine refuses the connection, does the
+    /// node that named it have to pass calls on. Now and then, and when the leader changes, the leader's address is tried again.
+    #[default]
+    WhenNeeded,
+    /// Has every call passed on by the node that is asked, and never follows a redirect.
+    Always,
+    /// Goes to the leader, and fails where it cannot be reached.
+    Never,
+}
+
 /// How a client behaves. The defaults fit a cluster on a LAN as well as one behind a slow line.
 #[derive(Clone)]
 pub struct Options {
@@ -24,6 +37,8 @@ pub struct Options {
     /// they are otherwise. Dequeues that wait, requests of more than 1 MiB and [`super::Client::execute_once`] are always
     /// calls of their own.
     pub pipelined: bool,
+    /// Whether nodes are asked to pass calls on.
+    pub forwarding: Forwarding,
     /// How often in a row a call follows "the leader is there" before it gives up: nodes that point at each other.
     pub redirects_max: u32,
     /// The first pause before a request is sent again; each further one is twice as long. The actual pause is drawn
@@ -42,6 +57,7 @@ impl Default for Options {
         Self {
             timeout: Duration::from_secs(10),
             pipelined: true,
+            forwarding: Forwarding::WhenNeeded,
             redirects_max: 5,
             pause_min: Duration::from_millis(10),
             pause_max: Duration::from_millis(200),
@@ -63,6 +79,7 @@ impl fmt::Debug for Options {
         f.debug_struct("Options")
             .field("timeout", &self.timeout)
             .field("pipelined", &self.pipelined)
+            .field("forwarding", &self.forwarding)
             .field("redirects_max", &self.redirects_max)
             .field("pause_min", &self.pause_min)
             .field("pause_max", &self.pause_max)

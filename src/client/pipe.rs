@@ -18,9 +18,11 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Request, Status, Streaming};
 
+use super::endpoints::Routing;
 use super::failure::Failure;
+use super::reach::Obstacle;
 use crate::proto::v1;
 use crate::proto::v1::quorate_client::QuorateClient;
 use crate::reasons;
@@ -51,6 +53,7 @@ pub(super) struct Pipe(Arc<Shared>);
 
 struct Shared {
     client: QuorateClient<Channel>,
+    routing: Routing,
     silence_max: Duration,
     /// To the task that owns the stream, if there is one; closed when it takes nothing more.
     asked: Mutex<Option<mpsc::Sender<Asked>>>,
@@ -69,9 +72,9 @@ struct Asked {
 type Answer = oneshot::Sender<Result<v1::ExecuteResponse, Failure>>;
 
 impl Pipe {
-    /// A way to the node that `client` leads to. A node that answers nothing for `silence_max` is taken for dead.
-    pub(super) fn new(client: QuorateClient<Channel>, silence_max: Duration) -> Self {
-        Self(Arc::new(Shared { client, silence_max, asked: Mutex::default() }))
+    /// A way to the node that `client` leads to, or through it to the leader. A node that answers nothing for `silence_max` is taken for dead.
+    pub(super) fn new(client: QuorateClient<Channel>, routing: Routing, silence_max: Duration) -> Self {
+        Self(Arc::new(Shared { client, routing, silence_max, asked: Mutex::default() }))
     }
 
     /// Sends a request and waits for its answer; the node may take `timeout` for it. Dropping the future gives up the answer
@@ -97,24 +100,31 @@ impl Pipe {
         let mut current = self.0.asked.lock().unwrap_or_else(PoisonError::into_inner);
         match &*current {
             Some(asked) if !asked.is_closed() => asked.clone(),
-            _ => current.insert(open(self.0.client.clone(), self.0.silence_max)).clone(),
+            _ => current.insert(open(&self.0)).clone(),
         }
     }
 }
 
 /// Starts the task of a stream. It ends with the stream, and when there is nobody any more who could ask.
-fn open(client: QuorateClient<Channel>, silence_max: Duration) -> mpsc::Sender<Asked> {
+fn open(Shared { client, routing, silence_max, .. }: &Shared) -> mpsc::Sender<Asked> {
     let (sender, asked) = mpsc::channel(ASKED_MAX);
-    tokio::spawn(run(client, silence_max, asked));
+    tokio::spawn(run(client.clone(), *routing, *silence_max, asked));
     sender
 }
 
-async fn run(mut client: QuorateClient<Channel>, silence_max: Duration, mut asked: mpsc::Receiver<Asked>) {
+async fn run(
+    mut client: QuorateClient<Channel>,
+    routing: Routing,
+    silence_max: Duration,
+    mut asked: mpsc::Receiver<Asked>,
+) {
     // One frame is on its way while the next one gathers.
     let (frames, sent) = mpsc::channel(1);
-    let opened = tokio::time::timeout(silence_max, client.execute_stream(ReceiverStream::new(sent))).await;
+    let mut stream = Request::new(ReceiverStream::new(sent));
+    routing.ask(stream.metadata_mut());
+    let opened = tokio::time::timeout(silence_max, client.execute_stream(stream)).await;
     let ended = match opened {
-        Err(_) => Err(Failure::Unreachable(format!("no stream in {:.1} s", silence_max.as_secs_f64()))),
+        Err(_) => Err(unreachable(format!("no stream in {:.1} s", silence_max.as_secs_f64()))),
         Ok(Err(status)) => Err(status.into()),
         Ok(Ok(answers)) => Stream::new(answers.into_inner(), silence_max).carry(&mut asked, frames).await,
     };
@@ -265,7 +275,11 @@ fn ending(status: Status) -> Failure {
 /// What it means for a request that was not sent.
 fn unsent(failure: Failure) -> Failure {
     match failure {
-        Failure::Lost(_) | Failure::Silent(_) => Failure::Unreachable(failure.to_string()),
-        Failure::Unreachable(_) | Failure::Refused(_) => failure,
+        Failure::Lost(_) | Failure::Silent(_) => unreachable(failure.to_string()),
+        Failure::Unreachable(..) | Failure::Refused(_) => failure,
     }
+}
+
+fn unreachable(why: String) -> Failure {
+    Failure::Unreachable(why, Obstacle::Other)
 }

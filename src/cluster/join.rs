@@ -102,6 +102,7 @@ pub fn tell_each_once() -> client::Observer {
             }
         }
         client::Event::Redirected { to, .. } => tracing::info!("is sent on to {to}, which leads"),
+        client::Event::Forwarding { .. } => tracing::info!("{event}"),
         client::Event::SessionOpened { .. } | client::Event::SessionReplaced { .. } => {}
     })
 }

@@ -24,6 +24,8 @@ pub struct Instruments {
     /// `quorate.requests`: requests that have ended, by `quorate.outcome`: `ok`, a reason of [`crate::reasons`], or `CANCELLED`
     /// when the client did not wait for the answer.
     requests: Counter<u64>,
+    /// `quorate.forwarded`: calls that were passed on to the leader because their clients asked for that, by `rpc.method`.
+    forwarded: Counter<u64>,
     meter: Meter,
     /// The attributes of `stage_duration`, made once.
     verbs: [[KeyValue; 1]; 8],
@@ -42,6 +44,11 @@ impl Instruments {
                 .u64_counter("quorate.requests")
                 .with_unit("{request}")
                 .with_description("Requests that have ended, by outcome")
+                .build(),
+            forwarded: meter
+                .u64_counter("quorate.forwarded")
+                .with_unit("{call}")
+                .with_description("Calls that were passed on to the leader, by method")
                 .build(),
             meter: meter.clone(),
             verbs: Verb::ALL.map(|verb| [KeyValue::new("quorate.verb", verb.name())]),
@@ -100,6 +107,11 @@ impl Instruments {
     /// A request was answered with `outcome`: `ok`, or the reason of the refusal.
     pub(super) fn answered(&self, outcome: &'static str) {
         self.requests.add(1, &[KeyValue::new("quorate.outcome", outcome)]);
+    }
+
+    /// A call of a method was passed on.
+    pub(super) fn forwarded(&self, method: &'static str) {
+        self.forwarded.add(1, &[KeyValue::new("rpc.method", method)]);
     }
 }
 

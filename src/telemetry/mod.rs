@@ -115,6 +115,13 @@ impl Telemetry {
         }
     }
 
+    /// A call of the gRPC method `rpc` (`package.Service/Method`) is passed on to the leader.
+    pub fn forwarded(&self, rpc: &'static str) {
+        if let Some(instruments) = &self.instruments {
+            instruments.forwarded(rpc.rsplit('/').next().unwrap_or(rpc));
+        }
+    }
+
     /// A request has been through a verb. `span` is the request's own, if it is traced.
     fn stage(
         &self,

@@ -19,6 +19,12 @@ pub fn routed(shard: ShardId, leads: bool) {
     tracing::info!(target: ENTRIES, event = "routed", "routed the request to its replica of shard {shard}, which {role}");
 }
 
+/// A call is passed on to the leader, because its client asks for that.
+pub fn forwarded(rpc: &str, leader: &str, address: &str) {
+    let method = rpc.rsplit('/').next().unwrap_or(rpc);
+    tracing::info!(target: ENTRIES, event = "forwarded", "forwards {method} to {leader} at {address}, which leads");
+}
+
 /// A request is not carried out.
 pub fn refused(reason: &str, message: &str) {
     tracing::info!(target: ENTRIES, event = "refused", reason, "refused a request with {reason}: {message}");

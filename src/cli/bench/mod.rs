@@ -139,6 +139,7 @@ async fn prepare(load: &Load, queue: &str, fill: Option<u64>) -> Result<Vec<Clie
         timeout: load.client.timeout,
         pipelined: load.mode == Mode::Stream,
         observer: load.client.observer(),
+        forwarding: load.client.routing.into(),
         ..Options::default()
     };
     let clients = cluster::connect(load, queue, &options).await?;

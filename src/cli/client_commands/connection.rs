@@ -31,7 +31,8 @@ impl Connection {
     pub(in crate::cli) fn open(options: &ClientOptions) -> Result<Self, Error> {
         let told = Told::default();
         let observer = observer(options.verbose, told.clone());
-        let client_options = Options { timeout: options.timeout, observer, ..Options::default() };
+        let (timeout, forwarding) = (options.timeout, options.routing.into());
+        let client_options = Options { timeout, forwarding, observer, ..Options::default() };
         Ok(Self { client: Client::new(options.endpoints.clone(), client_options)?, told })
     }
 
@@ -79,7 +80,8 @@ pub(super) async fn execute(client: &Client, command: &ClientCommand, console: &
 /// Tells a person of what the client meets on its way, each thing once. Scripts hear nothing unless they ask.
 pub(super) fn observer(verbose: bool, told: Told) -> Option<Observer> {
     let observer = move |event: &Event| {
-        let matters = verbose || matches!(event, Event::Redirected { .. } | Event::Retrying { .. });
+        let matters =
+            verbose || matches!(event, Event::Redirected { .. } | Event::Forwarding { .. } | Event::Retrying { .. });
         let line = telemetry::escaped(&event.to_string());
         let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
         if matters && told.len() < EVENTS_MAX && told.insert(line.clone()) {

@@ -39,7 +39,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::cli::{Exit, Failure};
-use crate::client::{DURATION_MAX, Observer};
+use crate::client::{DURATION_MAX, Forwarding, Observer};
 pub(super) use cluster::status_text;
 pub use connection::Connection;
 pub(super) use console::Console;
@@ -104,6 +104,10 @@ pub struct ClientOptions {
         value_delimiter = ','
     )]
     pub endpoints: Vec<String>,
+    /// How to come to the leader: by its address (direct), through the node that is asked (forward), or through it only where the
+    /// leader's name does not resolve or its address refuses (auto)
+    #[arg(long, global = true, value_name = "WAY", env = "QUORATE_ROUTING", value_enum, default_value_t = Routing::Auto)]
+    pub routing: Routing,
     /// What to print on standard output: tables and text for people, or JSON for programs
     #[arg(long, global = true, value_name = "FORM", value_enum, default_value_t = Output::Table)]
     pub output: Output,
@@ -113,6 +117,27 @@ pub struct ClientOptions {
     /// Tell on standard error of redirects and repetitions, also when it is not a terminal
     #[arg(long, short, global = true)]
     pub verbose: bool,
+}
+
+/// How to come to the leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Routing {
+    /// By its address if that can be reached, otherwise through the node that told it.
+    Auto,
+    /// By its address only.
+    Direct,
+    /// Through the node that is asked.
+    Forward,
+}
+
+impl From<Routing> for Forwarding {
+    fn from(routing: Routing) -> Self {
+        match routing {
+            Routing::Auto => Forwarding::WhenNeeded,
+            Routing::Direct => Forwarding::Never,
+            Routing::Forward => Forwarding::Always,
+        }
+    }
 }
 
 /// The form of what is printed.

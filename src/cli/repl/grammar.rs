@@ -122,11 +122,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::cli::client_commands::Output;
+    use crate::cli::client_commands::{Output, Routing};
 
     fn options() -> ClientOptions {
         ClientOptions {
             endpoints: vec!["a:1".to_owned(), "b:2".to_owned()],
+            routing: Routing::Direct,
             output: Output::Json,
             timeout: Duration::from_millis(1500),
             verbose: true,

@@ -1,0 +1,103 @@
+//! The connection to the leader, on which all calls are passed on. There is one, which is replaced when another node leads or
+//! the leader has moved; calls that are under way then still end on the old one.
+
+use std::error::Error;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tonic::ConnectError;
+use tonic::body::Body;
+use tonic::codegen::{Service as _, http};
+use tonic::transport::{Channel, Endpoint};
+
+use super::CALLS_MAX;
+use crate::ids::{Contact, NodeId};
+
+/// An address that does not answer for this long cannot be reached. Those who ask wait in a row for it.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
+
+/// How much of the answers of one call may wait unread. Little, because of the next one.
+const CALL_BYTES_MAX: u32 = 128 << 10;
+
+/// How much of all answers may wait unread: as much as all calls together may have, so that clients that do not read hold up
+/// nobody else.
+const CONNECTION_BYTES_MAX: u32 = CALLS_MAX as u32 * CALL_BYTES_MAX;
+
+/// A connection with calls on it is probed this often, so that they end when the leader's machine dies.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// A probed connection that stays silent for this long is given up. Above the round trip of the slowest line.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The connection, if a call has been passed on.
+#[derive(Default)]
+pub(super) struct Link(Mutex<Option<Connection>>);
+
+struct Connection {
+    node: NodeId,
+    address: String,
+    channel: Channel,
+}
+
+/// Why there is no answer.
+pub(super) enum NotSent {
+    /// No connection could be made: the leader has seen nothing.
+    Unreachable(String),
+    /// The connection broke: the leader may have the call.
+    Lost(String),
+}
+
+impl Link {
+    /// Sends a call to the leader, and waits until it begins to answer.
+    pub(super) async fn send(
+        &self,
+        leader: &Contact,
+        request: http::Request<Body>,
+    ) -> Result<http::Response<Body>, NotSent> {
+        let mut channel = self.channel(leader).map_err(NotSent::Unreachable)?;
+        // Ready means that the call can wait for the connection, not that there is one.
+        let ready = std::future::poll_fn(|wakeup| channel.poll_ready(wakeup)).await;
+        ready.map_err(|error| NotSent::Unreachable(root_cause(&error)))?;
+        channel.call(request).await.map_err(|error| {
+            let why = root_cause(&error);
+            match causes(&error).any(|cause| cause.is::<ConnectError>()) {
+                true => NotSent::Unreachable(why),
+                false => NotSent::Lost(format!("the connection broke ({why})")),
+            }
+        })
+    }
+
+    /// A channel connects when it is first used, and again after it broke; the name is resolved anew each time.
+    fn channel(&self, leader: &Contact) -> Result<Channel, String> {
+        // What it guards is replaced as a whole: good also when somebody panicked with the lock.
+        let mut connection = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (node, address) = (leader.node, &leader.client_address);
+        if let Some(known) = connection.as_ref().filter(|known| known.node == node && known.address == *address) {
+            return Ok(known.channel.clone());
+        }
+        let channel = connect(address)?;
+        *connection = Some(Connection { node, address: address.clone(), channel: channel.clone() });
+        Ok(channel)
+    }
+}
+
+fn connect(address: &str) -> Result<Channel, String> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| error.to_string())?;
+    Ok(endpoint
+        .tcp_nodelay(true)
+        .connect_timeout(CONNECT_PATIENCE)
+        .initial_stream_window_size(CALL_BYTES_MAX)
+        .initial_connection_window_size(CONNECTION_BYTES_MAX)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .connect_lazy())
+}
+
+/// The innermost cause, which is the one that says something.
+pub(super) fn root_cause(error: &(dyn Error + 'static)) -> String {
+    causes(error).last().map_or_else(String::new, ToString::to_string)
+}
+
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&cause| cause.source())
+}
