@@ -1,7 +1,7 @@
 //! Nodes that come back under other addresses.
 
 use crate::checks;
-use crate::cluster::{Beginning, StatefulSet};
+use crate::stateful_set::{Beginning, StatefulSet};
 use crate::traffic::Traffic;
 use crate::world::in_a_world;
 

@@ -8,7 +8,8 @@ use quorate::client::{Client, Consistency, Options};
 use quorate::proto::v1;
 use serde_json::Value;
 
-use crate::cluster::{StatefulSet, address, block_on, eventually};
+use crate::cluster::{block_on, eventually};
+use crate::stateful_set::{StatefulSet, address};
 
 /// How long one node may take to show its log.
 const LOG_MAX: Duration = Duration::from_secs(20);

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::checks;
-use crate::cluster::{Beginning, StatefulSet, eventually};
+use crate::cluster::eventually;
+use crate::stateful_set::{Beginning, StatefulSet};
 use crate::traffic::Traffic;
 use crate::world::in_a_world;
 

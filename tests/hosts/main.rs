@@ -10,13 +10,14 @@
 //! With `QUORATE_HOSTS_LOGS=DIRECTORY` what the nodes told is kept there, a directory for each scenario.
 //!
 //! ```text
-//!   world      a scenario is a process in namespaces of its own, which end with it: nothing is left, however it ends
-//!   network    hosts on a bridge: addresses that change, links that are cut both ways or one way
-//!   dns        which names there are, and which addresses they have
-//!   api_server as much of Kubernetes as tells pods how many of them there should be
-//!   cluster    pods of a StatefulSet: started in any order, stopped, killed, moved, and robbed of their disks
-//!   load       clients that enqueue all the while (shared with the tests of single machines)
-//!   checks     what must be true of every run
+//!   world          a scenario is a process in namespaces of its own, which end with it: nothing is left, however it ends
+//!   network        hosts on a bridge: addresses that change, links that are cut both ways or one way
+//!   dns            which names there are, and which addresses they have
+//!   api_server     as much of Kubernetes as tells pods how many of them there should be
+//!   stateful_set   pods: started in any order, stopped, killed, moved, and robbed of their disks
+//!   cluster        what is seen of their cluster
+//!   traffic        clients that enqueue all the while
+//!   checks         what must be true of every run
 //! ```
 //!
 //! Not here: what one machine can show (`tests/e2e`), and random schedules of faults (`tests/sim`).
@@ -35,6 +36,7 @@ mod network;
 mod partitions;
 mod pod;
 mod scaling;
+mod stateful_set;
 mod traffic;
 mod updates;
 mod world;

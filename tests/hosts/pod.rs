@@ -40,6 +40,11 @@ impl Pod {
         self.process = Some(command.spawn().unwrap());
     }
 
+    /// Whether it was ever started.
+    pub fn has_run(&self) -> bool {
+        self.log.exists()
+    }
+
     /// Whether it was started, and has been neither stopped nor killed since.
     pub fn is_started(&self) -> bool {
         self.process.is_some()

@@ -1,7 +1,7 @@
 //! Clients of several queues, who enqueue all the while and know in the end what was acknowledged.
 
-use crate::cluster::StatefulSet;
 use crate::load::{Load, check_drained};
+use crate::stateful_set::StatefulSet;
 
 const QUEUES: [&str; 3] = ["orders", "invoices", "letters"];
 

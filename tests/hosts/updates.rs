@@ -1,7 +1,7 @@
 //! Pods that are replaced one by one, as `kubectl rollout restart` does it: from the last to the first, each somewhere else.
 
 use crate::checks;
-use crate::cluster::{Beginning, StatefulSet};
+use crate::stateful_set::{Beginning, StatefulSet};
 use crate::traffic::Traffic;
 use crate::world::in_a_world;
 
