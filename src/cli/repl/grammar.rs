@@ -91,12 +91,19 @@ fn with_defaults(command: clap::Command, options: &ClientOptions) -> clap::Comma
     if !is_client {
         return command;
     }
-    let output = options.output.to_possible_value().expect("no form is left out").get_name().to_owned();
+    let output = name_of(options.output);
+    let routing = name_of(options.routing);
     command
         .mut_arg("endpoints", |endpoints| endpoints.env(Resettable::Reset).default_value(options.endpoints.join(",")))
+        .mut_arg("routing", |argument| argument.env(Resettable::Reset).default_value(routing))
         .mut_arg("output", |argument| argument.default_value(output))
         .mut_arg("timeout", |timeout| timeout.default_value(humantime::format_duration(options.timeout).to_string()))
         .mut_arg("verbose", |verbose| verbose.default_value(options.verbose.to_string()))
+}
+
+/// How a value is typed.
+fn name_of(value: impl ValueEnum) -> String {
+    value.to_possible_value().expect("no value is left out").get_name().to_owned()
 }
 
 impl Unreadable {
