@@ -222,17 +222,25 @@ fn with_clusters(own: &Own, round: &Round, others: &Others) -> Option<Step> {
 }
 
 /// A cluster of which this node is a founder, and which another one has formed: the one that it has promised; or one that it had
-/// promised before, and another founder formed while this one promised again. Then what it has promised since cannot form, as it
-/// lacks the promise of that other founder.
+/// promised before, where what it has promised since cannot form.
 fn formed_by_others<'a>(own: &'a Own, others: &Others<'a>) -> Option<&'a Proposal> {
     let promise = own.standing.promise.as_ref()?;
     if others.standings().any(|(_, standing)| standing.cluster == Some(promise.cluster)) {
         return Some(promise);
     }
-    let formed = others.standings().filter(|(_, standing)| promise.founder(standing.node.node).is_some());
-    formed
-        .filter_map(|(_, standing)| standing.promise.as_ref().filter(|kept| standing.cluster == Some(kept.cluster)))
-        .find(|kept| kept.founder(own.standing.node.node).is_some_and(|founder| founder.name == own.standing.node.name))
+    let formed = others.standings().filter_map(|(_, standing)| {
+        let kept = standing.promise.as_ref().filter(|kept| standing.cluster == Some(kept.cluster))?;
+        cannot_form(promise, standing.node.node, kept).then_some(kept)
+    });
+    let own = &own.standing.node;
+    formed.into_iter().find(|kept| kept.founder(own.node).is_some_and(|founder| founder.name == own.name))
+}
+
+/// True when `promise` has not formed and never will, because `node` has formed `formed`: it is a founder that will not promise; or it
+/// has the name of the proposer, whose disk is lost, and what that one had proposed came late, after this node had promised what
+/// formed.
+fn cannot_form(promise: &Proposal, node: NodeId, formed: &Proposal) -> bool {
+    promise.founder(node).is_some() || (formed.proposer == node && has_lost_its_disk(promise, formed))
 }
 
 /// Why a node that has promised to start another cluster does not join this one yet: who does not answer may have formed it.
@@ -373,8 +381,11 @@ fn check_names(own: &Own, others: &Others) -> Result<(), String> {
     Ok(())
 }
 
+/// An application of a node that is no founder does not count: it belongs to nothing, and a cluster that the founders had started
+/// would answer from them.
 fn may_found_with(name: &str, address: &str, standing: &Standing, size: u16) -> Result<(), String> {
-    if standing.applies {
+    let is_founder = Ordinal::of(name).is_none_or(|ordinal| ordinal.number < u32::from(size));
+    if standing.applies && is_founder {
         return Err(format!(
             "{name} at {address} has applied to a cluster that does not answer: waits for that cluster"
         ));

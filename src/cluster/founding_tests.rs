@@ -91,7 +91,7 @@ fn without_ordinals_the_list_counts_and_the_first_name_proposes() {
     assert_eq!((proposal.proposer, nodes), (NodeId(9), vec![1, 5, 9]));
     assert!(promise(&own(b.clone()), &proposal).is_ok());
     assert_eq!(waits(&own(b.clone()), &all), "waits for a to propose a cluster, as all have answered");
-    let two = silent(round(&[b.clone()]), "c:7400");
+    let two = silent(round(std::slice::from_ref(&b)), "c:7400");
     assert_eq!(
         waits(&own(a.clone()), &two),
         "waits for 1 more of the 3 nodes that start a cluster together: so far there are a and b; no answer from c:7400 \
@@ -124,7 +124,7 @@ fn no_cluster_is_started_beside_one_that_there_may_be() {
     let rounds = [
         (round(&[]), "waits for q-1 and q-2 to start a cluster together"),
         (
-            silent(round(&[q1.clone()]), "10.0.0.3:7400"),
+            silent(round(std::slice::from_ref(&q1)), "10.0.0.3:7400"),
             "waits for q-2 to start a cluster together; no answer from 10.0.0.3:7400 (connection refused)",
         ),
         (
@@ -250,9 +250,13 @@ fn a_founder_forms_what_another_has_formed_though_it_promised_again() {
     let heard = round(&[q0.clone(), member(q1.clone(), &first)]);
     assert_eq!(next_step(&own(promised(q2.clone(), &second)), &heard, DRAW), Step::Form(first.clone()));
     assert!(matches!(next_step(&own(q0), &round(&[member(q1, &first)]), DRAW), Step::Join { cluster: T1, .. }));
-    // From one that is no founder of what was promised last, that does not follow.
-    let stale = member(standing(30, "q-0"), &first);
-    assert!(matches!(next_step(&own(promised(q2, &second)), &silent(round(&[stale]), "a"), DRAW), Step::Wait(_)));
+    // What a lost disk had proposed came late, after the one that has its name had started a cluster.
+    let heard = silent(round(&[member(standing(30, "q-0"), &first)]), "a:1");
+    assert_eq!(next_step(&own(promised(q2.clone(), &second)), &heard, DRAW), Step::Form(first.clone()));
+    // From anybody else who is no founder of what was promised last, that does not follow.
+    let other = proposal(T2, 1, [31, 11, 20]);
+    let heard = silent(round(&[member(standing(10, "q-1"), &first)]), "a:1");
+    assert!(matches!(next_step(&own(promised(q2, &other)), &heard, DRAW), Step::Wait(_)));
 }
 
 #[test]

@@ -43,7 +43,9 @@ pub enum Unacceptable {
         by: NodeId,
     },
     /// The node was removed from the cluster.
-    #[error("node {0} was removed from this cluster and cannot come back; empty its data directory and join again")]
+    #[error(
+        "node {0} was removed from this cluster and cannot come back; started again, it sets its data aside and joins anew"
+    )]
     Removed(NodeId),
     /// Nobody has this name or node id.
     #[error("no member has the name or node id '{0}'")]

@@ -18,6 +18,7 @@ mod coverage;
 mod covering;
 mod faults;
 mod fetching;
+mod founding;
 mod history;
 mod image;
 mod knobs;
