@@ -3,7 +3,8 @@
 //! Three nodes on loopback, default settings, real fsync, eight clients that enqueue one message after the other. The longest
 //! time between two answers is taken around each of
 //! - ten kills: the leader gets SIGKILL, and starts again;
-//! - thirty planned hand-overs: in turn by `leader transfer` and by SIGTERM to the leader, which starts again.
+//! - thirty planned hand-overs: in turn by `leader transfer` and by SIGTERM to the leader, which starts again;
+//! - ten rounds of a rolling update: each node in turn gets SIGTERM, starts again, and is waited for until it is ready.
 
 // The end-to-end tests use more of it.
 #[allow(dead_code)]
@@ -21,6 +22,7 @@ use cluster::{Cluster, PATIENCE, eventually};
 const CLIENTS: usize = 8;
 const KILLS: usize = 10;
 const HAND_OVERS: usize = 30;
+const ROLLING_ROUNDS: usize = 10;
 
 fn main() {
     // `cargo test --benches` asks benchmarks only whether they start.
@@ -36,11 +38,14 @@ fn main() {
     });
     let kills = (0..KILLS).map(|_| gap_of_one_kill(&mut cluster, &answers)).collect();
     let hand_overs = (0..HAND_OVERS).map(|turn| gap_of_one_hand_over(&mut cluster, &answers, turn)).collect();
+    let updates = (0..ROLLING_ROUNDS).flat_map(|_| (0..3).rev());
+    let updates = updates.map(|at| gap_of_one_update(&mut cluster, &answers, at)).collect();
     stop.store(true, Ordering::Relaxed);
     load.join().expect("no call of a retrying client fails");
     println!("time without an answer, {CLIENTS} clients, three nodes:");
     report("kill -9 of the leader", kills);
     report("planned hand-over", hand_overs);
+    report("rolling update", updates);
 }
 
 fn report(what: &str, mut gaps: Vec<Duration>) {
@@ -67,6 +72,14 @@ fn gap_of_one_hand_over(cluster: &mut Cluster, answers: &Mutex<Vec<Instant>>, tu
     cluster.nodes[leader].start(&[]);
     cluster.eventually_has_voters(3);
     gap
+}
+
+fn gap_of_one_update(cluster: &mut Cluster, answers: &Mutex<Vec<Instant>>, at: usize) -> Duration {
+    gap_around(answers, || {
+        assert!(cluster.nodes[at].terminate().success());
+        cluster.nodes[at].start(&[]);
+        cluster.nodes[at].eventually_is_ready();
+    })
 }
 
 /// The longest time between two answers while `happens` does and shortly after.

@@ -30,8 +30,8 @@ fn tell(limit: Option<u64>, needed: u64) {
 
 /// What the settings allow to be open at one time.
 fn needed(config: &NodeConfig) -> u64 {
-    let connections = config.limits.connections_max + transport::Limits::for_peers().connections_max;
-    connections as u64 + RESERVE
+    let others = [transport::Limits::for_peers(), transport::Limits::for_health()].map(|limits| limits.connections_max);
+    (config.limits.connections_max + others.iter().sum::<usize>()) as u64 + RESERVE
 }
 
 #[cfg(test)]

@@ -7,8 +7,11 @@ use tonic_health::server::HealthReporter;
 
 use super::Verdict;
 
+/// What a name tells.
+type Holds = fn(&Verdict) -> bool;
+
 /// The names, and what each tells.
-const SERVICES: [(&str, fn(&Verdict) -> bool); 5] = [
+const SERVICES: [(&str, Holds); 5] = [
     ("", Verdict::is_ready),
     ("ready", Verdict::is_ready),
     ("live", Verdict::is_live),

@@ -463,7 +463,7 @@ fn tell_start(
     }
 }
 
-fn replica_options(config: &NodeConfig) -> replica::Options {
+pub(super) fn replica_options(config: &NodeConfig) -> replica::Options {
     let raft = &config.raft;
     replica::Options {
         raft: raft::Options {

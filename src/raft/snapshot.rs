@@ -153,7 +153,7 @@ mod tests {
 
     use super::*;
     use crate::ids::Term;
-    use crate::raft::{CommitQuorum, HardState, Options, Recovered, Window};
+    use crate::raft::{CommitQuorum, HardState, Message, Options, Recovered, Window};
 
     fn id(term: u64, index: u64) -> EntryId {
         EntryId::new(Term(term), Index(index))
@@ -206,6 +206,20 @@ mod tests {
         assert_eq!(raft.on_snapshot_received(Time(0), snapshot(id(1, 9), 10)), None);
         assert!(raft.quarantined().is_some());
         assert_eq!((raft.last(), raft.commit()), (id(1, 1), Index(0)));
+    }
+
+    /// Entries and snapshots that a follower lacks are committed all the same, and it knows how many.
+    #[test]
+    fn a_follower_knows_how_much_is_committed_before_it_has_it() {
+        let mut raft = raft(&[1, 2]);
+        let append = Body::AppendEntries { previous: id(1, 9), commit: Index(8), entries: Vec::new(), attempt: 0 };
+        raft.on_message(Time(0), NodeId(2), Message { term: Term(1), body: append });
+        assert_eq!((raft.commit(), raft.heard_commit()), (Index(0), Index(8)));
+        let install = Body::InstallSnapshot { last: id(1, 20) };
+        raft.on_message(Time(0), NodeId(2), Message { term: Term(1), body: install });
+        assert_eq!((raft.commit(), raft.heard_commit()), (Index(0), Index(20)));
+        assert!(raft.on_snapshot_received(Time(0), snapshot(id(1, 30), 7)).is_some());
+        assert_eq!(raft.heard_commit(), Index(30));
     }
 
     /// Paper, section 5.4: what was committed up to its term is in a leader's log.

@@ -111,6 +111,11 @@ impl MemoryDisk {
         self.state().faults.bytes_max = bytes_max;
     }
 
+    /// Until what is returned is dropped, no operation comes to an end, and none fails.
+    pub fn hang(&self) -> Hung<'_> {
+        Hung { _state: self.state() }
+    }
+
     /// The power fails after so many more operations that change something (create, write, sync, rename, remove): all that
     /// follow return an error until `crash` is called.
     pub fn cut_power_after(&self, operations: u64) {
@@ -223,6 +228,12 @@ impl Disk for MemoryDisk {
     fn describe(&self, name: &str) -> String {
         name.to_owned()
     }
+}
+
+/// Keeps a disk from doing anything.
+#[must_use = "the disk goes on when this is dropped"]
+pub struct Hung<'a> {
+    _state: MutexGuard<'a, State>,
 }
 
 struct Handle {

@@ -77,11 +77,11 @@ fn unknown_settings_are_named_with_the_nearest_known_one() {
 fn garbage_on_every_port_is_survived() {
     let mut cluster = Cluster::start(1);
     let client = cluster.nodes[0].address;
-    let peer = SocketAddr::new(client.ip(), client.port() + 1);
+    let [peer, health] = [1, 3].map(|later| SocketAddr::new(client.ip(), client.port() + later));
     let mut garbage: Vec<u8> = (0..4096u32).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     for round in 0..20 {
         garbage.rotate_left(round * 7 + 1);
-        for address in [client, peer] {
+        for address in [client, peer, health] {
             let mut stream = TcpStream::connect(address).unwrap();
             if round % 2 == 0 {
                 let _ = stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
@@ -91,6 +91,7 @@ fn garbage_on_every_port_is_survived() {
         }
     }
     assert!(cluster.nodes[0].is_running());
+    cluster.nodes[0].eventually_is_ready();
     cluster.ok(&["enqueue", "orders", "still here"]);
     assert_eq!(cluster.ok(&["dequeue", "orders"]), "still here\n");
 }

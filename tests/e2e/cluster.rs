@@ -1,7 +1,8 @@
 //! Nodes as processes of the built binary, on loopback, and what a user does with them.
 
 use std::fs::{self, File, OpenOptions};
-use std::net::{SocketAddr, TcpListener};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -97,6 +98,23 @@ impl Node {
 
     pub fn pid(&self) -> u32 {
         self.process.as_ref().expect("the node runs").id()
+    }
+
+    /// What the health port answers: whether it was yes, and in which words. None: nobody answers.
+    pub fn health(&self, path: &str) -> Option<(bool, String)> {
+        let mut stream = TcpStream::connect((self.address.ip(), self.address.port() + 3)).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).ok()?;
+        let (head, text) = answer.split_once("\r\n\r\n")?;
+        Some((head.starts_with("HTTP/1.0 200 "), text.to_owned()))
+    }
+
+    /// Waits until the node says that it is ready.
+    pub fn eventually_is_ready(&self) {
+        let is_ready = || self.health("/readyz").filter(|(ready, _)| *ready);
+        eventually(&format!("node {} to be ready; it told:\n{}", self.name, self.log()), is_ready);
     }
 
     /// Waits until the process ends by itself.
@@ -253,6 +271,5 @@ pub fn run_at(endpoints: &str, arguments: &[&str]) -> Output {
 
 /// Makes a file with this content.
 pub fn write(path: &Path, content: &str) {
-    use std::io::Write;
     File::create(path).unwrap().write_all(content.as_bytes()).unwrap();
 }

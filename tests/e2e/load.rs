@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use quorate::client::{Body, Client, Options};
 use quorate::proto::v1;
@@ -15,8 +16,28 @@ use crate::cluster::{PATIENCE, eventually};
 /// A running load: one queue, several producers.
 pub struct Load {
     stop: Arc<AtomicBool>,
-    acknowledged: Arc<Mutex<Vec<String>>>,
+    acknowledged: Arc<Mutex<Acknowledged>>,
     runner: JoinHandle<()>,
+}
+
+/// What was acknowledged, and how steadily.
+#[derive(Default)]
+struct Acknowledged {
+    bodies: Vec<String>,
+    last: Option<Instant>,
+    longest_gap: Duration,
+}
+
+impl Acknowledged {
+    fn add(&mut self, body: String) {
+        self.longest_gap = self.longest_gap.max(self.gap());
+        self.last = Some(Instant::now());
+        self.bodies.push(body);
+    }
+
+    fn gap(&self) -> Duration {
+        self.last.map(|last| last.elapsed()).unwrap_or_default()
+    }
 }
 
 impl Load {
@@ -49,7 +70,7 @@ impl Load {
         bytes: usize,
     ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let acknowledged = Arc::new(Mutex::new(Vec::new()));
+        let acknowledged = Arc::<Mutex<Acknowledged>>::default();
         let (stop_seen, sink) = (Arc::clone(&stop), Arc::clone(&acknowledged));
         let runner = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -62,7 +83,14 @@ impl Load {
 
     /// How many enqueues have been acknowledged.
     pub fn count(&self) -> usize {
-        self.acknowledged.lock().unwrap().len()
+        self.acknowledged.lock().unwrap().bodies.len()
+    }
+
+    /// The longest time without an acknowledgement since this was last asked.
+    pub fn take_longest_gap(&self) -> Duration {
+        let mut acknowledged = self.acknowledged.lock().unwrap();
+        let gap = acknowledged.gap();
+        std::mem::take(&mut acknowledged.longest_gap).max(gap)
     }
 
     /// Waits until `more` further enqueues are acknowledged.
@@ -75,7 +103,7 @@ impl Load {
     pub fn finish(self) -> Vec<String> {
         self.stop.store(true, Ordering::Relaxed);
         self.runner.join().expect("no call of a retrying client fails");
-        std::mem::take(&mut *self.acknowledged.lock().unwrap())
+        std::mem::take(&mut self.acknowledged.lock().unwrap().bodies)
     }
 }
 
@@ -84,7 +112,7 @@ async fn produce(
     queue: &str,
     (producer, bytes): (usize, usize),
     stop: Arc<AtomicBool>,
-    acknowledged: Arc<Mutex<Vec<String>>>,
+    acknowledged: Arc<Mutex<Acknowledged>>,
 ) {
     for number in 0.. {
         if stop.load(Ordering::Relaxed) {
@@ -92,7 +120,7 @@ async fn produce(
         }
         let body = format!("{:.<bytes$}", format!("{producer}-{number}"));
         client.enqueue(queue, vec![Body::Text(body.clone())]).await.unwrap();
-        acknowledged.lock().unwrap().push(body);
+        acknowledged.lock().unwrap().add(body);
     }
 }
 

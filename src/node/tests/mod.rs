@@ -1,6 +1,7 @@
 //! Whole nodes in this process, on ports that the system chose, asked through their front door: gRPC.
 
 mod health;
+mod hung_disk;
 mod stream;
 
 use std::path::Path;
