@@ -158,7 +158,8 @@ mod tests {
         let start = Instant::now();
         let mut missing = Missing::default();
         // Node 1 leads. At which second it looks; who is left out; who is well; who is gone since 3 s.
-        let looks: [(u64, &[u64], &[u64], &[u64]); 9] = [
+        type Look = (u64, &'static [u64], &'static [u64], &'static [u64]);
+        let looks: [Look; 9] = [
             (0, &[1, 4, 5], &[2, 3, 4], &[]),
             (2, &[1, 4, 5], &[2, 3, 4], &[]),
             (3, &[1, 4, 5], &[2, 3, 4], &[5]),
