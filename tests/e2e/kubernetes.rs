@@ -58,20 +58,18 @@ impl StatefulSet {
     }
 
     /// Stops all pods from this ordinal on at once, as a StatefulSet with parallel pods does, and waits for their ends.
-    fn stop_from(&mut self, ordinal: usize) {
-        let stopping = self.cluster.nodes.split_off(ordinal);
-        Self::stop(stopping);
+    fn stop_from(&mut self, ordinal: usize) -> Vec<Node> {
+        Self::stop(self.cluster.nodes.split_off(ordinal))
     }
 
     fn stop_only(&mut self, at: usize) {
-        let stopping = vec![self.cluster.nodes.remove(at)];
-        Self::stop(stopping);
+        Self::stop(vec![self.cluster.nodes.remove(at)]);
     }
 
-    fn stop(nodes: Vec<Node>) {
+    fn stop(mut nodes: Vec<Node>) -> Vec<Node> {
         let began = Instant::now();
         nodes.iter().for_each(|node| node.signal("TERM"));
-        for mut node in nodes {
+        for node in &mut nodes {
             let status = node.wait();
             assert!(status.success(), "{} ended with {status}", node.name);
             let log = node.log();
@@ -79,6 +77,7 @@ impl StatefulSet {
             assert!(log.contains("has left the cluster"), "{log}");
         }
         assert!(began.elapsed() < PATIENCE / 2, "the deadline is 30 s, and it took {:?}", began.elapsed());
+        nodes
     }
 
     fn members(&self) -> Vec<String> {
@@ -102,9 +101,19 @@ fn scale_down(leader: usize) {
     load.eventually_acknowledges(100);
     set.lead(leader);
     set.scale(3);
-    set.stop_from(3);
+    let gone = set.stop_from(3);
     set.eventually_has_members(&["quorate-0", "quorate-1", "quorate-2"]);
     set.cluster.eventually_has_voters(3);
+    load.eventually_acknowledges(100);
+
+    // And up again, on the volumes that were kept: other nodes under the old names.
+    set.scale(5);
+    let members: Vec<_> = set.cluster.nodes.iter().map(|node| node.address).collect();
+    for mut node in gone {
+        node.start(&members);
+        set.cluster.nodes.push(node);
+    }
+    set.cluster.eventually_has_voters(5);
     load.eventually_acknowledges(100);
     let acknowledged = load.finish();
     check_drained(set.cluster.addresses(), "orders", &acknowledged);
