@@ -6,7 +6,7 @@ use std::time::Instant;
 use tempfile::TempDir;
 
 use crate::api_server::{ApiServer, Call, Fault};
-use crate::cluster::{Cluster, Node, PATIENCE, eventually};
+use crate::cluster::{Cluster, Node, PATIENCE, eventually, free_ports};
 use crate::load::{Load, check_drained};
 
 const PLACE: &str = "place";
@@ -110,6 +110,7 @@ fn scale_down(leader: usize) {
     set.scale(5);
     let members: Vec<_> = set.cluster.nodes.iter().map(|node| node.address).collect();
     for mut node in gone {
+        node.address = free_ports();
         node.start(&members);
         set.cluster.nodes.push(node);
     }
@@ -182,6 +183,8 @@ fn to_stop_is_not_to_leave() {
         assert!(log[told..].contains(words), "{case}: {}", &log[told..]);
         assert_eq!(set.members(), everybody, "{case}");
         set.server.heal();
+        // Pods come back at other addresses.
+        set.cluster.nodes[2].address = free_ports();
         set.cluster.nodes[2].start(&[]);
         set.cluster.eventually_has_voters(3);
     }

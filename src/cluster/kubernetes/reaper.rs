@@ -97,7 +97,7 @@ impl Reaper<'_> {
         let desired = self.pod.api.desired(ASKING_MAX).await?;
         let gone = self.pod.left_out(&desired).into_iter().filter(|(node, _)| gone.contains(node));
         let peers = &self.pod.tools.peers;
-        let silent = gone.map(|(node, name)| async move { (!peers.answers(node).await).then_some((node, name)) });
+        let silent = gone.map(|(node, name)| async move { peers.status(node).await.is_none().then_some((node, name)) });
         Ok(join_all(silent).await.into_iter().flatten().collect())
     }
 
