@@ -105,9 +105,9 @@ impl ClusterService {
         if let Some(heard) = nodes.iter().find(is_heard) {
             return Some(*heard);
         }
-        let asked = nodes.iter().map(|node| {
-            Box::pin(async move { if self.context.peers.answers(*node).await { Ok(*node) } else { Err(()) } })
-        });
+        let asked = nodes
+            .iter()
+            .map(|node| Box::pin(async move { self.context.ask_peer(*node).await.map(|_| *node).ok_or(()) }));
         select_ok(asked).await.ok().map(|(alive, _)| alive)
     }
 

@@ -25,13 +25,7 @@ impl Peers {
         assert!(self.transport.set(transport).is_ok(), "the transport is made once");
     }
 
-    /// True when a node answers as itself: another one may have its address meanwhile.
-    pub async fn answers(&self, node: NodeId) -> bool {
-        let own_id = |status: v1::NodeStatus| status.member.map(|member| member.node_id);
-        self.status(node).await.and_then(own_id) == Some(node.to_string())
-    }
-
-    /// How a node is, as it says itself; none when it does not answer in time.
+    /// How a node is, as it says itself; none when it does not answer in time, or another node answers at its address.
     pub async fn status(&self, node: NodeId) -> Option<v1::NodeStatus> {
         let transport = self.transport.get()?;
         transport.status_of(node, PATIENCE).await.ok()

@@ -139,7 +139,7 @@ impl Node {
         peers.spawn(self.serve_peers(&transport, ports.peer));
         tasks.spawn(self.learn_addresses(cluster));
         tasks.spawn(self.context.transfers.clone().tend());
-        let pod = self.pod();
+        let pod = self.pod(ports.client_address);
         if let Some(pod) = pod.clone() {
             tasks.spawn(pod.tend());
         }
@@ -247,9 +247,9 @@ impl Node {
     }
 
     /// The pod that the node is, if the settings say that it is one.
-    fn pod(&self) -> Option<Pod> {
+    fn pod(&self, client_address: SocketAddr) -> Option<Pod> {
         let api::Context { handle, peers, book, .. } = self.context.clone();
-        Pod::of(&self.config, kubernetes::Tools { handle, peers, book })
+        Pod::of(&self.config, kubernetes::Tools { handle, peers, book, client_address })
     }
 
     fn event_loop(self, cluster: ClusterId, transport: Transport, inbound: transport::Inbox) -> EventLoop {

@@ -1,5 +1,7 @@
 //! The built binary as its users meet it: real processes, real sockets, real disks. One file for each theme.
 
+#[path = "../support/api_server.rs"]
+mod api_server;
 mod bad_input;
 mod bench;
 mod cluster;
@@ -10,6 +12,7 @@ mod dev;
 mod founding;
 mod hand_over;
 mod health;
+mod kubernetes;
 mod load;
 mod membership;
 mod redirect;

@@ -77,7 +77,7 @@ pub(super) enum Trouble {
 impl Trouble {
     /// True when asking again in a moment may help.
     fn may_pass(&self) -> bool {
-        matches!(self, Self::Busy(_) | Self::Unreachable(_) | Self::Refused(500.., _) | Self::TooLate(_))
+        matches!(self, Self::Busy(_) | Self::Unreachable(_) | Self::Refused(500.., _))
     }
 }
 
@@ -125,14 +125,15 @@ impl Api {
             let left = end.saturating_duration_since(Instant::now());
             let trouble = match in_time(left.min(ANSWER_MAX), self.ask()).await {
                 Err(Trouble::NotFound(_)) => return Ok(Desired::Deleted),
+                Err(Trouble::TooLate(_)) => Trouble::TooLate(patience),
                 Err(trouble) if trouble.may_pass() => trouble,
                 answer => return answer,
             };
-            let pause = jittered(PAUSE_MIN);
-            if Instant::now() + pause >= end {
+            // What is left must be enough for another answer.
+            if Instant::now() + 2 * PAUSE_MIN >= end {
                 return Err(trouble);
             }
-            tokio::time::sleep(pause).await;
+            tokio::time::sleep(jittered(PAUSE_MIN)).await;
         }
     }
 

@@ -9,6 +9,20 @@ use super::api::{Api, Seen, Trouble};
 use super::api_server::{ALL, ApiServer, Call, Fault};
 use super::desired::Desired;
 
+/// The certificate of an authority that nobody has the key of any more.
+const AUTHORITY: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBdTCCARugAwIBAgIUaTUSZmrqixgG6DHezU+PU1XfTSowCgYIKoZIzj0EAwIw
+DzENMAsGA1UEAwwEdGVzdDAgFw0yNjExMjYwMTE2MjJaGA8yMTI2MTEwMjAxMTYy
+MlowDzENMAsGA1UEAwwEdGVzdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABLd5
+WaXQp+YpADc8Xx8179Lova+DGZwn8uvErSzSddbNubZ4kY4YFJeshMODAw53hnOF
+TtBHWyQTNPANQ0x9bMajUzBRMB0GA1UdDgQWBBQFyiGomU4WotX3HM+Fr70CCHcr
+MjAfBgNVHSMEGDAWgBQFyiGomU4WotX3HM+Fr70CCHcrMjAPBgNVHRMBAf8EBTAD
+AQH/MAoGCCqGSM49BAMCA0gAMEUCIFW6GcheFPpJayBDdPMSBcuQeYji/iAdkz+G
+KXOaK7JHAiEA0n5uZ+ZM1BIGLANLiVLfrYL88pZIGyikJoJcrbVgPmI=
+-----END CERTIFICATE-----
+";
+
 const PATIENCE: Duration = Duration::from_millis(600);
 
 fn api(server: &ApiServer) -> Api {
@@ -217,8 +231,13 @@ async fn the_label_is_put_on_and_taken_off() {
 /// What Kubernetes gives to pods is an https address and a token: the TLS of this program must be ready for it, without panics.
 #[tokio::test]
 async fn a_client_speaks_https() {
-    let server = ApiServer::start();
-    let config = Config::new(format!("https://{}", server.address()).parse().unwrap());
+    let (server, directory) = (ApiServer::start(), tempfile::TempDir::new().unwrap());
+    let [authority, token] = ["ca.crt", "token"].map(|name| directory.path().join(name));
+    std::fs::write(&authority, AUTHORITY).unwrap();
+    std::fs::write(&token, "of the service account").unwrap();
+    let mut config = Config::new(format!("https://{}", server.address()).parse().unwrap());
+    config.root_cert_file = Some(authority);
+    config.auth_info.token_file = Some(token.display().to_string());
     let api = Api::new("quorate", None, "quorate-1").at(config);
     let trouble = api.desired(PATIENCE).await.unwrap_err();
     assert!(matches!(trouble, Trouble::Unreachable(_)), "the double does not speak TLS: {trouble}");

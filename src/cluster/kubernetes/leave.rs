@@ -1,6 +1,7 @@
 //! What a pod does that is told to stop. Several stop together when a StatefulSet shrinks, and each asks for the same: that
 //! everybody goes who is left out, in one change.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::desired::{Desired, OnStop, on_stop};
@@ -78,14 +79,28 @@ async fn ask_once(pod: &Pod, desired: &Desired, patience: Duration) -> Result<Ve
     }
 }
 
-/// The client addresses of the members: that of the leader first, and the own one last.
+/// The client addresses of the members: that of the leader first, and the own one last. The own name may not resolve any more.
 fn whom_to_ask(pod: &Pod) -> Vec<String> {
     let own = pod.tools.handle.node();
     let seen = pod.tools.handle.look(SHARD_0, |status| (status.leader, status.membership.configuration.clone()));
     let Some((leader, configuration)) = seen else { return Vec::new() };
     let mut members: Vec<NodeId> = configuration.members().collect();
     members.sort_by_key(|node| (Some(*node) != leader, *node == own));
-    members.into_iter().filter_map(|node| pod.tools.book.get(node)).map(|contact| contact.client_address).collect()
+    let address_of = |node: NodeId| match node == own {
+        true => Some(reached_from_here(pod.tools.client_address).to_string()),
+        false => pod.tools.book.get(node).map(|contact| contact.client_address),
+    };
+    members.into_iter().filter_map(address_of).collect()
+}
+
+/// Where the node reaches itself that listens there.
+fn reached_from_here(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
 }
 
 fn is_member(pod: &Pod) -> bool {

@@ -31,6 +31,7 @@ mod api_server;
 #[cfg(test)]
 mod api_tests;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::config::NodeConfig;
@@ -50,6 +51,8 @@ pub struct Tools {
     pub peers: Peers,
     /// Everybody's names and addresses.
     pub book: AddressBook,
+    /// Where it listens for clients.
+    pub client_address: SocketAddr,
 }
 
 /// A node that is a pod of a StatefulSet.

@@ -97,7 +97,7 @@ impl Reaper<'_> {
         let desired = self.pod.api.desired(ASKING_MAX).await?;
         let gone = self.pod.left_out(&desired).into_iter().filter(|(node, _)| gone.contains(node));
         let peers = &self.pod.tools.peers;
-        let silent = gone.map(|(node, name)| async move { (!peers.answers(node).await).then_some((node, name)) });
+        let silent = gone.map(|(node, name)| async move { peers.status(node).await.is_none().then_some((node, name)) });
         Ok(join_all(silent).await.into_iter().flatten().collect())
     }
 
@@ -158,7 +158,8 @@ mod tests {
         let start = Instant::now();
         let mut missing = Missing::default();
         // Node 1 leads. At which second it looks; who is left out; who is well; who is gone since 3 s.
-        let looks: [(u64, &[u64], &[u64], &[u64]); 9] = [
+        type Look = (u64, &'static [u64], &'static [u64], &'static [u64]);
+        let looks: [Look; 9] = [
             (0, &[1, 4, 5], &[2, 3, 4], &[]),
             (2, &[1, 4, 5], &[2, 3, 4], &[]),
             (3, &[1, 4, 5], &[2, 3, 4], &[5]),

@@ -255,6 +255,23 @@ async fn membership_changes_that_cannot_be_are_refused() {
     node.stop().await.unwrap();
 }
 
+/// Who answers at the address of a member can be another node: then the member is dead, and its name can be taken over.
+#[tokio::test]
+async fn another_node_at_the_address_of_a_member_is_not_that_member() {
+    let directory = TempDir::new().unwrap();
+    let node = start_alone(directory.path()).await;
+    let mut client = cluster(&node).await;
+    let mut add = async |name: &str, node_id: &str, peer_address: String| {
+        let (name, node_id, client_address) = (name.to_owned(), node_id.to_owned(), "127.0.0.1:1".to_owned());
+        let member = v1::Member { node_id, name, client_address, peer_address, ..Default::default() };
+        let added = client.add_member(v1::AddMemberRequest { member: Some(member), stay_learner: false }).await;
+        added.map(|added| added.into_inner().members.len()).map_err(|refused| reason(&refused))
+    };
+    assert_eq!(add("b", "00000000000000bb", node.peer_address.to_string()).await, Ok(2));
+    assert_eq!(add("b", "00000000000000cc", "127.0.0.1:2".to_owned()).await, Ok(3));
+    node.stop().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_client_cannot_move_a_member() {
     let directory = TempDir::new().unwrap();
