@@ -29,7 +29,7 @@ mod cluster_service;
 pub mod errors;
 pub(crate) mod execute_stream;
 mod founding_service;
-mod forward;
+pub(crate) mod forward;
 mod health;
 pub(crate) mod quorate_service;
 mod receive;

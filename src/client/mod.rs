@@ -39,6 +39,8 @@ mod sessions;
 #[cfg(test)]
 pub(crate) mod fake;
 #[cfg(test)]
+mod forward_tests;
+#[cfg(test)]
 mod pipe_tests;
 #[cfg(test)]
 mod tests;
