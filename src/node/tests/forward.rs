@@ -203,7 +203,10 @@ async fn one_call_too_many_is_refused_until_there_is_room() {
     let waiting: Vec<_> = (0..CALLS_MAX)
         .map(|_| {
             let (mut client, wait) = (client.clone(), dequeue("q", Duration::from_secs(60)));
-            tokio::spawn(async move { client.execute(routed(routing::FORWARD, of(vec![wait]))).await })
+            // Refused when a question from below was just in its place.
+            let waits =
+                async move { while client.execute(routed(routing::FORWARD, of(vec![wait.clone()]))).await.is_err() {} };
+            tokio::spawn(waits)
         })
         .collect();
     let one_more = async || execute_routed(&b, routing::FORWARD, vec![list()]).await;
