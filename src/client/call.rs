@@ -68,7 +68,7 @@ impl<'a> Call<'a> {
     }
 
     /// The same call, for what is to be read as fresh as this: of what any node may show, the node that is asked shows its own.
-    pub(super) fn as_fresh_as(self, consistency: Consistency) -> Self {
+    pub(super) fn reading(self, consistency: Consistency) -> Self {
         Self { is_anywhere: matches!(consistency, Consistency::AnyNode | Consistency::Stale), ..self }
     }
 

@@ -9,6 +9,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::metadata::MetadataMap;
+use tonic::service::interceptor::InterceptedService;
 use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt};
 
@@ -17,7 +19,7 @@ use crate::proto::v1::cluster_server::{Cluster, ClusterServer};
 use crate::proto::v1::operation::Operation as Verb;
 use crate::proto::v1::outcome::Outcome;
 use crate::proto::v1::quorate_server::{Quorate, QuorateServer};
-use crate::reasons;
+use crate::{reasons, routing};
 
 /// The cluster that all nodes say they belong to.
 pub(crate) const CLUSTER: &str = "00000000000000000000000000000007";
@@ -60,6 +62,8 @@ pub(crate) struct World {
     pub(crate) queues: BTreeMap<String, VecDeque<v1::StoredMessage>>,
     /// All requests that any node got, with the number of that node.
     pub(crate) requests: Vec<(usize, v1::ExecuteRequest)>,
+    /// What came along with each call of the service `Quorate`, with the number of the node.
+    pub(crate) metadata: Vec<(usize, MetadataMap)>,
     /// How many requests came with each frame of a stream.
     pub(crate) frames: Vec<usize>,
     /// Streams that have not ended.
@@ -76,6 +80,7 @@ pub(crate) struct World {
 pub(crate) struct FakeNode {
     pub(crate) address: String,
     pub(crate) script: Arc<Mutex<VecDeque<Step>>>,
+    leader: Arc<Mutex<Option<String>>>,
     task: JoinHandle<()>,
     /// Breaks the streams when it goes.
     _alive: watch::Sender<()>,
@@ -92,6 +97,12 @@ impl FakeNode {
     pub(crate) fn then(&self, steps: impl IntoIterator<Item = Step>) {
         self.script.lock().unwrap().extend(steps);
     }
+
+    /// From here on the node follows the leader at `leader`. Without its script it serves calls of the service `Quorate` only if
+    /// they ask to be passed on.
+    pub(crate) fn follows(&self, leader: &str) {
+        *self.leader.lock().unwrap() = Some(leader.to_owned());
+    }
 }
 
 /// Nodes that share a world; the log of each is the world's.
@@ -107,17 +118,25 @@ pub(crate) async fn cluster(nodes: usize) -> (Vec<FakeNode>, Arc<Mutex<World>>) 
 }
 
 async fn start(number: usize, world: Arc<Mutex<World>>) -> FakeNode {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    start_at("127.0.0.1:0", number, world).await
+}
+
+/// A node that listens at `address`.
+pub(crate) async fn start_at(address: &str, number: usize, world: Arc<Mutex<World>>) -> FakeNode {
+    let listener = TcpListener::bind(address).await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let script = Arc::new(Mutex::new(VecDeque::new()));
     let (alive, dies) = watch::channel(());
-    let service = Service { number, world, script: script.clone(), dies };
+    let leader = Arc::new(Mutex::new(None));
+    let service = Service { number, world, script: script.clone(), leader: leader.clone(), dies };
+    let front = service.clone();
+    let quorate = InterceptedService::new(QuorateServer::new(service.clone()), move |call| front.admit(call));
     let server = tonic::transport::Server::builder()
-        .add_service(QuorateServer::new(service.clone()))
+        .add_service(quorate)
         .add_service(ClusterServer::new(service))
         .serve_with_incoming(TcpListenerStream::new(listener));
     let task = tokio::spawn(async move { server.await.unwrap() });
-    FakeNode { address, script, task, _alive: alive }
+    FakeNode { address, script, leader, task, _alive: alive }
 }
 
 fn member(number: usize, address: &str) -> v1::Member {
@@ -144,10 +163,22 @@ struct Service {
     number: usize,
     world: Arc<Mutex<World>>,
     script: Arc<Mutex<VecDeque<Step>>>,
+    /// Who leads, if this node does not.
+    leader: Arc<Mutex<Option<String>>>,
     dies: watch::Receiver<()>,
 }
 
 impl Service {
+    /// Lets a call of the service `Quorate` in, unless only the leader serves it.
+    fn admit(&self, call: Request<()>) -> Result<Request<()>, Status> {
+        self.world.lock().unwrap().metadata.push((self.number, call.metadata().clone()));
+        let leader = self.leader.lock().unwrap().clone();
+        match leader {
+            Some(leader) if !asks_to_forward(call.metadata()) => Err(self.not_leader(&leader)),
+            _ => Ok(call),
+        }
+    }
+
     /// Goes through the next step of the script around `serve`.
     async fn step<T>(
         &self,
@@ -279,6 +310,10 @@ fn breaks_stream(step: &Option<Step>, status: &Status) -> bool {
     matches!(step, Some(Step::EndNotLeader(_))) || status.details().is_empty()
 }
 
+pub(crate) fn asks_to_forward(metadata: &MetadataMap) -> bool {
+    metadata.get(routing::HEADER).is_some_and(|asked| asked == routing::FORWARD)
+}
+
 fn streamed(answer: Result<v1::ExecuteResponse, Status>) -> v1::streamed_response::Answer {
     use v1::streamed_response::Answer;
     match answer {
@@ -295,6 +330,13 @@ impl World {
     /// The requests that carry a session, in the order in which nodes got them.
     pub(crate) fn session_requests(&self) -> Vec<(usize, v1::SessionRequest)> {
         self.requests.iter().filter_map(|(node, request)| Some((*node, request.session.clone()?))).collect()
+    }
+
+    /// How many calls of the service `Quorate` a node got that asked to be passed on, and how many that did not.
+    pub(crate) fn routings(&self, node: usize) -> (usize, usize) {
+        let calls = self.metadata.iter().filter(|(number, _)| *number == node);
+        let (forward, direct): (Vec<_>, Vec<_>) = calls.partition(|(_, metadata)| asks_to_forward(metadata));
+        (forward.len(), direct.len())
     }
 
     pub(crate) fn open_sessions(&self) -> usize {

@@ -92,7 +92,7 @@ impl LogPages {
             follow: self.follow,
             consistency: self.client.consistency.into(),
         };
-        let call = self.client.call(Repeat::Freely, Duration::ZERO).as_fresh_as(self.client.consistency);
+        let call = self.client.call(Repeat::Freely, Duration::ZERO).reading(self.client.consistency);
         call.run(request, |mut node, request| async move {
             let mut stream = node.quorate.request_log(request).await?.into_inner();
             let first = stream.message().await?;

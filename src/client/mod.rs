@@ -39,6 +39,8 @@ mod sessions;
 #[cfg(test)]
 pub(crate) mod fake;
 #[cfg(test)]
+mod forward_tests;
+#[cfg(test)]
 mod pipe_tests;
 #[cfg(test)]
 mod tests;
@@ -365,7 +367,7 @@ impl Client {
     async fn execute_freely(&self, operations: Vec<v1::Operation>) -> Result<v1::ExecuteResponse, Error> {
         let consistency = self.consistency.into();
         let request = v1::ExecuteRequest { shard: 0, session: None, operations, consistency };
-        let call = self.call(Repeat::Freely, Duration::ZERO).as_fresh_as(self.consistency);
+        let call = self.call(Repeat::Freely, Duration::ZERO).reading(self.consistency);
         call.run_each(|node, limit| node.execute(request.clone(), limit)).await
     }
 

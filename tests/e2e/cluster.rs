@@ -15,7 +15,11 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The binary under test.
 pub fn quorate() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+    without_settings(Command::new(env!("CARGO_BIN_EXE_quorate")))
+}
+
+/// The command, which gets neither input nor settings from whoever runs the tests.
+fn without_settings(mut command: Command) -> Command {
     command.stdin(Stdio::null());
     let is_setting = |key: &str| ["QUORATE", "OTEL_", "TRACE"].iter().any(|prefix| key.starts_with(prefix));
     for (key, _) in std::env::vars().filter(|(key, _)| is_setting(key)) {
@@ -43,6 +47,8 @@ pub struct Node {
     pub data: PathBuf,
     /// Settings in its environment.
     pub settings: Vec<(&'static str, String)>,
+    /// The content of a hosts file that this node alone sees; none: it sees that of the machine.
+    pub hosts: Option<String>,
     log: PathBuf,
     process: Option<Child>,
 }
@@ -54,6 +60,7 @@ impl Node {
             address: free_ports(),
             data: directory.join(name),
             settings: Vec::new(),
+            hosts: None,
             log: directory.join(format!("{name}.log")),
             process: None,
         }
@@ -69,13 +76,25 @@ impl Node {
 
     /// The command that starts the node.
     pub fn command(&self, join: &[SocketAddr]) -> Command {
-        let mut command = quorate();
+        let mut command = self.program();
         command.arg("server").args(["--name", &self.name]).args(["--listen", &self.address.to_string()]);
         command.arg("--data").arg(&self.data).envs(self.settings.iter().map(|(key, value)| (key, value)));
         for address in join {
             command.args(["--join", &address.to_string()]);
         }
         command
+    }
+
+    /// The binary, in a mount namespace of its own if the node has a hosts file of its own. Without one `unshare` fails: some
+    /// systems must be told to allow namespaces to users.
+    fn program(&self) -> Command {
+        let Some(hosts) = &self.hosts else { return quorate() };
+        let file = self.data.with_extension("hosts");
+        write(&file, hosts);
+        let mut command = Command::new("unshare");
+        let script = r#"mount --bind "$0" /etc/hosts && exec "$@""#;
+        command.args(["--map-root-user", "--mount", "sh", "-c", script]).arg(file).arg(env!("CARGO_BIN_EXE_quorate"));
+        without_settings(command)
     }
 
     /// A crash: nothing of the process gets to run any more.

@@ -9,6 +9,7 @@ mod collector;
 mod crash;
 mod demo;
 mod dev;
+mod forward;
 mod founding;
 mod hand_over;
 mod health;

@@ -41,7 +41,7 @@ use crate::{reasons, routing};
 use link::{Link, NotSent};
 
 /// Calls that are passed on at a time. One more is refused as OVERLOADED.
-const CALLS_MAX: usize = 512;
+pub const CALLS_MAX: usize = 512;
 
 /// When this node stops, calls that were passed on have so long to be answered. What has no answer by then most likely waits for
 /// a message, and must not use up the time that the node has for its end.

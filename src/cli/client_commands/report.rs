@@ -155,6 +155,9 @@ fn hint(error: &Error) -> Option<&'static str> {
         client::Error::InvalidEndpoint { .. } => Some("--endpoints takes HOST:PORT, separated by commas"),
         client::Error::SessionExpired { .. } | client::Error::OutcomeUnknown { .. } => Some(LOOK),
         client::Error::Unavailable { in_doubt: true, .. } => Some(LOOK),
+        client::Error::Unavailable { tried, .. } if is_hidden_leader(tried) => {
+            Some("the leader cannot be reached from here: --routing auto lets the node that named it forward")
+        }
         client::Error::Unavailable { tried, .. } if no_leader(tried) => {
             Some("`quorate status` shows which nodes are up; a majority of the voters must be")
         }
@@ -168,6 +171,12 @@ fn hint(error: &Error) -> Option<&'static str> {
 }
 
 const LOOK: &str = "`quorate peek` or `quorate log` shows whether it took effect; look before you repeat it";
+
+/// A node that answers names a leader, which does not.
+fn is_hidden_leader(tried: &[(String, String)]) -> bool {
+    let is_named = |leader: &str| tried.iter().any(|(_, why)| why.contains(&format!(" at {leader} does, in term")));
+    tried.iter().any(|(address, why)| !why.contains("lead") && is_named(address))
+}
 
 fn no_leader(tried: &[(String, String)]) -> bool {
     // Whoever could not be reached was "refused" by its machine; any other answer came from a node.
