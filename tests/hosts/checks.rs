@@ -32,8 +32,13 @@ pub fn check_one_cluster(set: &StatefulSet) {
 
 /// The clusters to which the pods belong that answer and belong to one.
 pub fn clusters(set: &StatefulSet) -> BTreeMap<usize, String> {
+    clusters_of(set.members())
+}
+
+/// The same, by their answers.
+pub fn clusters_of(answers: BTreeMap<usize, v1::ListMembersResponse>) -> BTreeMap<usize, String> {
     let cluster = |(ordinal, members): (usize, v1::ListMembersResponse)| Some((ordinal, members.header?.cluster_id));
-    set.members().into_iter().filter_map(cluster).filter(|(_, id)| !id.is_empty()).collect()
+    answers.into_iter().filter_map(cluster).filter(|(_, id)| !id.is_empty()).collect()
 }
 
 /// By the JSON lines of all nodes, no term has two leaders: whoever says to lead or is said to be followed.

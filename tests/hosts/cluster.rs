@@ -1,6 +1,6 @@
 //! What is seen of the cluster from outside, and waiting for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -100,12 +100,16 @@ impl StatefulSet {
         }
     }
 
-    /// Watches for a while that these pods run and belong to no cluster.
+    /// Watches for a while that these pods run, answer, and belong to no cluster.
     pub fn stays_without_a_cluster(&mut self, ordinals: &[usize], time: Duration) {
+        let mut silent: BTreeSet<usize> = ordinals.iter().copied().collect();
         self.watch(time, |set| {
-            let clusters = checks::clusters(set);
+            let members = set.members();
+            silent.retain(|ordinal| !members.contains_key(ordinal));
+            let clusters = checks::clusters_of(members);
             assert!(ordinals.iter().all(|ordinal| !clusters.contains_key(ordinal)), "there is a cluster: {clusters:?}");
         });
+        assert!(silent.is_empty(), "they did not answer, and so nothing is known: {silent:?}");
         for ordinal in ordinals {
             let pod = &mut self.pods[*ordinal];
             assert!(pod.is_running(), "{} did not wait, but ended", pod.name);
