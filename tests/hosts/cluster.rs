@@ -10,7 +10,7 @@ use quorate::client::{self, Client, Options};
 use quorate::proto::v1;
 
 use crate::checks;
-use crate::stateful_set::{StatefulSet, address};
+use crate::stateful_set::StatefulSet;
 
 /// Longer than anything here takes on a busy machine; a scenario that waits this long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -42,11 +42,11 @@ impl StatefulSet {
         self.ask(|client| async move { client.members().await })
     }
 
-    /// Asks all nodes at the same time, each through a client that knows no other.
+    /// Asks all nodes at the same time, each by its address, through a client that knows no other.
     fn ask<T, F: Future<Output = Result<T, client::Error>>>(&self, ask: impl Fn(Client) -> F) -> BTreeMap<usize, T> {
         let options = Options { timeout: ANSWER_MAX, ..Options::default() };
         let ask_one = async |ordinal: usize| {
-            let client = Client::new(vec![address(ordinal)], options.clone()).expect("an address");
+            let client = Client::new(vec![self.host_address(ordinal)], options.clone()).expect("an address");
             Some((ordinal, ask(client).await.ok()?))
         };
         let started = (0..self.pods.len()).filter(|ordinal| self.pods[*ordinal].is_started());

@@ -213,6 +213,11 @@ impl StatefulSet {
         (0..PODS_MAX).map(address).collect()
     }
 
+    /// Where a pod's clients reach it, whatever the DNS says.
+    pub fn host_address(&self, ordinal: usize) -> String {
+        format!("{}:7400", self.world.network.address(&self.pods[ordinal].name))
+    }
+
     /// A host, a volume and settings for one more pod, which is not started yet.
     pub fn schedule(&mut self, ordinal: usize) {
         let name = format!("quorate-{ordinal}");
@@ -265,6 +270,6 @@ fn kubeconfig(world: &World) -> PathBuf {
 }
 
 /// Where clients reach a pod, and what it tells them.
-pub fn address(ordinal: usize) -> String {
+fn address(ordinal: usize) -> String {
     format!("quorate-{ordinal}.{PEERS}:7400")
 }
