@@ -55,6 +55,11 @@ impl Health {
         self.tasks.spawn(watch::watch(watched, self.verdicts.clone()));
     }
 
+    /// Closes the port. It is free when this returns.
+    pub async fn close(mut self) {
+        self.tasks.shutdown().await;
+    }
+
     /// How the node is, to wait for changes of it.
     pub fn verdicts(&self) -> Receiver<Verdict> {
         self.verdicts.subscribe()

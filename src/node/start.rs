@@ -127,9 +127,11 @@ impl Node {
             Err(error) => {
                 telemetry::failed(&start, &error);
                 clients.abort();
-                // So that the port is free when this returns.
+                // So that the ports are free when this returns.
                 let _ = clients.await;
-                return Err(set_aside_if_removed(self.directory, error).await);
+                let error = set_aside_if_removed(self.directory, error).await;
+                ports.health.close().await;
+                return Err(error);
             }
         };
 
@@ -185,8 +187,13 @@ impl Node {
             Err(error) => {
                 // So that the ports are free when this returns.
                 peers.shutdown().await;
-                clients.abort();
-                Err(set_aside_if_removed(directory, error).await)
+                if !clients.is_finished() {
+                    clients.abort();
+                    let _ = clients.await;
+                }
+                let error = set_aside_if_removed(directory, error).await;
+                ports.health.close().await;
+                Err(error)
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::world::in_a_world;
 #[ignore = "needs root, for hosts of its own"]
 fn ci_each_node_crashes_and_comes_back_elsewhere() {
     in_a_world(|world| {
-        let mut set = StatefulSet::with_voters(world, Beginning::PodZero, 3);
+        let mut set = StatefulSet::with_voters(world, Beginning::Together(3), 3);
         let traffic = Traffic::start(&set);
         for ordinal in 0..3 {
             traffic.goes_on(20);
@@ -27,14 +27,14 @@ fn ci_each_node_crashes_and_comes_back_elsewhere() {
 /// No node knows where any other one is, and the DNS tells the old addresses for a while.
 #[test]
 #[ignore = "needs root, for hosts of its own"]
-fn ci_all_nodes_come_back_elsewhere() {
+fn all_nodes_come_back_elsewhere() {
     in_a_world(|world| all_move(StatefulSet::with_voters(world, Beginning::PodZero, 3)));
 }
 
 /// The same, when they find each other by one name for all.
 #[test]
 #[ignore = "needs root, for hosts of its own"]
-fn all_nodes_come_back_elsewhere_and_are_discovered() {
+fn ci_all_nodes_come_back_elsewhere_and_are_discovered() {
     in_a_world(|world| all_move(StatefulSet::with_voters(world, Beginning::Together(3), 3)));
 }
 

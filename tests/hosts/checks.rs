@@ -9,7 +9,7 @@ use quorate::proto::v1;
 use serde_json::Value;
 
 use crate::cluster::{block_on, eventually};
-use crate::stateful_set::{StatefulSet, address};
+use crate::stateful_set::StatefulSet;
 
 /// How long one node may take to show its log.
 const LOG_MAX: Duration = Duration::from_secs(20);
@@ -32,8 +32,13 @@ pub fn check_one_cluster(set: &StatefulSet) {
 
 /// The clusters to which the pods belong that answer and belong to one.
 pub fn clusters(set: &StatefulSet) -> BTreeMap<usize, String> {
+    clusters_of(set.members())
+}
+
+/// The same, by their answers.
+pub fn clusters_of(answers: BTreeMap<usize, v1::ListMembersResponse>) -> BTreeMap<usize, String> {
     let cluster = |(ordinal, members): (usize, v1::ListMembersResponse)| Some((ordinal, members.header?.cluster_id));
-    set.members().into_iter().filter_map(cluster).filter(|(_, id)| !id.is_empty()).collect()
+    answers.into_iter().filter_map(cluster).filter(|(_, id)| !id.is_empty()).collect()
 }
 
 /// By the JSON lines of all nodes, no term has two leaders: whoever says to lead or is said to be followed.
@@ -70,7 +75,7 @@ type Entry = (u64, Vec<u8>);
 fn check_same_log(set: &StatefulSet) {
     let running: Vec<usize> = (0..set.pods.len()).filter(|ordinal| set.pods[*ordinal].is_started()).collect();
     let logs = eventually("logs of the same length", || {
-        let logs: Option<Vec<_>> = running.iter().map(|ordinal| committed(*ordinal)).collect();
+        let logs: Option<Vec<_>> = running.iter().map(|ordinal| committed(set.host_address(*ordinal))).collect();
         let logs = logs.filter(|logs| logs.iter().all(|log| !log.is_empty()))?;
         let ends: BTreeSet<_> = logs.iter().map(|log| log.last().map(|(index, _)| *index)).collect();
         (ends.len() == 1).then_some(logs)
@@ -91,10 +96,10 @@ fn same_where_both_have_it(logs: &[Vec<Entry>]) -> Result<(), u64> {
 }
 
 /// What a node knows to be committed; none: it does not answer.
-fn committed(ordinal: usize) -> Option<Vec<Entry>> {
+fn committed(address: String) -> Option<Vec<Entry>> {
     let options = Options { timeout: LOG_MAX, ..Options::default() };
     block_on(async {
-        let client = Client::new(vec![address(ordinal)], options).expect("an address");
+        let client = Client::new(vec![address], options).expect("an address");
         let mut pages = client.reading(Consistency::AnyNode).request_log(0, 0);
         let mut entries = Vec::new();
         while let Some(page) = pages.next().await.ok()? {

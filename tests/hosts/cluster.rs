@@ -1,6 +1,6 @@
 //! What is seen of the cluster from outside, and waiting for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use quorate::client::{self, Client, Options};
 use quorate::proto::v1;
 
 use crate::checks;
-use crate::stateful_set::{StatefulSet, address};
+use crate::stateful_set::StatefulSet;
 
 /// Longer than anything here takes on a busy machine; a scenario that waits this long has failed.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -42,11 +42,11 @@ impl StatefulSet {
         self.ask(|client| async move { client.members().await })
     }
 
-    /// Asks all nodes at the same time, each through a client that knows no other.
+    /// Asks all nodes at the same time, each by its address, through a client that knows no other.
     fn ask<T, F: Future<Output = Result<T, client::Error>>>(&self, ask: impl Fn(Client) -> F) -> BTreeMap<usize, T> {
         let options = Options { timeout: ANSWER_MAX, ..Options::default() };
         let ask_one = async |ordinal: usize| {
-            let client = Client::new(vec![address(ordinal)], options.clone()).expect("an address");
+            let client = Client::new(vec![self.host_address(ordinal)], options.clone()).expect("an address");
             Some((ordinal, ask(client).await.ok()?))
         };
         let started = (0..self.pods.len()).filter(|ordinal| self.pods[*ordinal].is_started());
@@ -100,12 +100,16 @@ impl StatefulSet {
         }
     }
 
-    /// Watches for a while that these pods run and belong to no cluster.
+    /// Watches for a while that these pods run, answer, and belong to no cluster.
     pub fn stays_without_a_cluster(&mut self, ordinals: &[usize], time: Duration) {
+        let mut silent: BTreeSet<usize> = ordinals.iter().copied().collect();
         self.watch(time, |set| {
-            let clusters = checks::clusters(set);
+            let members = set.members();
+            silent.retain(|ordinal| !members.contains_key(ordinal));
+            let clusters = checks::clusters_of(members);
             assert!(ordinals.iter().all(|ordinal| !clusters.contains_key(ordinal)), "there is a cluster: {clusters:?}");
         });
+        assert!(silent.is_empty(), "they did not answer, and so nothing is known: {silent:?}");
         for ordinal in ordinals {
             let pod = &mut self.pods[*ordinal];
             assert!(pod.is_running(), "{} did not wait, but ended", pod.name);

@@ -5,13 +5,16 @@ use std::time::Duration;
 use crate::checks;
 use crate::stateful_set::{Beginning, StatefulSet};
 use crate::traffic::Traffic;
-use crate::world::in_a_world;
+use crate::world::{World, in_a_world};
 
 /// What must never happen is watched for as long.
 const NEVER: Duration = Duration::from_secs(8);
 
-/// A founding takes a few of these.
-const MOMENT: Duration = Duration::from_millis(50);
+/// How often a cluster is started within one scenario.
+const FOUNDINGS: u32 = 12;
+
+/// A founding takes fewer of these than there are foundings.
+const MOMENT: Duration = Duration::from_millis(25);
 
 /// The service works, and there is one cluster.
 fn check(set: &StatefulSet) {
@@ -25,7 +28,7 @@ fn check(set: &StatefulSet) {
 /// All pods run before the DNS knows any of them. A name that does not exist yet is no error.
 #[test]
 #[ignore = "needs root, for hosts of its own"]
-fn three_start_at_once_and_names_come_late() {
+fn ci_three_start_at_once_and_names_come_late() {
     in_a_world(|world| {
         let mut set = StatefulSet::new(world, Beginning::Together(3));
         set.dns_follows = false;
@@ -68,7 +71,7 @@ fn those_that_are_no_founders_wait_and_join() {
 /// One is missing, and so are its name and address, for as long as it takes.
 #[test]
 #[ignore = "needs root, for hosts of its own"]
-fn two_of_three_wait_for_the_third() {
+fn ci_two_of_three_wait_for_the_third() {
     in_a_world(|world| {
         let mut set = StatefulSet::new(world, Beginning::Together(3));
         set.add_in_order(&[0, 1]);
@@ -96,23 +99,66 @@ fn links_are_cut_from_the_first_moment() {
     });
 }
 
-/// One founder is cut off in the middle of it: at other moments in each of several foundings, from the first question on.
+/// One founder is cut off in the middle of it: at another moment in each of several foundings, from the first question on.
 #[test]
 #[ignore = "needs root, for hosts of its own"]
-fn links_are_cut_in_the_middle_of_a_founding() {
+fn ci_links_are_cut_in_the_middle_of_a_founding() {
     in_a_world(|world| {
-        let mut set = StatefulSet::new(world, Beginning::Together(3));
-        set.add(3);
-        for round in 0..12 {
-            std::thread::sleep(MOMENT * round);
-            set.isolate(&[round as usize % 3]);
+        in_the_middle_of_foundings(world, |set, founder| {
+            set.isolate(&[founder]);
             set.watch(NEVER / 8, checks::check_one_cluster);
             set.heal();
-            set.eventually_has_voters(3);
-            checks::check_one_cluster(&set);
-            set.start_over();
-        }
+        });
     });
+}
+
+/// The same, but that it hears the others, and only they do not hear it.
+#[test]
+#[ignore = "needs root, for hosts of its own"]
+fn links_are_cut_one_way_in_the_middle_of_a_founding() {
+    in_a_world(|world| {
+        in_the_middle_of_foundings(world, |set, founder| {
+            for other in (0..3).filter(|other| *other != founder) {
+                set.cut_one_way(founder, other);
+            }
+            set.watch(NEVER / 8, checks::check_one_cluster);
+            set.heal();
+        });
+    });
+}
+
+/// What a founder that crashes has promised, or has started, still counts.
+#[test]
+#[ignore = "needs root, for hosts of its own"]
+fn founders_crash_in_the_middle_of_a_founding() {
+    in_a_world(|world| {
+        in_the_middle_of_foundings(world, |set, founder| {
+            set.pods[founder].kill();
+            set.watch(NEVER / 8, checks::check_one_cluster);
+            set.start(founder);
+        });
+    });
+}
+
+/// What was promised to one who has lost its disk, and so cannot have started it, binds nobody for ever.
+#[test]
+#[ignore = "needs root, for hosts of its own"]
+fn founders_lose_their_disks_in_the_middle_of_a_founding() {
+    in_a_world(|world| in_the_middle_of_foundings(world, StatefulSet::lose_disk));
+}
+
+/// Three start a cluster from nothing again and again. Each time something happens to another of them, at another moment;
+/// and each time all three belong to one cluster in the end.
+fn in_the_middle_of_foundings(world: World, mut happens: impl FnMut(&mut StatefulSet, usize)) {
+    let mut set = StatefulSet::new(world, Beginning::Together(3));
+    set.add(3);
+    for round in 0..FOUNDINGS {
+        std::thread::sleep(MOMENT * round);
+        happens(&mut set, round as usize % 3);
+        set.eventually_has_voters(3);
+        checks::check_one_cluster(&set);
+        set.start_over();
+    }
 }
 
 /// The headless name resolves to a host where nobody listens.

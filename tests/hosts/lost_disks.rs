@@ -13,13 +13,13 @@ const NEVER: Duration = Duration::from_secs(10);
 
 #[test]
 #[ignore = "needs root, for hosts of its own"]
-fn ci_each_node_loses_its_disk_and_is_replaced() {
+fn each_node_loses_its_disk_and_is_replaced() {
     in_a_world(|world| each_loses_its_disk(StatefulSet::with_voters(world, Beginning::PodZero, 3)));
 }
 
 #[test]
 #[ignore = "needs root, for hosts of its own"]
-fn each_founder_loses_its_disk_and_is_replaced() {
+fn ci_each_founder_loses_its_disk_and_is_replaced() {
     in_a_world(|world| each_loses_its_disk(StatefulSet::with_voters(world, Beginning::Together(3), 3)));
 }
 
@@ -50,13 +50,13 @@ fn each_loses_its_disk(mut set: StatefulSet) {
 /// While the others are down, pod 0 has nobody to ask. To start a cluster would be to start a second one.
 #[test]
 #[ignore = "needs root, for hosts of its own"]
-fn ci_pod_0_without_its_disk_waits_for_the_others() {
+fn pod_0_without_its_disk_waits_for_the_others() {
     in_a_world(|world| pod_zero_waits(StatefulSet::with_voters(world, Beginning::PodZero, 3), true));
 }
 
 #[test]
 #[ignore = "needs root, for hosts of its own"]
-fn founder_0_without_its_disk_waits_for_the_others() {
+fn ci_founder_0_without_its_disk_waits_for_the_others() {
     in_a_world(|world| pod_zero_waits(StatefulSet::with_voters(world, Beginning::Together(3), 3), true));
 }
 

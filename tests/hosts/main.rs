@@ -13,7 +13,7 @@
 //!   world          a scenario is a process in namespaces of its own, which end with it: nothing is left, however it ends
 //!   network        hosts on a bridge: addresses that change, links that are cut both ways or one way
 //!   dns            which names there are, and which addresses they have
-//!   api_server     as much of Kubernetes as tells pods how many of them there should be
+//!   api_server     a double of that of Kubernetes (shared)
 //!   stateful_set   pods: started in any order, stopped, killed, moved, and robbed of their disks
 //!   cluster        what is seen of their cluster
 //!   traffic        clients that enqueue all the while
@@ -23,6 +23,7 @@
 //! Not here: what one machine can show (`tests/e2e`), and random schedules of faults (`tests/sim`).
 
 mod addresses;
+#[path = "../support/api_server.rs"]
 mod api_server;
 mod checks;
 mod cluster;

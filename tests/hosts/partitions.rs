@@ -16,7 +16,7 @@ const NEVER: Duration = Duration::from_secs(8);
 #[ignore = "needs root, for hosts of its own"]
 fn ci_the_leader_is_cut_off() {
     in_a_world(|world| {
-        let mut set = StatefulSet::with_voters(world, Beginning::PodZero, 3);
+        let mut set = StatefulSet::with_voters(world, Beginning::Together(3), 3);
         let traffic = Traffic::start(&set);
         for _ in 0..2 {
             traffic.goes_on(20);
@@ -37,7 +37,7 @@ fn ci_the_leader_is_cut_off() {
 #[ignore = "needs root, for hosts of its own"]
 fn ci_the_leader_is_cut_off_one_way() {
     in_a_world(|world| {
-        let mut set = StatefulSet::with_voters(world, Beginning::PodZero, 3);
+        let mut set = StatefulSet::with_voters(world, Beginning::Together(3), 3);
         let traffic = Traffic::start(&set);
         for is_heard in [true, false] {
             traffic.goes_on(20);
@@ -61,7 +61,7 @@ fn ci_the_leader_is_cut_off_one_way() {
 #[ignore = "needs root, for hosts of its own"]
 fn everybody_is_alone() {
     in_a_world(|world| {
-        let mut set = StatefulSet::with_voters(world, Beginning::PodZero, 3);
+        let mut set = StatefulSet::with_voters(world, Beginning::Together(3), 3);
         let traffic = Traffic::start(&set);
         traffic.goes_on(20);
         for ordinal in 0..3 {
@@ -83,13 +83,13 @@ fn everybody_is_alone() {
 /// The new ones reach some of the members, but not the leader.
 #[test]
 #[ignore = "needs root, for hosts of its own"]
-fn ci_new_nodes_do_not_reach_the_leader_at_first() {
+fn new_nodes_do_not_reach_the_leader_at_first() {
     in_a_world(|world| new_nodes_do_not_reach_the_leader(StatefulSet::with_voters(world, Beginning::PodZero, 3)));
 }
 
 #[test]
 #[ignore = "needs root, for hosts of its own"]
-fn discovered_nodes_do_not_reach_the_leader_at_first() {
+fn ci_discovered_nodes_do_not_reach_the_leader_at_first() {
     in_a_world(|world| new_nodes_do_not_reach_the_leader(StatefulSet::with_voters(world, Beginning::Together(3), 3)));
 }
 
@@ -115,17 +115,19 @@ fn new_nodes_do_not_reach_the_leader(mut set: StatefulSet) {
 /// While a new node takes the place of one whose disk is lost, it and then the leader are cut off.
 #[test]
 #[ignore = "needs root, for hosts of its own"]
-fn ci_links_are_cut_during_a_replacement() {
-    in_a_world(|world| links_are_cut_during_a_replacement(StatefulSet::with_voters(world, Beginning::PodZero, 3)));
+fn links_are_cut_during_a_replacement() {
+    in_a_world(|world| links_are_cut_while_a_node_is_replaced(StatefulSet::with_voters(world, Beginning::PodZero, 3)));
 }
 
 #[test]
 #[ignore = "needs root, for hosts of its own"]
-fn links_are_cut_during_the_replacement_of_a_founder() {
-    in_a_world(|world| links_are_cut_during_a_replacement(StatefulSet::with_voters(world, Beginning::Together(3), 3)));
+fn ci_links_are_cut_during_the_replacement_of_a_founder() {
+    in_a_world(|world| {
+        links_are_cut_while_a_node_is_replaced(StatefulSet::with_voters(world, Beginning::Together(3), 3))
+    });
 }
 
-fn links_are_cut_during_a_replacement(mut set: StatefulSet) {
+fn links_are_cut_while_a_node_is_replaced(mut set: StatefulSet) {
     let traffic = Traffic::start(&set);
     traffic.goes_on(20);
     let leader = set.leader();
@@ -149,7 +151,7 @@ fn links_are_cut_during_a_replacement(mut set: StatefulSet) {
 /// Of five two are to go, and neither reaches the leader until it has given up.
 #[test]
 #[ignore = "needs root, for hosts of its own"]
-fn those_that_should_leave_are_cut_off() {
+fn ci_those_that_should_leave_are_cut_off() {
     in_a_world(|world| {
         let mut set = StatefulSet::with_api_server(world, Beginning::Together(3));
         set.scale(5);

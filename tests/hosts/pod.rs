@@ -85,7 +85,10 @@ impl Pod {
     /// Empties the volume.
     pub fn wipe(&self) {
         assert!(self.process.is_none(), "{} runs", self.name);
-        fs::remove_dir_all(&self.data).unwrap();
+        // A node that had just begun may not have made anything yet.
+        if self.data.exists() {
+            fs::remove_dir_all(&self.data).unwrap();
+        }
     }
 
     /// What its nodes have told so far, over all their lives.

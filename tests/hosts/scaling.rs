@@ -7,7 +7,7 @@ use crate::world::in_a_world;
 
 #[test]
 #[ignore = "needs root, for hosts of its own"]
-fn ci_three_become_five_under_load() {
+fn three_become_five_under_load() {
     in_a_world(|world| {
         let mut set = StatefulSet::with_voters(world, Beginning::PodZero, 3);
         let traffic = Traffic::start(&set);
@@ -23,7 +23,7 @@ fn ci_three_become_five_under_load() {
 /// Up, down to a single node, and up again. Those that come back have volumes from which they were removed.
 #[test]
 #[ignore = "needs root, for hosts of its own"]
-fn three_become_five_three_one_and_three_under_load() {
+fn ci_three_become_five_three_one_and_three_under_load() {
     in_a_world(|world| {
         let mut set = StatefulSet::with_api_server(world, Beginning::Together(3));
         set.scale(3);

@@ -2,10 +2,15 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 
 use crate::api_server::ApiServer;
 use crate::pod::Pod;
 use crate::world::World;
+
+/// The StatefulSet in the API server.
+const NAME: &str = "quorate";
+const NAMESPACE: &str = "default";
 
 /// The headless Service: it resolves to all pods, and with a pod's name before it to that one.
 const PEERS: &str = "quorate-peers.default.svc";
@@ -41,7 +46,7 @@ pub struct StatefulSet {
     /// Addresses besides those of the pods that the headless Service resolves to.
     pub strangers: Vec<Ipv4Addr>,
     /// The API server that the pods ask; none: they are told of none.
-    api_server: Option<ApiServer>,
+    pub api_server: Option<ApiServer>,
 }
 
 impl StatefulSet {
@@ -60,14 +65,16 @@ impl StatefulSet {
 
     /// A StatefulSet without pods, which can ask how many of them there should be.
     pub fn with_api_server(world: World, beginning: Beginning) -> Self {
-        let api_server = ApiServer::start(world.network.gateway());
+        let api_server = ApiServer::start_at((world.network.gateway(), 0).into());
+        api_server.write_kubeconfig(&kubeconfig(&world), NAMESPACE);
         Self { api_server: Some(api_server), ..Self::new(world, beginning) }
     }
 
     /// What `kubectl scale` brings about: all pods that are missing are started, and all that are too many are stopped. Those
     /// must end in time, by themselves. Volumes stay.
     pub fn scale(&mut self, replicas: usize) {
-        self.api_server.as_ref().expect("there is an API server").set_replicas(replicas);
+        let api_server = self.api_server.as_ref().expect("there is an API server");
+        api_server.put_set(NAMESPACE, NAME, i32::try_from(replicas).expect("a few"));
         self.add(replicas);
         self.take_away(replicas);
     }
@@ -206,10 +213,18 @@ impl StatefulSet {
         (0..PODS_MAX).map(address).collect()
     }
 
+    /// Where a pod's clients reach it, whatever the DNS says.
+    pub fn host_address(&self, ordinal: usize) -> String {
+        format!("{}:7400", self.world.network.address(&self.pods[ordinal].name))
+    }
+
     /// A host, a volume and settings for one more pod, which is not started yet.
     pub fn schedule(&mut self, ordinal: usize) {
         let name = format!("quorate-{ordinal}");
         self.world.network.add(&name);
+        if let Some(api_server) = &self.api_server {
+            api_server.put_pod(NAMESPACE, &name);
+        }
         let config = self.world.directory.join("node.yaml");
         fs::write(&config, self.config()).unwrap();
         self.pods.push(Pod::new(&self.world.directory, &name, config));
@@ -222,7 +237,9 @@ impl StatefulSet {
             config += &format!("cluster: {{discovery: '{PEERS}:7400'}}\nbootstrap: {{size: {size}}}\n");
         }
         if self.api_server.is_some() {
-            config += "kubernetes: {stateful_set: quorate, namespace: default, gone_after: 5s}\n";
+            config += &format!(
+                "kubernetes: {{stateful_set: {NAME}, namespace: {NAMESPACE}, gone_after: 5s, leader_label: true}}\n"
+            );
         }
         config
     }
@@ -232,11 +249,10 @@ impl StatefulSet {
             ("QUORATE__NODE__NAME", self.pods[ordinal].name.clone()),
             ("QUORATE__CLIENT__ADVERTISE", address(ordinal)),
             ("POD_NAME", self.pods[ordinal].name.clone()),
-            ("POD_NAMESPACE", "default".to_owned()),
+            ("POD_NAMESPACE", NAMESPACE.to_owned()),
         ];
-        if let Some(api_server) = &self.api_server {
-            let kubeconfig = api_server.write_kubeconfig(&self.world.directory);
-            environment.push(("KUBECONFIG", kubeconfig.display().to_string()));
+        if self.api_server.is_some() {
+            environment.push(("KUBECONFIG", kubeconfig(&self.world).display().to_string()));
         }
         // The very first start is that of a node which nobody can be asked about.
         let is_first = ordinal == 0 && !self.pods[0].has_run();
@@ -248,7 +264,12 @@ impl StatefulSet {
     }
 }
 
+/// The file by which pods find the API server.
+fn kubeconfig(world: &World) -> PathBuf {
+    world.directory.join("kubeconfig.yaml")
+}
+
 /// Where clients reach a pod, and what it tells them.
-pub fn address(ordinal: usize) -> String {
+fn address(ordinal: usize) -> String {
     format!("quorate-{ordinal}.{PEERS}:7400")
 }

@@ -7,7 +7,7 @@ use crate::world::in_a_world;
 
 #[test]
 #[ignore = "needs root, for hosts of its own"]
-fn ci_all_pods_are_replaced_under_load() {
+fn all_pods_are_replaced_under_load() {
     in_a_world(|world| {
         let mut set = StatefulSet::with_voters(world, Beginning::PodZero, 3);
         let traffic = Traffic::start(&set);
@@ -25,7 +25,7 @@ fn ci_all_pods_are_replaced_under_load() {
 /// The controller waits for readiness and for nothing else.
 #[test]
 #[ignore = "needs root, for hosts of its own"]
-fn all_pods_are_replaced_when_the_one_before_is_ready() {
+fn ci_all_pods_are_replaced_when_the_one_before_is_ready() {
     in_a_world(|world| {
         let mut set = StatefulSet::with_voters(world, Beginning::Together(3), 3);
         let traffic = Traffic::start(&set);
