@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
 use super::*;
+use crate::cluster::bootstrap;
 use crate::ids::{ClusterId, Contact, SHARD_0};
 use crate::node::event_loop::{Completion, EventLoop};
 use crate::node::handle::Handle;
@@ -13,9 +14,9 @@ use crate::node::log_reader::LogReader;
 use crate::node::snapshots::{Snapshots, Tools};
 use crate::node::start::replica_options;
 use crate::node::{Clock, Transfers};
-use crate::raft::{CommitQuorum, RoleName};
+use crate::raft::{CommitQuorum, Recovered, RoleName};
 use crate::replica::Replica;
-use crate::storage::{self, DataDirectory, Log, MemoryDisk, Writer};
+use crate::storage::{self, DataDirectory, Log, MemoryDisk, Proposal, Writer};
 use crate::telemetry::RequestBook;
 use crate::transport::{self, AddressBook, Transport};
 
@@ -28,8 +29,9 @@ fn event_loop(directory: &TempDir, disk: &MemoryDisk) -> (EventLoop, Handle) {
     let node = data.identity().node;
     let [client_address, peer_address] = ["127.0.0.1:1", "127.0.0.1:2"].map(str::to_owned);
     let contact = Contact { node, name: "a".to_owned(), client_address, peer_address, version: 1 };
-    let begun = crate::cluster::bootstrap::bootstrap(&mut log, Default::default(), contact, CommitQuorum::Majority);
-    let (cluster, recovered): (ClusterId, _) = begun.unwrap();
+    let (cluster, commit_quorum) = (ClusterId(1), CommitQuorum::Majority);
+    let proposal = Proposal { cluster, proposer: node, attempt: 1, founders: vec![contact], commit_quorum };
+    let recovered = bootstrap::bootstrap(&mut log, Recovered::default(), &proposal).unwrap();
 
     let book = AddressBook::new(node, Vec::new(), |_: &[Contact]| Ok(()));
     let (delivery, inbound) = transport::Inbox::new(16, 16);
