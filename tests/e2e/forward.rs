@@ -1,7 +1,12 @@
 //! Clients that can reach one node, and not the addresses that it tells them: that node passes their calls on to the leader.
 //!
 //! The nodes know each other by names that only they can resolve: each runs with a hosts file of its own (see
-//! [`Node::hosts`]), as pods know names that a laptop behind `kubectl port-forward` does not.
+//! [`Node::hosts`]), as pods know names that a laptop behind `kubectl port-forward` does not. That takes namespaces, which not
+//! every machine lets a plain user make, so that these tests are run by a command of their own:
+//!
+//! ```sh
+//! cargo test --test e2e forward:: -- --ignored
+//! ```
 
 use std::io::Read;
 use std::process::{Output, Stdio};
@@ -65,6 +70,7 @@ fn text(text: &str) -> Vec<Body> {
 
 /// Everything that only a leader does, asked for at a node that does not lead.
 #[test]
+#[ignore = "needs namespaces: cargo test --test e2e forward:: -- --ignored"]
 fn a_client_behind_one_node_does_all_that_others_do() {
     let mut cluster = hidden_cluster(3);
     let (leader, followers) = (cluster.leader(), cluster.followers());
@@ -113,6 +119,7 @@ fn a_client_behind_one_node_does_all_that_others_do() {
 
 /// The leader dies, leads no more, and stops; the node that passes on stays. Nothing is lost, and nothing comes twice.
 #[test]
+#[ignore = "needs namespaces: cargo test --test e2e forward:: -- --ignored"]
 fn leaders_change_behind_the_node_that_passes_on() {
     let mut cluster = hidden_cluster(3);
     let at = cluster.followers()[0];
@@ -152,6 +159,7 @@ fn leaders_change_behind_the_node_that_passes_on() {
 /// The node that passes on stops: what it has passed on is still answered, and it ends well within its deadline, although a
 /// client waits for a message through it.
 #[test]
+#[ignore = "needs namespaces: cargo test --test e2e forward:: -- --ignored"]
 fn a_node_that_passes_on_stops_in_time() {
     let mut cluster = hidden_cluster(3);
     let followers = cluster.followers();
@@ -177,6 +185,7 @@ fn a_node_that_passes_on_stops_in_time() {
 }
 
 #[test]
+#[ignore = "needs namespaces: cargo test --test e2e forward:: -- --ignored"]
 fn without_forwarding_the_error_names_both_addresses() {
     let mut cluster = hidden_cluster(2);
     let leader = host_of(&cluster.nodes[cluster.leader()].name);
@@ -203,6 +212,7 @@ fn without_forwarding_the_error_names_both_addresses() {
 
 /// A leader that does not answer is slow, and not out of reach.
 #[test]
+#[ignore = "needs namespaces: cargo test --test e2e forward:: -- --ignored"]
 fn a_slow_leader_is_no_reason_to_ask_for_forwarding() {
     let mut cluster = Cluster::start(3);
     let (leader, follower) = (cluster.leader(), cluster.followers()[0]);
@@ -222,6 +232,7 @@ fn a_slow_leader_is_no_reason_to_ask_for_forwarding() {
 
 /// A line of the REPL is like a command: the client is the same one, and it says once how it comes to the leader.
 #[test]
+#[ignore = "needs namespaces: cargo test --test e2e forward:: -- --ignored"]
 fn the_repl_says_once_that_calls_are_passed_on() {
     let mut cluster = hidden_cluster(2);
     let follower = cluster.followers()[0];
