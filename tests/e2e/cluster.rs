@@ -3,6 +3,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -174,13 +175,17 @@ impl Drop for Node {
     }
 }
 
+/// Where ports are looked for: below those that Linux gives to connections, each of which could take a port that was free until the
+/// node listens there.
+const PORTS: Range<u16> = 10_000..32_000;
+
 /// A client port that is free now, as are the ports after it that the node takes as well.
 pub fn free_ports() -> SocketAddr {
     eventually("four free ports in a row", || {
-        let first = TcpListener::bind("127.0.0.1:0").ok()?;
-        let address = first.local_addr().ok()?;
-        let following = (1..=3).map(|later| TcpListener::bind((address.ip(), address.port().checked_add(later)?)).ok());
-        following.collect::<Option<Vec<_>>>().map(|_| address)
+        let first = rand::random_range(PORTS);
+        let listen = |port: u16| TcpListener::bind(("127.0.0.1", port)).ok();
+        let listening: Option<Vec<TcpListener>> = (first..first + 4).map(listen).collect();
+        listening?.first()?.local_addr().ok()
     })
 }
 
