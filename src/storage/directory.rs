@@ -20,6 +20,8 @@ const IDENTITY: &str = "identity";
 const ADDRESSES: &str = "addresses";
 const FOUNDING: &str = "founding";
 const LOCK: &str = "lock";
+/// A directory of the file system itself, where the data directory is the root of a volume: it belongs to root.
+const LOST_AND_FOUND: &str = "lost+found";
 
 /// Whose a directory is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -268,7 +270,7 @@ fn finish_setting_aside(
     let record = text.into_record().ok_or_else(|| whole_file::damaged(disk, FOUNDING, "an id in it is not one"))?;
     if let Some(node) = sets_aside {
         let named = node.parse::<NodeId>().map_err(|error| whole_file::damaged(disk, FOUNDING, error.to_string()))?;
-        set_aside::move_files(path, &named.to_string(), &[FOUNDING, LOCK], step)?;
+        set_aside::move_files(path, &named.to_string(), &[FOUNDING, LOCK, LOST_AND_FOUND], step)?;
         step()?;
         write_founding(disk, &RecordText::new(&record))?;
     }
@@ -439,11 +441,13 @@ mod tests {
             let old = directory.identity().node;
             directory.set_cluster(ClusterId(7)).unwrap();
             directory.save_contacts(&[contact(1, "a")]).unwrap();
+            fs::create_dir(above.path().join(LOST_AND_FOUND)).unwrap();
             for file in ["segment-0000000000000001.log", "manifest"] {
                 fs::write(above.path().join(file), file).unwrap();
             }
             let files = |path: &Path| {
-                let kept = |name: &String| ![LOCK, FOUNDING, set_aside::DIRECTORY].contains(&name.as_str());
+                let kept =
+                    |name: &String| ![LOCK, FOUNDING, LOST_AND_FOUND, set_aside::DIRECTORY].contains(&name.as_str());
                 let names = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
                 let read = |name: String| (name.clone(), fs::read(path.join(name)).unwrap());
                 names.filter(kept).map(read).collect::<std::collections::BTreeMap<_, _>>()
@@ -466,6 +470,7 @@ mod tests {
             assert!(directory.contacts().unwrap().is_empty());
             let aside = above.path().join(set_aside::DIRECTORY).join(old.to_string());
             assert_eq!(files(&aside), before, "{dies_after}");
+            assert!(above.path().join(LOST_AND_FOUND).is_dir(), "{dies_after}");
             drop(directory);
             assert_eq!(DataDirectory::open(above.path()).unwrap().identity(), identity);
         }
