@@ -162,11 +162,7 @@ impl Node {
 impl Endpoints {
     /// The addresses `given`; the first of them is current. With `silence_max` short requests share a stream, on which a node
     /// that is silent for so long is taken for dead.
-    pub(super) fn new(
-        given: &[String],
-        silence_max: Option<Duration>,
-        forwarding: Forwarding,
-    ) -> Result<Self, Error> {
+    pub(super) fn new(given: &[String], silence_max: Option<Duration>, forwarding: Forwarding) -> Result<Self, Error> {
         let mut addresses: Vec<Address> = Vec::new();
         for endpoint in given {
             let address = parse(endpoint)?;
@@ -327,9 +323,8 @@ impl Endpoints {
     fn forget_nodes(&self) {
         let mut state = self.lock();
         let State { learnt, current, nodes, out_of_reach, .. } = &mut *state;
-        let is_known = |address: &Address| {
-            address == current || self.given.contains(address) || learnt.contains(address)
-        };
+        let is_known =
+            |address: &Address| address == current || self.given.contains(address) || learnt.contains(address);
         nodes.retain(|address, _| is_known(address));
         out_of_reach.retain(is_known);
     }

@@ -48,6 +48,11 @@ impl Health {
         Self { verdicts, tasks }
     }
 
+    /// Answers nobody any more; the port is free on return.
+    pub async fn stop(mut self) {
+        self.tasks.shutdown().await;
+    }
+
     /// The log is recovered: looks at the node from here on, until it is gone. `waits_for` is what it waits for before it can
     /// take part, in words; empty: nothing.
     pub fn watch(&mut self, handle: Handle, phase: Receiver<Phase>, waits_for: Receiver<String>) {

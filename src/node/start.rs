@@ -129,6 +129,7 @@ impl Node {
                 clients.abort();
                 // So that the port is free when this returns.
                 let _ = clients.await;
+                ports.health.stop().await;
                 return Err(set_aside_if_removed(self.directory, error).await);
             }
         };
@@ -185,7 +186,11 @@ impl Node {
             Err(error) => {
                 // So that the ports are free when this returns.
                 peers.shutdown().await;
-                clients.abort();
+                ports.health.stop().await;
+                if !clients.is_finished() {
+                    clients.abort();
+                    let _ = clients.await;
+                }
                 Err(set_aside_if_removed(directory, error).await)
             }
         }

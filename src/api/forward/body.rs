@@ -193,7 +193,13 @@ mod tests {
     fn messages_are_whole_only_where_they_end() {
         let sizes = [3, 0, 300, 1];
         let all: Vec<u8> = sizes.iter().flat_map(|size| message(*size)).collect();
-        let ends: Vec<usize> = sizes.iter().scan(0, |end, size| { *end += 5 + size; Some(*end) }).collect();
+        let ends: Vec<usize> = sizes
+            .iter()
+            .scan(0, |end, size| {
+                *end += 5 + size;
+                Some(*end)
+            })
+            .collect();
         for piece in 1..all.len() {
             let mut messages = Messages::default();
             let mut seen = Vec::new();
