@@ -11,8 +11,10 @@ WORKDIR /src
 
 # glibc is linked in, so that the last stage needs no library. Names are resolved by the resolvers of files and DNS that are part
 # of it. `--target` keeps the flag away from what runs during the build, procedural macros, which must be loaded dynamically.
+# The moment is what C code is told that wants to say when it was compiled.
 ENV RUSTFLAGS="-C target-feature=+crt-static" \
-    CARGO_PROFILE_RELEASE_STRIP=symbols
+    CARGO_PROFILE_RELEASE_STRIP=symbols \
+    SOURCE_DATE_EPOCH=0
 
 # The dependencies, a layer that lasts until Cargo.toml or Cargo.lock change: the package is compiled with nothing in it, and
 # forgotten again. Cargo wants to see the benches that Cargo.toml lists.
@@ -28,11 +30,8 @@ COPY . .
 RUN target="$(rustc --print host-tuple)" \
     && cargo build --release --locked --target "$target" --bin quorate \
     && mkdir -p /image/data \
-    && cp "target/$target/release/quorate" /image/quorate
-
-# The same moment in every build. Only here: as a variable of the builds above it would compile C code anew.
-ARG SOURCE_DATE_EPOCH=0
-RUN touch --date="@$SOURCE_DATE_EPOCH" /image/data /image/quorate
+    && cp "target/$target/release/quorate" /image/quorate \
+    && touch --date="@$SOURCE_DATE_EPOCH" /image/data /image/quorate
 
 FROM scratch
 COPY --from=build /image/quorate /quorate
