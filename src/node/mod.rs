@@ -7,7 +7,7 @@
 //!   handle       what others hold: a bounded inbox, and what the loop published
 //!   log_reader   reads of the log, a few at a time
 //!   snapshots    written and compacted beside the loop;   catch_up: the leader's is fetched
-//!   running      the phases of a node, and how it stops
+//!   running      the phases of a node;   leaving: what it does at its end for those who go on
 //! ```
 //!
 //! Two task borders lie on the path of a request: into the loop's inbox, and out of its answer slot.
@@ -34,8 +34,11 @@ pub mod event_loop;
 mod find_cluster;
 mod handle;
 mod host;
+mod leaving;
 mod log_reader;
+mod options;
 mod peers;
+mod ports;
 mod running;
 pub mod snapshots;
 mod start;

@@ -6,7 +6,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -16,7 +15,10 @@ use super::event_loop::{Completion, Completions, EventLoop, INBOUND_BULK_MAX};
 use super::find_cluster::Seeker;
 use super::handle::Inbox;
 use super::host::Host;
+use super::leaving::{hand_over, leave, removed_before_it_heard_a_leader, set_aside_if_removed};
 use super::log_reader::LogReader;
+use super::options::{replica_options, transfer_limits};
+use super::ports::Ports;
 use super::running::{Phase, Running, advance};
 use super::snapshots::{self, Snapshots};
 use super::transfers::Transfers;
@@ -26,11 +28,10 @@ use crate::cluster::discovery::Places;
 use crate::cluster::founder::Founder;
 use crate::cluster::kubernetes::{self, Pod};
 use crate::cluster::{self, announce, bootstrap};
-use crate::config::{Address, NodeConfig};
-use crate::health::Health;
+use crate::config::NodeConfig;
 use crate::ids::{ClusterId, Contact, SHARD_0, ShardId, Ticket};
-use crate::raft::{self, Recovered, RoleName, TransferRefused, Window};
-use crate::replica::{self, Refusal, Replica, Restored};
+use crate::raft::{self, Recovered};
+use crate::replica::{Replica, Restored};
 use crate::state_machine::{self, Living};
 use crate::storage::{self, DataDirectory, FileDisk, Log, Writer};
 use crate::telemetry::{self, RequestBook, Telemetry, step};
@@ -39,13 +40,6 @@ use crate::transport::{self, AddressBook, Listener, Transport};
 /// Small messages of peers, such as heartbeats and votes, that may wait for the loop. When they are that many, the transport
 /// stops reading them from its peers.
 const INBOUND_CONTROL_MAX: usize = 1024;
-
-/// A write that takes longer than this is a hung disk.
-const DISK_STALL_MAX: Duration = Duration::from_secs(5);
-
-/// Leadership cannot be handed over right now, because somebody has asked for that already or the inbox is full: it is tried
-/// again after this long.
-const HAND_OVER_PAUSE: Duration = Duration::from_millis(20);
 
 /// Starts a node in the background. It serves at once; an empty directory may still have to apply for membership. What it has
 /// to tell of requests goes to `telemetry`.
@@ -315,44 +309,6 @@ impl Node {
 /// A task of this room ends with a result; a panic in it is a defect, and the release build aborts on it.
 const NO_PANIC: &str = "the tasks of a node do not panic, and nobody aborts them";
 
-/// All ports, bound. That for health answers already.
-struct Ports {
-    client: Listener,
-    peer: Listener,
-    health: Health,
-    client_address: SocketAddr,
-    peer_address: SocketAddr,
-    health_address: SocketAddr,
-}
-
-impl Ports {
-    /// Binds all ports before anything is written, so that a port in use leaves no traces.
-    async fn bind(config: &NodeConfig) -> Result<Self, Error> {
-        let connections_max = config.limits.connections_max;
-        let limits = transport::Limits { connections_max, ..transport::Limits::for_clients() };
-        let (client, client_address) = bind("clients", "client.listen", &config.client.listen, limits).await?;
-        let limits = transport::Limits::for_peers();
-        let (peer, peer_address) = bind("peers", "peer.listen", &config.peer_listen(), limits).await?;
-        let limits = transport::Limits::for_health();
-        let (health, health_address) =
-            bind("those who ask how it is", "health.listen", &config.health_listen(), limits).await?;
-        let health = Health::start(health);
-        Ok(Self { client, peer, health, client_address, peer_address, health_address })
-    }
-}
-
-async fn bind(
-    whom: &'static str,
-    setting: &'static str,
-    address: &Address,
-    limits: transport::Limits,
-) -> Result<(Listener, SocketAddr), Error> {
-    let refused = |why: String| Error::Listen { whom, why, setting };
-    let listener = Listener::bind(&address.to_string(), limits).await.map_err(|error| refused(error.to_string()))?;
-    let bound = listener.local_address().map_err(|error| refused(error.to_string()))?;
-    Ok((listener, bound))
-}
-
 async fn open_directory(config: &NodeConfig) -> Result<Arc<DataDirectory>, Error> {
     let path = config.node.data_dir.clone();
     Ok(Arc::new(blocking(move || DataDirectory::open(&path)).await?))
@@ -400,7 +356,7 @@ fn check_log(
 }
 
 /// Does what takes long on a thread that nothing else waits for.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     tokio::task::spawn_blocking(work).await.expect("storage does not panic")
 }
 
@@ -470,39 +426,6 @@ fn tell_start(
     }
 }
 
-pub(super) fn replica_options(config: &NodeConfig) -> replica::Options {
-    let raft = &config.raft;
-    replica::Options {
-        raft: raft::Options {
-            election_timeout_min: raft.election_timeout_min,
-            election_timeout_max: raft.election_timeout_max,
-            heartbeat_interval: raft.heartbeat_interval,
-            disk_stall_max: DISK_STALL_MAX,
-            append_bytes_max: raft.append_bytes_max,
-            window: Window { appends_max: raft.in_flight_appends_max, bytes_max: raft.in_flight_bytes_max },
-            cache_bytes_max: config.storage.cache_bytes,
-        },
-        limits: state_machine::Limits::default(),
-        snapshots: replica::SnapshotRules {
-            bytes: config.storage.snapshot_bytes,
-            entries: config.storage.snapshot_entries,
-            log_entries: config.storage.log_entries,
-            held_bytes_max: config.storage.transfer_held_bytes,
-        },
-        requests_max: config.limits.requests_in_flight_max,
-    }
-}
-
-fn transfer_limits(config: &NodeConfig) -> storage::outgoing::Limits {
-    let storage = &config.storage;
-    storage::outgoing::Limits {
-        pin_bytes_max: storage.transfer_held_bytes,
-        pin_time_max: storage.transfer_held_time,
-        stall_timeout: storage.transfer_stall,
-        ..Default::default()
-    }
-}
-
 /// Follows requests; in what it tells, nodes have the names that people know.
 fn request_book(telemetry: Telemetry, book: AddressBook) -> RequestBook {
     RequestBook::new(telemetry, move |node| book.name_of(node))
@@ -518,70 +441,6 @@ fn tell_completions(
         };
         // A loop that has ended has no use for it.
         let _ = completions.send(completion);
-    }
-}
-
-/// Leaves the cluster, if the node is a pod that is not to come back. Returns what is left of the deadline: half of it at least.
-async fn leave(pod: &Pod, drain_deadline: Duration) -> Duration {
-    let began = Instant::now();
-    pod.leave(drain_deadline / 2).await;
-    drain_deadline.saturating_sub(began.elapsed())
-}
-
-/// Gives leadership to another voter, so that clients need not wait for an election. A node that cannot, such as the only voter,
-/// stops all the same. Where several nodes stop together, one after the other may turn out to be leaving as well.
-async fn hand_over(handle: &Handle, patience: Duration) {
-    let leads = || handle.status(SHARD_0).is_some_and(|status| status.role == RoleName::Leader);
-    let handing_over = async {
-        while leads() {
-            match handle.transfer_leadership(SHARD_0, None).await {
-                Ok(_) => {}
-                // The one that was to lead has gone or did not win: another may.
-                Err(Refusal::NotTransferred { .. }) => {}
-                Err(Refusal::Transfer(TransferRefused::InProgress(_)) | Refusal::Overloaded) => {
-                    tokio::time::sleep(HAND_OVER_PAUSE).await;
-                }
-                Err(Refusal::Transfer(why)) => return tracing::info!("stops without handing leadership over: {why}"),
-                Err(why) => return tracing::info!(?why, "stops without handing leadership over"),
-            }
-        }
-    };
-    if tokio::time::timeout(patience, handing_over).await.is_err() {
-        tracing::warn!("stops without having handed leadership over: it took more than {patience:?}");
-    }
-}
-
-/// Is ready when the node hears that it was removed, and has heard no leader since it started: it was removed before. One that is
-/// removed while it takes part stays as it is, or the removal would undo itself.
-async fn removed_before_it_heard_a_leader(handle: &Handle) {
-    let mut published = handle.published();
-    loop {
-        let seen = published.borrow_and_update().replicas.get(&SHARD_0).map(|status| (status.leader, status.removed));
-        match seen {
-            Some((None, Some(_))) => return,
-            Some((Some(_), _)) => break,
-            _ => {}
-        }
-        if published.changed().await.is_err() {
-            break;
-        }
-    }
-    std::future::pending().await
-}
-
-/// The end of a node that was removed before it started: what it had is moved out of the way of the one that starts next.
-async fn set_aside_if_removed(directory: Arc<DataDirectory>, error: Error) -> Error {
-    let Error::Removed { cluster } = error else { return error };
-    let node = directory.identity().node;
-    match blocking(move || directory.set_aside(cluster)).await {
-        Ok(aside) => {
-            tracing::warn!(
-                "was removed from cluster {cluster} as node {node}: its data is set aside in {}, and it joins anew",
-                aside.display()
-            );
-            error
-        }
-        Err(error) => error.into(),
     }
 }
 

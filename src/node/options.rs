@@ -1,0 +1,43 @@
+//! From the settings to what the rooms below are told.
+
+use std::time::Duration;
+
+use crate::config::NodeConfig;
+use crate::raft::{self, Window};
+use crate::{replica, state_machine, storage};
+
+/// A write that takes longer than this is a hung disk.
+const DISK_STALL_MAX: Duration = Duration::from_secs(5);
+
+pub(super) fn replica_options(config: &NodeConfig) -> replica::Options {
+    let raft = &config.raft;
+    replica::Options {
+        raft: raft::Options {
+            election_timeout_min: raft.election_timeout_min,
+            election_timeout_max: raft.election_timeout_max,
+            heartbeat_interval: raft.heartbeat_interval,
+            disk_stall_max: DISK_STALL_MAX,
+            append_bytes_max: raft.append_bytes_max,
+            window: Window { appends_max: raft.in_flight_appends_max, bytes_max: raft.in_flight_bytes_max },
+            cache_bytes_max: config.storage.cache_bytes,
+        },
+        limits: state_machine::Limits::default(),
+        snapshots: replica::SnapshotRules {
+            bytes: config.storage.snapshot_bytes,
+            entries: config.storage.snapshot_entries,
+            log_entries: config.storage.log_entries,
+            held_bytes_max: config.storage.transfer_held_bytes,
+        },
+        requests_max: config.limits.requests_in_flight_max,
+    }
+}
+
+pub(super) fn transfer_limits(config: &NodeConfig) -> storage::outgoing::Limits {
+    let storage = &config.storage;
+    storage::outgoing::Limits {
+        pin_bytes_max: storage.transfer_held_bytes,
+        pin_time_max: storage.transfer_held_time,
+        stall_timeout: storage.transfer_stall,
+        ..Default::default()
+    }
+}
