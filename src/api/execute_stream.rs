@@ -97,7 +97,7 @@ async fn converse(
     let mut end = None;
     loop {
         while let Some(queued) = flow.next() {
-            match context.handle.place().await {
+            match context.handle.place(queued.bytes).await {
                 Ok(place) => in_flight.push(execute(service, queued, place)),
                 Err(stopped) => {
                     flow.queued.clear();

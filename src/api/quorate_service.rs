@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use prost::Message as _;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::answer::answer;
@@ -86,7 +87,7 @@ impl QuorateService {
         deadline: Option<Duration>,
         place: Option<Place<'a>>,
     ) -> Result<(ShardId, impl Future<Output = Result<Answer, Rejection>> + Send + use<'a>), Rejection> {
-        let shard = request.shard;
+        let (shard, bytes) = (request.shard, request.encoded_len());
         let is_of_this_cluster = check_cluster(request.session.as_ref(), self.context.handle.cluster());
         let checked = receive(request, deadline)?;
         told::received(checked.operations());
@@ -94,7 +95,7 @@ impl QuorateService {
         let (shard, role) = route(&self.context, shard, |status| status.role)?;
         told::routed(shard, role == RoleName::Leader);
         is_of_this_cluster?;
-        let place = place.map_or_else(|| self.context.handle.place_at_once(), Ok);
+        let place = place.map_or_else(|| self.context.handle.place_at_once(bytes), Ok);
         let place = place.map_err(|refusal| errors::refusal(refusal, &self.context))?;
         received.is_routed();
         let asked = match checked {
@@ -138,7 +139,7 @@ impl QuorateService {
         let consistency = consistency(request.consistency)?;
         let (shard, ()) = route(&self.context, request.shard, |_| ())?;
         let room = self.readers.enter()?;
-        let place = self.context.handle.place_at_once().map_err(|refusal| errors::refusal(refusal, &self.context))?;
+        let place = self.context.handle.place_at_once(0).map_err(|refusal| errors::refusal(refusal, &self.context))?;
         let point = Asked::Read(Read { operations: Vec::new(), consistency });
         let shown = match self.wait_for(shard, point, deadline, place).await? {
             Answer::Shown(shown) => shown,

@@ -251,6 +251,10 @@ pub struct Storage {
 pub struct Limits {
     /// Requests of clients that are being worked on, including those that wait for a message.
     pub requests_in_flight_max: usize,
+    /// The bytes of those requests. At least the largest request, 4 MiB.
+    #[serde(with = "values::bytes")]
+    #[schemars(schema_with = "values::bytes::schema")]
+    pub request_bytes_in_flight_max: u64,
     /// Open connections on the client port. Further ones are closed at once.
     pub connections_max: usize,
 }
@@ -416,7 +420,11 @@ impl Default for NodeConfig {
                 transfer_held_bytes: 1024 * MIB,
                 transfer_held_time: Duration::from_secs(30 * 60),
             },
-            limits: Limits { requests_in_flight_max: 4096, connections_max: 1024 },
+            limits: Limits {
+                requests_in_flight_max: 4096,
+                request_bytes_in_flight_max: 128 * MIB,
+                connections_max: 1024,
+            },
             log: Log { level: "info".into(), format: LogFormat::Text, color: Color::Auto, heartbeats: false },
             telemetry: Telemetry {
                 service_name: None,

@@ -152,6 +152,7 @@ impl Rules<'_> {
         let append_bytes_max = transport::FRAME_BYTES_MAX as u64 / 2;
         self.size("raft.append_bytes_max", raft.append_bytes_max, KIB, append_bytes_max);
         self.size("raft.in_flight_bytes_max", raft.in_flight_bytes_max, KIB, GIB);
+        self.size("limits.request_bytes_in_flight_max", limits.request_bytes_in_flight_max, 4 * MIB, 1024 * GIB);
         let fits = raft.append_bytes_max <= raft.in_flight_bytes_max;
         self.demand(fits, &["raft.in_flight_bytes_max", "raft.append_bytes_max"], || {
             "raft.in_flight_bytes_max must be at least raft.append_bytes_max, or not one append could be sent"

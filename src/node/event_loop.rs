@@ -353,7 +353,7 @@ impl EventLoop {
                 self.requests.on_answer(request);
                 if let Some((_, slot)) = self.waiting.remove(&request) {
                     // A client that has just gone away gets no answer; its Forget finds nothing to forget.
-                    let _ = slot.send(answer);
+                    slot.send(answer);
                 }
             }
             Effect::Introduce(contact) => {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot, watch};
 
 use super::log_reader::LogReader;
 use crate::ids::{ClusterId, EntryId, Index, NodeId, ShardId, Term};
@@ -16,8 +16,33 @@ use crate::replica::{Answer, Execute, Read, Refusal, RequestId, Status};
 use crate::storage;
 use crate::telemetry::Mark;
 
-/// Where an answer goes. Closed: nobody waits any more.
-pub type AnswerSlot = oneshot::Sender<Result<Answer, Refusal>>;
+/// Where an answer goes, and the room that the request takes until it is answered or forgotten.
+#[derive(Debug)]
+pub struct AnswerSlot {
+    answer: oneshot::Sender<Result<Answer, Refusal>>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl AnswerSlot {
+    /// True when nobody waits any more.
+    pub fn is_closed(&self) -> bool {
+        self.answer.is_closed()
+    }
+
+    /// Gives the answer, to nobody if whoever asked waits no more.
+    pub fn send(self, answer: Result<Answer, Refusal>) {
+        let _ = self.answer.send(answer);
+    }
+}
+
+/// How much clients can have in hand with this node at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Requests that wait for the loop.
+    pub inputs_max: usize,
+    /// Bytes of requests that are not answered yet. A single request is never larger.
+    pub bytes_max: usize,
+}
 
 /// What comes into the loop from this node's own clients.
 #[derive(Debug)]
@@ -76,6 +101,7 @@ pub struct Handle {
 struct Shared {
     node: NodeId,
     inbox: mpsc::Sender<Input>,
+    room: Arc<Semaphore>,
     forgotten: mpsc::UnboundedSender<RequestId>,
     requests: AtomicU64,
     turns: Arc<AtomicU64>,
@@ -100,38 +126,49 @@ pub struct Inbox {
 }
 
 impl Handle {
-    /// A handle for `node`, and the loop's ends of it. At most `inputs_max` requests wait for the loop.
-    pub fn new(node: NodeId, reader: LogReader, inputs_max: usize) -> (Self, Inbox) {
-        let (inbox, inputs) = mpsc::channel(inputs_max);
+    /// A handle for `node`, and the loop's ends of it.
+    pub fn new(node: NodeId, reader: LogReader, limits: Limits) -> (Self, Inbox) {
+        let (inbox, inputs) = mpsc::channel(limits.inputs_max);
+        let room = Arc::new(Semaphore::new(limits.bytes_max.min(Semaphore::MAX_PERMITS)));
         let (forget, forgotten) = mpsc::unbounded_channel();
         let (publish, published) = watch::channel(Published::default());
         let (lead, leading) = watch::channel(BTreeMap::new());
         let turns = Arc::new(AtomicU64::new(0));
         let requests = AtomicU64::new(1);
         let shared =
-            Shared { node, inbox, forgotten: forget, requests, turns: turns.clone(), published, leading, reader };
+            Shared { node, inbox, room, forgotten: forget, requests, turns: turns.clone(), published, leading, reader };
         (Self { shared: Arc::new(shared) }, Inbox { inputs, forgotten, published: publish, leading: lead, turns })
     }
 
-    /// A place in the loop's inbox, as soon as there is one; in the order of asking.
+    /// A place in the loop's inbox for a request of so many bytes, as soon as there is one; in the order of asking.
     ///
     /// # Errors
     /// The loop has ended.
-    pub async fn place(&self) -> Result<Place<'_>, Refusal> {
-        let permit = self.shared.inbox.reserve().await;
-        permit.map(|permit| Place { permit, shared: &self.shared }).map_err(|_| STOPPED)
+    pub async fn place(&self, bytes: usize) -> Result<Place<'_>, Refusal> {
+        let Shared { inbox, room, .. } = &*self.shared;
+        // The loop's end is heard from the inbox: nobody closes the room.
+        let room = tokio::select! {
+            room = room.clone().acquire_many_owned(permits(bytes)) => room.map_err(|_| STOPPED)?,
+            () = inbox.closed() => return Err(STOPPED),
+        };
+        let permit = inbox.reserve().await;
+        permit.map(|permit| Place { permit, room, shared: &self.shared }).map_err(|_| STOPPED)
     }
 
-    /// A place in the loop's inbox, if there is one now.
+    /// A place in the loop's inbox for a request of so many bytes, if there is one now.
     ///
     /// # Errors
     /// [`Refusal::Overloaded`] when the loop has too much to do; the loop has ended.
-    pub fn place_at_once(&self) -> Result<Place<'_>, Refusal> {
-        let permit = self.shared.inbox.try_reserve();
-        permit.map(|permit| Place { permit, shared: &self.shared }).map_err(|error| match error {
+    pub fn place_at_once(&self, bytes: usize) -> Result<Place<'_>, Refusal> {
+        let permit = self.shared.inbox.try_reserve().map_err(|error| match error {
             mpsc::error::TrySendError::Full(()) => Refusal::Overloaded,
             mpsc::error::TrySendError::Closed(()) => STOPPED,
-        })
+        })?;
+        let room = self.shared.room.clone().try_acquire_many_owned(permits(bytes)).map_err(|error| match error {
+            TryAcquireError::NoPermits => Refusal::Overloaded,
+            TryAcquireError::Closed => STOPPED,
+        })?;
+        Ok(Place { permit, room, shared: &self.shared })
     }
 
     /// Hands the leadership of `shard` over to a voter, or to the one with the most of the log. Returns who that is, once this node
@@ -140,7 +177,7 @@ impl Handle {
     /// # Errors
     /// Whatever the replica refuses with; [`Refusal::Overloaded`] at once when the loop has too much to do.
     pub async fn transfer_leadership(&self, shard: ShardId, to: Option<NodeId>) -> Result<NodeId, Refusal> {
-        let place = self.place_at_once()?;
+        let place = self.place_at_once(0)?;
         match place.ask(shard, Asked::TransferLeadership(to)).await? {
             Answer::LeadershipTransferred { to } => Ok(to),
             other => unreachable!("a transfer of leadership was answered with {other:?}"),
@@ -152,7 +189,7 @@ impl Handle {
     /// # Errors
     /// Whatever the replica refuses with; [`Refusal::Overloaded`] at once when the loop has too much to do.
     pub async fn change_membership(&self, shard: ShardId, change: MembershipChange) -> Result<Index, Refusal> {
-        let place = self.place_at_once()?;
+        let place = self.place_at_once(0)?;
         match place.ask(shard, Asked::ChangeMembership(change)).await? {
             Answer::MembershipChanged { index } => Ok(index),
             other => unreachable!("a membership change was answered with {other:?}"),
@@ -214,9 +251,15 @@ impl Handle {
 /// Where the loop has ended nobody leads.
 const STOPPED: Refusal = Refusal::NotLeader { leader: None, term: Term(0) };
 
+/// Requests are far smaller than this type can say.
+fn permits(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
 /// A place in the loop's inbox. Dropping it gives it back.
 pub struct Place<'a> {
     permit: mpsc::Permit<'a, Input>,
+    room: OwnedSemaphorePermit,
     shared: &'a Shared,
 }
 
@@ -233,6 +276,7 @@ impl<'a> Place<'a> {
         let request = RequestId(self.shared.requests.fetch_add(1, Ordering::Relaxed));
         let (answer, answered) = oneshot::channel();
         let unanswered = what.unanswered();
+        let answer = AnswerSlot { answer, _room: self.room };
         self.permit.send(Input { shard, request, what, answer });
         Waiting { request, unanswered, answered, forgotten: Some(&self.shared.forgotten) }
     }
@@ -280,16 +324,34 @@ mod tests {
     #[tokio::test]
     async fn a_full_inbox_refuses_at_once_or_is_waited_for() {
         let (log, _) = Log::open(MemoryDisk::default(), Options::default()).unwrap();
-        let (handle, inbox) = Handle::new(NodeId(1), LogReader::new(log.reader()), 1);
-        let only = handle.place_at_once().expect("it is empty");
-        assert_eq!(handle.place_at_once().err(), Some(Refusal::Overloaded));
-        let mut next = std::pin::pin!(handle.place());
+        let limits = Limits { inputs_max: 1, bytes_max: 10 };
+        let (handle, inbox) = Handle::new(NodeId(1), LogReader::new(log.reader()), limits);
+        let only = handle.place_at_once(0).expect("it is empty");
+        assert_eq!(handle.place_at_once(0).err(), Some(Refusal::Overloaded));
+        let mut next = std::pin::pin!(handle.place(0));
         assert!(futures_util::poll!(&mut next).is_pending());
         drop(only);
         assert!(next.await.is_ok());
 
         drop(inbox);
-        assert_eq!(handle.place_at_once().err(), Some(STOPPED));
-        assert_eq!(handle.place().await.err(), Some(STOPPED));
+        assert_eq!(handle.place_at_once(0).err(), Some(STOPPED));
+        assert_eq!(handle.place(11).await.err(), Some(STOPPED));
+    }
+
+    /// Bytes are in hand until the loop has answered, whether or not anybody looks at the answer: a stream that waits for room
+    /// looks at none.
+    #[tokio::test]
+    async fn bytes_in_hand_are_bounded_until_they_are_answered() {
+        let (log, _) = Log::open(MemoryDisk::default(), Options::default()).unwrap();
+        let limits = Limits { inputs_max: 9, bytes_max: 10 };
+        let (handle, mut inbox) = Handle::new(NodeId(1), LogReader::new(log.reader()), limits);
+        let read = || Asked::Read(Read { operations: Vec::new(), consistency: crate::replica::Consistency::Stale });
+        let _unread = handle.place_at_once(7).unwrap().ask(ShardId(0), read());
+        assert_eq!(handle.place_at_once(4).err(), Some(Refusal::Overloaded));
+        let mut next = std::pin::pin!(handle.place(4));
+        assert!(futures_util::poll!(&mut next).is_pending());
+        drop(handle.place_at_once(0).expect("what has no bytes needs no room"));
+        inbox.inputs.recv().await.unwrap().answer.send(Err(Refusal::Overloaded));
+        assert!(next.await.is_ok());
     }
 }

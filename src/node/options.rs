@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::handle;
 use crate::config::NodeConfig;
 use crate::raft::{self, Window};
 use crate::{replica, state_machine, storage};
@@ -40,4 +41,10 @@ pub(super) fn transfer_limits(config: &NodeConfig) -> storage::outgoing::Limits 
         stall_timeout: storage.transfer_stall,
         ..Default::default()
     }
+}
+
+pub(super) fn handle_limits(config: &NodeConfig) -> handle::Limits {
+    let limits = &config.limits;
+    let bytes_max = usize::try_from(limits.request_bytes_in_flight_max).unwrap_or(usize::MAX);
+    handle::Limits { inputs_max: limits.requests_in_flight_max, bytes_max }
 }

@@ -17,7 +17,7 @@ use super::handle::Inbox;
 use super::host::Host;
 use super::leaving::{hand_over, leave, removed_before_it_heard_a_leader, set_aside_if_removed};
 use super::log_reader::LogReader;
-use super::options::{replica_options, transfer_limits};
+use super::options::{handle_limits, replica_options, transfer_limits};
 use super::ports::Ports;
 use super::running::{Phase, Running, advance};
 use super::snapshots::{self, Snapshots};
@@ -86,7 +86,7 @@ impl Node {
         tell_start(&contact, &ports, &config, &directory, &log, restored.as_ref());
 
         let reader = LogReader::new(log.reader());
-        let (handle, inbox) = Handle::new(contact.node, reader.clone(), config.limits.requests_in_flight_max);
+        let (handle, inbox) = Handle::new(contact.node, reader.clone(), handle_limits(&config));
         let (phase, _) = watch::channel(Phase::Joining);
         let peers = Peers::default();
         let transfers = Transfers::new(log.store(), transfer_limits(&config));

@@ -11,7 +11,7 @@ use crate::ids::{ClusterId, Contact, SHARD_0};
 use crate::node::event_loop::{Completion, EventLoop};
 use crate::node::handle::Handle;
 use crate::node::log_reader::LogReader;
-use crate::node::options::replica_options;
+use crate::node::options::{handle_limits, replica_options};
 use crate::node::snapshots::{Snapshots, Tools};
 use crate::node::{Clock, Transfers};
 use crate::raft::{CommitQuorum, RoleName};
@@ -37,7 +37,7 @@ fn event_loop(directory: &TempDir, disk: &MemoryDisk) -> (EventLoop, Handle) {
     let (delivery, inbound) = transport::Inbox::new(16, 16);
     let transport = Transport::new(transport::Identity { cluster, node }, book.clone(), delivery, Default::default());
     let reader = LogReader::new(log.reader());
-    let (handle, inbox) = Handle::new(node, reader.clone(), 64);
+    let (handle, inbox) = Handle::new(node, reader.clone(), handle_limits(&config));
     let (completions, completed) = mpsc::unbounded_channel();
     let options = replica_options(&config);
     let tools = Tools {
