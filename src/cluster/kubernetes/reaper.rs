@@ -24,11 +24,14 @@ const ASKING_MAX: Duration = Duration::from_secs(5);
 /// Looks after members that are gone whenever this node leads. Runs until it is dropped.
 pub(super) async fn reap(pod: &Pod) {
     let mut leading = pod.tools.handle.leading();
-    // Without a sender there is no node any more.
+    // Without a sender there is no node any more, and the last value is no news: this is over.
     while leading.wait_for(|leading| leading.contains_key(&SHARD_0)).await.is_ok() {
-        tokio::select! {
-            () = reap_while_leading(pod) => {}
-            _ = leading.wait_for(|leading| !leading.contains_key(&SHARD_0)) => {}
+        let ended = tokio::select! {
+            () = reap_while_leading(pod) => false,
+            changed = leading.wait_for(|leading| !leading.contains_key(&SHARD_0)) => changed.is_err(),
+        };
+        if ended {
+            return;
         }
     }
 }
