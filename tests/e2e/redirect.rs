@@ -67,3 +67,23 @@ fn a_waiting_dequeue_gets_the_message_that_comes() {
     let output = waiting.join().unwrap();
     assert_eq!(String::from_utf8_lossy(&output.stdout), "late\n");
 }
+
+/// The leader dies and is back before anybody has missed it: the others still take it for the leader, and it has never led in its
+/// new life. A conversation that was passed on to it must not stay with it when another one leads.
+#[test]
+fn a_conversation_does_not_stay_with_a_node_that_leads_no_more() {
+    let mut cluster = Cluster::start(3);
+    for round in 0..3 {
+        let leader = cluster.leader();
+        let through = cluster.followers()[0];
+        let follower = cluster.nodes[through].address.to_string();
+        cluster.nodes[leader].kill();
+        cluster.nodes[leader].start(&[]);
+        let text = format!("message {round}");
+        for arguments in [vec!["enqueue", "orders", text.as_str()], vec!["dequeue", "orders"]] {
+            let output = run_at(&follower, &[arguments, vec!["--routing", "forward"]].concat());
+            assert!(output.status.success(), "round {round}: {output:?}");
+        }
+        cluster.eventually_has_voters(3);
+    }
+}

@@ -14,7 +14,7 @@ use tonic::codegen::http::HeaderMap;
 use tonic::{Code, Status};
 
 use super::link::root_cause;
-use super::{Context, Waited, errors};
+use super::{Context, Waited, cut_short, errors};
 use crate::api::errors::Rejection;
 use crate::ids::Contact;
 
@@ -32,23 +32,24 @@ impl Halt {
     }
 }
 
-/// The questions of a conversation. When this node stops, they end after the message that is under way, as if the client had
-/// nothing more to ask: so the leader answers what it has, and nothing that it has not been sent.
+/// The questions of a conversation. When it is to end, they end after the message that is under way, as if the client had nothing
+/// more to ask: so the leader answers what it has, and nothing that it has not been sent.
 pub(super) struct Questions {
     body: Body,
     messages: Messages,
-    drained: Option<Waited<()>>,
+    /// Passes when there is to be an end; none: it has passed.
+    end: Option<Waited<()>>,
     halt: Halt,
 }
 
 impl Questions {
-    pub(super) fn new(body: Body, drained: impl Future<Output = ()> + Send + 'static, halt: Halt) -> Self {
-        Self { body, messages: Messages::default(), drained: Some(Box::pin(drained)), halt }
+    pub(super) fn new(body: Body, end: impl Future<Output = ()> + Send + 'static, halt: Halt) -> Self {
+        Self { body, messages: Messages::default(), end: Some(Box::pin(end)), halt }
     }
 
     /// What of `bytes` still goes on.
     fn pass(&mut self, mut bytes: Bytes) -> Bytes {
-        if self.drained.is_none() {
+        if self.end.is_none() {
             let rest = self.messages.end_of_current(&bytes);
             bytes.truncate(rest);
         } else {
@@ -63,10 +64,10 @@ impl http_body::Body for Questions {
     type Error = Status;
 
     fn poll_frame(mut self: Pin<&mut Self>, wakeup: &mut Wakeup<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        if self.drained.as_mut().is_some_and(|drained| drained.as_mut().poll(wakeup).is_ready()) {
-            self.drained = None;
+        if self.end.as_mut().is_some_and(|end| end.as_mut().poll(wakeup).is_ready()) {
+            self.end = None;
         }
-        if self.drained.is_none() && self.messages.are_whole() {
+        if self.end.is_none() && self.messages.are_whole() {
             self.halt.set();
             return Poll::Ready(None);
         }
@@ -137,10 +138,10 @@ impl Answer {
         Self { body: Some(body), context, leader, end, halt, _room: room }
     }
 
-    /// The leader's last word. It knows nothing of this node's end, which is why there are no more questions.
+    /// The leader's last word. It does not know why there are no more questions.
     fn last_word(&self, trailers: HeaderMap) -> HeaderMap {
         let is_ok = Status::from_header_map(&trailers).is_some_and(|status| status.code() == Code::Ok);
-        if is_ok && self.halt.is_set() { self.trailers(errors::shutting_down()) } else { trailers }
+        if is_ok && self.halt.is_set() { self.trailers(cut_short(&self.context)) } else { trailers }
     }
 
     fn trailers(&self, why: Rejection) -> HeaderMap {

@@ -12,6 +12,7 @@
 //! Invariants
 //! - One hop: what has been passed on once is never passed on again.
 //! - The client is told that nothing was done only if nothing was sent to the leader.
+//! - A conversation ends when this node knows another leader than the one it goes to.
 //! - A node that leads, or knows no leader or no address of it, or stops, treats the call as if nothing had been asked for.
 //!
 //! Not here: which calls the leader serves how; whether a client asks for this is its own matter.
@@ -33,9 +34,11 @@ use tonic::server::NamedService;
 
 use super::Context;
 use super::errors::{self, Rejection};
-use crate::ids::{Contact, SHARD_0};
+use super::route::route_to_leader;
+use crate::ids::{Contact, NodeId, SHARD_0};
 use crate::node::Phase;
 use crate::raft::RoleName;
+use crate::replica::{self, Refusal};
 use crate::telemetry::{self, propagation};
 use crate::{reasons, routing};
 use link::{Link, NotSent};
@@ -46,6 +49,9 @@ pub const CALLS_MAX: usize = 512;
 /// When this node stops, calls that were passed on have so long to be answered. What has no answer by then most likely waits for
 /// a message, and must not use up the time that the node has for its end.
 const FAREWELL: Duration = Duration::from_millis(1500);
+
+/// How often a conversation looks whether it goes to the leader.
+const LOOK: Duration = Duration::from_millis(100);
 
 /// Passes calls on. Clones share the connection and the bound.
 #[derive(Clone)]
@@ -127,7 +133,7 @@ impl Forwarder {
         let context = &self.0.context;
         self.tell(rpc, &leader, request.headers());
         let mut end = Box::pin(end(context.clone(), kind, leader.clone()));
-        let (request, halt) = self.outgoing(kind, request);
+        let (request, halt) = self.outgoing(kind, leader.node, request);
         let sent = tokio::select! {
             biased;
             sent = self.0.link.send(&leader, request) => sent.map_err(|not_sent| match not_sent {
@@ -146,13 +152,15 @@ impl Forwarder {
         }
     }
 
-    /// The request as the leader gets it, and whether the node's end has cut it short.
-    fn outgoing(&self, kind: Kind, request: http::Request<Body>) -> (http::Request<Body>, body::Halt) {
+    /// The request as the leader gets it, and whether this node has cut it short.
+    fn outgoing(&self, kind: Kind, leader: NodeId, request: http::Request<Body>) -> (http::Request<Body>, body::Halt) {
         let (mut head, body) = request.into_parts();
         head.headers.insert(routing::HEADER, http::HeaderValue::from_static(routing::FORWARDED));
         let halt = body::Halt::default();
         let body = match kind {
-            Kind::Conversation => Body::new(body::Questions::new(body, drained(self.0.context.clone()), halt.clone())),
+            Kind::Conversation => {
+                Body::new(body::Questions::new(body, misled(self.0.context.clone(), leader), halt.clone()))
+            }
             Kind::Single | Kind::Pages => body,
         };
         (http::Request::from_parts(head, body), halt)
@@ -190,8 +198,30 @@ async fn end(context: Context, kind: Kind, leader: Contact) -> Rejection {
     errors::forwarded_outcome_unknown(&leader, "this node stops")
 }
 
-async fn drained(context: Context) {
-    context.drained().await;
+/// Passes when this node stops, or knows another leader than the node to which a conversation goes. That one may never have led, and
+/// would go on answering each question with "not the leader" for as long as the client asks.
+async fn misled(context: Context, leader: NodeId) {
+    // What the loop publishes changes with each of its turns, and every conversation would be woken.
+    let mut looks = tokio::time::interval(LOOK);
+    let another = |status: &replica::Status| status.leader.is_some_and(|known| known != leader);
+    let moved = async {
+        while !context.handle.look(SHARD_0, another).unwrap_or(false) {
+            looks.tick().await;
+        }
+    };
+    tokio::select! {
+        () = context.drained() => {}
+        () = moved => {}
+    }
+}
+
+/// What a client is told whose conversation this node has cut short.
+fn cut_short(context: &Context) -> Rejection {
+    let this_node_leads = || {
+        let term = context.term();
+        errors::refusal(Refusal::NotLeader { leader: Some(context.handle.node()), term }, context)
+    };
+    route_to_leader(context, SHARD_0.0).err().unwrap_or_else(this_node_leads)
 }
 
 /// A service, from which calls are passed on whose clients ask for it.
