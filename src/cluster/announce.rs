@@ -17,6 +17,8 @@ use crate::transport::AddressBook;
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Between two rounds of asking.
 const PAUSE: Duration = Duration::from_secs(5);
+/// What a node says that has not got so far.
+const NO_CLUSTER: &str = "it belongs to no cluster yet";
 
 /// Asks the nodes at `places` for everybody's addresses: once, and again for as long as this node knows no leader.
 /// Runs until it is dropped.
@@ -39,7 +41,13 @@ pub async fn learn_addresses(
                 outcomes.insert(address, outcome);
             }
             for (address, outcome) in &outcomes {
-                if told.get(address) != Some(outcome) && !outcome.is_empty() {
+                if told.get(address) == Some(outcome) || outcome.is_empty() {
+                    continue;
+                }
+                // So it is with everybody for a moment when a cluster begins.
+                if outcome == NO_CLUSTER {
+                    tracing::debug!("cannot learn addresses from {address} yet: {outcome}");
+                } else {
                     tracing::warn!(
                         "cannot learn addresses from {address}: {outcome}; asks again while it knows no leader"
                     );
@@ -64,7 +72,7 @@ async fn ask(address: &str, cluster: ClusterId, book: &AddressBook) -> Result<()
     let theirs = members.header.map(|header| header.cluster_id).unwrap_or_default();
     if theirs != cluster.to_string() {
         return Err(match theirs.is_empty() {
-            true => "it belongs to no cluster yet".to_owned(),
+            true => NO_CLUSTER.to_owned(),
             false => format!("it belongs to cluster {theirs}, and this node to {cluster}"),
         });
     }

@@ -11,7 +11,7 @@ pub enum Error {
     #[error("storage: {0}")]
     Storage(#[from] storage::Error),
     /// A port cannot be listened on.
-    #[error("no port for {whom}: {why}; stop what uses it, or give another address in {setting}")]
+    #[error("no port for {whom}: {why}; {setting} says where, and another address may be free")]
     Listen {
         /// Who would connect there.
         whom: &'static str,

@@ -155,9 +155,9 @@ fn hint(error: &Error) -> Option<&'static str> {
         client::Error::InvalidEndpoint { .. } => Some("--endpoints takes HOST:PORT, separated by commas"),
         client::Error::SessionExpired { .. } | client::Error::OutcomeUnknown { .. } => Some(LOOK),
         client::Error::Unavailable { in_doubt: true, .. } => Some(LOOK),
-        client::Error::Unavailable { tried, .. } if is_hidden_leader(tried) => {
-            Some("the leader cannot be reached from here: --routing auto lets the node that named it forward")
-        }
+        client::Error::Unavailable { tried, .. } if is_hidden_leader(tried) => Some(
+            "the leader cannot be reached from here; the node that named it forwards calls, unless --routing is direct",
+        ),
         client::Error::Unavailable { tried, .. } if no_leader(tried) => {
             Some("`quorate status` shows which nodes are up; a majority of the voters must be")
         }

@@ -234,7 +234,11 @@ fn ports(
             Some(base) if is_free(base + offset, &taken) => base + offset,
             Some(base) => return Err(Error::PortsTaken { port: base + offset }),
             None if is_free(wish, &taken) => wish,
-            None => free_ports(&taken).ok_or(Error::NoFreePorts)?,
+            None => {
+                let free = free_ports(&taken).ok_or(Error::NoFreePorts)?;
+                eprintln!("node {name} gets port {free}, as not all of its ports from {wish} on are free");
+                free
+            }
         };
         taken.extend(of_node(port));
         chosen.push((*name, port));

@@ -67,7 +67,7 @@ pub(super) enum Trouble {
     #[error("the API server cannot be reached: {0}")]
     Unreachable(String),
     /// It takes too long.
-    #[error("the API server has not answered within {0:?}")]
+    #[error("the API server has not answered within {:.1} s", .0.as_secs_f64())]
     TooLate(Duration),
     /// Its answer makes no sense.
     #[error("the answer of the API server makes no sense: {0}")]
