@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::condition::{ANSWERS, CAUGHT_UP, Condition, GOES_ON, MEMBER, RECOVERED, TURNS, Verdict};
+use super::condition::{ANSWERS, CAUGHT_UP, Condition, GOES_ON, MEMBER, RECOVERED, STAYS, TURNS, VOTES, Verdict};
 use crate::ids::Index;
 use crate::node::Phase;
 
@@ -46,11 +46,24 @@ pub(super) struct Sight {
 #[derive(Clone, Debug)]
 pub(super) struct ReplicaSight {
     pub(super) is_member: bool,
+    pub(super) vote: Vote,
     pub(super) removed: Option<Index>,
     pub(super) quarantined: Option<String>,
     pub(super) knows_leader: bool,
     pub(super) applied: Index,
     pub(super) heard_commit: Index,
+}
+
+/// Whether a member has a vote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Vote {
+    /// It has one.
+    Votes,
+    /// It is a learner that is to get one, or whose promotion is not finished. Who took it for a voter would stop the next one
+    /// too early: the node that it replaces is still counted.
+    ToCome,
+    /// It is a learner that is meant to stay one.
+    NotMeantTo,
 }
 
 /// Judges a node by what is seen of it and what was seen before.
@@ -72,7 +85,14 @@ impl Judge {
             Some(replica) => Condition { what: CAUGHT_UP, missing: self.catching_up.look(now, replica) },
         };
         let live = vec![Condition::holds(ANSWERS), turns(HANG_MAX)];
-        let ready = vec![Condition::holds(RECOVERED), membership(sight), caught_up, turns(STALL_MAX), going_on(sight)];
+        let ready = vec![
+            Condition::holds(RECOVERED),
+            membership(sight),
+            vote(sight),
+            caught_up,
+            turns(STALL_MAX),
+            going_on(sight),
+        ];
         Verdict { live, ready }
     }
 }
@@ -89,6 +109,15 @@ fn membership(sight: &Sight) -> Condition {
         Some(_) => return Condition::holds(MEMBER),
     };
     Condition::missing(MEMBER, why)
+}
+
+fn vote(sight: &Sight) -> Condition {
+    match sight.replica.as_ref().filter(|replica| replica.is_member).map(|replica| replica.vote) {
+        None => Condition::missing(VOTES, "only a member can"),
+        Some(Vote::Votes) => Condition::holds(VOTES),
+        Some(Vote::ToCome) => Condition::missing(VOTES, "is a learner, which gets a vote once it has caught up"),
+        Some(Vote::NotMeantTo) => Condition::holds(STAYS),
+    }
 }
 
 fn going_on(sight: &Sight) -> Condition {
@@ -182,6 +211,7 @@ mod tests {
         fn follower(applied: u64, heard_commit: u64) -> Self {
             let replica = ReplicaSight {
                 is_member: true,
+                vote: Vote::Votes,
                 removed: None,
                 quarantined: None,
                 knows_leader: true,
@@ -289,6 +319,21 @@ mod tests {
         assert_eq!(node.unready_after(60.0).unwrap(), "[ ] is a member of a cluster: applies for membership");
         node.sight.waits_for = "waits for b".to_owned();
         assert_eq!(node.unready_after(60.0).unwrap(), "[ ] is a member of a cluster: waits for b");
+    }
+
+    /// Whoever waits for it to be ready stops the next voter then.
+    #[test]
+    fn a_learner_is_ready_only_where_it_is_to_stay_one() {
+        let mut node = Looked::follower(7, 7);
+        node.replica().vote = Vote::ToCome;
+        let learns = "[ ] votes: is a learner, which gets a vote once it has caught up";
+        assert_eq!(node.unready_after(60.0).as_deref(), Some(learns));
+        node.replica().vote = Vote::NotMeantTo;
+        assert_eq!(node.unready_after(0.2), None);
+        let told = node.judge.judge(node.now, &node.sight).ready_text();
+        assert!(told.contains("[x] is a learner that is to stay one\n") && !told.contains("votes"), "{told}");
+        node.replica().vote = Vote::Votes;
+        assert_eq!(node.unready_after(0.2), None);
     }
 
     #[test]

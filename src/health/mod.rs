@@ -10,8 +10,9 @@
 //!
 //! - *Live*: the event loop turns. A node that is not live can only be helped by killing it. The disk has no part in it: when
 //!   a disk stalls, all nodes on it would be killed together, and none of them would be better off.
-//! - *Ready*: the node does its part: it has recovered its log, is a member, has caught up, and is to go on. It needs no
-//!   leader for that: were all nodes unready while they have none, nobody could reach those that are to elect one.
+//! - *Ready*: the node does its part: it has recovered its log, is a member that votes (or a learner that is to stay one), has
+//!   caught up, and is to go on. Whoever replaces nodes one by one may then stop the next one. It needs no leader for that: were
+//!   all nodes unready while they have none, nobody could reach those that are to elect one.
 //!
 //! Invariants
 //! - There is one verdict, and every port and line tells it.
