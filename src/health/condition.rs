@@ -27,6 +27,7 @@ pub(super) const MEMBER: &str = "is a member of a cluster";
 pub(super) const VOTES: &str = "votes";
 pub(super) const STAYS: &str = "is a learner that is to stay one";
 pub(super) const CAUGHT_UP: &str = "has caught up";
+pub(super) const HEARD_NOBODY: &str = "has heard of no leader since it started, and waits for none any more";
 pub(super) const GOES_ON: &str = "is not about to stop";
 
 impl Condition {

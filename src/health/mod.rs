@@ -26,6 +26,8 @@ mod judge;
 mod server;
 mod watch;
 
+use std::time::Duration;
+
 use tokio::sync::watch::{Receiver, Sender};
 use tokio::task::JoinSet;
 
@@ -50,10 +52,16 @@ impl Health {
     }
 
     /// The log is recovered: looks at the node from here on, until it is gone. `waits_for` is what it waits for before it can
-    /// take part, in words; empty: nothing.
-    pub fn watch(&mut self, handle: Handle, phase: Receiver<Phase>, waits_for: Receiver<String>) {
+    /// take part, in words; empty: nothing. A node that takes part and hears of no leader is ready after `leader_wait`.
+    pub fn watch(
+        &mut self,
+        handle: Handle,
+        phase: Receiver<Phase>,
+        waits_for: Receiver<String>,
+        leader_wait: Duration,
+    ) {
         let watched = watch::Watched { handle, phase, waits_for };
-        self.tasks.spawn(watch::watch(watched, self.verdicts.clone()));
+        self.tasks.spawn(watch::watch(watched, leader_wait, self.verdicts.clone()));
     }
 
     /// Closes the port. It is free when this returns.

@@ -57,8 +57,8 @@ fn vote(configuration: &Configuration, node: NodeId) -> Vote {
 }
 
 /// Looks and tells until the node is gone.
-pub(super) async fn watch(mut node: Watched, verdicts: Sender<Verdict>) {
-    let mut judge = Judge::default();
+pub(super) async fn watch(mut node: Watched, leader_wait: Duration, verdicts: Sender<Verdict>) {
+    let mut judge = Judge::new(leader_wait);
     loop {
         let sight = node.look();
         let verdict = judge.judge(Instant::now(), &sight);
