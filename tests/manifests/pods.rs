@@ -57,6 +57,7 @@ fn patience(probe: &Option<Probe>) -> i32 {
     probe.period_seconds.unwrap_or(10) * probe.failure_threshold.unwrap_or(3)
 }
 
+/// With `Parallel` an update goes on as soon as a pod is ready; `minReadySeconds` says when it counts as available, and no more.
 #[test]
 #[ignore = "needs kubectl"]
 fn pods_start_together_and_are_replaced_one_by_one() {
