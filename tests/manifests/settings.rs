@@ -93,6 +93,16 @@ fn founders_find_each_other() {
     }
 }
 
+/// An update that cuts pods off from each other stops at the first one, until somebody looks.
+#[test]
+#[ignore = "needs kubectl"]
+fn a_pod_that_hears_nobody_holds_up_an_update() {
+    for rendered in all() {
+        let wait = settings(rendered).health.leader_wait;
+        assert!(wait >= Duration::from_secs(60 * 60), "{}: {wait:?}", rendered.name);
+    }
+}
+
 /// SIGKILL would cut short what a stopping node does.
 #[test]
 #[ignore = "needs kubectl"]
