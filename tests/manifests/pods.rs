@@ -115,9 +115,19 @@ fn pods_are_spread() {
                 (constraint.topology_key.as_str(), constraint.max_skew, constraint.when_unsatisfiable.as_str())
             })
             .collect();
-        let strict = if name == "overlays/cloud" { "DoNotSchedule" } else { "ScheduleAnyway" };
-        let expected = [("topology.kubernetes.io/zone", 1, strict), ("kubernetes.io/hostname", 1, strict)];
-        assert_eq!(found, expected, "{name}");
+        let (zone, host) = ("topology.kubernetes.io/zone", "kubernetes.io/hostname");
+        let affinity = json!(rendered.pod().affinity);
+        let min_domains: Vec<_> = constraints.iter().map(|constraint| constraint.min_domains).collect();
+        if name == "overlays/cloud" {
+            assert_eq!(found, [(zone, 1, "DoNotSchedule")], "{name}");
+            assert_eq!(min_domains, [Some(3)], "{name}: with two zones one of them would have three of five");
+            let term = json!({"topologyKey": host, "labelSelector": rendered.set().selector});
+            let apart = json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}});
+            assert_eq!(affinity, apart, "{name}: each on a machine of its own");
+        } else {
+            assert_eq!(found, [(zone, 1, "ScheduleAnyway"), (host, 1, "ScheduleAnyway")], "{name}");
+            assert_eq!((min_domains, affinity), (vec![None, None], json!(null)), "{name}: it must fit on one machine");
+        }
     }
 }
 
