@@ -100,6 +100,9 @@ fn resources_are_given() {
         assert!(requests.contains_key("cpu"), "{}", rendered.name);
         assert_eq!(limits.keys().collect::<Vec<_>>(), ["memory"], "{}", rendered.name);
         assert_eq!(requests.get("memory"), limits.get("memory"), "{}", rendered.name);
+        let memory = limits["memory"].0.as_str();
+        let expected = if rendered.name == "overlays/cloud" { "2Gi" } else { "512Mi" };
+        assert_eq!(memory, expected, "{}", rendered.name);
     }
 }
 
