@@ -30,7 +30,7 @@ pub struct Arguments {
 /// What can be asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Question {
-    /// Whether the node does its part: is a member, has caught up, and goes on.
+    /// Whether the node does its part: is a member that votes, has caught up, and goes on.
     Ready,
     /// Whether its process is better left alone.
     Live,

@@ -390,6 +390,10 @@ mod tests {
                 "health: {listen: '127.0.0.1:7401'}",
                 "health.listen: health.listen and peer.listen need different ports, and both are 127.0.0.1:7401",
             ),
+            (
+                "health: {leader_wait: 25h}",
+                "health.leader_wait: expected a duration such as 150ms, at most 24h, found \"25h\"",
+            ),
             ("bootstrap: {size: 0}", "bootstrap.size: expected 1 to 9, found 0"),
             (
                 "bootstrap: {size: 3}",

@@ -119,6 +119,12 @@ pub struct Peer {
 pub struct Health {
     /// Where to listen. Default: the third port after that of `client.listen`, on the same host; 0 when that is 0.
     pub listen: Option<Address>,
+    /// A node that hears of no leader for so long after its start is ready all the same: otherwise none would be, after a stop
+    /// of all, while a quorum is missing. Longer is safer where whatever replaces nodes one by one goes on when one is ready: a
+    /// node that cannot reach the others hears of no leader either. At most a day.
+    #[serde(with = "values::duration")]
+    #[schemars(schema_with = "values::duration::schema")]
+    pub leader_wait: Duration,
 }
 
 /// The cluster to belong to.
@@ -391,7 +397,7 @@ impl Default for NodeConfig {
             node: Node { name: host_name(), data_dir: PathBuf::from("quorate-data") },
             client: Client { listen: Address { host: "127.0.0.1".into(), port: 7400 }, advertise: None },
             peer: Peer { listen: None, advertise: None },
-            health: Health { listen: None },
+            health: Health { listen: None, leader_wait: Duration::from_secs(2 * 60) },
             cluster: Cluster { join: Vec::new(), discovery: None, commit_quorum: CommitQuorum::Majority },
             bootstrap: Bootstrap { size: None },
             kubernetes: Kubernetes {
@@ -490,7 +496,7 @@ impl NodeConfig {
     pub fn to_yaml(&self) -> String {
         let shown = NodeConfig {
             peer: Peer { listen: Some(self.peer_listen()), ..self.peer.clone() },
-            health: Health { listen: Some(self.health_listen()) },
+            health: Health { listen: Some(self.health_listen()), ..self.health.clone() },
             ..self.clone()
         };
         let settings =

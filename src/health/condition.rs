@@ -24,7 +24,10 @@ pub(super) const ANSWERS: &str = "answers";
 pub(super) const TURNS: &str = "its loop turns";
 pub(super) const RECOVERED: &str = "has recovered its log";
 pub(super) const MEMBER: &str = "is a member of a cluster";
+pub(super) const VOTES: &str = "votes";
+pub(super) const STAYS: &str = "is a learner that is to stay one";
 pub(super) const CAUGHT_UP: &str = "has caught up";
+pub(super) const HEARD_NOBODY: &str = "has heard of no leader since it started, and waits for none any more";
 pub(super) const GOES_ON: &str = "is not about to stop";
 
 impl Condition {
@@ -54,6 +57,7 @@ impl Verdict {
         let ready = vec![
             Condition::missing(RECOVERED, "reads what is on its disk"),
             open(MEMBER),
+            open(VOTES),
             open(CAUGHT_UP),
             Condition::holds(GOES_ON),
         ];

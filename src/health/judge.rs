@@ -3,7 +3,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::condition::{ANSWERS, CAUGHT_UP, Condition, GOES_ON, MEMBER, RECOVERED, TURNS, Verdict};
+use super::condition::{
+    ANSWERS, CAUGHT_UP, Condition, GOES_ON, HEARD_NOBODY, MEMBER, RECOVERED, STAYS, TURNS, VOTES, Verdict,
+};
 use crate::ids::Index;
 use crate::node::Phase;
 
@@ -13,10 +15,6 @@ const STALL_MAX: Duration = Duration::from_secs(2);
 /// A loop that has not turned for so long never will: twenty turns are missing, and the longest single one, in which a large
 /// snapshot is installed, takes a second or two.
 const HANG_MAX: Duration = Duration::from_secs(10);
-
-/// A node that hears of no leader for so long after its start takes what it knows for all there is. Without that limit no node
-/// would be ready again after a stop of so many that a quorum is missing.
-const LEADER_WAIT: Duration = Duration::from_secs(10);
 
 /// A leader that is heard of needs so long to tell all that is committed: its heartbeats name no more than what it knows this
 /// node to have, and the appends that name all come after.
@@ -46,6 +44,7 @@ pub(super) struct Sight {
 #[derive(Clone, Debug)]
 pub(super) struct ReplicaSight {
     pub(super) is_member: bool,
+    pub(super) vote: Vote,
     pub(super) removed: Option<Index>,
     pub(super) quarantined: Option<String>,
     pub(super) knows_leader: bool,
@@ -53,14 +52,32 @@ pub(super) struct ReplicaSight {
     pub(super) heard_commit: Index,
 }
 
+/// Whether a member has a vote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Vote {
+    /// It has one.
+    Votes,
+    /// It is a learner that is to get one, or whose promotion is not finished. Who took it for a voter would stop the next one
+    /// too early: the node that it replaces is still counted.
+    ToCome,
+    /// It is a learner that is meant to stay one.
+    NotMeantTo,
+}
+
 /// Judges a node by what is seen of it and what was seen before.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Judge {
     turning: Turning,
     catching_up: CatchingUp,
 }
 
 impl Judge {
+    /// Judges one that has just started. When it has heard of no leader for `leader_wait`, it may be that there is none: it is
+    /// waited for no longer.
+    pub(super) fn new(leader_wait: Duration) -> Self {
+        Self { turning: Turning::default(), catching_up: CatchingUp::new(leader_wait) }
+    }
+
     pub(super) fn judge(&mut self, now: Instant, sight: &Sight) -> Verdict {
         let stands_for = self.turning.look(now, sight);
         let turns = |limit| match stands_for.filter(|time| *time > limit) {
@@ -69,10 +86,17 @@ impl Judge {
         };
         let caught_up = match &sight.replica {
             None => Condition::missing(CAUGHT_UP, "does not take part yet"),
-            Some(replica) => Condition { what: CAUGHT_UP, missing: self.catching_up.look(now, replica) },
+            Some(replica) => self.catching_up.look(now, replica),
         };
         let live = vec![Condition::holds(ANSWERS), turns(HANG_MAX)];
-        let ready = vec![Condition::holds(RECOVERED), membership(sight), caught_up, turns(STALL_MAX), going_on(sight)];
+        let ready = vec![
+            Condition::holds(RECOVERED),
+            membership(sight),
+            vote(sight),
+            caught_up,
+            turns(STALL_MAX),
+            going_on(sight),
+        ];
         Verdict { live, ready }
     }
 }
@@ -89,6 +113,15 @@ fn membership(sight: &Sight) -> Condition {
         Some(_) => return Condition::holds(MEMBER),
     };
     Condition::missing(MEMBER, why)
+}
+
+fn vote(sight: &Sight) -> Condition {
+    match sight.replica.as_ref().filter(|replica| replica.is_member).map(|replica| replica.vote) {
+        None => Condition::missing(VOTES, "only a member can"),
+        Some(Vote::Votes) => Condition::holds(VOTES),
+        Some(Vote::ToCome) => Condition::missing(VOTES, "is a learner, which gets a vote once it has caught up"),
+        Some(Vote::NotMeantTo) => Condition::holds(STAYS),
+    }
 }
 
 fn going_on(sight: &Sight) -> Condition {
@@ -122,8 +155,9 @@ impl Turning {
 
 /// How far behind a node is, in time: what it has heard to be committed is a goal, and when it has applied that much, it has
 /// caught up as of the moment at which the goal was set.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct CatchingUp {
+    leader_wait: Duration,
     began: Option<Instant>,
     leader_since: Option<Instant>,
     /// Goals that are not reached, none older than `LAG_MAX`, and at most `GOALS_MAX`: at the limit none is added.
@@ -132,12 +166,32 @@ struct CatchingUp {
 }
 
 impl CatchingUp {
-    /// Why the node has not caught up, if it has not.
-    fn look(&mut self, now: Instant, replica: &ReplicaSight) -> Option<String> {
-        if let Some(why) = self.cannot_tell(now, replica.knows_leader) {
-            return Some(why.to_owned());
+    fn new(leader_wait: Duration) -> Self {
+        Self { leader_wait, began: None, leader_since: None, goals: VecDeque::new(), as_of: None }
+    }
+
+    /// What is found out only from a leader is not said before one was heard: the log on the disk may have an end that was never
+    /// committed, and lack what was. Later the node may hear of no leader for any time.
+    fn look(&mut self, now: Instant, replica: &ReplicaSight) -> Condition {
+        let began = *self.began.get_or_insert(now);
+        if replica.knows_leader {
+            self.leader_since.get_or_insert(now);
         }
-        let (applied, heard) = (replica.applied, replica.heard_commit);
+        match self.leader_since {
+            None if now - began < self.leader_wait => {
+                let wait = humantime::format_duration(self.leader_wait);
+                Condition::missing(CAUGHT_UP, format!("waits, for up to {wait} after its start, to hear of a leader"))
+            }
+            None => Condition::holds(HEARD_NOBODY),
+            Some(since) if now - since < LEADER_SETTLES => {
+                Condition::missing(CAUGHT_UP, "hears from the leader how much is committed")
+            }
+            Some(_) => Condition { what: CAUGHT_UP, missing: self.lag(now, replica.applied, replica.heard_commit) },
+        }
+    }
+
+    /// How far the node is behind, if it is.
+    fn lag(&mut self, now: Instant, applied: Index, heard: Index) -> Option<String> {
         while let Some((_, set_at)) = self.goals.pop_front_if(|(goal, _)| *goal <= applied) {
             self.as_of = Some(set_at);
         }
@@ -150,25 +204,14 @@ impl CatchingUp {
         let has_caught_up = self.as_of.is_some_and(|as_of| now - as_of <= LAG_MAX);
         (!has_caught_up).then(|| format!("applied {applied} of {heard} entries that it heard were committed"))
     }
-
-    /// Why a node that has just started does not know how far the others are. Later it may hear of no leader for any time.
-    fn cannot_tell(&mut self, now: Instant, knows_leader: bool) -> Option<&'static str> {
-        let began = *self.began.get_or_insert(now);
-        if knows_leader {
-            self.leader_since.get_or_insert(now);
-        }
-        match self.leader_since {
-            None if now - began < LEADER_WAIT => Some("has heard of no leader since it started"),
-            Some(since) if now - since < LEADER_SETTLES => Some("hears from the leader how much is committed"),
-            None | Some(_) => None,
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::health::condition::first_missing;
+
+    const LEADER_WAIT: Duration = Duration::from_secs(90);
 
     /// A node that is looked at every 200 ms.
     struct Looked {
@@ -182,6 +225,7 @@ mod tests {
         fn follower(applied: u64, heard_commit: u64) -> Self {
             let replica = ReplicaSight {
                 is_member: true,
+                vote: Vote::Votes,
                 removed: None,
                 quarantined: None,
                 knows_leader: true,
@@ -189,7 +233,7 @@ mod tests {
                 heard_commit: Index(heard_commit),
             };
             let sight = Sight { phase: Phase::Serving, waits_for: String::new(), turns: 1, replica: Some(replica) };
-            Self { judge: Judge::default(), now: Instant::now(), sight }
+            Self { judge: Judge::new(LEADER_WAIT), now: Instant::now(), sight }
         }
 
         fn replica(&mut self) -> &mut ReplicaSight {
@@ -258,9 +302,15 @@ mod tests {
     fn a_leader_is_waited_for_at_the_start_only_and_not_for_ever() {
         let mut node = Looked::follower(7, 7);
         node.replica().knows_leader = false;
-        let waits = "[ ] has caught up: has heard of no leader since it started";
-        assert_eq!(node.unready_after(9.0).as_deref(), Some(waits));
+        let waits = "[ ] has caught up: waits, for up to 1m 30s after its start, to hear of a leader";
+        assert_eq!(node.unready_after(89.0).as_deref(), Some(waits));
         assert_eq!(node.unready_after(2.0), None, "a lost quorum makes nobody unready");
+        let told = node.judge.judge(node.now, &node.sight).ready_text();
+        assert!(
+            told.contains("\n[x] has heard of no leader since it started, and waits for none any more\n"),
+            "{told}"
+        );
+        assert!(!told.contains("caught up"), "nobody knows whether it has: {told}");
 
         let mut node = Looked::follower(7, 7);
         assert!(node.unready_after(0.2).is_some(), "the leader has just said its first word");
@@ -289,6 +339,21 @@ mod tests {
         assert_eq!(node.unready_after(60.0).unwrap(), "[ ] is a member of a cluster: applies for membership");
         node.sight.waits_for = "waits for b".to_owned();
         assert_eq!(node.unready_after(60.0).unwrap(), "[ ] is a member of a cluster: waits for b");
+    }
+
+    /// Whoever waits for it to be ready stops the next voter then.
+    #[test]
+    fn a_learner_is_ready_only_where_it_is_to_stay_one() {
+        let mut node = Looked::follower(7, 7);
+        node.replica().vote = Vote::ToCome;
+        let learns = "[ ] votes: is a learner, which gets a vote once it has caught up";
+        assert_eq!(node.unready_after(60.0).as_deref(), Some(learns));
+        node.replica().vote = Vote::NotMeantTo;
+        assert_eq!(node.unready_after(0.2), None);
+        let told = node.judge.judge(node.now, &node.sight).ready_text();
+        assert!(told.contains("[x] is a learner that is to stay one\n") && !told.contains("votes"), "{told}");
+        node.replica().vote = Vote::Votes;
+        assert_eq!(node.unready_after(0.2), None);
     }
 
     #[test]

@@ -10,8 +10,9 @@
 //!
 //! - *Live*: the event loop turns. A node that is not live can only be helped by killing it. The disk has no part in it: when
 //!   a disk stalls, all nodes on it would be killed together, and none of them would be better off.
-//! - *Ready*: the node does its part: it has recovered its log, is a member, has caught up, and is to go on. It needs no
-//!   leader for that: were all nodes unready while they have none, nobody could reach those that are to elect one.
+//! - *Ready*: the node does its part: it has recovered its log, is a member that votes (or a learner that is to stay one), has
+//!   caught up, and is to go on. Whoever replaces nodes one by one may then stop the next one. It needs no leader for that: were
+//!   all nodes unready while they have none, nobody could reach those that are to elect one.
 //!
 //! Invariants
 //! - There is one verdict, and every port and line tells it.
@@ -24,6 +25,8 @@ pub mod grpc;
 mod judge;
 mod server;
 mod watch;
+
+use std::time::Duration;
 
 use tokio::sync::watch::{Receiver, Sender};
 use tokio::task::JoinSet;
@@ -49,10 +52,16 @@ impl Health {
     }
 
     /// The log is recovered: looks at the node from here on, until it is gone. `waits_for` is what it waits for before it can
-    /// take part, in words; empty: nothing.
-    pub fn watch(&mut self, handle: Handle, phase: Receiver<Phase>, waits_for: Receiver<String>) {
+    /// take part, in words; empty: nothing. A node that takes part and hears of no leader is ready after `leader_wait`.
+    pub fn watch(
+        &mut self,
+        handle: Handle,
+        phase: Receiver<Phase>,
+        waits_for: Receiver<String>,
+        leader_wait: Duration,
+    ) {
         let watched = watch::Watched { handle, phase, waits_for };
-        self.tasks.spawn(watch::watch(watched, self.verdicts.clone()));
+        self.tasks.spawn(watch::watch(watched, leader_wait, self.verdicts.clone()));
     }
 
     /// Closes the port. It is free when this returns.

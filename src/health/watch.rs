@@ -5,9 +5,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch::{Receiver, Sender};
 
 use super::condition::{Condition, Verdict, first_missing};
-use super::judge::{Judge, ReplicaSight, Sight};
+use super::judge::{Judge, ReplicaSight, Sight, Vote};
 use crate::ids::{NodeId, SHARD_0};
 use crate::node::{Handle, Phase};
+use crate::raft::Configuration;
 use crate::replica::Status;
 
 /// How often the node is looked at.
@@ -33,8 +34,10 @@ impl Watched {
 }
 
 fn sight(node: NodeId, status: &Status) -> ReplicaSight {
+    let configuration = &status.membership.configuration;
     ReplicaSight {
-        is_member: status.membership.configuration.is_member(node),
+        is_member: configuration.is_member(node),
+        vote: vote(configuration, node),
         removed: status.removed,
         quarantined: status.quarantined.clone(),
         knows_leader: status.leader.is_some(),
@@ -43,9 +46,19 @@ fn sight(node: NodeId, status: &Status) -> ReplicaSight {
     }
 }
 
+/// A node that is on its way from learner to voter needs both halves: in the outgoing one, the node that it replaces still counts.
+fn vote(configuration: &Configuration, node: NodeId) -> Vote {
+    let settled = !configuration.is_joint() || configuration.voters_outgoing.contains(&node);
+    match configuration.learners.get(&node) {
+        Some(learner) if learner.stay => Vote::NotMeantTo,
+        None if settled && configuration.is_voter(node) => Vote::Votes,
+        Some(_) | None => Vote::ToCome,
+    }
+}
+
 /// Looks and tells until the node is gone.
-pub(super) async fn watch(mut node: Watched, verdicts: Sender<Verdict>) {
-    let mut judge = Judge::default();
+pub(super) async fn watch(mut node: Watched, leader_wait: Duration, verdicts: Sender<Verdict>) {
+    let mut judge = Judge::new(leader_wait);
     loop {
         let sight = node.look();
         let verdict = judge.judge(Instant::now(), &sight);
@@ -80,5 +93,37 @@ fn log_change(before: &Verdict, after: &Verdict, phase: Phase) {
             tracing::info!("is ready: {}", held.join(", "));
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+    use crate::raft::{CommitQuorum, Learner};
+
+    /// Node 4 takes the place of node 3: from learner to joint configuration to voter.
+    #[test]
+    fn a_node_votes_once_its_promotion_is_finished() {
+        let voters = |ids: &[u64]| -> BTreeSet<NodeId> { ids.iter().copied().map(NodeId).collect() };
+        let learner = |stay| Learner { stay, replaces: Some(NodeId(3)) };
+        let mut configuration = Configuration {
+            voters: voters(&[1, 2, 3]),
+            voters_outgoing: BTreeSet::new(),
+            learners: BTreeMap::from([(NodeId(4), learner(false))]),
+            commit_quorum: CommitQuorum::Majority,
+        };
+        assert_eq!(vote(&configuration, NodeId(1)), Vote::Votes);
+        assert_eq!(vote(&configuration, NodeId(4)), Vote::ToCome);
+        configuration.learners.insert(NodeId(4), learner(true));
+        assert_eq!(vote(&configuration, NodeId(4)), Vote::NotMeantTo);
+
+        configuration.learners.clear();
+        configuration.voters_outgoing = std::mem::replace(&mut configuration.voters, voters(&[1, 2, 4]));
+        assert_eq!(vote(&configuration, NodeId(4)), Vote::ToCome, "node 3 still counts");
+        assert_eq!(vote(&configuration, NodeId(1)), Vote::Votes, "the others go on as before");
+        configuration.voters_outgoing.clear();
+        assert_eq!(vote(&configuration, NodeId(4)), Vote::Votes);
     }
 }

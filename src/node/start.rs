@@ -96,7 +96,8 @@ impl Node {
         });
         let phases = phase.subscribe();
         let waits_for = watch::Sender::default();
-        ports.health.watch(handle.clone(), phases.clone(), waits_for.subscribe());
+        let leader_wait = config.health.leader_wait;
+        ports.health.watch(handle.clone(), phases.clone(), waits_for.subscribe(), leader_wait);
         let founder = founder(&config, &directory, &contact, recovered.get(&SHARD_0));
         let context =
             api::Context { handle, book: book.clone(), peers, phase: phases, telemetry, transfers, founder, waits_for };

@@ -25,7 +25,7 @@ fn the_command_tells_what_the_port_does() {
         assert_eq!(asked.status.code(), Some(0), "{question:?}: {asked:?}");
         assert!(text(&asked.stdout).starts_with(verdict) && asked.stderr.is_empty(), "{question:?}: {asked:?}");
     }
-    node.eventually_tells("is ready: has recovered its log, is a member of a cluster, has caught up");
+    node.eventually_tells("is ready: has recovered its log, is a member of a cluster, votes, has caught up");
 
     cluster.ok(&["member", "remove", "b"]);
     node.eventually_tells("is not ready any more: [ ] is a member of a cluster: was removed from it");

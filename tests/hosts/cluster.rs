@@ -118,8 +118,13 @@ impl StatefulSet {
 
     /// Waits until a node says by its health port that it is ready.
     pub fn eventually_is_ready(&self, ordinal: usize) {
+        eventually(&format!("quorate-{ordinal} to be ready"), || self.is_ready(ordinal).then_some(()));
+    }
+
+    /// Whether a node says so now.
+    pub fn is_ready(&self, ordinal: usize) -> bool {
         let address = SocketAddr::from((self.world.network.address(&self.pods[ordinal].name), 7403));
-        eventually(&format!("quorate-{ordinal} to be ready"), || (get(address, "/readyz")? == 200).then_some(()));
+        get(address, "/readyz") == Some(200)
     }
 }
 

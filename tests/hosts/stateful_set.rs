@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::api_server::ApiServer;
 use crate::pod::Pod;
@@ -47,12 +48,22 @@ pub struct StatefulSet {
     pub strangers: Vec<Ipv4Addr>,
     /// The API server that the pods ask; none: they are told of none.
     pub api_server: Option<ApiServer>,
+    /// How long pods that are started from now on wait for a leader before they are ready; none: as long as by default.
+    pub leader_wait: Option<Duration>,
 }
 
 impl StatefulSet {
     /// A StatefulSet without pods.
     pub fn new(world: World, beginning: Beginning) -> Self {
-        Self { world, beginning, pods: Vec::new(), dns_follows: true, strangers: Vec::new(), api_server: None }
+        Self {
+            world,
+            beginning,
+            pods: Vec::new(),
+            dns_follows: true,
+            strangers: Vec::new(),
+            api_server: None,
+            leader_wait: None,
+        }
     }
 
     /// The same with `replicas` pods, all of which vote.
@@ -251,6 +262,9 @@ impl StatefulSet {
             ("POD_NAME", self.pods[ordinal].name.clone()),
             ("POD_NAMESPACE", NAMESPACE.to_owned()),
         ];
+        if let Some(wait) = self.leader_wait {
+            environment.push(("QUORATE__HEALTH__LEADER_WAIT", format!("{}s", wait.as_secs())));
+        }
         if self.api_server.is_some() {
             environment.push(("KUBECONFIG", kubeconfig(&self.world).display().to_string()));
         }

@@ -57,6 +57,7 @@ fn patience(probe: &Option<Probe>) -> i32 {
     probe.period_seconds.unwrap_or(10) * probe.failure_threshold.unwrap_or(3)
 }
 
+/// With `Parallel` an update goes on as soon as a pod is ready; `minReadySeconds` says when it counts as available, and no more.
 #[test]
 #[ignore = "needs kubectl"]
 fn pods_start_together_and_are_replaced_one_by_one() {
@@ -99,6 +100,9 @@ fn resources_are_given() {
         assert!(requests.contains_key("cpu"), "{}", rendered.name);
         assert_eq!(limits.keys().collect::<Vec<_>>(), ["memory"], "{}", rendered.name);
         assert_eq!(requests.get("memory"), limits.get("memory"), "{}", rendered.name);
+        let memory = limits["memory"].0.as_str();
+        let expected = if rendered.name == "overlays/cloud" { "2Gi" } else { "512Mi" };
+        assert_eq!(memory, expected, "{}", rendered.name);
     }
 }
 
@@ -114,9 +118,19 @@ fn pods_are_spread() {
                 (constraint.topology_key.as_str(), constraint.max_skew, constraint.when_unsatisfiable.as_str())
             })
             .collect();
-        let strict = if name == "overlays/cloud" { "DoNotSchedule" } else { "ScheduleAnyway" };
-        let expected = [("topology.kubernetes.io/zone", 1, strict), ("kubernetes.io/hostname", 1, strict)];
-        assert_eq!(found, expected, "{name}");
+        let (zone, host) = ("topology.kubernetes.io/zone", "kubernetes.io/hostname");
+        let affinity = json!(rendered.pod().affinity);
+        let min_domains: Vec<_> = constraints.iter().map(|constraint| constraint.min_domains).collect();
+        if name == "overlays/cloud" {
+            assert_eq!(found, [(zone, 1, "DoNotSchedule")], "{name}");
+            assert_eq!(min_domains, [Some(3)], "{name}: with two zones one of them would have three of five");
+            let term = json!({"topologyKey": host, "labelSelector": rendered.set().selector});
+            let apart = json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}});
+            assert_eq!(affinity, apart, "{name}: each on a machine of its own");
+        } else {
+            assert_eq!(found, [(zone, 1, "ScheduleAnyway"), (host, 1, "ScheduleAnyway")], "{name}");
+            assert_eq!((min_domains, affinity), (vec![None, None], json!(null)), "{name}: it must fit on one machine");
+        }
     }
 }
 

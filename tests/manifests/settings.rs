@@ -93,6 +93,33 @@ fn founders_find_each_other() {
     }
 }
 
+/// An update that cuts pods off from each other stops at the first one, until somebody looks.
+#[test]
+#[ignore = "needs kubectl"]
+fn a_pod_that_hears_nobody_holds_up_an_update() {
+    for rendered in all() {
+        let wait = settings(rendered).health.leader_wait;
+        assert!(wait >= Duration::from_secs(60 * 60), "{}: {wait:?}", rendered.name);
+    }
+}
+
+/// What a node holds at most of requests, of its log and for two followers leaves half of the memory to the rest: a request is held
+/// about twice while it is worked on.
+#[test]
+#[ignore = "needs kubectl"]
+fn what_a_node_holds_fits_its_memory() {
+    for rendered in all() {
+        let config = settings(rendered);
+        let followers = 2 * config.raft.in_flight_bytes_max;
+        let held = 2 * config.limits.request_bytes_in_flight_max + config.storage.cache_bytes + followers;
+        let memory = match rendered.name {
+            "overlays/cloud" => 2048 << 20,
+            _ => 512 << 20,
+        };
+        assert!(held <= memory / 2, "{}: {held} of {memory}", rendered.name);
+    }
+}
+
 /// SIGKILL would cut short what a stopping node does.
 #[test]
 #[ignore = "needs kubectl"]

@@ -46,7 +46,7 @@ async fn a_node_is_ready_once_it_leads_and_all_ports_say_the_same() {
     let ready = get(node.health_address, "/readyz").await;
     let (head, text) = ready.split_once("\r\n\r\n").unwrap();
     assert!(head.contains("content-type: text/plain") && head.contains("cache-control: no-store"), "{head}");
-    let expected = "ready\n[x] has recovered its log\n[x] is a member of a cluster\n[x] has caught up\n\
+    let expected = "ready\n[x] has recovered its log\n[x] is a member of a cluster\n[x] votes\n[x] has caught up\n\
                     [x] its loop turns\n[x] is not about to stop\n";
     assert_eq!(text, expected);
     let live = get(node.health_address, "/livez").await;
@@ -147,11 +147,8 @@ async fn a_lost_quorum_does_not_make_a_node_unready() {
     let a = start_alone(directory.path()).await;
     let b = start_node(config("b", directory.path(), &[&a])).await;
     eventually("b to be ready", async || is_ready(&b).await).await;
-    let both_vote = async || {
-        let voters = a.handle.look(SHARD_0, |status| status.membership.configuration.voters.len());
-        (voters == Some(2)).then_some(())
-    };
-    eventually("both to vote", both_vote).await;
+    let voters = a.handle.look(SHARD_0, |status| status.membership.configuration.voters.len());
+    assert_eq!(voters, Some(2), "a node that is ready votes");
     b.stop().await.unwrap();
     let leaderless = async || a.handle.status(SHARD_0)?.leader.is_none().then_some(());
     eventually("nobody to lead", leaderless).await;
