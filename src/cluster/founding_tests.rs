@@ -251,12 +251,42 @@ fn a_founder_forms_what_another_has_formed_though_it_promised_again() {
     assert_eq!(next_step(&own(promised(q2.clone(), &second)), &heard, DRAW), Step::Form(first.clone()));
     assert!(matches!(next_step(&own(q0), &round(&[member(q1, &first)]), DRAW), Step::Join { cluster: T1, .. }));
     // What a lost disk had proposed came late, after the one that has its name had started a cluster.
-    let heard = silent(round(&[member(standing(30, "q-0"), &first)]), "a:1");
+    let heard = round(&[member(standing(30, "q-0"), &first), standing(10, "q-1")]);
     assert_eq!(next_step(&own(promised(q2.clone(), &second)), &heard, DRAW), Step::Form(first.clone()));
     // From anybody else who is no founder of what was promised last, that does not follow.
     let other = proposal(T2, 1, [31, 11, 20]);
     let heard = silent(round(&[member(standing(10, "q-1"), &first)]), "a:1");
     assert!(matches!(next_step(&own(promised(q2, &other)), &heard, DRAW), Step::Wait(_)));
+}
+
+/// q-0 formed the first with a disk that was lost; the new q-0 and q-1 have formed the second, and nobody hears of that while the old
+/// disk is back.
+#[test]
+fn what_was_promised_before_is_not_formed_while_somebody_may_have_formed_what_came_after() {
+    let [_, q1, q2] = three();
+    let (first, second) = (proposal(T1, 1, [30, 10, 20]), proposal(T2, 1, [31, 10, 20]));
+    let q2 = Own { lost: vec![NodeId(30)], ..own(promised(q2, &second)) };
+    let old = member(standing(30, "q-0"), &first);
+    let begins = "has promised to start cluster 00000000000000000000000000000072, and nodes of cluster \
+                  00000000000000000000000000000071 answer, which it had promised before: ";
+    let mut twins = round(&[old.clone(), promised(q1.clone(), &second)]);
+    twins.heard.insert("a:1".to_owned(), Ok(promised(standing(31, "q-0"), &second)));
+    let rounds = [
+        (
+            silent(round(&[old.clone(), q1.clone()]), "10.0.0.9:7400"),
+            "waits until all have answered; no answer from 10.0.0.9:7400 (connection refused)",
+        ),
+        (round(std::slice::from_ref(&old)), "waits for q-1"),
+        (
+            twins,
+            "two nodes are called \"q-0\", the one at q-0:7400 and the one at a:1: one must get another name or go",
+        ),
+    ];
+    for (round, reason) in rounds {
+        assert_eq!(waits(&q2, &round), format!("{begins}{reason}"));
+    }
+    let both = round(&[old, member(q1, &second)]);
+    assert_eq!(next_step(&q2, &both, DRAW), Step::Form(second));
 }
 
 #[test]
