@@ -449,8 +449,9 @@ fn propose(own: &Own, mut founders: Vec<&Contact>, draw: ClusterId) -> Step {
     }
     founders.sort_by_key(|founder| founder.node);
     let before = own.standing.promise.as_ref().filter(|promise| promise.proposer == own_node.node);
+    let known = |founder: &Contact| (founder.node, founder.name.clone());
     if let Some(before) = before
-        && before.founders.iter().map(|founder| founder.node).eq(founders.iter().map(|founder| founder.node))
+        && before.founders.iter().map(known).eq(founders.iter().map(|founder| known(founder)))
     {
         return Step::Propose(before.clone());
     }

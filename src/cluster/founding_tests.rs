@@ -301,6 +301,9 @@ fn a_founder_that_lost_its_disk_makes_the_proposer_propose_again() {
     );
     let again = round(&[standing(11, "q-1"), q2]);
     assert_eq!(next_step(&q0, &again, DRAW), Step::Propose(proposal(DRAW, 2, [30, 11, 20])));
+    // Disks that have changed their names: those who are asked would refuse the names of before.
+    let renamed = round(&[standing(20, "q-1"), standing(10, "q-2")]);
+    assert_eq!(next_step(&q0, &renamed, DRAW), Step::Propose(proposal(DRAW, 2, [30, 20, 10])));
 }
 
 #[test]
