@@ -22,7 +22,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::names::{Ordinal, list};
+use super::names::{Ordinal, are_kin, list};
 use crate::ids::{ClusterId, Contact, NodeId};
 use crate::raft::CommitQuorum;
 pub use crate::storage::Proposal;
@@ -67,6 +67,8 @@ pub struct Round {
     pub incomplete: Option<String>,
     /// Addresses come from a DNS name, and not from a list alone.
     pub discovers: bool,
+    /// The addresses of the list: whoever answers there is meant.
+    pub listed: BTreeSet<String>,
 }
 
 /// What to do next.
@@ -201,13 +203,16 @@ impl<'a> Others<'a> {
 
 /// What to do when there is a cluster; none: there is none.
 fn with_clusters(own: &Own, round: &Round, others: &Others) -> Option<Step> {
-    let clusters = others.clusters();
-    let (cluster, addresses) = clusters.first_key_value()?;
+    let (clusters, strangers): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        others.clusters().into_iter().partition(|(cluster, _)| is_meant(own, round, others, *cluster));
     if !own.standing.applies
         && let Some(step) = formed_by_others(own, round, others)
     {
         return Some(step);
     }
+    let Some((cluster, addresses)) = clusters.first_key_value() else {
+        return (!strangers.is_empty()).then(|| Step::Wait(joins_no_strangers(own, others)));
+    };
     if clusters.len() > 1 {
         let told = clusters.iter().map(|(cluster, addresses)| format!("{cluster} at {}", list(addresses)));
         return Some(Step::Wait(format!(
@@ -219,6 +224,28 @@ fn with_clusters(own: &Own, round: &Round, others: &Others) -> Option<Step> {
         Some(reason) => Step::Wait(reason),
         None => Step::Join { cluster: *cluster, addresses: addresses.clone() },
     })
+}
+
+/// True unless the members that a name with an ordinal finds by DNS are all strangers: a DNS name can be that of another StatefulSet.
+fn is_meant(own: &Own, round: &Round, others: &Others, cluster: ClusterId) -> bool {
+    let own = &own.standing.node;
+    let mut members = others.standings().filter(|(_, standing)| standing.cluster == Some(cluster));
+    !round.discovers
+        || Ordinal::of(&own.name).is_none()
+        || members.any(|(address, member)| round.listed.contains(address) || are_kin(own, &member.node))
+}
+
+fn joins_no_strangers(own: &Own, others: &Others) -> String {
+    let members = others.standings().filter(|(_, standing)| standing.cluster.is_some());
+    let told = members.map(|(address, Standing { node, .. })| {
+        format!("the one at {address} is called {:?}, of {}", node.name, node.client_address)
+    });
+    let Contact { name, client_address, .. } = &own.standing.node;
+    format!(
+        "does not join a cluster of strangers: this node is called {name:?}, of {client_address}, and {}; if it is the right one, \
+         list an address of it in cluster.join",
+        list(told)
+    )
 }
 
 /// What to do where others have formed a cluster of which this node is a founder: the one that it has promised; or one that it had

@@ -217,6 +217,42 @@ fn a_cluster_is_joined_through_those_who_belong_to_it() {
     );
 }
 
+/// A DNS name can be that of another StatefulSet, or of several.
+#[test]
+fn who_finds_others_by_dns_joins_no_strangers() {
+    let formed = proposal(T1, 1, [30, 10, 20]);
+    let at = |mut standing: Standing, address: &str| {
+        standing.node.client_address = address.to_owned();
+        standing
+    };
+    let found = |standings: &[Standing]| Round { discovers: true, ..round(standings) };
+    let newcomer = own(at(standing(40, "q-0"), "q-0.peers.one:7400"));
+    let other_name = at(member(standing(10, "p-1"), &formed), "p-1.peers.one:7400");
+    let elsewhere = at(member(standing(10, "q-1"), &formed), "q-1.peers.two:7400");
+    for (stranger, told) in [
+        (&other_name, "the one at p-1.peers.one:7400 is called \"p-1\", of p-1.peers.one:7400"),
+        (&elsewhere, "the one at q-1.peers.two:7400 is called \"q-1\", of q-1.peers.two:7400"),
+    ] {
+        let strangers = found(std::slice::from_ref(stranger));
+        assert_eq!(
+            waits(&newcomer, &strangers),
+            format!(
+                "does not join a cluster of strangers: this node is called \"q-0\", of q-0.peers.one:7400, and {told}; if it is the \
+                 right one, list an address of it in cluster.join"
+            )
+        );
+        let address = stranger.node.client_address.clone();
+        let listed = Round { listed: BTreeSet::from([address.clone()]), ..strangers };
+        let join = Step::Join { cluster: T1, addresses: vec![address] };
+        assert_eq!(next_step(&newcomer, &listed, DRAW), join, "the list says that it is meant");
+    }
+    let member_of_both = at(member(standing(20, "q-2"), &formed), "q-2.peers.one:7400");
+    let one_is_kin = found(&[elsewhere.clone(), member_of_both]);
+    assert!(matches!(next_step(&newcomer, &one_is_kin, DRAW), Step::Join { cluster: T1, .. }));
+    let kin = at(member(standing(20, "q-2"), &proposal(T2, 1, [30, 10, 20])), "q-2.peers.one:7400");
+    assert!(matches!(next_step(&newcomer, &found(&[elsewhere, kin]), DRAW), Step::Join { cluster: T2, .. }));
+}
+
 #[test]
 fn what_was_promised_is_formed_once_another_has_formed_it() {
     let [q0, q1, q2] = three();

@@ -154,7 +154,7 @@ impl Seeker<'_> {
         if self.waits_for.send_replace(applies).is_empty() || !own.standing.applies {
             tracing::info!("applies for membership through {through}");
         }
-        let joined = join::join(addresses, self.contact, observer.clone()).await;
+        let joined = join::join(cluster, addresses, self.contact, observer.clone()).await;
         let had_asked = std::mem::replace(&mut self.has_asked, true);
         match joined {
             Ok(Accepted { cluster, contacts }) => {
