@@ -16,6 +16,8 @@
 //! - A promise is replaced only where the cluster that was promised cannot have formed, or has formed on disks only that are lost: by
 //!   a later attempt of the same proposer, which makes none once it has formed; or by one that has the name of the proposer and
 //!   another node id. What the lost one had proposed is never promised again, however late it arrives.
+//! - All this holds as long as not all founders lose their disks unseen. They are at least half of a cluster that has at most twice as
+//!   many members, and it ends with them. Of a larger one the leader warns (`growth`), and pods that would be its founders wait.
 //! - Who does not answer may have formed. Who has applied to a cluster, or belonged to one, may know of one that lives.
 //!
 //! Not here: asking, the disk (`founder`), addresses (`discovery`).
