@@ -113,8 +113,13 @@ impl ClusterService {
 
     async fn remove_member(&self, request: v1::RemoveMemberRequest) -> Result<v1::RemoveMemberResponse, Rejection> {
         let (_, leader) = route_to_leader(&self.context, SHARD_0.0)?;
-        let leaving = members::find_all(&request.members, &leader.membership, &self.context.book)
-            .map_err(|why| errors::unacceptable(&why))?;
+        let leaving = match members::find_all(&request.members, &leader.membership, &self.context.book) {
+            // The entry that left it out could still be lost, and whoever leaves would take that for done.
+            Err(Unacceptable::NoSuchMember(_)) if !leader.membership_is_anchored => {
+                return Err(errors::refusal(Refusal::Change(ChangeRefused::InProgress), &self.context));
+            }
+            found => found.map_err(|why| errors::unacceptable(&why))?,
+        };
         if leaving.contains(&self.context.handle.node()) && self.hand_over_before(&leaving, &leader).await {
             route_to_leader(&self.context, SHARD_0.0)?;
         }

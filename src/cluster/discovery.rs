@@ -82,7 +82,7 @@ impl Places {
             (address, heard)
         });
         let heard: BTreeMap<_, _> = join_all(asked).await.into_iter().collect();
-        Round { heard, incomplete, discovers: self.discovers() }
+        Round { heard, incomplete, discovers: self.discovers(), listed: self.join.iter().cloned().collect() }
     }
 }
 

@@ -16,13 +16,15 @@
 //! - A promise is replaced only where the cluster that was promised cannot have formed, or has formed on disks only that are lost: by
 //!   a later attempt of the same proposer, which makes none once it has formed; or by one that has the name of the proposer and
 //!   another node id. What the lost one had proposed is never promised again, however late it arrives.
+//! - All this holds as long as not all founders lose their disks unseen. They are at least half of a cluster that has at most twice as
+//!   many members, and it ends with them. Of a larger one the leader warns (`growth`), and pods that would be its founders wait.
 //! - Who does not answer may have formed. Who has applied to a cluster, or belonged to one, may know of one that lives.
 //!
 //! Not here: asking, the disk (`founder`), addresses (`discovery`).
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::names::{Ordinal, list};
+use super::names::{Ordinal, are_kin, list};
 use crate::ids::{ClusterId, Contact, NodeId};
 use crate::raft::CommitQuorum;
 pub use crate::storage::Proposal;
@@ -67,6 +69,8 @@ pub struct Round {
     pub incomplete: Option<String>,
     /// Addresses come from a DNS name, and not from a list alone.
     pub discovers: bool,
+    /// The addresses of the list: whoever answers there is meant.
+    pub listed: BTreeSet<String>,
 }
 
 /// What to do next.
@@ -201,13 +205,16 @@ impl<'a> Others<'a> {
 
 /// What to do when there is a cluster; none: there is none.
 fn with_clusters(own: &Own, round: &Round, others: &Others) -> Option<Step> {
-    let clusters = others.clusters();
-    let (cluster, addresses) = clusters.first_key_value()?;
+    let (clusters, strangers): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        others.clusters().into_iter().partition(|(cluster, _)| is_meant(own, round, others, *cluster));
     if !own.standing.applies
-        && let Some(proposal) = formed_by_others(own, others)
+        && let Some(step) = formed_by_others(own, round, others)
     {
-        return Some(Step::Form(proposal.clone()));
+        return Some(step);
     }
+    let Some((cluster, addresses)) = clusters.first_key_value() else {
+        return (!strangers.is_empty()).then(|| Step::Wait(joins_no_strangers(own, others)));
+    };
     if clusters.len() > 1 {
         let told = clusters.iter().map(|(cluster, addresses)| format!("{cluster} at {}", list(addresses)));
         return Some(Step::Wait(format!(
@@ -221,19 +228,62 @@ fn with_clusters(own: &Own, round: &Round, others: &Others) -> Option<Step> {
     })
 }
 
-/// A cluster of which this node is a founder, and which another one has formed: the one that it has promised; or one that it had
+/// True unless the members that a name with an ordinal finds by DNS are all strangers: a DNS name can be that of another StatefulSet.
+fn is_meant(own: &Own, round: &Round, others: &Others, cluster: ClusterId) -> bool {
+    let own = &own.standing.node;
+    let mut members = others.standings().filter(|(_, standing)| standing.cluster == Some(cluster));
+    !round.discovers
+        || Ordinal::of(&own.name).is_none()
+        || members.any(|(address, member)| round.listed.contains(address) || are_kin(own, &member.node))
+}
+
+fn joins_no_strangers(own: &Own, others: &Others) -> String {
+    let members = others.standings().filter(|(_, standing)| standing.cluster.is_some());
+    let told = members.map(|(address, Standing { node, .. })| {
+        format!("the one at {address} is called {:?}, of {}", node.name, node.client_address)
+    });
+    let Contact { name, client_address, .. } = &own.standing.node;
+    format!(
+        "does not join a cluster of strangers: this node is called {name:?}, of {client_address}, and {}; if it is the right one, \
+         list an address of it in cluster.join",
+        list(told)
+    )
+}
+
+/// What to do where others have formed a cluster of which this node is a founder: the one that it has promised; or one that it had
 /// promised before, where what it has promised since cannot form.
-fn formed_by_others<'a>(own: &'a Own, others: &Others<'a>) -> Option<&'a Proposal> {
+fn formed_by_others(own: &Own, round: &Round, others: &Others) -> Option<Step> {
     let promise = own.standing.promise.as_ref()?;
     if others.standings().any(|(_, standing)| standing.cluster == Some(promise.cluster)) {
-        return Some(promise);
+        return Some(Step::Form(promise.clone()));
     }
-    let formed = others.standings().filter_map(|(_, standing)| {
+    let mut formed = others.standings().filter_map(|(_, standing)| {
         let kept = standing.promise.as_ref().filter(|kept| standing.cluster == Some(kept.cluster))?;
         cannot_form(promise, standing.node.node, kept).then_some(kept)
     });
-    let own = &own.standing.node;
-    formed.into_iter().find(|kept| kept.founder(own.node).is_some_and(|founder| founder.name == own.name))
+    let node = &own.standing.node;
+    let kept = formed.find(|kept| kept.founder(node.node).is_some_and(|founder| founder.name == node.name))?;
+    Some(match all_founders_answer(own, round, others, promise) {
+        Ok(()) => Step::Form(kept.clone()),
+        Err(reason) => Step::Wait(format!(
+            "has promised to start cluster {}, and nodes of cluster {} answer, which it had promised before: {reason}",
+            promise.cluster, kept.cluster
+        )),
+    })
+}
+
+/// Nobody is hidden who may have formed `promise`: each of its founders' names is that of one node that answers, and nobody is
+/// silent.
+fn all_founders_answer(own: &Own, round: &Round, others: &Others, promise: &Proposal) -> Result<(), String> {
+    if let Some(silent) = round.silent() {
+        return Err(format!("waits until all have answered; {silent}"));
+    }
+    check_twins(own, others)?;
+    let answer =
+        |name: &str| own.standing.node.name == name || others.standings().any(|(_, other)| other.node.name == name);
+    let missing: Vec<&str> =
+        promise.founders.iter().map(|founder| founder.name.as_str()).filter(|name| !answer(name)).collect();
+    if missing.is_empty() { Ok(()) } else { Err(format!("waits for {}", list(missing))) }
 }
 
 /// True when `promise` has not formed and never will, because `node` has formed `formed`: it is a founder that will not promise; or it
@@ -288,6 +338,7 @@ impl Round {
 /// The founders, when all is there for starting a cluster; this node is one of them.
 fn founders<'a>(own: &'a Own, round: &Round, others: &Others<'a>) -> Result<Vec<&'a Contact>, String> {
     let size = may_found(own, round).map_err(|reason| round.waits(reason))?;
+    check_twins(own, others)?;
     check_names(own, others)?;
     for (address, standing) in others.standings() {
         may_found_with(&standing.node.name, address, standing, size)?;
@@ -355,10 +406,9 @@ fn may_found(own: &Own, round: &Round) -> Result<u16, String> {
     }
 }
 
-/// Names are to be all of one kind, and each to be that of one node.
-fn check_names(own: &Own, others: &Others) -> Result<(), String> {
-    let own = &own.standing.node;
-    let mut holders = BTreeMap::from([(own.name.as_str(), "this node".to_owned())]);
+/// Each name is to be that of one node.
+fn check_twins(own: &Own, others: &Others) -> Result<(), String> {
+    let mut holders = BTreeMap::from([(own.standing.node.name.as_str(), "this node".to_owned())]);
     for (address, standing) in others.standings() {
         let name = standing.node.name.as_str();
         let holder = format!("the one at {address}");
@@ -367,6 +417,15 @@ fn check_names(own: &Own, others: &Others) -> Result<(), String> {
                 "two nodes are called {name:?}, {other} and {holder}: one must get another name or go"
             ));
         }
+    }
+    Ok(())
+}
+
+/// Names are to be all of one kind.
+fn check_names(own: &Own, others: &Others) -> Result<(), String> {
+    let own = &own.standing.node;
+    for (address, standing) in others.standings() {
+        let name = standing.node.name.as_str();
         match (Ordinal::of(&own.name), Ordinal::of(name)) {
             (None, None) => {}
             (Some(own), Some(other)) if own.base == other.base => {}
@@ -419,8 +478,9 @@ fn propose(own: &Own, mut founders: Vec<&Contact>, draw: ClusterId) -> Step {
     }
     founders.sort_by_key(|founder| founder.node);
     let before = own.standing.promise.as_ref().filter(|promise| promise.proposer == own_node.node);
+    let known = |founder: &Contact| (founder.node, founder.name.clone());
     if let Some(before) = before
-        && before.founders.iter().map(|founder| founder.node).eq(founders.iter().map(|founder| founder.node))
+        && before.founders.iter().map(known).eq(founders.iter().map(|founder| known(founder)))
     {
         return Step::Propose(before.clone());
     }

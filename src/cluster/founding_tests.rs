@@ -217,6 +217,42 @@ fn a_cluster_is_joined_through_those_who_belong_to_it() {
     );
 }
 
+/// A DNS name can be that of another StatefulSet, or of several.
+#[test]
+fn who_finds_others_by_dns_joins_no_strangers() {
+    let formed = proposal(T1, 1, [30, 10, 20]);
+    let at = |mut standing: Standing, address: &str| {
+        standing.node.client_address = address.to_owned();
+        standing
+    };
+    let found = |standings: &[Standing]| Round { discovers: true, ..round(standings) };
+    let newcomer = own(at(standing(40, "q-0"), "q-0.peers.one:7400"));
+    let other_name = at(member(standing(10, "p-1"), &formed), "p-1.peers.one:7400");
+    let elsewhere = at(member(standing(10, "q-1"), &formed), "q-1.peers.two:7400");
+    for (stranger, told) in [
+        (&other_name, "the one at p-1.peers.one:7400 is called \"p-1\", of p-1.peers.one:7400"),
+        (&elsewhere, "the one at q-1.peers.two:7400 is called \"q-1\", of q-1.peers.two:7400"),
+    ] {
+        let strangers = found(std::slice::from_ref(stranger));
+        assert_eq!(
+            waits(&newcomer, &strangers),
+            format!(
+                "does not join a cluster of strangers: this node is called \"q-0\", of q-0.peers.one:7400, and {told}; if it is the \
+                 right one, list an address of it in cluster.join"
+            )
+        );
+        let address = stranger.node.client_address.clone();
+        let listed = Round { listed: BTreeSet::from([address.clone()]), ..strangers };
+        let join = Step::Join { cluster: T1, addresses: vec![address] };
+        assert_eq!(next_step(&newcomer, &listed, DRAW), join, "the list says that it is meant");
+    }
+    let member_of_both = at(member(standing(20, "q-2"), &formed), "q-2.peers.one:7400");
+    let one_is_kin = found(&[elsewhere.clone(), member_of_both]);
+    assert!(matches!(next_step(&newcomer, &one_is_kin, DRAW), Step::Join { cluster: T1, .. }));
+    let kin = at(member(standing(20, "q-2"), &proposal(T2, 1, [30, 10, 20])), "q-2.peers.one:7400");
+    assert!(matches!(next_step(&newcomer, &found(&[elsewhere, kin]), DRAW), Step::Join { cluster: T2, .. }));
+}
+
 #[test]
 fn what_was_promised_is_formed_once_another_has_formed_it() {
     let [q0, q1, q2] = three();
@@ -251,12 +287,42 @@ fn a_founder_forms_what_another_has_formed_though_it_promised_again() {
     assert_eq!(next_step(&own(promised(q2.clone(), &second)), &heard, DRAW), Step::Form(first.clone()));
     assert!(matches!(next_step(&own(q0), &round(&[member(q1, &first)]), DRAW), Step::Join { cluster: T1, .. }));
     // What a lost disk had proposed came late, after the one that has its name had started a cluster.
-    let heard = silent(round(&[member(standing(30, "q-0"), &first)]), "a:1");
+    let heard = round(&[member(standing(30, "q-0"), &first), standing(10, "q-1")]);
     assert_eq!(next_step(&own(promised(q2.clone(), &second)), &heard, DRAW), Step::Form(first.clone()));
     // From anybody else who is no founder of what was promised last, that does not follow.
     let other = proposal(T2, 1, [31, 11, 20]);
     let heard = silent(round(&[member(standing(10, "q-1"), &first)]), "a:1");
     assert!(matches!(next_step(&own(promised(q2, &other)), &heard, DRAW), Step::Wait(_)));
+}
+
+/// q-0 formed the first with a disk that was lost; the new q-0 and q-1 have formed the second, and nobody hears of that while the old
+/// disk is back.
+#[test]
+fn what_was_promised_before_is_not_formed_while_somebody_may_have_formed_what_came_after() {
+    let [_, q1, q2] = three();
+    let (first, second) = (proposal(T1, 1, [30, 10, 20]), proposal(T2, 1, [31, 10, 20]));
+    let q2 = Own { lost: vec![NodeId(30)], ..own(promised(q2, &second)) };
+    let old = member(standing(30, "q-0"), &first);
+    let begins = "has promised to start cluster 00000000000000000000000000000072, and nodes of cluster \
+                  00000000000000000000000000000071 answer, which it had promised before: ";
+    let mut twins = round(&[old.clone(), promised(q1.clone(), &second)]);
+    twins.heard.insert("a:1".to_owned(), Ok(promised(standing(31, "q-0"), &second)));
+    let rounds = [
+        (
+            silent(round(&[old.clone(), q1.clone()]), "10.0.0.9:7400"),
+            "waits until all have answered; no answer from 10.0.0.9:7400 (connection refused)",
+        ),
+        (round(std::slice::from_ref(&old)), "waits for q-1"),
+        (
+            twins,
+            "two nodes are called \"q-0\", the one at q-0:7400 and the one at a:1: one must get another name or go",
+        ),
+    ];
+    for (round, reason) in rounds {
+        assert_eq!(waits(&q2, &round), format!("{begins}{reason}"));
+    }
+    let both = round(&[old, member(q1, &second)]);
+    assert_eq!(next_step(&q2, &both, DRAW), Step::Form(second));
 }
 
 #[test]
@@ -271,6 +337,9 @@ fn a_founder_that_lost_its_disk_makes_the_proposer_propose_again() {
     );
     let again = round(&[standing(11, "q-1"), q2]);
     assert_eq!(next_step(&q0, &again, DRAW), Step::Propose(proposal(DRAW, 2, [30, 11, 20])));
+    // Disks that have changed their names: those who are asked would refuse the names of before.
+    let renamed = round(&[standing(20, "q-1"), standing(10, "q-2")]);
+    assert_eq!(next_step(&q0, &renamed, DRAW), Step::Propose(proposal(DRAW, 2, [30, 20, 10])));
 }
 
 #[test]

@@ -49,18 +49,19 @@ pub enum NotAccepted {
     NotYet(String),
 }
 
-/// Applies for membership through `addresses`, once. `observer` is told on the way: see [`tell_each_once`].
+/// Applies for membership of `cluster` through `addresses`, once. `observer` is told on the way: see [`tell_each_once`].
 ///
 /// # Errors
 /// It was not accepted.
 pub async fn join(
+    cluster: ClusterId,
     addresses: &[String],
     contact: &Contact,
     observer: client::Observer,
 ) -> Result<Accepted, NotAccepted> {
     let options = client::Options { timeout: ROUND, observer: Some(observer), ..Default::default() };
     let client = Client::new(addresses.to_vec(), options).map_err(|error| NotAccepted::NotYet(error.to_string()))?;
-    ask(&client, contact).await.map_err(|error| match error {
+    let accepted = ask(&client, contact).await.map_err(|error| match error {
         client::Error::Refused(refused) if refused.reason == reasons::NAME_TAKEN => {
             NotAccepted::NameTaken(refused.message)
         }
@@ -69,7 +70,20 @@ pub async fn join(
         }
         client::Error::Refused(refused) if is_final(&refused.reason) => NotAccepted::Refused(refused.message),
         error => NotAccepted::NotYet(error.to_string()),
-    })
+    });
+    accepted.and_then(|accepted| by_that_cluster(cluster, accepted))
+}
+
+/// An address can have passed to another cluster since it was asked.
+fn by_that_cluster(cluster: ClusterId, accepted: Accepted) -> Result<Accepted, NotAccepted> {
+    if accepted.cluster == cluster {
+        return Ok(accepted);
+    }
+    let other = accepted.cluster;
+    Err(NotAccepted::NotYet(format!(
+        "cluster {other} has accepted this node, which has not applied to that one: remove it there, and let the addresses that are \
+         asked be those of one cluster"
+    )))
 }
 
 /// Begins the log of a node that was accepted: no term, no vote, no entry yet, but durably so.
@@ -163,6 +177,16 @@ mod tests {
         }
         let (_, found) = Log::open(disk, storage::Options::default()).unwrap();
         assert!(has_begun(&found[&SHARD_0]), "{found:?}");
+    }
+
+    #[test]
+    fn no_other_cluster_than_the_one_applied_to_takes_the_node_in() {
+        let accepted = Accepted { cluster: ClusterId(7), contacts: Vec::new() };
+        assert_eq!(by_that_cluster(ClusterId(7), accepted.clone()).unwrap(), accepted);
+        let refused = by_that_cluster(ClusterId(8), accepted).unwrap_err();
+        assert!(
+            matches!(&refused, NotAccepted::NotYet(why) if why.starts_with("cluster 00000000000000000000000000000007 has"))
+        );
     }
 
     #[test]

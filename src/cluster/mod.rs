@@ -8,6 +8,7 @@
 //!   directory of a member                announce    tells its addresses if they changed, and learns those of others
 //!
 //!   kubernetes a pod that is to go for good leaves, and members of its kind that are gone are removed
+//!   growth     the leader warns of more members than lost disks can be told from a first start
 //!   members    who may come in, and who is meant by a name: decided on the leader, for the interface of clients
 //! ```
 //!
@@ -27,6 +28,7 @@ pub mod discovery;
 pub mod founder;
 pub mod founding;
 pub mod founding_codec;
+pub mod growth;
 pub mod join;
 pub mod kubernetes;
 pub mod members;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use crate::ids::Contact;
+
 /// So many are told by name, and the rest by number.
 const NAMED_MAX: usize = 3;
 
@@ -26,6 +28,23 @@ impl<'a> Ordinal<'a> {
     pub fn first(self, count: u16) -> BTreeSet<String> {
         (0..count).map(|number| format!("{}-{number}", self.base)).collect()
     }
+}
+
+/// True for pods of one StatefulSet, as far as their names and addresses tell: the names differ in the ordinal alone; and where both
+/// hosts begin with the name, as those of pods do, the rest is the same, which another namespace has not.
+pub fn are_kin(one: &Contact, other: &Contact) -> bool {
+    let (Some(ordinal), Some(other_ordinal)) = (Ordinal::of(&one.name), Ordinal::of(&other.name)) else { return false };
+    let are_together = match (domain(one), domain(other)) {
+        (Some(domain), Some(other_domain)) => domain == other_domain,
+        _ => true,
+    };
+    ordinal.base == other_ordinal.base && are_together
+}
+
+/// What stands after the name of the node in its host.
+fn domain(contact: &Contact) -> Option<&str> {
+    let host = contact.client_address.rsplit_once(':').map_or(contact.client_address.as_str(), |(host, _)| host);
+    host.strip_prefix(&contact.name)?.strip_prefix('.')
 }
 
 /// `a`, `a and b`, `a, b and c`; of more only the first, and how many there are.
@@ -55,6 +74,31 @@ mod tests {
             assert_eq!(of(none), None, "{none:?}");
         }
         assert_eq!(Ordinal::of("a-7").unwrap().first(2), BTreeSet::from(["a-0".to_owned(), "a-1".to_owned()]));
+    }
+
+    #[test]
+    fn kin() {
+        let contact = |name: &str, host: &str| Contact {
+            node: crate::ids::NodeId(1),
+            name: name.to_owned(),
+            client_address: format!("{host}:7400"),
+            peer_address: format!("{host}:7401"),
+            version: 1,
+        };
+        let own = contact("q-0", "q-0.peers.one.svc");
+        for (name, host, expected) in [
+            ("q-1", "q-1.peers.one.svc", true),
+            ("q-1", "q-1.peers.two.svc", false),
+            ("q-0", "q-0.peers.one.svc", true),
+            ("q-1", "10.0.0.2", true),
+            ("q-1", "q-1", true),
+            ("q-1", "q-10.peers.two.svc", true),
+            ("p-1", "p-1.peers.one.svc", false),
+            ("q-1-1", "q-1-1.peers.one.svc", false),
+            ("q", "q.peers.one.svc", false),
+        ] {
+            assert_eq!(are_kin(&own, &contact(name, host)), expected, "{name} {host}");
+        }
     }
 
     #[test]

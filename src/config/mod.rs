@@ -152,8 +152,10 @@ pub struct Cluster {
 #[serde(deny_unknown_fields)]
 pub struct Bootstrap {
     /// So many nodes with empty data directories, found through `cluster.discovery` or `cluster.join`, start a cluster
-    /// together once all have answered and promised: 1 to 9, the same on all nodes, and never changed. Where nodes are named
-    /// `NAME-ORDINAL` it is those with the ordinals below it. Default: none; then a node that has somebody to ask only joins.
+    /// together once all have answered and promised: 1 to 9, the same on all nodes. Where nodes are named `NAME-ORDINAL` it is
+    /// those with the ordinals below it. A cluster has at most twice as many members: with more, founders that lose their disks
+    /// and see nobody else could start a second one. It may be raised before the cluster grows, as only nodes without a cluster
+    /// read it, and is never lowered. Default: none; then a node that has somebody to ask only joins.
     pub size: Option<u16>,
 }
 

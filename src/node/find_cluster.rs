@@ -15,7 +15,9 @@ use crate::cluster::discovery::{Places, ask_promise};
 use crate::cluster::founder::{Founder, Refused};
 use crate::cluster::founding::{Own, Proposal, Round, Step, next_step};
 use crate::cluster::join::{self, Accepted, NotAccepted};
+use crate::cluster::kubernetes::forbids_founding;
 use crate::cluster::{self, names};
+use crate::config;
 use crate::ids::{ClusterId, Contact};
 use crate::raft::Recovered;
 use crate::storage::{FileDisk, FoundingRecord, Log};
@@ -41,6 +43,8 @@ pub struct Seeker<'a> {
     pub places: Places,
     /// Who it is.
     pub contact: &'a Contact,
+    /// The StatefulSet that it may be a pod of.
+    pub kubernetes: &'a config::Kubernetes,
     /// Everybody's addresses.
     pub book: &'a AddressBook,
     /// Its log, which is empty.
@@ -154,7 +158,7 @@ impl Seeker<'_> {
         if self.waits_for.send_replace(applies).is_empty() || !own.standing.applies {
             tracing::info!("applies for membership through {through}");
         }
-        let joined = join::join(addresses, self.contact, observer.clone()).await;
+        let joined = join::join(cluster, addresses, self.contact, observer.clone()).await;
         let had_asked = std::mem::replace(&mut self.has_asked, true);
         match joined {
             Ok(Accepted { cluster, contacts }) => {
@@ -176,6 +180,9 @@ impl Seeker<'_> {
 
     /// Has a cluster promised by all its founders, this node first. Err: who has not, and why.
     async fn propose(&mut self, proposal: &Proposal, round: &Round) -> Result<Result<(), String>, Error> {
+        if let Some(why) = forbids_founding(self.kubernetes, &self.contact.name, proposal.founders.len()).await {
+            return Ok(Err(why));
+        }
         let (founder, promised) = (self.founder.clone(), proposal.clone());
         match blocking(move || founder.promise(&promised)).await {
             Ok(()) => {}

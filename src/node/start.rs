@@ -26,6 +26,7 @@ use super::{Clock, Error, Handle, Peers};
 use crate::api;
 use crate::cluster::discovery::Places;
 use crate::cluster::founder::Founder;
+use crate::cluster::growth::watch_growth;
 use crate::cluster::kubernetes::{self, Pod};
 use crate::cluster::{self, announce, bootstrap};
 use crate::config::NodeConfig;
@@ -135,6 +136,7 @@ impl Node {
         let mut peers = JoinSet::new();
         peers.spawn(self.serve_peers(&transport, ports.peer));
         tasks.spawn(self.learn_addresses(cluster));
+        tasks.spawn(watch_growth(self.context.handle.clone(), self.config.bootstrap.size));
         tasks.spawn(self.context.transfers.clone().tend());
         let pod = self.pod(ports.client_address);
         if let Some(pod) = pod.clone() {
@@ -204,6 +206,7 @@ impl Node {
             record: self.directory.founding(),
             places: Places::new(&self.config.cluster),
             contact: &self.contact,
+            kubernetes: &self.config.kubernetes,
             book: &self.book,
             log: &mut self.log,
             recovered: &mut recovered,

@@ -133,6 +133,27 @@ fn a_leader_that_is_left_out_hands_over_and_leaves_with_the_others() {
     scale_down(4);
 }
 
+/// One founder of three pods cannot tell a lost disk from a first start.
+#[test]
+fn a_founder_waits_while_more_than_twice_as_many_pods_are_asked_for() {
+    let (server, directory) = (ApiServer::start(), TempDir::new().unwrap());
+    server.put_set(PLACE, "quorate", 3);
+    server.write_kubeconfig(&directory.path().join("kubeconfig"), PLACE);
+    let mut node = Node::new(directory.path(), "quorate-0");
+    node.settings = vec![
+        ("QUORATE__KUBERNETES__STATEFUL_SET", "quorate".to_owned()),
+        ("QUORATE__BOOTSTRAP__SIZE", "1".to_owned()),
+        ("KUBECONFIG", directory.path().join("kubeconfig").display().to_string()),
+    ];
+    // Somebody to ask, who is not asked.
+    node.start(&[node.address]);
+    let waits = "starts no cluster, as StatefulSet quorate asks for 3 replicas and bootstrap.size is 1";
+    eventually("the node to say why it waits", || node.log().contains(waits).then_some(()));
+    assert!(!node.log().contains("starts cluster"), "{}", node.log());
+    server.put_set(PLACE, "quorate", 2);
+    eventually("the node to start a cluster", || node.log().contains("and is its only voter").then_some(()));
+}
+
 /// Down to one under load, the leader among those who go.
 #[test]
 fn three_become_one() {

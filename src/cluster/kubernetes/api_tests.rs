@@ -7,7 +7,8 @@ use tokio::sync::watch;
 
 use super::api::{Api, Seen, Trouble};
 use super::api_server::{ALL, ApiServer, Call, Fault};
-use super::desired::Desired;
+use super::desired::{Desired, StatefulSetName};
+use super::veto::veto;
 
 /// The certificate of an authority that nobody has the key of any more.
 const AUTHORITY: &str = "\
@@ -61,6 +62,26 @@ async fn what_is_asked_for_is_that_of_the_set_in_its_namespace() {
     assert_eq!(api.desired(PATIENCE).await, Ok(Desired::Deleted));
     server.delete_set("place", "quorate");
     assert_eq!(api.desired(PATIENCE).await, Ok(Desired::Deleted));
+}
+
+/// It can keep a cluster from being started, and never lets one start: no answer is no reason for anything.
+#[tokio::test]
+async fn too_many_replicas_forbid_to_start_a_cluster() {
+    let (server, api) = serving(3);
+    let set = StatefulSetName("quorate".to_owned());
+    assert_eq!(veto(&api, &set, 2).await, None);
+    assert_eq!(
+        veto(&api, &set, 1).await.unwrap(),
+        "starts no cluster, as StatefulSet quorate asks for 3 replicas and bootstrap.size is 1: with more than twice as many, lost disks \
+         could be taken for a first start; set bootstrap.size to 2 at least, on all nodes"
+    );
+    ALL.into_iter().for_each(|call| server.fail(call, Fault::Status(403)));
+    assert_eq!(veto(&api, &set, 1).await, None);
+    server.heal();
+    server.put_set("place", "quorate", 2);
+    assert_eq!(veto(&api, &set, 1).await, None);
+    server.delete_set("place", "quorate");
+    assert_eq!(veto(&api, &set, 1).await, None);
 }
 
 /// Each fault is a trouble with its own words, in one line; and when it is over the answer is there again.

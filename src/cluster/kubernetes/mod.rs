@@ -3,6 +3,7 @@
 //! ```text
 //!   told to stop      leave         asks for spec.replicas; a pod that is left out has all of them removed that are, in one change
 //!   leads             reaper        follows spec.replicas; removes members that are left out and gone, while the quorum is safe
+//!   starts a cluster  veto          asks for spec.replicas, and waits while that is more than twice the founders
 //!   leads, or not     leader_label  labels its own pod, as a hint for people and Services
 //!
 //!   desired           what a StatefulSet asks for, and what follows from that: pure
@@ -24,6 +25,7 @@ mod desired;
 mod leader_label;
 mod leave;
 mod reaper;
+mod veto;
 
 #[cfg(test)]
 #[path = "../../../tests/support/api_server.rs"]
@@ -34,7 +36,7 @@ mod api_tests;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::config::NodeConfig;
+use crate::config::{self, NodeConfig};
 use crate::ids::{NodeId, SHARD_0};
 use crate::node::{Handle, Peers};
 use crate::raft::Configuration;
@@ -106,6 +108,14 @@ impl Pod {
         let named = configuration.members().map(|node| (node, self.tools.book.name_of(node)));
         named.filter(|(_, name)| self.set.ordinal_of(name).is_some_and(|ordinal| desired.leaves_out(ordinal))).collect()
     }
+}
+
+/// Why the pod with this name, if the settings say that it is one, does not start a cluster together with so many founders yet. None
+/// also where nobody can tell.
+pub async fn forbids_founding(settings: &config::Kubernetes, pod: &str, founders: usize) -> Option<String> {
+    let set = StatefulSetName(settings.stateful_set.clone()?);
+    set.ordinal_of(pod)?;
+    veto::veto(&Api::new(&set.0, settings.namespace.as_deref(), pod), &set, founders).await
 }
 
 /// Something is told when it changes, and not each time that it is so.

@@ -256,6 +256,50 @@ async fn membership_changes_that_cannot_be_are_refused() {
     node.stop().await.unwrap();
 }
 
+/// Whoever leaves must not take for done what is not committed and could still be lost.
+#[tokio::test]
+async fn a_removal_that_is_not_committed_is_not_told_as_done() {
+    let directory = TempDir::new().unwrap();
+    // The leader leads on for so long without the other voter.
+    let slow = |name: &str, join: &[&Running]| {
+        let mut config = config(name, directory.path(), join);
+        (config.raft.election_timeout_min, config.raft.election_timeout_max) =
+            (Duration::from_secs(5), Duration::from_secs(6));
+        config
+    };
+    let a = start_node(slow("a", &[])).await;
+    eventually("the only node to lead", async || execute(&a, vec![list()]).await.ok()).await;
+    let b = start_node(slow("b", &[&a])).await;
+    let mut client = cluster(&a).await;
+    let members = async |client: &mut ClusterClient<Channel>| {
+        client.list_members(v1::ListMembersRequest {}).await.unwrap().into_inner().members
+    };
+    eventually("b to vote", async || {
+        let votes = |member: &v1::Member| member.name == "b" && member.membership() == v1::Membership::Voter;
+        members(&mut client).await.iter().any(votes).then_some(())
+    })
+    .await;
+    let (client_address, peer_address) = ("127.0.0.1:1".to_owned(), "127.0.0.1:2".to_owned());
+    let (node_id, name) = ("00000000000000cc".to_owned(), "c".to_owned());
+    let c = v1::Member { node_id, name, client_address, peer_address, ..Default::default() };
+    let add = v1::AddMemberRequest { member: Some(c), stay_learner: true };
+    eventually("c to be let in", async || client.add_member(add.clone()).await.ok()).await;
+    b.stop().await.unwrap();
+    let remove = || v1::RemoveMemberRequest { members: vec!["c".to_owned()] };
+    let first = tokio::spawn({
+        let mut client = client.clone();
+        async move { client.remove_member(remove()).await }
+    });
+    eventually("c to be left out", async || {
+        members(&mut client).await.iter().all(|member| member.name != "c").then_some(())
+    })
+    .await;
+    let again = client.remove_member(remove()).await.unwrap_err();
+    assert_eq!(reason(&again), reasons::CHANGE_IN_PROGRESS, "{again}");
+    first.abort();
+    a.stop().await.unwrap();
+}
+
 /// Who answers at the address of a member can be another node: then the member is dead, and its name can be taken over.
 #[tokio::test]
 async fn another_node_at_the_address_of_a_member_is_not_that_member() {
