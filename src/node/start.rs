@@ -61,7 +61,8 @@ struct Node {
     config: NodeConfig,
     /// The only lasting reference: when it goes, so does the lock on the directory.
     directory: Arc<DataDirectory>,
-    log: Log<FileDisk>,
+    /// None only while the cluster is looked for.
+    log: Option<Log<FileDisk>>,
     reader: LogReader,
     recovered: BTreeMap<ShardId, Recovered>,
     /// The snapshot, and what lives as of it.
@@ -100,6 +101,7 @@ impl Node {
         let founder = founder(&config, &directory, &contact, recovered.get(&SHARD_0));
         let context =
             api::Context { handle, book: book.clone(), peers, phase: phases, telemetry, transfers, founder, waits_for };
+        let log = Some(log);
         let node = Self { config, directory, log, reader, recovered, restored, book, contact, inbox, context, phase };
         Ok((node, ports))
     }
@@ -200,6 +202,7 @@ impl Node {
         let mut recovered = self.recovered.remove(&SHARD_0);
         let seeker = Seeker {
             founder: self.context.founder.clone(),
+            directory: self.directory.clone(),
             record: self.directory.founding(),
             places: Places::new(&self.config.cluster),
             contact: &self.contact,
@@ -211,8 +214,8 @@ impl Node {
         };
         let cluster = seeker.find().await?;
         self.recovered.extend(recovered.map(|recovered| (SHARD_0, recovered)));
-        // A short write at the very start, before anything waits for this thread.
-        self.directory.set_cluster(cluster)?;
+        let directory = self.directory.clone();
+        blocking(move || directory.set_cluster(cluster)).await?;
         self.context.waits_for.send_replace(String::new());
         Ok(cluster)
     }
@@ -253,7 +256,8 @@ impl Node {
         Pod::of(&self.config, kubernetes::Tools { handle, peers, book, client_address })
     }
 
-    fn event_loop(self, cluster: ClusterId, transport: Transport, inbound: transport::Inbox) -> EventLoop {
+    fn event_loop(mut self, cluster: ClusterId, transport: Transport, inbound: transport::Inbox) -> EventLoop {
+        let log = self.log.take().expect("whoever found the cluster has put it back");
         let clock = Clock::start();
         let node = self.contact.node;
         let recovered = self.recovered.get(&SHARD_0).cloned().unwrap_or_default();
@@ -262,7 +266,7 @@ impl Node {
         self.context.transfers.report_to(completions.clone());
         let tools = snapshots::Tools {
             cluster,
-            store: self.log.store(),
+            store: log.store(),
             book: self.book.clone(),
             transport: transport.clone(),
             transfers: self.context.transfers.clone(),
@@ -280,7 +284,7 @@ impl Node {
             tools.keep_living(SHARD_0, last, living);
             snapshots.compact(SHARD_0, last, BTreeSet::new());
         }
-        let writer = Writer::start(self.log, tell_completions(completions.clone()));
+        let writer = Writer::start(log, tell_completions(completions.clone()));
         let requests = request_book(self.context.telemetry, self.book.clone());
         EventLoop {
             node,
