@@ -38,13 +38,22 @@ pub struct DataDirectory {
     /// Where the small files are: in `path`.
     disk: Arc<dyn Disk>,
     /// Held while one of them is written. A disk can hang, and whoever only reads must not hang with it.
-    writing: Mutex<()>,
+    writing: Mutex<Writing>,
     /// What is durable. Held no longer than it takes to copy it.
     identity: Mutex<Identity>,
     /// As `identity`.
     founding: Mutex<FoundingRecord>,
     /// Holds the lock.
     _lock: fs::File,
+}
+
+/// Whether the directory may be written to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Writing {
+    #[default]
+    Allowed,
+    /// It is being set aside: what is written now would be taken for the next node's.
+    Over,
 }
 
 impl DataDirectory {
@@ -82,7 +91,7 @@ impl DataDirectory {
     /// # Errors
     /// [`Error::AnotherCluster`]: it belongs to another one. [`Error::Io`].
     pub fn set_cluster(&self, wanted: ClusterId) -> Result<(), Error> {
-        let _writing = locked(&self.writing);
+        let _writing = self.begin_writing()?;
         let identity = self.identity();
         match identity.cluster {
             Some(found) if found == wanted => Ok(()),
@@ -107,7 +116,7 @@ impl DataDirectory {
     /// # Errors
     /// [`Error::Io`]: it is as it was.
     pub fn set_founding(&self, record: FoundingRecord) -> Result<(), Error> {
-        let _writing = locked(&self.writing);
+        let _writing = self.begin_writing()?;
         if self.founding() != record {
             write_founding(&*self.disk, &RecordText::new(&record))?;
             *locked(&self.founding) = record;
@@ -117,14 +126,16 @@ impl DataDirectory {
 
     /// Gives the directory up as that of a node which was removed from `cluster`: its data is moved to `set-aside/NODE-ID/` in
     /// the directory, and who opens the directory next finds another node, which remembers the cluster only. Returns where the
-    /// data is. Nothing may use the directory any more but its owner, who drops it next.
+    /// data is. The log has been closed before, and the owner drops the directory next. Whoever still wants to write to it is
+    /// refused from here on.
     ///
     /// # Errors
     /// [`Error::Io`]: who opens the directory next goes on moving.
     pub fn set_aside(&self, cluster: ClusterId) -> Result<PathBuf, Error> {
         let node = self.identity().node;
         let remembered = FoundingRecord { asks: true, former: Some(cluster), ..FoundingRecord::default() };
-        let _writing = locked(&self.writing);
+        let mut writing = locked(&self.writing);
+        *writing = Writing::Over;
         mark_setting_aside(&*self.disk, node, &remembered)?;
         finish_setting_aside(&self.path, &*self.disk, &mut || Ok(()))?;
         Ok(self.path.join(set_aside::DIRECTORY).join(node.to_string()))
@@ -149,8 +160,16 @@ impl DataDirectory {
         let line =
             |contact| serde_json::to_string(&ContactLine::new(contact)).expect("strings and numbers have a JSON form");
         let lines: Vec<String> = contacts.iter().map(line).collect();
-        let _writing = locked(&self.writing);
+        let _writing = self.begin_writing()?;
         whole_file::write(&*self.disk, ADDRESSES, &lines.join("\n"))
+    }
+
+    fn begin_writing(&self) -> Result<MutexGuard<'_, Writing>, Error> {
+        let writing = locked(&self.writing);
+        match *writing {
+            Writing::Allowed => Ok(writing),
+            Writing::Over => Err(Error::SetAside { directory: self.path.display().to_string() }),
+        }
     }
 
     /// The disk for the log.
@@ -468,6 +487,26 @@ mod tests {
         assert_eq!(DataDirectory::open(above.path()).unwrap().founding(), record);
         fs::write(above.path().join(FOUNDING), "{}").unwrap();
         assert!(matches!(DataDirectory::open(above.path()), Err(Error::Damaged { .. })));
+    }
+
+    /// Others may hold the directory until the process ends, such as who learns addresses: the next start must not find a file of
+    /// a node without an identity.
+    #[test]
+    fn nothing_is_written_to_a_directory_that_is_set_aside() {
+        let above = tempfile::tempdir().unwrap();
+        let directory = DataDirectory::open(above.path()).unwrap();
+        directory.save_contacts(&[contact(1, "a")]).unwrap();
+        let aside = directory.set_aside(ClusterId(7)).unwrap();
+        let record = FoundingRecord { asks: true, ..FoundingRecord::default() };
+        let refused = [
+            directory.save_contacts(&[contact(2, "b")]),
+            directory.set_cluster(ClusterId(8)),
+            directory.set_founding(record),
+        ];
+        assert!(refused.iter().all(|refused| matches!(refused, Err(Error::SetAside { .. }))), "{refused:?}");
+        assert!(aside.join(ADDRESSES).is_file() && !above.path().join(ADDRESSES).exists());
+        drop(directory);
+        assert_eq!(DataDirectory::open(above.path()).unwrap().founding().former, Some(ClusterId(7)));
     }
 
     /// The process dies before each of the steps: whoever opens the directory next finishes, and all of the old node's files are

@@ -9,6 +9,7 @@
 //! where nothing looks for a log.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
@@ -48,7 +49,11 @@ pub fn move_files(
         }
         step()?;
         let from = directory.join(&name);
-        fs::rename(&from, target.join(&name)).map_err(io("set aside", &from))?;
+        match fs::rename(&from, target.join(&name)) {
+            // It was superfluous, and whoever removes such files has done so meanwhile.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            moved => moved.map_err(io("set aside", &from))?,
+        }
     }
     // First where the files are to be found, then where they are no more.
     sync(&target)?;
