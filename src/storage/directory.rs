@@ -125,8 +125,8 @@ impl DataDirectory {
     }
 
     /// Gives the directory up as that of a node which was removed from `cluster`: its data is moved to `set-aside/NODE-ID/` in
-    /// the directory, and who opens the directory next finds another node, which remembers the cluster only. Returns where the
-    /// data is. The log has been closed before, and the owner drops the directory next. Whoever still wants to write to it is
+    /// the directory, where it takes the place of what was set aside before, and who opens the directory next finds another node,
+    /// which remembers the cluster only. Returns where the data is. The log has been closed before, and the owner drops the directory next. Whoever still wants to write to it is
     /// refused from here on.
     ///
     /// # Errors
@@ -298,6 +298,8 @@ fn finish_setting_aside(
     if let Some(node) = sets_aside {
         let named = node.parse::<NodeId>().map_err(|error| whole_file::damaged(disk, FOUNDING, error.to_string()))?;
         set_aside::move_files(path, &named.to_string(), &[FOUNDING, LOCK, LOST_AND_FOUND], step)?;
+        step()?;
+        set_aside::remove_others(path, &named.to_string());
         step()?;
         write_founding(disk, &RecordText::new(&record))?;
     }
@@ -507,6 +509,21 @@ mod tests {
         assert!(aside.join(ADDRESSES).is_file() && !above.path().join(ADDRESSES).exists());
         drop(directory);
         assert_eq!(DataDirectory::open(above.path()).unwrap().founding().former, Some(ClusterId(7)));
+    }
+
+    #[test]
+    fn only_what_was_set_aside_last_is_kept() {
+        let above = tempfile::tempdir().unwrap();
+        let others = above.path().join(set_aside::DIRECTORY).join("of somebody else");
+        fs::create_dir_all(&others).unwrap();
+        let asides = [7, 8, 9].map(|cluster| {
+            let directory = DataDirectory::open(above.path()).unwrap();
+            directory.set_cluster(ClusterId(cluster)).unwrap();
+            directory.set_aside(ClusterId(cluster)).unwrap()
+        });
+        let kept: Vec<bool> = asides.iter().map(|aside| aside.join(IDENTITY).is_file()).collect();
+        assert_eq!(kept, [false, false, true]);
+        assert!(!asides[0].exists() && others.is_dir());
     }
 
     /// The process dies before each of the steps: whoever opens the directory next finishes, and all of the old node's files are
