@@ -11,15 +11,15 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{Instrument as _, Span};
 
+use super::ending::{Beside, Ending};
 use super::event_loop::{Completion, Completions, EventLoop, INBOUND_BULK_MAX};
 use super::find_cluster::Seeker;
 use super::handle::Inbox;
 use super::host::Host;
-use super::leaving::{hand_over, leave, removed_before_it_heard_a_leader, set_aside_if_removed};
 use super::log_reader::LogReader;
 use super::options::{handle_limits, replica_options, transfer_limits};
 use super::ports::Ports;
-use super::running::{Phase, Running, advance};
+use super::running::{Phase, Running, advance, reached};
 use super::snapshots::{self, Snapshots};
 use super::transfers::Transfers;
 use super::{Clock, Error, Handle, Peers};
@@ -29,6 +29,7 @@ use crate::cluster::founder::Founder;
 use crate::cluster::kubernetes::{self, Pod};
 use crate::cluster::{self, announce, bootstrap};
 use crate::config::NodeConfig;
+use crate::health::Health;
 use crate::ids::{ClusterId, Contact, SHARD_0, ShardId, Ticket};
 use crate::raft::{self, Recovered};
 use crate::replica::{Replica, Restored};
@@ -109,10 +110,9 @@ impl Node {
     /// The whole life of the node, from its ports being bound to its loop having ended. `start` is over when it serves; the health
     /// port answers to the end.
     async fn run(mut self, ports: Ports, start: Span) -> Result<(), Error> {
-        let mut tasks = JoinSet::new();
-        let stop_accepting = reached(&self.phase, Phase::Draining);
-        let verdicts = ports.health.verdicts();
-        let mut clients = tokio::spawn(api::serve(self.context.clone(), verdicts, ports.client, stop_accepting));
+        let Ports { client, peer, health, client_address, .. } = ports;
+        let mut beside = Beside::new(self.directory.clone(), health);
+        beside.clients.spawn(self.serve_clients(client, &beside.health));
         let stopped = reached(&self.phase, Phase::HandingOver);
         let cluster = tokio::select! {
             cluster = self.find_cluster().instrument(start.clone()) => cluster,
@@ -122,75 +122,54 @@ impl Node {
             Ok(cluster) => cluster,
             Err(error) => {
                 telemetry::failed(&start, &error);
-                clients.abort();
-                // So that the ports are free when this returns.
-                let _ = clients.await;
-                let error = set_aside_if_removed(self.directory, error).await;
-                ports.health.close().await;
-                return Err(error);
+                return Err(beside.fail(error).await);
             }
         };
 
         let (delivery, inbound) = transport::Inbox::new(INBOUND_CONTROL_MAX, INBOUND_BULK_MAX);
         let transport = self.connect_transport(cluster, delivery);
-        let mut peers = JoinSet::new();
-        peers.spawn(self.serve_peers(&transport, ports.peer));
-        tasks.spawn(self.learn_addresses(cluster));
-        tasks.spawn(self.context.transfers.clone().tend());
-        let pod = self.pod(ports.client_address);
-        if let Some(pod) = pod.clone() {
-            tasks.spawn(pod.tend());
-        }
+        let pod = self.pod(client_address);
+        beside.peers.spawn(self.serve_peers(&transport, peer));
+        self.start_tasks(cluster, pod.clone(), &mut beside.tasks);
+        let ending = Ending {
+            cluster,
+            pod,
+            handle: self.context.handle.clone(),
+            phase: self.phase.clone(),
+            drain_deadline: self.config.drain_deadline,
+            can_join_anew: !Places::new(&self.config.cluster).is_empty(),
+        };
         let phase = self.phase.clone();
-        let drain_deadline = self.config.drain_deadline;
-        // To hand over, and to answer clients, each has so long; what is left of the deadline is for the last writes.
-        let mut patience = drain_deadline * 2 / 5;
-        let handle = self.context.handle.clone();
-        let (directory, can_join_anew) = (self.directory.clone(), !Places::new(&self.config.cluster).is_empty());
-        let event_loop = self.event_loop(cluster, transport.clone(), inbound);
-        let mut turning = tokio::spawn(event_loop.run(phase.subscribe()));
+        let turning = tokio::spawn(self.event_loop(cluster, transport.clone(), inbound).run(phase.subscribe()));
         // A span ends when something last ran within it.
         start.in_scope(|| advance(&phase, Phase::Serving));
         drop(start);
 
-        let served = tokio::select! {
-            ended = &mut turning => {
-                advance(&phase, Phase::Stopped);
-                return ended.expect(NO_PANIC);
-            }
-            served = &mut clients => {
-                served.expect(NO_PANIC).map_err(|source| Error::Server { whom: "clients", source })
-            }
-            Some(served) = peers.join_next() => served.expect(NO_PANIC),
-            () = removed_before_it_heard_a_leader(&handle), if can_join_anew => Err(Error::Removed { cluster }),
-            () = reached(&phase, Phase::HandingOver) => {
-                if let Some(pod) = pod {
-                    patience = leave(&pod, drain_deadline).await * 2 / 5;
-                }
-                hand_over(&handle, patience).await;
-                Ok(())
-            }
-        };
-        advance(&phase, Phase::Draining);
-        if !clients.is_finished() && tokio::time::timeout(patience, &mut clients).await.is_err() {
-            tracing::warn!("stops without having answered all clients: they took more than {patience:?}");
-        }
-        advance(&phase, Phase::Stopped);
-        turning.await.expect(NO_PANIC)?;
+        let ended = ending.wait(turning, &mut beside).await;
         transport.stop().await;
-        match served {
+        match ended {
             Ok(()) => Ok(()),
-            Err(error) => {
-                // So that the ports are free when this returns.
-                peers.shutdown().await;
-                if !clients.is_finished() {
-                    clients.abort();
-                    let _ = clients.await;
-                }
-                let error = set_aside_if_removed(directory, error).await;
-                ports.health.close().await;
-                Err(error)
-            }
+            Err(error) => Err(beside.fail(error).await),
+        }
+    }
+
+    /// Serves clients until the node drains.
+    fn serve_clients(
+        &self,
+        listener: Listener,
+        health: &Health,
+    ) -> impl Future<Output = Result<(), Error>> + Send + 'static {
+        let stop_accepting = reached(&self.phase, Phase::Draining);
+        let serving = api::serve(self.context.clone(), health.verdicts(), listener, stop_accepting);
+        async move { serving.await.map_err(|source| Error::Server { whom: "clients", source }) }
+    }
+
+    /// Starts what runs as long as the node takes part.
+    fn start_tasks(&self, cluster: ClusterId, pod: Option<Pod>, tasks: &mut JoinSet<()>) {
+        tasks.spawn(self.learn_addresses(cluster));
+        tasks.spawn(self.context.transfers.clone().tend());
+        if let Some(pod) = pod {
+            tasks.spawn(pod.tend());
         }
     }
 
@@ -309,9 +288,6 @@ impl Node {
         }
     }
 }
-
-/// A task of this room ends with a result; a panic in it is a defect, and the release build aborts on it.
-const NO_PANIC: &str = "the tasks of a node do not panic, and nobody aborts them";
 
 async fn open_directory(config: &NodeConfig) -> Result<Arc<DataDirectory>, Error> {
     let path = config.node.data_dir.clone();
@@ -445,14 +421,5 @@ fn tell_completions(
         };
         // A loop that has ended has no use for it.
         let _ = completions.send(completion);
-    }
-}
-
-/// Is ready when the node has come to `phase`, or past it.
-fn reached(phase: &watch::Sender<Phase>, wanted: Phase) -> impl Future<Output = ()> + Send + 'static {
-    let mut phase = phase.subscribe();
-    async move {
-        // Without a sender there is no node any more.
-        let _ = phase.wait_for(|phase| *phase >= wanted).await;
     }
 }
