@@ -35,7 +35,7 @@ use crate::raft::{self, Recovered};
 use crate::replica::{Replica, Restored};
 use crate::state_machine::{self, Living};
 use crate::storage::{self, DataDirectory, FileDisk, Log, Writer};
-use crate::telemetry::{self, RequestBook, Telemetry, step};
+use crate::telemetry::{self, RequestBook, StorageUsage, Telemetry, step};
 use crate::transport::{self, AddressBook, Listener, Transport};
 
 /// Small messages of peers, such as heartbeats and votes, that may wait for the loop. When they are that many, the transport
@@ -73,6 +73,8 @@ struct Node {
     inbox: Inbox,
     context: api::Context,
     phase: watch::Sender<Phase>,
+    /// Told to a collector for as long as this lives.
+    storage_usage: Arc<StorageUsage>,
 }
 
 impl Node {
@@ -92,7 +94,7 @@ impl Node {
         let (phase, _) = watch::channel(Phase::Joining);
         let peers = Peers::default();
         let transfers = Transfers::new(log.store(), transfer_limits(&config));
-        telemetry.observe_storage({
+        let storage_usage = telemetry.observe_storage({
             let transfers = transfers.clone();
             move || transfers.usage()
         });
@@ -103,7 +105,20 @@ impl Node {
         let context =
             api::Context { handle, book: book.clone(), peers, phase: phases, telemetry, transfers, founder, waits_for };
         let log = Some(log);
-        let node = Self { config, directory, log, reader, recovered, restored, book, contact, inbox, context, phase };
+        let node = Self {
+            config,
+            directory,
+            log,
+            reader,
+            recovered,
+            restored,
+            book,
+            contact,
+            inbox,
+            context,
+            phase,
+            storage_usage,
+        };
         Ok((node, ports))
     }
 
@@ -111,7 +126,8 @@ impl Node {
     /// port answers to the end.
     async fn run(mut self, ports: Ports, start: Span) -> Result<(), Error> {
         let Ports { client, peer, health, client_address, .. } = ports;
-        let mut beside = Beside::new(self.directory.clone(), health);
+        let (directory, storage_usage) = (self.directory.clone(), self.storage_usage.clone());
+        let mut beside = Beside::new(directory, health, storage_usage);
         beside.clients.spawn(self.serve_clients(client, &beside.health));
         let stopped = reached(&self.phase, Phase::HandingOver);
         let cluster = tokio::select! {
