@@ -291,6 +291,7 @@ pub fn unreadable(error: &storage::Error) -> Rejection {
         | NewerFormat { .. }
         | Locked { .. }
         | AnotherCluster { .. }
+        | SetAside { .. }
         | Superseded { .. } => internal(message),
     }
 }

@@ -135,7 +135,7 @@ async fn drain(
     };
     tokio::select! {
         stopped = stopping => {
-            stopped?;
+            stopped_well(stopped)?;
             tracing::info!("has stopped");
             Ok(Exit::Done)
         }
@@ -148,6 +148,15 @@ async fn drain(
             tracing::warn!("stops at once, because of a second signal");
             Ok(exit)
         }
+    }
+}
+
+/// A node that was removed has come to its end like any other: with its data set aside it only had to start anew, and now it need
+/// not.
+fn stopped_well(stopped: Result<(), node::Error>) -> Result<(), node::Error> {
+    match stopped {
+        Err(node::Error::Removed { .. }) => Ok(()),
+        stopped => stopped,
     }
 }
 
@@ -184,6 +193,14 @@ impl Arguments {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::ClusterId;
+    use crate::storage;
+
+    #[test]
+    fn a_node_that_sets_its_data_aside_while_it_is_told_to_stop_has_stopped() {
+        assert!(stopped_well(Err(node::Error::Removed { cluster: ClusterId(1) })).is_ok());
+        assert!(stopped_well(Err(node::Error::Storage(storage::Error::Failed))).is_err());
+    }
 
     /// Every flag must name a setting that there is, also when the settings change.
     #[test]

@@ -20,7 +20,7 @@ struct Inner {
     node: Contact,
     size: Option<u16>,
     commit_quorum: CommitQuorum,
-    /// Held from a decision until it is durable. True once the node has decided to form what it has promised.
+    /// Held from a decision until it is durable, so that nobody takes it who must not wait for a disk. True once the node has decided to form what it has promised.
     forms: Mutex<bool>,
     stirred: Notify,
 }
@@ -52,7 +52,7 @@ impl Founder {
         Self(Arc::new(Inner { directory, node, size, commit_quorum, forms, stirred }))
     }
 
-    /// What the node says of itself.
+    /// What the node says of itself. Never waits for the disk.
     ///
     /// # Errors
     /// The node has stopped.
@@ -60,7 +60,7 @@ impl Founder {
         Ok(self.own()?.standing)
     }
 
-    /// What the node knows when it decides.
+    /// What the node knows when it decides. Never waits for the disk.
     ///
     /// # Errors
     /// The node has stopped.
@@ -157,6 +157,7 @@ impl Founder {
 mod tests {
     use super::*;
     use crate::ids::NodeId;
+    use crate::storage::MemoryDisk;
 
     fn contact(node: NodeId, name: &str) -> Contact {
         let (client_address, peer_address) = ("a:7400".to_owned(), "a:7401".to_owned());
@@ -175,6 +176,32 @@ mod tests {
         let founders = vec![contact(proposer, "q-0"), founder.standing().unwrap().node];
         let commit_quorum = CommitQuorum::Majority;
         Proposal { cluster: ClusterId(cluster), proposer, attempt, founders, commit_quorum }
+    }
+
+    /// Other nodes ask on threads that serve everybody.
+    #[test]
+    fn it_says_who_it_is_while_a_promise_is_written() {
+        let (above, disk) = (tempfile::tempdir().unwrap(), MemoryDisk::default());
+        let directory = Arc::new(DataDirectory::open_on(above.path(), Arc::new(disk.clone())).unwrap());
+        let node = contact(directory.identity().node, "q-1");
+        let founder = Founder::new(Arc::downgrade(&directory), node, Some(2), CommitQuorum::Majority, false);
+        let (promised, hung) = (proposal(&founder, 7, 1), disk.hang());
+        let promising = std::thread::spawn({
+            let (founder, promised) = (founder.clone(), promised.clone());
+            move || founder.promise(&promised).unwrap()
+        });
+        while !hung.is_waited_for() {
+            std::thread::yield_now();
+        }
+        let (tell, told) = std::sync::mpsc::channel();
+        std::thread::spawn({
+            let founder = founder.clone();
+            move || tell.send(founder.standing().unwrap().promise)
+        });
+        assert_eq!(told.recv_timeout(std::time::Duration::from_secs(10)), Ok(None), "what is not durable is not told");
+        drop(hung);
+        promising.join().unwrap();
+        assert_eq!(founder.standing().unwrap().promise, Some(promised));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! `cluster::founding` say; with nobody to ask it starts a cluster alone.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -9,6 +10,7 @@ use tokio::sync::watch;
 use tracing::Instrument as _;
 
 use super::Error;
+use super::start::blocking;
 use crate::client;
 use crate::cluster::bootstrap;
 use crate::cluster::discovery::{Places, ask_promise};
@@ -20,7 +22,7 @@ use crate::cluster::{self, names};
 use crate::config;
 use crate::ids::{ClusterId, Contact};
 use crate::raft::Recovered;
-use crate::storage::{FileDisk, FoundingRecord, Log};
+use crate::storage::{DataDirectory, FileDisk, FoundingRecord, Log};
 use crate::telemetry::step;
 use crate::transport::AddressBook;
 
@@ -39,6 +41,8 @@ pub struct Seeker<'a> {
     pub founder: Founder,
     /// What was on its disk of that.
     pub record: FoundingRecord,
+    /// Its directory, which stays locked until what was begun has been written.
+    pub directory: Arc<DataDirectory>,
     /// Whom to ask.
     pub places: Places,
     /// Who it is.
@@ -47,8 +51,8 @@ pub struct Seeker<'a> {
     pub kubernetes: &'a config::Kubernetes,
     /// Everybody's addresses.
     pub book: &'a AddressBook,
-    /// Its log, which is empty.
-    pub log: &'a mut Log<FileDisk>,
+    /// Its log, which is empty. Away only while something is written to it.
+    pub log: &'a mut Option<Log<FileDisk>>,
     /// What was in it; the beginning of a cluster is put there.
     pub recovered: &'a mut Option<Recovered>,
     /// Where it tells what it waits for.
@@ -163,7 +167,7 @@ impl Seeker<'_> {
         match joined {
             Ok(Accepted { cluster, contacts }) => {
                 self.book.merge_in_background(contacts).await?;
-                join::begin_log(self.log)?;
+                self.write(join::begin_log).await?;
                 tracing::info!("was accepted by cluster {cluster} and catches up as a learner");
                 Ok(Ok(cluster))
             }
@@ -225,9 +229,8 @@ impl Seeker<'_> {
     /// Makes the log the beginning of a cluster that all its founders have promised.
     async fn form(&mut self, proposal: &Proposal) -> Result<ClusterId, Error> {
         self.book.merge_in_background(proposal.founders.clone()).await?;
-        let recovered = self.recovered.take().unwrap_or_default();
-        // A short write at the very start, before anything waits for this thread.
-        *self.recovered = Some(bootstrap::bootstrap(self.log, recovered, proposal)?);
+        let (recovered, begun) = (self.recovered.take().unwrap_or_default(), proposal.clone());
+        *self.recovered = Some(self.write(move |log| bootstrap::bootstrap(log, recovered, &begun)).await?);
         let cluster = proposal.cluster;
         match proposal.founders.as_slice() {
             [_] => tracing::info!("starts cluster {cluster} and is its only voter"),
@@ -238,6 +241,20 @@ impl Seeker<'_> {
             ),
         }
         Ok(cluster)
+    }
+
+    /// Writes to the log, away from the threads that serve others: a disk can hang.
+    async fn write<T: Send + 'static>(&mut self, work: impl FnOnce(&mut Log<FileDisk>) -> T + Send + 'static) -> T {
+        let mut log = self.log.take().expect("whoever took it has put it back, or has ended with the node");
+        let directory = self.directory.clone();
+        let (log, written) = blocking(move || {
+            let written = work(&mut log);
+            drop(directory);
+            (log, written)
+        })
+        .await;
+        *self.log = Some(log);
+        written
     }
 
     /// Lets others see what the node waits for, and tells it, unless it has done so lately.
@@ -268,9 +285,4 @@ impl Told {
 
 fn draw() -> ClusterId {
     ClusterId(rand::random_range(1..=u128::MAX))
-}
-
-/// Waits for the disk on a thread that nothing else waits for.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    tokio::task::spawn_blocking(work).await.expect("a founder does not panic")
 }

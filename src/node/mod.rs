@@ -29,6 +29,7 @@
 
 mod catch_up;
 mod clock;
+mod ending;
 mod error;
 pub mod event_loop;
 mod find_cluster;

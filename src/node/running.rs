@@ -73,3 +73,12 @@ pub(super) fn advance(phase: &watch::Sender<Phase>, next: Phase) {
         goes_on
     });
 }
+
+/// Is ready when the node has come to `wanted`, or past it.
+pub(super) fn reached(phase: &watch::Sender<Phase>, wanted: Phase) -> impl Future<Output = ()> + Send + 'static {
+    let mut phase = phase.subscribe();
+    async move {
+        // Without a sender there is no node any more.
+        let _ = phase.wait_for(|phase| *phase >= wanted).await;
+    }
+}

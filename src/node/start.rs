@@ -11,15 +11,15 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{Instrument as _, Span};
 
+use super::ending::{Beside, Ending};
 use super::event_loop::{Completion, Completions, EventLoop, INBOUND_BULK_MAX};
 use super::find_cluster::Seeker;
 use super::handle::Inbox;
 use super::host::Host;
-use super::leaving::{hand_over, leave, removed_before_it_heard_a_leader, set_aside_if_removed};
 use super::log_reader::LogReader;
 use super::options::{handle_limits, replica_options, transfer_limits};
 use super::ports::Ports;
-use super::running::{Phase, Running, advance};
+use super::running::{Phase, Running, advance, reached};
 use super::snapshots::{self, Snapshots};
 use super::transfers::Transfers;
 use super::{Clock, Error, Handle, Peers};
@@ -30,12 +30,13 @@ use crate::cluster::growth::watch_growth;
 use crate::cluster::kubernetes::{self, Pod};
 use crate::cluster::{self, announce, bootstrap};
 use crate::config::NodeConfig;
+use crate::health::Health;
 use crate::ids::{ClusterId, Contact, SHARD_0, ShardId, Ticket};
 use crate::raft::{self, Recovered};
 use crate::replica::{Replica, Restored};
 use crate::state_machine::{self, Living};
 use crate::storage::{self, DataDirectory, FileDisk, Log, Writer};
-use crate::telemetry::{self, RequestBook, Telemetry, step};
+use crate::telemetry::{self, RequestBook, StorageUsage, Telemetry, step};
 use crate::transport::{self, AddressBook, Listener, Transport};
 
 /// Small messages of peers, such as heartbeats and votes, that may wait for the loop. When they are that many, the transport
@@ -62,7 +63,8 @@ struct Node {
     config: NodeConfig,
     /// The only lasting reference: when it goes, so does the lock on the directory.
     directory: Arc<DataDirectory>,
-    log: Log<FileDisk>,
+    /// None only while the cluster is looked for.
+    log: Option<Log<FileDisk>>,
     reader: LogReader,
     recovered: BTreeMap<ShardId, Recovered>,
     /// The snapshot, and what lives as of it.
@@ -72,6 +74,8 @@ struct Node {
     inbox: Inbox,
     context: api::Context,
     phase: watch::Sender<Phase>,
+    /// Told to a collector for as long as this lives.
+    storage_usage: Arc<StorageUsage>,
 }
 
 impl Node {
@@ -91,7 +95,7 @@ impl Node {
         let (phase, _) = watch::channel(Phase::Joining);
         let peers = Peers::default();
         let transfers = Transfers::new(log.store(), transfer_limits(&config));
-        telemetry.observe_storage({
+        let storage_usage = telemetry.observe_storage({
             let transfers = transfers.clone();
             move || transfers.usage()
         });
@@ -102,17 +106,31 @@ impl Node {
         let founder = founder(&config, &directory, &contact, recovered.get(&SHARD_0));
         let context =
             api::Context { handle, book: book.clone(), peers, phase: phases, telemetry, transfers, founder, waits_for };
-        let node = Self { config, directory, log, reader, recovered, restored, book, contact, inbox, context, phase };
+        let log = Some(log);
+        let node = Self {
+            config,
+            directory,
+            log,
+            reader,
+            recovered,
+            restored,
+            book,
+            contact,
+            inbox,
+            context,
+            phase,
+            storage_usage,
+        };
         Ok((node, ports))
     }
 
     /// The whole life of the node, from its ports being bound to its loop having ended. `start` is over when it serves; the health
     /// port answers to the end.
     async fn run(mut self, ports: Ports, start: Span) -> Result<(), Error> {
-        let mut tasks = JoinSet::new();
-        let stop_accepting = reached(&self.phase, Phase::Draining);
-        let verdicts = ports.health.verdicts();
-        let mut clients = tokio::spawn(api::serve(self.context.clone(), verdicts, ports.client, stop_accepting));
+        let Ports { client, peer, health, client_address, .. } = ports;
+        let (directory, storage_usage) = (self.directory.clone(), self.storage_usage.clone());
+        let mut beside = Beside::new(directory, health, storage_usage);
+        beside.clients.spawn(self.serve_clients(client, &beside.health));
         let stopped = reached(&self.phase, Phase::HandingOver);
         let cluster = tokio::select! {
             cluster = self.find_cluster().instrument(start.clone()) => cluster,
@@ -122,76 +140,55 @@ impl Node {
             Ok(cluster) => cluster,
             Err(error) => {
                 telemetry::failed(&start, &error);
-                clients.abort();
-                // So that the ports are free when this returns.
-                let _ = clients.await;
-                let error = set_aside_if_removed(self.directory, error).await;
-                ports.health.close().await;
-                return Err(error);
+                return Err(beside.fail(error).await);
             }
         };
 
         let (delivery, inbound) = transport::Inbox::new(INBOUND_CONTROL_MAX, INBOUND_BULK_MAX);
         let transport = self.connect_transport(cluster, delivery);
-        let mut peers = JoinSet::new();
-        peers.spawn(self.serve_peers(&transport, ports.peer));
-        tasks.spawn(self.learn_addresses(cluster));
-        tasks.spawn(watch_growth(self.context.handle.clone(), self.config.bootstrap.size));
-        tasks.spawn(self.context.transfers.clone().tend());
-        let pod = self.pod(ports.client_address);
-        if let Some(pod) = pod.clone() {
-            tasks.spawn(pod.tend());
-        }
+        let pod = self.pod(client_address);
+        beside.peers.spawn(self.serve_peers(&transport, peer));
+        self.start_tasks(cluster, pod.clone(), &mut beside.tasks);
+        let ending = Ending {
+            cluster,
+            pod,
+            handle: self.context.handle.clone(),
+            phase: self.phase.clone(),
+            drain_deadline: self.config.drain_deadline,
+            can_join_anew: !Places::new(&self.config.cluster).is_empty(),
+        };
         let phase = self.phase.clone();
-        let drain_deadline = self.config.drain_deadline;
-        // To hand over, and to answer clients, each has so long; what is left of the deadline is for the last writes.
-        let mut patience = drain_deadline * 2 / 5;
-        let handle = self.context.handle.clone();
-        let (directory, can_join_anew) = (self.directory.clone(), !Places::new(&self.config.cluster).is_empty());
-        let event_loop = self.event_loop(cluster, transport.clone(), inbound);
-        let mut turning = tokio::spawn(event_loop.run(phase.subscribe()));
+        let turning = tokio::spawn(self.event_loop(cluster, transport.clone(), inbound).run(phase.subscribe()));
         // A span ends when something last ran within it.
         start.in_scope(|| advance(&phase, Phase::Serving));
         drop(start);
 
-        let served = tokio::select! {
-            ended = &mut turning => {
-                advance(&phase, Phase::Stopped);
-                return ended.expect(NO_PANIC);
-            }
-            served = &mut clients => {
-                served.expect(NO_PANIC).map_err(|source| Error::Server { whom: "clients", source })
-            }
-            Some(served) = peers.join_next() => served.expect(NO_PANIC),
-            () = removed_before_it_heard_a_leader(&handle), if can_join_anew => Err(Error::Removed { cluster }),
-            () = reached(&phase, Phase::HandingOver) => {
-                if let Some(pod) = pod {
-                    patience = leave(&pod, drain_deadline).await * 2 / 5;
-                }
-                hand_over(&handle, patience).await;
-                Ok(())
-            }
-        };
-        advance(&phase, Phase::Draining);
-        if !clients.is_finished() && tokio::time::timeout(patience, &mut clients).await.is_err() {
-            tracing::warn!("stops without having answered all clients: they took more than {patience:?}");
-        }
-        advance(&phase, Phase::Stopped);
-        turning.await.expect(NO_PANIC)?;
+        let ended = ending.wait(turning, &mut beside).await;
         transport.stop().await;
-        match served {
+        match ended {
             Ok(()) => Ok(()),
-            Err(error) => {
-                // So that the ports are free when this returns.
-                peers.shutdown().await;
-                if !clients.is_finished() {
-                    clients.abort();
-                    let _ = clients.await;
-                }
-                let error = set_aside_if_removed(directory, error).await;
-                ports.health.close().await;
-                Err(error)
-            }
+            Err(error) => Err(beside.fail(error).await),
+        }
+    }
+
+    /// Serves clients until the node drains.
+    fn serve_clients(
+        &self,
+        listener: Listener,
+        health: &Health,
+    ) -> impl Future<Output = Result<(), Error>> + Send + 'static {
+        let stop_accepting = reached(&self.phase, Phase::Draining);
+        let serving = api::serve(self.context.clone(), health.verdicts(), listener, stop_accepting);
+        async move { serving.await.map_err(|source| Error::Server { whom: "clients", source }) }
+    }
+
+    /// Starts what runs as long as the node takes part.
+    fn start_tasks(&self, cluster: ClusterId, pod: Option<Pod>, tasks: &mut JoinSet<()>) {
+        tasks.spawn(self.learn_addresses(cluster));
+        tasks.spawn(watch_growth(self.context.handle.clone(), self.config.bootstrap.size));
+        tasks.spawn(self.context.transfers.clone().tend());
+        if let Some(pod) = pod {
+            tasks.spawn(pod.tend());
         }
     }
 
@@ -203,6 +200,7 @@ impl Node {
         let mut recovered = self.recovered.remove(&SHARD_0);
         let seeker = Seeker {
             founder: self.context.founder.clone(),
+            directory: self.directory.clone(),
             record: self.directory.founding(),
             places: Places::new(&self.config.cluster),
             contact: &self.contact,
@@ -215,8 +213,8 @@ impl Node {
         };
         let cluster = seeker.find().await?;
         self.recovered.extend(recovered.map(|recovered| (SHARD_0, recovered)));
-        // A short write at the very start, before anything waits for this thread.
-        self.directory.set_cluster(cluster)?;
+        let directory = self.directory.clone();
+        blocking(move || directory.set_cluster(cluster)).await?;
         self.context.waits_for.send_replace(String::new());
         Ok(cluster)
     }
@@ -257,7 +255,8 @@ impl Node {
         Pod::of(&self.config, kubernetes::Tools { handle, peers, book, client_address })
     }
 
-    fn event_loop(self, cluster: ClusterId, transport: Transport, inbound: transport::Inbox) -> EventLoop {
+    fn event_loop(mut self, cluster: ClusterId, transport: Transport, inbound: transport::Inbox) -> EventLoop {
+        let log = self.log.take().expect("whoever found the cluster has put it back");
         let clock = Clock::start();
         let node = self.contact.node;
         let recovered = self.recovered.get(&SHARD_0).cloned().unwrap_or_default();
@@ -266,7 +265,7 @@ impl Node {
         self.context.transfers.report_to(completions.clone());
         let tools = snapshots::Tools {
             cluster,
-            store: self.log.store(),
+            store: log.store(),
             book: self.book.clone(),
             transport: transport.clone(),
             transfers: self.context.transfers.clone(),
@@ -284,7 +283,7 @@ impl Node {
             tools.keep_living(SHARD_0, last, living);
             snapshots.compact(SHARD_0, last, BTreeSet::new());
         }
-        let writer = Writer::start(self.log, tell_completions(completions.clone()));
+        let writer = Writer::start(log, tell_completions(completions.clone()));
         let requests = request_book(self.context.telemetry, self.book.clone());
         EventLoop {
             node,
@@ -309,9 +308,6 @@ impl Node {
         }
     }
 }
-
-/// A task of this room ends with a result; a panic in it is a defect, and the release build aborts on it.
-const NO_PANIC: &str = "the tasks of a node do not panic, and nobody aborts them";
 
 async fn open_directory(config: &NodeConfig) -> Result<Arc<DataDirectory>, Error> {
     let path = config.node.data_dir.clone();
@@ -445,14 +441,5 @@ fn tell_completions(
         };
         // A loop that has ended has no use for it.
         let _ = completions.send(completion);
-    }
-}
-
-/// Is ready when the node has come to `phase`, or past it.
-fn reached(phase: &watch::Sender<Phase>, wanted: Phase) -> impl Future<Output = ()> + Send + 'static {
-    let mut phase = phase.subscribe();
-    async move {
-        // Without a sender there is no node any more.
-        let _ = phase.wait_for(|phase| *phase >= wanted).await;
     }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use serde::{Deserialize, Serialize};
 
@@ -35,11 +35,25 @@ pub struct Identity {
 /// A data directory that this process has locked. The lock ends with the value, or with the process, however that ends.
 pub struct DataDirectory {
     path: PathBuf,
-    disk: FileDisk,
+    /// Where the small files are: in `path`.
+    disk: Arc<dyn Disk>,
+    /// Held while one of them is written. A disk can hang, and whoever only reads must not hang with it.
+    writing: Mutex<Writing>,
+    /// What is durable. Held no longer than it takes to copy it.
     identity: Mutex<Identity>,
+    /// As `identity`.
     founding: Mutex<FoundingRecord>,
     /// Holds the lock.
     _lock: fs::File,
+}
+
+/// Whether the directory may be written to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Writing {
+    #[default]
+    Allowed,
+    /// It is being set aside: what is written now would be taken for the next node's.
+    Over,
 }
 
 impl DataDirectory {
@@ -50,72 +64,80 @@ impl DataDirectory {
     /// [`Error::Locked`], [`Error::Damaged`], [`Error::NewerFormat`] (nothing was touched), [`Error::Io`].
     pub fn open(path: &Path) -> Result<Self, Error> {
         make(path)?;
-        let disk = FileDisk::new(path);
+        Self::open_on(path, Arc::new(FileDisk::new(path)))
+    }
+
+    /// Opens a directory that exists, and whose small files are on `disk`.
+    pub(crate) fn open_on(path: &Path, disk: Arc<dyn Disk>) -> Result<Self, Error> {
         // Before anything is touched, the lock file included: is it a directory that this release can read?
-        read_identity(&disk)?;
+        read_identity(&*disk)?;
         let lock = lock(path)?;
-        let founding = finish_setting_aside(path, &disk, &mut || Ok(()))?;
-        let identity = match read_identity(&disk)? {
+        let founding = finish_setting_aside(path, &*disk, &mut || Ok(()))?;
+        let identity = match read_identity(&*disk)? {
             Some(identity) => identity,
-            None => format(&disk, &founding)?,
+            None => format(&*disk, &founding)?,
         };
         let (identity, founding) = (Mutex::new(identity), Mutex::new(founding));
-        Ok(Self { path: path.to_owned(), disk, identity, founding, _lock: lock })
+        Ok(Self { path: path.to_owned(), disk, writing: Mutex::default(), identity, founding, _lock: lock })
     }
 
-    /// Whose the directory is.
+    /// Whose the directory is. Never waits for the disk.
     pub fn identity(&self) -> Identity {
-        *self.locked_identity()
+        *locked(&self.identity)
     }
 
-    /// Says durably that the node belongs to this cluster. Saying it again changes nothing.
+    /// Says durably that the node belongs to this cluster. Saying it again changes nothing. Blocks for a write to the disk.
     ///
     /// # Errors
     /// [`Error::AnotherCluster`]: it belongs to another one. [`Error::Io`].
     pub fn set_cluster(&self, wanted: ClusterId) -> Result<(), Error> {
-        let mut identity = self.locked_identity();
+        let _writing = self.begin_writing()?;
+        let identity = self.identity();
         match identity.cluster {
             Some(found) if found == wanted => Ok(()),
             Some(found) => Err(Error::AnotherCluster { directory: self.disk.describe(""), found, wanted }),
             None => {
-                let joined = Identity { cluster: Some(wanted), ..*identity };
-                write_identity(&self.disk, joined)?;
-                *identity = joined;
+                let joined = Identity { cluster: Some(wanted), ..identity };
+                write_identity(&*self.disk, joined)?;
+                *locked(&self.identity) = joined;
                 Ok(())
             }
         }
     }
 
-    /// What the directory remembers from before it belonged to a cluster.
+    /// What the directory remembers from before it belonged to a cluster. Never waits for the disk.
     pub fn founding(&self) -> FoundingRecord {
-        self.locked_founding().clone()
+        locked(&self.founding).clone()
     }
 
     /// Changes that, durably; nothing is written when nothing changes. The caller sees to it that nobody else does at the same
-    /// time.
+    /// time. Blocks for a write to the disk.
     ///
     /// # Errors
     /// [`Error::Io`]: it is as it was.
     pub fn set_founding(&self, record: FoundingRecord) -> Result<(), Error> {
-        let mut founding = self.locked_founding();
-        if *founding != record {
-            write_founding(&self.disk, &RecordText::new(&record))?;
-            *founding = record;
+        let _writing = self.begin_writing()?;
+        if self.founding() != record {
+            write_founding(&*self.disk, &RecordText::new(&record))?;
+            *locked(&self.founding) = record;
         }
         Ok(())
     }
 
     /// Gives the directory up as that of a node which was removed from `cluster`: its data is moved to `set-aside/NODE-ID/` in
-    /// the directory, and who opens the directory next finds another node, which remembers the cluster only. Returns where the
-    /// data is. Nothing may use the directory any more but its owner, who drops it next.
+    /// the directory, where it takes the place of what was set aside before, and who opens the directory next finds another node,
+    /// which remembers the cluster only. Returns where the data is. The log has been closed before, and the owner drops the directory next. Whoever still wants to write to it is
+    /// refused from here on.
     ///
     /// # Errors
     /// [`Error::Io`]: who opens the directory next goes on moving.
     pub fn set_aside(&self, cluster: ClusterId) -> Result<PathBuf, Error> {
         let node = self.identity().node;
         let remembered = FoundingRecord { asks: true, former: Some(cluster), ..FoundingRecord::default() };
-        mark_setting_aside(&self.disk, node, &remembered)?;
-        finish_setting_aside(&self.path, &self.disk, &mut || Ok(()))?;
+        let mut writing = locked(&self.writing);
+        *writing = Writing::Over;
+        mark_setting_aside(&*self.disk, node, &remembered)?;
+        finish_setting_aside(&self.path, &*self.disk, &mut || Ok(()))?;
         Ok(self.path.join(set_aside::DIRECTORY).join(node.to_string()))
     }
 
@@ -124,13 +146,13 @@ impl DataDirectory {
     /// # Errors
     /// [`Error::Damaged`], [`Error::Io`].
     pub fn contacts(&self) -> Result<Vec<Contact>, Error> {
-        let Some(text) = whole_file::read(&self.disk, ADDRESSES)? else { return Ok(Vec::new()) };
+        let Some(text) = whole_file::read(&*self.disk, ADDRESSES)? else { return Ok(Vec::new()) };
         let lines = text.lines().map(|line| serde_json::from_str::<ContactLine>(line).ok()?.into_contact());
         let contacts = lines.collect::<Option<Vec<Contact>>>();
-        contacts.ok_or_else(|| whole_file::damaged(&self.disk, ADDRESSES, "a line is not a contact"))
+        contacts.ok_or_else(|| whole_file::damaged(&*self.disk, ADDRESSES, "a line is not a contact"))
     }
 
-    /// Saves the address book, durably.
+    /// Saves the address book, durably. Blocks for a write to the disk.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -138,21 +160,26 @@ impl DataDirectory {
         let line =
             |contact| serde_json::to_string(&ContactLine::new(contact)).expect("strings and numbers have a JSON form");
         let lines: Vec<String> = contacts.iter().map(line).collect();
-        whole_file::write(&self.disk, ADDRESSES, &lines.join("\n"))
+        let _writing = self.begin_writing()?;
+        whole_file::write(&*self.disk, ADDRESSES, &lines.join("\n"))
+    }
+
+    fn begin_writing(&self) -> Result<MutexGuard<'_, Writing>, Error> {
+        let writing = locked(&self.writing);
+        match *writing {
+            Writing::Allowed => Ok(writing),
+            Writing::Over => Err(Error::SetAside { directory: self.path.display().to_string() }),
+        }
     }
 
     /// The disk for the log.
     pub fn disk(&self) -> FileDisk {
-        self.disk.clone()
+        FileDisk::new(&self.path)
     }
+}
 
-    fn locked_founding(&self) -> MutexGuard<'_, FoundingRecord> {
-        self.founding.lock().expect("no code panics while it holds the lock")
-    }
-
-    fn locked_identity(&self) -> MutexGuard<'_, Identity> {
-        self.identity.lock().expect("no code panics while it holds the lock")
-    }
+fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().expect("no code panics while it holds the lock")
 }
 
 /// The identity file.
@@ -242,18 +269,18 @@ fn lock(path: &Path) -> Result<fs::File, Error> {
     }
 }
 
-fn read_founding(disk: &FileDisk) -> Result<RecordText, Error> {
+fn read_founding(disk: &dyn Disk) -> Result<RecordText, Error> {
     let Some(text) = whole_file::read(disk, FOUNDING)? else { return Ok(RecordText::default()) };
     serde_json::from_str(&text).map_err(|error| whole_file::damaged(disk, FOUNDING, error.to_string()))
 }
 
-fn write_founding(disk: &FileDisk, text: &RecordText) -> Result<(), Error> {
+fn write_founding(disk: &dyn Disk, text: &RecordText) -> Result<(), Error> {
     let text = serde_json::to_string_pretty(text).expect("strings and numbers have a JSON form");
     whole_file::write(disk, FOUNDING, &text)
 }
 
 /// Says durably that all that is in the directory is that of `node`, and is to go; and what is to be remembered then.
-fn mark_setting_aside(disk: &FileDisk, node: NodeId, remembered: &FoundingRecord) -> Result<(), Error> {
+fn mark_setting_aside(disk: &dyn Disk, node: NodeId, remembered: &FoundingRecord) -> Result<(), Error> {
     let mut text = RecordText::new(remembered);
     text.sets_aside = Some(node.to_string());
     write_founding(disk, &text)
@@ -262,7 +289,7 @@ fn mark_setting_aside(disk: &FileDisk, node: NodeId, remembered: &FoundingRecord
 /// Moves what is still to be moved, and returns what the directory remembers. Calls `step` before each change.
 fn finish_setting_aside(
     path: &Path,
-    disk: &FileDisk,
+    disk: &dyn Disk,
     step: &mut impl FnMut() -> Result<(), Error>,
 ) -> Result<FoundingRecord, Error> {
     let text = read_founding(disk)?;
@@ -272,13 +299,15 @@ fn finish_setting_aside(
         let named = node.parse::<NodeId>().map_err(|error| whole_file::damaged(disk, FOUNDING, error.to_string()))?;
         set_aside::move_files(path, &named.to_string(), &[FOUNDING, LOCK, LOST_AND_FOUND], step)?;
         step()?;
+        set_aside::remove_others(path, &named.to_string());
+        step()?;
         write_founding(disk, &RecordText::new(&record))?;
     }
     Ok(record)
 }
 
 /// Gives a directory its identity, if nothing in it needs the one that is missing.
-fn format(disk: &FileDisk, founding: &FoundingRecord) -> Result<Identity, Error> {
+fn format(disk: &dyn Disk, founding: &FoundingRecord) -> Result<Identity, Error> {
     let has_promised = founding.promise.is_some() || founding.applies.is_some();
     let has_log = !segment::ids(disk)?.is_empty();
     let has_manifest = whole_file::read(disk, manifest::NAME)?.is_some();
@@ -290,7 +319,7 @@ fn format(disk: &FileDisk, founding: &FoundingRecord) -> Result<Identity, Error>
     Ok(identity)
 }
 
-fn read_identity(disk: &FileDisk) -> Result<Option<Identity>, Error> {
+fn read_identity(disk: &dyn Disk) -> Result<Option<Identity>, Error> {
     let Some(text) = whole_file::read(disk, IDENTITY)? else { return Ok(None) };
     let damaged = |why: &str| whole_file::damaged(disk, IDENTITY, why);
     let version: VersionText = serde_json::from_str(&text).map_err(|_| damaged("it has no format version"))?;
@@ -302,7 +331,7 @@ fn read_identity(disk: &FileDisk) -> Result<Option<Identity>, Error> {
     text.into_identity().map(Some).ok_or_else(|| damaged("an id in it is not one"))
 }
 
-fn write_identity(disk: &FileDisk, identity: Identity) -> Result<(), Error> {
+fn write_identity(disk: &dyn Disk, identity: Identity) -> Result<(), Error> {
     let text = IdentityText {
         format_version: FORMAT_VERSION,
         node_id: identity.node.to_string(),
@@ -317,6 +346,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::super::founding_record::Proposal;
+    use super::super::memory::MemoryDisk;
     use super::*;
     use crate::raft::CommitQuorum;
 
@@ -356,6 +386,37 @@ mod tests {
         assert_eq!(mode(&path), 0o700);
         for (file, _) in contents(&path) {
             assert_eq!(mode(&path.join(&file)), 0o600, "{file}");
+        }
+    }
+
+    /// Readers are threads that serve everybody: while a disk hangs they say what was durable before.
+    #[test]
+    fn who_reads_does_not_wait_for_who_writes() {
+        let (above, disk) = (tempfile::tempdir().unwrap(), MemoryDisk::default());
+        let directory = Arc::new(DataDirectory::open_on(above.path(), Arc::new(disk.clone())).unwrap());
+        let writes: [fn(&DataDirectory); 2] = [
+            |directory| directory.set_founding(FoundingRecord { asks: true, ..Default::default() }).unwrap(),
+            |directory| directory.set_cluster(ClusterId(7)).unwrap(),
+        ];
+        for write in writes {
+            let read = |directory: &DataDirectory| (directory.identity(), directory.founding());
+            let (before, hung) = (read(&directory), disk.hang());
+            let writer = std::thread::spawn({
+                let directory = directory.clone();
+                move || write(&directory)
+            });
+            while !hung.is_waited_for() {
+                std::thread::yield_now();
+            }
+            let (tell, told) = std::sync::mpsc::channel();
+            std::thread::spawn({
+                let directory = directory.clone();
+                move || tell.send(read(&directory))
+            });
+            assert_eq!(told.recv_timeout(std::time::Duration::from_secs(10)), Ok(before.clone()));
+            drop(hung);
+            writer.join().unwrap();
+            assert_ne!(read(&directory), before);
         }
     }
 
@@ -430,6 +491,41 @@ mod tests {
         assert!(matches!(DataDirectory::open(above.path()), Err(Error::Damaged { .. })));
     }
 
+    /// Others may hold the directory until the process ends, such as who learns addresses: the next start must not find a file of
+    /// a node without an identity.
+    #[test]
+    fn nothing_is_written_to_a_directory_that_is_set_aside() {
+        let above = tempfile::tempdir().unwrap();
+        let directory = DataDirectory::open(above.path()).unwrap();
+        directory.save_contacts(&[contact(1, "a")]).unwrap();
+        let aside = directory.set_aside(ClusterId(7)).unwrap();
+        let record = FoundingRecord { asks: true, ..FoundingRecord::default() };
+        let refused = [
+            directory.save_contacts(&[contact(2, "b")]),
+            directory.set_cluster(ClusterId(8)),
+            directory.set_founding(record),
+        ];
+        assert!(refused.iter().all(|refused| matches!(refused, Err(Error::SetAside { .. }))), "{refused:?}");
+        assert!(aside.join(ADDRESSES).is_file() && !above.path().join(ADDRESSES).exists());
+        drop(directory);
+        assert_eq!(DataDirectory::open(above.path()).unwrap().founding().former, Some(ClusterId(7)));
+    }
+
+    #[test]
+    fn only_what_was_set_aside_last_is_kept() {
+        let above = tempfile::tempdir().unwrap();
+        let others = above.path().join(set_aside::DIRECTORY).join("of somebody else");
+        fs::create_dir_all(&others).unwrap();
+        let asides = [7, 8, 9].map(|cluster| {
+            let directory = DataDirectory::open(above.path()).unwrap();
+            directory.set_cluster(ClusterId(cluster)).unwrap();
+            directory.set_aside(ClusterId(cluster)).unwrap()
+        });
+        let kept: Vec<bool> = asides.iter().map(|aside| aside.join(IDENTITY).is_file()).collect();
+        assert_eq!(kept, [false, false, true]);
+        assert!(!asides[0].exists() && others.is_dir());
+    }
+
     /// The process dies before each of the steps: whoever opens the directory next finishes, and all of the old node's files are
     /// in the one place, whole, while the directory is another node's.
     #[test]
@@ -454,9 +550,9 @@ mod tests {
             };
             let before = files(above.path());
             let remembered = FoundingRecord { former: Some(ClusterId(7)), ..FoundingRecord::default() };
-            mark_setting_aside(&directory.disk, old, &remembered).unwrap();
+            mark_setting_aside(&*directory.disk, old, &remembered).unwrap();
             let mut steps = 0;
-            let died = finish_setting_aside(above.path(), &directory.disk, &mut || {
+            let died = finish_setting_aside(above.path(), &*directory.disk, &mut || {
                 steps += 1;
                 if steps > dies_after { Err(Error::Failed) } else { Ok(()) }
             });

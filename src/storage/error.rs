@@ -59,6 +59,12 @@ pub enum Error {
         /// The directory.
         directory: String,
     },
+    /// The node was removed from its cluster, and the directory is about to be another node's.
+    #[error("{directory} takes no writes, because the data of a removed node is being set aside in it")]
+    SetAside {
+        /// The directory.
+        directory: String,
+    },
     /// The directory belongs to a member of another cluster.
     #[error("{directory} belongs to cluster {found}, not to {wanted}: use another directory")]
     AnotherCluster {

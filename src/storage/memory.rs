@@ -13,6 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use rand::{Rng, RngExt};
@@ -25,6 +26,8 @@ const SECTOR_BYTES: u64 = 512;
 #[derive(Clone, Default)]
 pub struct MemoryDisk {
     state: Arc<Mutex<State>>,
+    /// How many operations have begun, also those that wait.
+    begun: Arc<AtomicU64>,
 }
 
 #[derive(Clone, Default)]
@@ -113,7 +116,8 @@ impl MemoryDisk {
 
     /// Until what is returned is dropped, no operation comes to an end, and none fails.
     pub fn hang(&self) -> Hung<'_> {
-        Hung { _state: self.state() }
+        let _state = self.state();
+        Hung { _state, begun: &self.begun, begun_before: self.begun.load(Ordering::Relaxed) }
     }
 
     /// The power fails after so many more operations that change something (create, write, sync, rename, remove): all that
@@ -160,10 +164,11 @@ impl MemoryDisk {
 
     /// Another disk with the same contents.
     pub fn duplicate(&self) -> Self {
-        Self { state: Arc::new(Mutex::new(self.state().clone())) }
+        Self { state: Arc::new(Mutex::new(self.state().clone())), begun: Arc::default() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
+        self.begun.fetch_add(1, Ordering::Relaxed);
         self.state.lock().expect("nobody panics while holding the lock, unless a test gave a wrong name")
     }
 
@@ -234,6 +239,15 @@ impl Disk for MemoryDisk {
 #[must_use = "the disk goes on when this is dropped"]
 pub struct Hung<'a> {
     _state: MutexGuard<'a, State>,
+    begun: &'a AtomicU64,
+    begun_before: u64,
+}
+
+impl Hung<'_> {
+    /// True when somebody waits for the disk.
+    pub fn is_waited_for(&self) -> bool {
+        self.begun.load(Ordering::Relaxed) > self.begun_before
+    }
 }
 
 struct Handle {

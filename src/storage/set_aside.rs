@@ -1,18 +1,22 @@
 //! The data of a node that was removed from its cluster is moved out of the way, so that its directory can become another node.
 //!
 //! ```text
-//!   mark in `founding`, durable   ->   every file moved to set-aside/NODE-ID/   ->   mark gone, former cluster written
+//!   mark in `founding`, durable   ->   every file moved to set-aside/NODE-ID/   ->   what was set aside before removed
+//!                                 ->   mark gone, former cluster written
 //! ```
 //!
 //! While the mark is there, whatever lies in the directory is the old node's: a crash between any two steps is repaired by moving
 //! the rest. Afterwards the directory has no identity, and gets another one. What was set aside is in a directory of its own,
-//! where nothing looks for a log.
+//! where nothing looks for a log. Only that of the last node is kept: a volume that is used again and again does not fill up with
+//! them.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use super::error::Error;
+use crate::ids::NodeId;
 
 /// Where the data of removed nodes goes, in the data directory.
 pub const DIRECTORY: &str = "set-aside";
@@ -48,12 +52,35 @@ pub fn move_files(
         }
         step()?;
         let from = directory.join(&name);
-        fs::rename(&from, target.join(&name)).map_err(io("set aside", &from))?;
+        match fs::rename(&from, target.join(&name)) {
+            // It was superfluous, and whoever removes such files has done so meanwhile.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            moved => moved.map_err(io("set aside", &from))?,
+        }
     }
     // First where the files are to be found, then where they are no more.
     sync(&target)?;
     step()?;
     sync(directory)
+}
+
+/// Removes what was set aside of other nodes than `node`. What cannot be removed is told, and stays until the next node is set
+/// aside.
+pub fn remove_others(directory: &Path, node: &str) {
+    let above = directory.join(DIRECTORY);
+    let listed = fs::read_dir(&above).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let entries = listed.unwrap_or_else(|error| {
+        tracing::warn!("cannot list {}: {error}", above.display());
+        Vec::new()
+    });
+    for entry in entries {
+        let name = entry.file_name();
+        // What is not the name of a node is not ours.
+        let is_others = name.to_str().is_some_and(|name| name != node && name.parse::<NodeId>().is_ok());
+        if is_others && let Err(error) = fs::remove_dir_all(entry.path()) {
+            tracing::warn!("cannot remove {}, which was set aside before: {error}", entry.path().display());
+        }
+    }
 }
 
 fn sync(directory: &Path) -> Result<(), Error> {

@@ -1,5 +1,6 @@
 //! Everything that a node measures, in one place.
 
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use opentelemetry::KeyValue;
@@ -14,6 +15,12 @@ const SECONDS: [f64; 18] = [
     10.0, 60.0,
 ];
 
+/// How the disk of a node is used; none while that is not known.
+pub type StorageUsage = dyn Fn() -> Option<Usage> + Send + Sync;
+
+/// The node that tells how its disk is used; nothing keeps one that has ended.
+type StorageSlot = Arc<Mutex<Option<Weak<StorageUsage>>>>;
+
 /// The instruments of a node. Attributes have few values, all known in advance.
 #[derive(Debug)]
 pub struct Instruments {
@@ -26,7 +33,8 @@ pub struct Instruments {
     requests: Counter<u64>,
     /// `quorate.forwarded`: calls that were passed on to the leader because their clients asked for that, by `rpc.method`.
     forwarded: Counter<u64>,
-    meter: Meter,
+    /// What tells the use of the disk, as long as its node lives.
+    storage: StorageSlot,
     /// The attributes of `stage_duration`, made once.
     verbs: [[KeyValue; 1]; 8],
 }
@@ -50,53 +58,14 @@ impl Instruments {
                 .with_unit("{call}")
                 .with_description("Calls that were passed on to the leader, by method")
                 .build(),
-            meter: meter.clone(),
+            storage: observe_storage(meter),
             verbs: Verb::ALL.map(|verb| [KeyValue::new("quorate.verb", verb.name())]),
         }
     }
 
-    /// - `quorate.storage.size`, in bytes, by `quorate.storage.kind`: `log`, `archive` (files that are kept for bodies), `living`
-    ///   (what of those lives), `snapshot`, `spare` (files that wait to be used again), `held` (kept only for a receiver of a
-    ///   snapshot).
-    /// - `quorate.storage.written`, in bytes since the start, by `quorate.storage.purpose`: `log`, `zeros`, `compaction`,
-    ///   `snapshot`.
-    /// - `quorate.storage.oldest`, by `quorate.storage.kept_for`: 1 for what the oldest file is kept, 0 for the rest of `readers`,
-    ///   `since_snapshot`, `living`, `transfer` and `compaction`.
-    pub(super) fn observe_storage(&self, usage: impl Fn() -> Option<Usage> + Send + Sync + Clone + 'static) {
-        let sizes = usage.clone();
-        self.meter
-            .u64_observable_gauge("quorate.storage.size")
-            .with_unit("By")
-            .with_description("Bytes of files, by what they are")
-            .with_callback(move |gauge| {
-                for (kind, bytes) in sizes().iter().flat_map(sizes_of) {
-                    gauge.observe(bytes, &[KeyValue::new("quorate.storage.kind", kind)]);
-                }
-            })
-            .build();
-        let written = usage.clone();
-        self.meter
-            .u64_observable_counter("quorate.storage.written")
-            .with_unit("By")
-            .with_description("Bytes that were handed to the disk, by what for")
-            .with_callback(move |counter| {
-                for (purpose, bytes) in written().iter().flat_map(|usage| written_of(&usage.written)) {
-                    counter.observe(bytes, &[KeyValue::new("quorate.storage.purpose", purpose)]);
-                }
-            })
-            .build();
-        self.meter
-            .u64_observable_gauge("quorate.storage.oldest")
-            .with_unit("1")
-            .with_description("What the oldest file is kept for")
-            .with_callback(move |gauge| {
-                let oldest = usage().and_then(|usage| usage.oldest).map(|oldest| kept_for(oldest.why));
-                for why in KEPT_FOR {
-                    let attributes = [KeyValue::new("quorate.storage.kept_for", why)];
-                    gauge.observe(u64::from(oldest == Some(why)), &attributes);
-                }
-            })
-            .build();
+    /// Has the use of the disk told by this node instead of the one before, for as long as somebody keeps `usage`.
+    pub(super) fn tell_storage_of(&self, usage: &Arc<StorageUsage>) {
+        *self.storage.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::downgrade(usage));
     }
 
     /// A request was so long in the hands of `verb`.
@@ -113,6 +82,61 @@ impl Instruments {
     pub(super) fn forwarded(&self, method: &'static str) {
         self.forwarded.add(1, &[KeyValue::new("rpc.method", method)]);
     }
+}
+
+/// Registers once what is told of the disk; a node that starts again in the same process puts itself into the slot.
+///
+/// - `quorate.storage.size`, in bytes, by `quorate.storage.kind`: `log`, `archive` (files that are kept for bodies), `living`
+///   (what of those lives), `snapshot`, `spare` (files that wait to be used again), `held` (kept only for a receiver of a
+///   snapshot).
+/// - `quorate.storage.written`, in bytes since the node started, by `quorate.storage.purpose`: `log`, `zeros`, `compaction`,
+///   `snapshot`.
+/// - `quorate.storage.oldest`, by `quorate.storage.kept_for`: 1 for what the oldest file is kept, 0 for the rest of `readers`,
+///   `since_snapshot`, `living`, `transfer` and `compaction`.
+fn observe_storage(meter: &Meter) -> StorageSlot {
+    let slot = StorageSlot::default();
+    let usage = {
+        let slot = slot.clone();
+        move || {
+            let told = slot.lock().unwrap_or_else(PoisonError::into_inner).as_ref().and_then(Weak::upgrade);
+            told.and_then(|told| told())
+        }
+    };
+    let sizes = usage.clone();
+    meter
+        .u64_observable_gauge("quorate.storage.size")
+        .with_unit("By")
+        .with_description("Bytes of files, by what they are")
+        .with_callback(move |gauge| {
+            for (kind, bytes) in sizes().iter().flat_map(sizes_of) {
+                gauge.observe(bytes, &[KeyValue::new("quorate.storage.kind", kind)]);
+            }
+        })
+        .build();
+    let written = usage.clone();
+    meter
+        .u64_observable_counter("quorate.storage.written")
+        .with_unit("By")
+        .with_description("Bytes that were handed to the disk, by what for")
+        .with_callback(move |counter| {
+            for (purpose, bytes) in written().iter().flat_map(|usage| written_of(&usage.written)) {
+                counter.observe(bytes, &[KeyValue::new("quorate.storage.purpose", purpose)]);
+            }
+        })
+        .build();
+    meter
+        .u64_observable_gauge("quorate.storage.oldest")
+        .with_unit("1")
+        .with_description("What the oldest file is kept for")
+        .with_callback(move |gauge| {
+            let oldest = usage().and_then(|usage| usage.oldest).map(|oldest| kept_for(oldest.why));
+            for why in KEPT_FOR {
+                let attributes = [KeyValue::new("quorate.storage.kept_for", why)];
+                gauge.observe(u64::from(oldest == Some(why)), &attributes);
+            }
+        })
+        .build();
+    slot
 }
 
 fn sizes_of(usage: &Usage) -> [(&'static str, u64); 6] {

@@ -89,7 +89,7 @@ use crate::storage::Usage;
 
 pub use book::RequestBook;
 pub use format::escaped;
-pub use instruments::Instruments;
+pub use instruments::{Instruments, StorageUsage};
 pub use log::{Error, Guard, Stream, start, wants_color};
 pub use moment::Moment;
 pub use providers::{Providers, Unusable};
@@ -108,11 +108,15 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// Has the use of the disk told with every export. `usage` is asked on a thread of the exporter.
-    pub fn observe_storage(&self, usage: impl Fn() -> Option<Usage> + Send + Sync + Clone + 'static) {
+    /// Has the use of the disk told with every export, instead of that of the node before, until what is returned is dropped.
+    /// `usage` is asked on a thread of the exporter.
+    #[must_use = "it is told no more when this is dropped"]
+    pub fn observe_storage(&self, usage: impl Fn() -> Option<Usage> + Send + Sync + 'static) -> Arc<StorageUsage> {
+        let usage: Arc<StorageUsage> = Arc::new(usage);
         if let Some(instruments) = &self.instruments {
-            instruments.observe_storage(usage);
+            instruments.tell_storage_of(&usage);
         }
+        usage
     }
 
     /// A call of the gRPC method `rpc` (`package.Service/Method`) is passed on to the leader.

@@ -1,16 +1,21 @@
 //! The book of requests, told what an event loop would tell it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use opentelemetry::Context;
+use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry::trace::{
     SpanContext, SpanId, Status, TraceContextExt as _, TraceFlags, TraceId, TraceState, TracerProvider as _,
 };
 use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::metrics::data::ResourceMetrics;
+use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
+use opentelemetry_sdk::metrics::{SdkMeterProvider, Temporality};
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SpanData, SpanExporter};
 
-use super::{Mark, RequestBook, Telemetry};
+use super::{Instruments, Mark, RequestBook, Telemetry};
 use crate::ids::{EntryId, Index, NodeId, SHARD_0, TRACES_MAX, Term, TraceContext};
 use crate::raft::{Body, Entry, Event, Message, Payload, RoleName};
 use crate::replica::{RequestId, Told};
@@ -53,6 +58,56 @@ pub(super) fn telemetry() -> (Telemetry, Spans) {
 pub(super) fn client(flags: TraceFlags) -> Context {
     let context = SpanContext::new(TraceId::from(1), SpanId::from(1), flags, true, TraceState::NONE);
     Context::new().with_remote_span_context(context)
+}
+
+/// Nobody reads what it is given.
+struct Ignored;
+
+impl PushMetricExporter for Ignored {
+    async fn export(&self, _: &ResourceMetrics) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn temporality(&self) -> Temporality {
+        Temporality::Cumulative
+    }
+}
+
+/// A node that starts again in the same process takes the place of the one before, of which nothing is kept.
+#[test]
+fn only_the_node_that_runs_tells_how_its_disk_is_used() {
+    let provider = SdkMeterProvider::builder().with_periodic_exporter(Ignored).build();
+    let instruments = Arc::new(Instruments::new(&provider.meter("test")));
+    let telemetry = Telemetry { tracer: None, instruments: Some(instruments) };
+    let node = || {
+        let asked = Arc::new(AtomicU64::new(0));
+        let counted = asked.clone();
+        let told = telemetry.observe_storage(move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            None
+        });
+        (asked, told)
+    };
+    let asked_by = |asked: &AtomicU64| {
+        asked.store(0, Ordering::Relaxed);
+        provider.force_flush().unwrap();
+        asked.load(Ordering::Relaxed)
+    };
+    let (first, told_by_first) = node();
+    assert_eq!(asked_by(&first), 3, "once for each instrument");
+    let (second, told_by_second) = node();
+    assert_eq!((asked_by(&first), asked_by(&second)), (0, 3));
+    drop((told_by_first, told_by_second));
+    assert_eq!((Arc::strong_count(&first), Arc::strong_count(&second)), (1, 1), "what has ended is not kept");
+    assert_eq!(asked_by(&second), 0);
 }
 
 /// What the loop gets of a traced request. Its client goes away at once.

@@ -255,6 +255,20 @@ fn a_second_signal_ends_the_wait_of_a_pod_that_cannot_leave() {
     assert!(began.elapsed() < PATIENCE / 6, "it took {:?}", began.elapsed());
 }
 
+/// The number of replicas is asked for again before each attempt: what it was once does not count.
+#[test]
+fn a_pod_that_is_wanted_again_before_it_could_leave_stays() {
+    let mut set = StatefulSet::start(2);
+    set.cluster.nodes[0].kill();
+    set.scale(1);
+    set.cluster.nodes[1].signal("TERM");
+    set.cluster.nodes[1]
+        .eventually_tells("leaves the cluster for good, because StatefulSet quorate asks for 1 replica");
+    set.scale(2);
+    set.cluster.nodes[1].eventually_tells("stops and stays a member, because StatefulSet quorate asks for 2 replicas");
+    assert!(set.cluster.nodes[1].wait().success());
+}
+
 /// A node whose name is no pod's follows nothing, and says so.
 #[test]
 fn a_name_that_is_no_pods() {

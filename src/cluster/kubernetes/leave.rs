@@ -5,47 +5,36 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::desired::{Desired, OnStop, on_stop};
-use super::{Pod, listed};
+use super::{Pod, Told, listed};
 use crate::client::{self, Client};
 use crate::ids::{NodeId, SHARD_0};
 use crate::reasons;
 
-/// Of the time that there is so much is for the question how many replicas there are to be: a third.
+/// Of the time that there is so much is for the question how many replicas there are to be, each time: a third.
 const ASKING_PART: u32 = 3;
+
+/// An answer to that counts for so long at most: then the number may be another.
+const ATTEMPT_MAX: Duration = Duration::from_secs(3);
 
 /// Before it is asked for again what was refused.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// Leaves the cluster, if the StatefulSet leaves this pod out; within `patience`.
+/// Leaves the cluster, if the StatefulSet leaves this pod out, and for as long as it does; within `patience`.
 pub(super) async fn leave(pod: &Pod, patience: Duration) {
     if !is_member(pod) {
         return;
     }
-    let end = Instant::now() + patience;
-    let answer = pod.api.desired(patience / ASKING_PART).await;
-    let name = pod.own_name();
-    match (on_stop(&pod.set, pod.ordinal, &answer), answer) {
-        (OnStop::Leave(why), Ok(desired)) => {
-            tracing::info!("leaves the cluster for good, because {why}");
-            remove_all(pod, &desired, end).await;
-        }
-        (OnStop::Stay(why), _) => tracing::info!("stops and stays a member, because {why}"),
-        (OnStop::Leave(why) | OnStop::Unknown(why), _) => tracing::warn!(
-            "stops and stays a member, because {why}; hint: if it is not to come back, `quorate member remove {name}`"
-        ),
-    }
-}
-
-/// Has everybody removed who is left out, this node among them.
-async fn remove_all(pod: &Pod, desired: &Desired, end: Instant) {
-    let mut refused = "nobody was asked".to_owned();
+    let (end, asking_max) = (Instant::now() + patience, patience / ASKING_PART);
+    let (mut told, mut refused) = (Told::default(), "nobody was asked".to_owned());
     loop {
-        let left = end.saturating_duration_since(Instant::now());
-        match ask_once(pod, desired, left).await {
+        let Some(desired) = left_out_by(pod, remaining(end).min(asking_max), &mut told).await else { return };
+        let left = remaining(end);
+        // Has everybody removed who is left out, this node among them.
+        match ask_once(pod, &desired, left.min(ATTEMPT_MAX)).await {
             Ok(names) => return tracing::info!("has left the cluster: {} removed", are(&names)),
             Err(why) => refused = if left.is_zero() { refused } else { why },
         }
-        if Instant::now() + PAUSE >= end {
+        if remaining(end) <= PAUSE {
             return tracing::warn!(
                 "stops and stays a member, because it could not leave in time: {refused}; the leader removes it when it is \
                  gone, or `quorate member remove {}` does",
@@ -54,6 +43,29 @@ async fn remove_all(pod: &Pod, desired: &Desired, end: Instant) {
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// What the StatefulSet asks for at this moment, if that leaves this pod out. What follows from it is told when it changes.
+async fn left_out_by(pod: &Pod, patience: Duration, told: &mut Told) -> Option<Desired> {
+    let answer = pod.api.desired(patience).await;
+    let name = pod.own_name();
+    match (on_stop(&pod.set, pod.ordinal, &answer), answer) {
+        (OnStop::Leave(why), Ok(desired)) => {
+            if told.is_news(&why) {
+                tracing::info!("leaves the cluster for good, because {why}");
+            }
+            return Some(desired);
+        }
+        (OnStop::Stay(why), _) => tracing::info!("stops and stays a member, because {why}"),
+        (OnStop::Leave(why) | OnStop::Unknown(why), _) => tracing::warn!(
+            "stops and stays a member, because {why}; hint: if it is not to come back, `quorate member remove {name}`"
+        ),
+    }
+    None
+}
+
+fn remaining(end: Instant) -> Duration {
+    end.saturating_duration_since(Instant::now())
 }
 
 async fn ask_once(pod: &Pod, desired: &Desired, patience: Duration) -> Result<Vec<String>, String> {

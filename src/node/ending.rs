@@ -1,0 +1,137 @@
+//! How a node comes to its end: told to, removed before it started, or because something failed.
+//!
+//! ```text
+//!   told to stop   leaves, if it is a pod that is left out   ->   hands over   ->   drains clients   ->   the loop ends
+//!   failed         drains clients   ->   the loop ends   ->   ports free   ->   data set aside, if it was removed
+//! ```
+//!
+//! The loop ends by itself only when the disk cannot be trusted. Then there is nothing left to hand over or to answer, and whatever
+//! of the above is under way is dropped.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::leaving::{hand_over, leave, removed_before_it_heard_a_leader, set_aside_if_removed};
+use super::running::{Phase, advance, reached};
+use super::{Error, Handle};
+use crate::cluster::kubernetes::Pod;
+use crate::health::Health;
+use crate::ids::ClusterId;
+use crate::storage::DataDirectory;
+use crate::telemetry::StorageUsage;
+
+/// A task of this room ends with a result; a panic in it is a defect, and the release build aborts on it.
+const NO_PANIC: &str = "the tasks of a node do not panic, and nobody aborts them before they are of no use";
+
+/// What there is of a node beside its loop. Dropping it ends all of that.
+pub(super) struct Beside {
+    /// Serves clients.
+    pub(super) clients: JoinSet<Result<(), Error>>,
+    /// Serves peers as long as the node runs.
+    pub(super) peers: JoinSet<Result<(), Error>>,
+    /// What has no result.
+    pub(super) tasks: JoinSet<()>,
+    /// Tells how the node is, to the end.
+    pub(super) health: Health,
+    directory: Arc<DataDirectory>,
+    _storage_usage: Arc<StorageUsage>,
+}
+
+impl Beside {
+    pub(super) fn new(directory: Arc<DataDirectory>, health: Health, storage_usage: Arc<StorageUsage>) -> Self {
+        let (clients, peers, tasks) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
+        Self { clients, peers, tasks, health, directory, _storage_usage: storage_usage }
+    }
+
+    /// The end of a node that cannot go on, and whose loop has ended. Its ports are free when this returns. Returns what is to be
+    /// told.
+    pub(super) async fn fail(mut self, error: Error) -> Error {
+        self.clients.shutdown().await;
+        self.peers.shutdown().await;
+        self.tasks.shutdown().await;
+        let error = set_aside_if_removed(self.directory, error).await;
+        self.health.close().await;
+        error
+    }
+
+    /// Lets clients that wait have their answers, for so long.
+    async fn drain_clients(&mut self, patience: Duration) {
+        let drained = async { while self.clients.join_next().await.is_some() {} };
+        if tokio::time::timeout(patience, drained).await.is_err() {
+            tracing::warn!("stops without having answered all clients: they took more than {patience:?}");
+        }
+    }
+}
+
+/// What a node needs to know to come to its end.
+pub(super) struct Ending {
+    pub(super) cluster: ClusterId,
+    pub(super) handle: Handle,
+    pub(super) phase: watch::Sender<Phase>,
+    /// None: it is no pod.
+    pub(super) pod: Option<Pod>,
+    pub(super) drain_deadline: Duration,
+    /// It knows somebody to ask, should it have been removed.
+    pub(super) can_join_anew: bool,
+}
+
+impl Ending {
+    /// Waits until the node is to end, and lets it end; its loop has ended when this returns.
+    ///
+    /// # Errors
+    /// Why it cannot go on.
+    pub(super) async fn wait(self, turning: JoinHandle<Result<(), Error>>, beside: &mut Beside) -> Result<(), Error> {
+        let ended = self.wind_down_unless_the_loop_ends(turning, self.wind_down(beside)).await;
+        advance(&self.phase, Phase::Stopped);
+        ended
+    }
+
+    async fn wind_down_unless_the_loop_ends(
+        &self,
+        mut turning: JoinHandle<Result<(), Error>>,
+        winding_down: impl Future<Output = Result<(), Error>>,
+    ) -> Result<(), Error> {
+        let served = tokio::select! {
+            turned = &mut turning => return turned.expect(NO_PANIC),
+            served = winding_down => served,
+        };
+        turning.await.expect(NO_PANIC)?;
+        served
+    }
+
+    /// Comes to the phase in which the loop ends. Returns why the node does, if it was not told to.
+    async fn wind_down(&self, beside: &mut Beside) -> Result<(), Error> {
+        // To hand over, and to answer clients, each has so long; what is left of the deadline is for the last writes.
+        let mut patience = self.drain_deadline * 2 / 5;
+        let served = tokio::select! {
+            Some(served) = beside.clients.join_next() => served.expect(NO_PANIC),
+            Some(served) = beside.peers.join_next() => served.expect(NO_PANIC),
+            () = removed_before_it_heard_a_leader(&self.handle), if self.can_join_anew => {
+                Err(Error::Removed { cluster: self.cluster })
+            }
+            left = self.leave_and_hand_over() => {
+                patience = left;
+                Ok(())
+            }
+        };
+        advance(&self.phase, Phase::Draining);
+        beside.drain_clients(patience).await;
+        advance(&self.phase, Phase::Stopped);
+        served
+    }
+
+    /// What a node does for the others once it is told to stop. Returns how long clients may take to be answered.
+    async fn leave_and_hand_over(&self) -> Duration {
+        reached(&self.phase, Phase::HandingOver).await;
+        let left = match &self.pod {
+            Some(pod) => leave(pod, self.drain_deadline).await,
+            None => self.drain_deadline,
+        };
+        let patience = left * 2 / 5;
+        hand_over(&self.handle, patience).await;
+        patience
+    }
+}
