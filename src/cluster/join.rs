@@ -149,9 +149,9 @@ async fn ask(client: &Client, contact: &Contact) -> Result<Accepted, client::Err
     }
 }
 
-/// True for a refusal that asking again cannot change.
+/// True for a refusal that asking again cannot change, and that is none of those with a name of their own.
 fn is_final(reason: &str) -> bool {
-    [reasons::MEMBER_REMOVED, reasons::INVALID_REQUEST].contains(&reason)
+    reason == reasons::INVALID_REQUEST
 }
 
 #[cfg(test)]
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn only_what_cannot_heal_ends_the_asking() {
-        assert!(is_final(reasons::MEMBER_REMOVED));
+        assert!(is_final(reasons::INVALID_REQUEST));
         assert!(!is_final(reasons::CHANGE_IN_PROGRESS));
         assert!(!is_final(reasons::NO_LEADER));
     }

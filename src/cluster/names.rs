@@ -54,7 +54,13 @@ pub fn list<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> String {
     if names.len() > NAMED_MAX {
         told.push(format!("{} more", names.len() - NAMED_MAX));
     }
-    match told.split_last() {
+    all(&told)
+}
+
+/// All of them: `a`, `a and b`, `a, b and c`.
+pub fn all<T: AsRef<str>>(names: impl IntoIterator<Item = T>) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| name.as_ref().to_owned()).collect();
+    match names.split_last() {
         None => "nobody".to_owned(),
         Some((only, [])) => only.clone(),
         Some((last, before)) => format!("{} and {last}", before.join(", ")),

@@ -84,22 +84,9 @@ impl Ending {
     /// # Errors
     /// Why it cannot go on.
     pub(super) async fn wait(self, turning: JoinHandle<Result<(), Error>>, beside: &mut Beside) -> Result<(), Error> {
-        let ended = self.wind_down_unless_the_loop_ends(turning, self.wind_down(beside)).await;
+        let ended = unless_the_loop_ends(turning, self.wind_down(beside)).await;
         advance(&self.phase, Phase::Stopped);
         ended
-    }
-
-    async fn wind_down_unless_the_loop_ends(
-        &self,
-        mut turning: JoinHandle<Result<(), Error>>,
-        winding_down: impl Future<Output = Result<(), Error>>,
-    ) -> Result<(), Error> {
-        let served = tokio::select! {
-            turned = &mut turning => return turned.expect(NO_PANIC),
-            served = winding_down => served,
-        };
-        turning.await.expect(NO_PANIC)?;
-        served
     }
 
     /// Comes to the phase in which the loop ends. Returns why the node does, if it was not told to.
@@ -133,5 +120,54 @@ impl Ending {
         let patience = left * 2 / 5;
         hand_over(&self.handle, patience).await;
         patience
+    }
+}
+
+/// Winds down, and waits for the loop to end after that. Should it end before, nothing else is waited for.
+async fn unless_the_loop_ends(
+    mut turning: JoinHandle<Result<(), Error>>,
+    winding_down: impl Future<Output = Result<(), Error>>,
+) -> Result<(), Error> {
+    let served = tokio::select! {
+        turned = &mut turning => return turned.expect(NO_PANIC),
+        served = winding_down => served,
+    };
+    turning.await.expect(NO_PANIC)?;
+    served
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage;
+
+    /// A disk that fails while the node leaves or hands over ends it at once.
+    #[tokio::test]
+    async fn the_end_of_the_loop_is_not_kept_waiting() {
+        let turning = tokio::spawn(async { Err(storage::Error::Failed.into()) });
+        let ended =
+            tokio::time::timeout(Duration::from_secs(10), unless_the_loop_ends(turning, std::future::pending()));
+        assert!(matches!(ended.await, Ok(Err(Error::Storage(storage::Error::Failed)))));
+    }
+
+    #[tokio::test]
+    async fn the_loop_ends_after_everything_else_and_both_can_fail() {
+        let removed = || Err(Error::Removed { cluster: ClusterId(1) });
+        let failed = || Err(Error::Storage(storage::Error::Failed));
+        let of = async |turned: fn() -> Result<(), Error>, served| {
+            let (tell, told) = tokio::sync::oneshot::channel();
+            let turning = tokio::spawn(async move {
+                told.await.unwrap();
+                turned()
+            });
+            let winding_down = async {
+                tell.send(()).unwrap();
+                served
+            };
+            unless_the_loop_ends(turning, winding_down).await
+        };
+        assert!(of(|| Ok(()), Ok(())).await.is_ok());
+        assert!(matches!(of(|| Ok(()), removed()).await, Err(Error::Removed { .. })));
+        assert!(matches!(of(failed, removed()).await, Err(Error::Storage(_))));
     }
 }

@@ -57,8 +57,6 @@ pub struct Seeker<'a> {
     pub recovered: &'a mut Option<Recovered>,
     /// Where it tells what it waits for.
     pub waits_for: &'a watch::Sender<String>,
-    /// It has applied for membership since it was started.
-    pub has_asked: bool,
 }
 
 impl Seeker<'_> {
@@ -116,17 +114,19 @@ impl Seeker<'_> {
     async fn ask_until_found(&mut self) -> Result<ClusterId, Error> {
         self.waits_for.send_replace("asks the other nodes who they are".to_owned());
         let mut told = Told::default();
-        let observer = join::tell_each_once();
+        let (observer, mut has_asked) = (join::tell_each_once(), false);
         let mut pause = PAUSE_MIN;
         loop {
             let own = self.founder.own()?;
             let round = self.places.ask_all(self.contact).await;
             let reason = match next_step(&own, &round, draw()) {
                 Step::Wait(reason) => reason,
-                Step::Join { cluster, addresses } => match self.join(cluster, &addresses, &own, &observer).await? {
-                    Ok(cluster) => return Ok(cluster),
-                    Err(reason) => reason,
-                },
+                Step::Join { cluster, addresses } => {
+                    match self.join(cluster, &addresses, &own, &observer, &mut has_asked).await? {
+                        Ok(cluster) => return Ok(cluster),
+                        Err(reason) => reason,
+                    }
+                }
                 Step::Form(proposal) => match self.decide_to_form(&proposal, own.standing.promise).await? {
                     true => return self.form(&proposal).await,
                     false => continue,
@@ -145,13 +145,14 @@ impl Seeker<'_> {
         }
     }
 
-    /// Applies to a cluster. Err: why the node is no member yet.
+    /// Applies to a cluster; `has_asked`: it has done so since it was started. Err: why the node is no member yet.
     async fn join(
         &mut self,
         cluster: ClusterId,
         addresses: &[String],
         own: &Own,
         observer: &client::Observer,
+        has_asked: &mut bool,
     ) -> Result<Result<ClusterId, String>, Error> {
         let (founder, promise) = (self.founder.clone(), own.standing.promise.clone());
         if !blocking(move || founder.apply(cluster, promise.as_ref())).await? {
@@ -163,7 +164,7 @@ impl Seeker<'_> {
             tracing::info!("applies for membership through {through}");
         }
         let joined = join::join(cluster, addresses, self.contact, observer.clone()).await;
-        let had_asked = std::mem::replace(&mut self.has_asked, true);
+        let had_asked = std::mem::replace(has_asked, true);
         match joined {
             Ok(Accepted { cluster, contacts }) => {
                 self.book.merge_in_background(contacts).await?;

@@ -209,7 +209,6 @@ impl Node {
             log: &mut self.log,
             recovered: &mut recovered,
             waits_for: &self.context.waits_for,
-            has_asked: false,
         };
         let cluster = seeker.find().await?;
         self.recovered.extend(recovered.map(|recovered| (SHARD_0, recovered)));

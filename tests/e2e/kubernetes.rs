@@ -190,7 +190,7 @@ fn to_stop_is_not_to_leave() {
             |set| set.server.fail(Call::Get, Fault::Status(403)),
             "has not the right (403): told to answer 403; hint: if it is not to come back, `quorate member remove quorate-2`",
         ),
-        ("no answer", |set| set.server.fail(Call::Get, Fault::Silence), "has not answered within 5s; hint:"),
+        ("no answer", |set| set.server.fail(Call::Get, Fault::Silence), "has not answered within 5.0 s; hint:"),
         ("garbage", |set| set.server.fail(Call::Get, Fault::Garbage), "makes no sense"),
     ];
     for (case, happens, words) in cases {

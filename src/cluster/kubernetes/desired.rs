@@ -60,8 +60,8 @@ impl Desired {
         Ok(if replicas == 0 { Self::Nothing } else { Self::Pods(first..first + replicas) })
     }
 
-    /// True when a pod with this ordinal is to go. One before the first is not: that part of the ordinals can be served by a
-    /// StatefulSet elsewhere, which is what `spec.ordinals.start` is for.
+    /// True when a pod with this ordinal is to go. One before the first is not: `spec.ordinals.start` is not supported, because
+    /// founders are counted from 0, and where it is set all the same nobody is removed because of it.
     pub(super) fn leaves_out(&self, ordinal: u32) -> bool {
         matches!(self, Self::Pods(ordinals) if u64::from(ordinal) >= ordinals.end)
     }

@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use super::desired::{Desired, OnStop, on_stop};
-use super::{Pod, Told, listed};
+use super::{Pod, Told};
 use crate::client::{self, Client};
+use crate::cluster::names;
 use crate::ids::{NodeId, SHARD_0};
 use crate::reasons;
 
@@ -123,7 +124,7 @@ fn is_member(pod: &Pod) -> bool {
 }
 
 fn are(names: &[String]) -> String {
-    format!("{} {}", listed(names), if names.len() == 1 { "is" } else { "are" })
+    format!("{} {}", names::all(names), if names.len() == 1 { "is" } else { "are" })
 }
 
 impl Pod {

@@ -7,7 +7,8 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 
 use super::api::{Seen, Trouble};
-use super::{Pod, Told, listed};
+use super::{Pod, Told};
+use crate::cluster::names;
 use crate::ids::{NodeId, SHARD_0};
 use crate::raft::MembershipChange;
 use crate::replica::Refusal;
@@ -105,7 +106,7 @@ impl Reaper<'_> {
     }
 
     async fn remove(&mut self, gone: BTreeMap<NodeId, String>) {
-        let (names, set) = (listed(gone.values()), &self.pod.set);
+        let (names, set) = (names::all(gone.values()), &self.pod.set);
         let change = MembershipChange::Remove(gone.keys().copied().collect());
         let removal = self.pod.tools.handle.change_membership(SHARD_0, change);
         match tokio::time::timeout(REMOVAL_MAX, removal).await {
