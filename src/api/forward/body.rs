@@ -14,6 +14,7 @@ use tonic::codegen::http::HeaderMap;
 use tonic::{Code, Status};
 
 use super::link::root_cause;
+use super::own::Hold;
 use super::{Context, Waited, errors};
 use crate::api::errors::Rejection;
 use crate::ids::Contact;
@@ -114,7 +115,10 @@ impl Messages {
     }
 }
 
-/// The leader's answers. Holds the call's room until it is dropped.
+/// What a call has while it is passed on: its room, and the connection if that is its own.
+type Held = (OwnedSemaphorePermit, Option<Hold>);
+
+/// The leader's answers. Holds what the call has until it is dropped.
 pub(super) struct Answer {
     /// None: the last word has been said.
     body: Option<Body>,
@@ -122,7 +126,7 @@ pub(super) struct Answer {
     leader: Contact,
     end: Waited<Rejection>,
     halt: Halt,
-    _room: OwnedSemaphorePermit,
+    _held: Held,
 }
 
 impl Answer {
@@ -132,9 +136,9 @@ impl Answer {
         leader: Contact,
         end: Waited<Rejection>,
         halt: Halt,
-        room: OwnedSemaphorePermit,
+        held: Held,
     ) -> Self {
-        Self { body: Some(body), context, leader, end, halt, _room: room }
+        Self { body: Some(body), context, leader, end, halt, _held: held }
     }
 
     /// The leader's last word. It knows nothing of this node's end, which is why there are no more questions.
