@@ -2,6 +2,7 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::api::forward;
 use crate::config::NodeConfig;
 use crate::transport;
 
@@ -31,7 +32,7 @@ fn tell(limit: Option<u64>, needed: u64) {
 /// What the settings allow to be open at one time.
 fn needed(config: &NodeConfig) -> u64 {
     let others = [transport::Limits::for_peers(), transport::Limits::for_health()].map(|limits| limits.connections_max);
-    (config.limits.connections_max + others.iter().sum::<usize>()) as u64 + RESERVE
+    (config.limits.connections_max + others.iter().sum::<usize>() + forward::CALLS_MAX) as u64 + RESERVE
 }
 
 #[cfg(test)]

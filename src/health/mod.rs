@@ -16,7 +16,8 @@
 //!
 //! Invariants
 //! - There is one verdict, and every port and line tells it.
-//! - The port answers from before the log is recovered until the node has ended, and however many ask, and however slowly.
+//! - The port answers from before the log is recovered until the node has ended, and however many ask, and however slowly:
+//!   whoever connects gets a place, if need be that of the oldest connection, and every wait on a connection ends with it.
 //!
 //! Not here: the condition of the cluster, which `quorate status` shows.
 

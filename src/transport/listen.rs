@@ -2,8 +2,10 @@
 //! who ask how the node is.
 //!
 //! Whatever bytes arrive, and whether any arrive, neither the port nor another connection suffers: a connection that does
-//! not begin HTTP/2 in time is closed, also one of HTTP/1 where that is spoken; the rest is bounded by the server's limits, and accepting never ends.
+//! not begin HTTP/2 in time is closed, also one of HTTP/1 where that is spoken, and whether it reads or not; the rest is
+//! bounded by the server's limits, and accepting never ends.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -14,7 +16,7 @@ use std::time::Duration;
 use futures_util::stream::{self, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::sleep;
 use tonic::transport::Server;
 use tonic::transport::server::{Connected, TcpConnectInfo};
@@ -25,11 +27,22 @@ use super::throttle::Throttle;
 /// What every HTTP/2 connection begins with (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// Which connection is closed when there is one too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Surplus {
+    /// The one that was made last: those that are there are worth more than one who comes.
+    Newest,
+    /// The one that was made first: whoever comes gets in, and those who hold the port's places hold up nobody.
+    Oldest,
+}
+
 /// What a port bears.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at a time. One more is closed at once.
+    /// Connections at a time.
     pub connections_max: usize,
+    /// Which connection is closed at once when one more is made.
+    pub surplus: Surplus,
     /// A connection that has not begun HTTP/2 after this long is closed. One of HTTP/1 lives no longer.
     pub preface_deadline: Duration,
     /// Calls at a time on one connection. One more waits at the caller.
@@ -46,6 +59,7 @@ impl Limits {
     pub fn for_peers() -> Self {
         Self {
             connections_max: 256,
+            surplus: Surplus::Newest,
             preface_deadline: Duration::from_secs(5),
             calls_max: 16,
             call_bytes_max: 16 << 20,
@@ -57,6 +71,7 @@ impl Limits {
     pub fn for_clients() -> Self {
         Self {
             connections_max: 10_000,
+            surplus: Surplus::Newest,
             preface_deadline: Duration::from_secs(10),
             calls_max: 1_000,
             call_bytes_max: 1 << 20,
@@ -64,10 +79,12 @@ impl Limits {
         }
     }
 
-    /// For the health port: few connections, for a question and its answer.
+    /// For the health port: few connections, for a question and its answer. A connection of HTTP/2 may stay for ever, as that
+    /// of one who watches; but who is not answered may kill the node, and so it goes when its place is needed.
     pub fn for_health() -> Self {
         Self {
             connections_max: 128,
+            surplus: Surplus::Oldest,
             preface_deadline: Duration::from_secs(5),
             calls_max: 16,
             call_bytes_max: 64 << 10,
@@ -93,6 +110,8 @@ pub struct Listener {
     listener: TcpListener,
     limits: Limits,
     free: Arc<Semaphore>,
+    /// The connections that can be told to go, the oldest first. Empty where none has to.
+    open: VecDeque<oneshot::Sender<()>>,
     complaints: Throttle,
     /// Gone: nobody accepts any more.
     accepting: watch::Sender<()>,
@@ -115,6 +134,7 @@ impl Listener {
             listener,
             limits,
             free: Arc::new(Semaphore::new(limits.connections_max)),
+            open: VecDeque::new(),
             complaints: Throttle::new(Duration::from_secs(1)),
             accepting: watch::Sender::new(()),
         }
@@ -135,19 +155,17 @@ impl Listener {
 
     /// The connections, for `serve_with_incoming`. Never ends.
     pub fn incoming(self) -> impl Stream<Item = io::Result<Connection>> + Send {
-        stream::unfold(self, |listener| async move { Some((Ok(listener.accept().await), listener)) })
+        stream::unfold(self, |mut listener| async move { Some((Ok(listener.accept().await), listener)) })
     }
 
-    async fn accept(&self) -> Connection {
+    async fn accept(&mut self) -> Connection {
         loop {
             match self.listener.accept().await {
-                Ok((stream, remote)) => match self.free.clone().try_acquire_owned() {
-                    Ok(permit) => return Connection::new(stream, permit, self.preface_deadline()),
-                    Err(_) => self.complain(|more| {
-                        let open = self.limits.connections_max;
-                        tracing::warn!(%remote, open, more, "connection closed: too many are open");
-                    }),
-                },
+                Ok((stream, remote)) => {
+                    if let Some(permit) = self.place(remote).await {
+                        return self.connection(stream, permit);
+                    }
+                }
                 Err(error) => {
                     self.complain(|more| tracing::warn!(%error, more, "a connection could not be accepted"));
                     // Mostly "too many open files": waiting is what helps, and a busy loop what does not.
@@ -155,6 +173,34 @@ impl Listener {
                 }
             }
         }
+    }
+
+    /// A place for one who comes; none: this one is too many.
+    async fn place(&mut self, remote: SocketAddr) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = self.free.clone().try_acquire_owned() {
+            return Some(permit);
+        }
+        let open = self.limits.connections_max;
+        if self.limits.surplus == Surplus::Newest {
+            self.complain(|more| tracing::warn!(%remote, open, more, "connection closed: too many are open"));
+            return None;
+        }
+        self.complain(
+            |more| tracing::warn!(%remote, open, more, "oldest connection closed for one more: too many are open"),
+        );
+        // One that cannot be told has ended by itself meanwhile.
+        while self.open.pop_front().is_some_and(|oldest| oldest.send(()).is_err()) {}
+        self.free.clone().acquire_owned().await.ok()
+    }
+
+    fn connection(&mut self, stream: TcpStream, permit: OwnedSemaphorePermit) -> Connection {
+        let displaced = (self.limits.surplus == Surplus::Oldest).then(|| {
+            let (displace, displaced) = oneshot::channel();
+            self.open.retain(|connection| !connection.is_closed());
+            self.open.push_back(displace);
+            displaced
+        });
+        Connection::new(stream, permit, self.preface_deadline(), displaced)
     }
 
     /// Passes when a connection that has said nothing yet is to be closed: in time, or when the port closes. Such a one
@@ -183,6 +229,10 @@ pub struct Connection {
     deadline: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// What is still to come of the preface; none: it is something else that came.
     preface: Option<&'static [u8]>,
+    /// Tells it to go, because another one needs its place.
+    displaced: Option<oneshot::Receiver<()>>,
+    /// Why it has ended, if it has.
+    ended: Option<io::ErrorKind>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -191,10 +241,31 @@ impl Connection {
         stream: TcpStream,
         permit: OwnedSemaphorePermit,
         deadline: impl Future<Output = ()> + Send + 'static,
+        displaced: Option<oneshot::Receiver<()>>,
     ) -> Self {
         // Fails when the connection is gone again, which the first read tells as well.
         let _ = stream.set_nodelay(true);
-        Self { stream, deadline: Some(Box::pin(deadline)), preface: Some(PREFACE), _permit: permit }
+        let deadline: Option<Pin<Box<dyn Future<Output = ()> + Send>>> = Some(Box::pin(deadline));
+        Self { stream, deadline, preface: Some(PREFACE), displaced, ended: None, _permit: permit }
+    }
+
+    /// Whether it still goes on. It is asked before every read and every write: somebody who does not read what he asked for
+    /// keeps the server writing, and it reads nothing meanwhile.
+    fn poll_ended(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        if let Some(displaced) = &mut self.displaced
+            && let Poll::Ready(told) = Pin::new(displaced).poll(cx)
+        {
+            self.displaced = None;
+            // The port is closed when nobody is left who could tell: that is no reason to go.
+            self.ended = self.ended.or(told.ok().map(|()| io::ErrorKind::ConnectionAborted));
+        }
+        if let Some(deadline) = &mut self.deadline
+            && deadline.as_mut().poll(cx).is_ready()
+        {
+            self.deadline = None;
+            self.ended = Some(io::ErrorKind::TimedOut);
+        }
+        self.ended.map_or(Ok(()), |why| Err(why.into()))
     }
 }
 
@@ -208,16 +279,15 @@ impl Connected for Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.poll_ended(cx)?;
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        let Some(deadline) = &mut self.deadline else { return read };
-        if read.is_pending() {
-            return deadline.as_mut().poll(cx).map(|()| Err(io::ErrorKind::TimedOut.into()));
-        }
-        let received = &buf.filled()[before..];
-        self.preface = self.preface.and_then(|expected| still_expected(expected, received));
-        if self.preface.is_some_and(<[u8]>::is_empty) {
-            self.deadline = None;
+        if self.deadline.is_some() {
+            let received = &buf.filled()[before..];
+            self.preface = self.preface.and_then(|expected| still_expected(expected, received));
+            if self.preface.is_some_and(<[u8]>::is_empty) {
+                self.deadline = None;
+            }
         }
         read
     }
@@ -231,6 +301,7 @@ fn still_expected(expected: &'static [u8], received: &[u8]) -> Option<&'static [
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_ended(cx)?;
         Pin::new(&mut self.stream).poll_write(cx, bytes)
     }
 
@@ -239,6 +310,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.poll_ended(cx)?;
         Pin::new(&mut self.stream).poll_write_vectored(cx, buffers)
     }
 
@@ -300,6 +372,45 @@ mod tests {
         let ended = tokio::time::timeout(Duration::from_secs(20), ended).await.expect("the deadline passes");
         assert_eq!(ended.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
         assert_eq!(received, b"PRI * HTTP/2");
+    }
+
+    /// Its server writes and reads no more until that is read.
+    #[tokio::test]
+    async fn a_connection_that_does_not_read_is_closed() {
+        let listener = Listener::bind("127.0.0.1:0", limits(9)).await.expect("a free port");
+        let address = listener.local_address().expect("bound");
+        let mut incoming = Box::pin(listener.incoming());
+        let mut deaf = TcpStream::connect(address).await.expect("listening");
+        deaf.write_all(b"GET /livez HTTP/1.1\r\n\r\n").await.expect("connected");
+        let mut accepted = incoming.next().await.expect("never ends").expect("never fails");
+        let answer = vec![0; 64 << 20];
+        let ended = accepted.write_all(&answer);
+        let ended = tokio::time::timeout(Duration::from_secs(20), ended).await.expect("the deadline passes");
+        assert_eq!(ended.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
+    }
+
+    #[tokio::test]
+    async fn where_the_oldest_has_to_go_whoever_comes_gets_in() {
+        let limits = Limits { surplus: Surplus::Oldest, preface_deadline: Duration::from_secs(600), ..limits(2) };
+        let listener = Listener::bind("127.0.0.1:0", limits).await.expect("a free port");
+        let address = listener.local_address().expect("bound");
+        let mut incoming = Box::pin(listener.incoming());
+        let (mut streams, mut served) = (Vec::new(), Vec::new());
+        for _ in 0..9 {
+            streams.push(TcpStream::connect(address).await.expect("listening"));
+            let mut accepted = incoming.next().await.expect("never ends").expect("never fails");
+            served.push(tokio::spawn(async move { accepted.read_u8().await }));
+        }
+        let (mut newest, displaced) = (streams.split_off(7), &mut streams);
+        for (stream, served) in displaced.iter_mut().zip(served.drain(..7)) {
+            assert!(matches!(stream.read(&mut [0]).await, Ok(0) | Err(_)));
+            let ended = served.await.expect("it did not panic").expect_err("nothing was sent");
+            assert_eq!(ended.kind(), io::ErrorKind::ConnectionAborted);
+        }
+        for (stream, served) in newest.iter_mut().zip(served) {
+            stream.write_all(&[7]).await.expect("it is open");
+            assert_eq!(served.await.expect("it did not panic").expect("it is open"), 7);
+        }
     }
 
     #[tokio::test]

@@ -61,7 +61,7 @@ use crate::storage::transfer;
 pub use address_book::{AddressBook, Contacts, InvalidContact, Store};
 pub use handshake::{Removed, printable};
 pub use inbox::{Delivery, Inbox};
-pub use listen::{Connection, Limits, Listener};
+pub use listen::{Connection, Limits, Listener, Surplus};
 pub use server::{Host, PeerService};
 
 use peer::Peer;

@@ -14,6 +14,7 @@ use tonic::codegen::http::HeaderMap;
 use tonic::{Code, Status};
 
 use super::link::root_cause;
+use super::own::Hold;
 use super::{Context, Waited, cut_short, errors};
 use crate::api::errors::Rejection;
 use crate::ids::Contact;
@@ -115,7 +116,10 @@ impl Messages {
     }
 }
 
-/// The leader's answers. Holds the call's room until it is dropped.
+/// What a call has while it is passed on: its room, and the connection if that is its own.
+type Held = (OwnedSemaphorePermit, Option<Hold>);
+
+/// The leader's answers. Holds what the call has until it is dropped.
 pub(super) struct Answer {
     /// None: the last word has been said.
     body: Option<Body>,
@@ -123,7 +127,7 @@ pub(super) struct Answer {
     leader: Contact,
     end: Waited<Rejection>,
     halt: Halt,
-    _room: OwnedSemaphorePermit,
+    _held: Held,
 }
 
 impl Answer {
@@ -133,9 +137,9 @@ impl Answer {
         leader: Contact,
         end: Waited<Rejection>,
         halt: Halt,
-        room: OwnedSemaphorePermit,
+        held: Held,
     ) -> Self {
-        Self { body: Some(body), context, leader, end, halt, _room: room }
+        Self { body: Some(body), context, leader, end, halt, _held: held }
     }
 
     /// The leader's last word. It does not know why there are no more questions.

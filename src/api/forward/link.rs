@@ -1,5 +1,9 @@
-//! The connection to the leader, on which all calls are passed on. There is one, which is replaced when another node leads or
-//! the leader has moved; calls that are under way then still end on the old one.
+//! The connections to the leader, on which calls are passed on. There is one for all calls that end by themselves, which is
+//! replaced when another node leads or the leader has moved; calls that are under way then still end on the old one.
+//!
+//! A conversation has a connection of its own, which ends with it. The leader stops reading a conversation that has asked for
+//! too much at a time, and what it has not read takes room of the connection: a few of them would use up all that there is, and
+//! stop every other call on it.
 
 use std::error::Error;
 use std::sync::{Mutex, PoisonError};
@@ -10,7 +14,8 @@ use tonic::body::Body;
 use tonic::codegen::{Service as _, http};
 use tonic::transport::{Channel, Endpoint};
 
-use super::CALLS_MAX;
+use super::own::{self, Hold};
+use super::{CALLS_MAX, Kind};
 use crate::ids::{Contact, NodeId};
 
 /// An address that does not answer for this long cannot be reached. Those who ask wait in a row for it.
@@ -29,7 +34,7 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 /// A probed connection that stays silent for this long is given up. Above the round trip of the slowest line.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The connection, if a call has been passed on.
+/// The connection that calls share, if one has been passed on.
 #[derive(Default)]
 pub(super) struct Link(Mutex<Option<Connection>>);
 
@@ -48,40 +53,51 @@ pub(super) enum NotSent {
 }
 
 impl Link {
-    /// Sends a call to the leader, and waits until it begins to answer.
+    /// Sends a call to the leader, and waits until it begins to answer. What comes with the answer keeps the call's own
+    /// connection, if it has one.
     pub(super) async fn send(
         &self,
         leader: &Contact,
+        kind: Kind,
         request: http::Request<Body>,
-    ) -> Result<http::Response<Body>, NotSent> {
-        let mut channel = self.channel(leader).map_err(NotSent::Unreachable)?;
+    ) -> Result<(http::Response<Body>, Option<Hold>), NotSent> {
+        let (channel, hold) = match kind {
+            Kind::Conversation => {
+                let (connector, hold) = own::connector();
+                let endpoint = endpoint(&leader.client_address);
+                (endpoint.map(|endpoint| endpoint.connect_with_connector_lazy(connector)), Some(hold))
+            }
+            Kind::Single | Kind::Pages => (self.shared(leader), None),
+        };
+        let mut channel = channel.map_err(NotSent::Unreachable)?;
         // Ready means that the call can wait for the connection, not that there is one.
         let ready = std::future::poll_fn(|wakeup| channel.poll_ready(wakeup)).await;
         ready.map_err(|error| NotSent::Unreachable(root_cause(&error)))?;
-        channel.call(request).await.map_err(|error| {
+        let answer = channel.call(request).await.map_err(|error| {
             let why = root_cause(&error);
             match causes(&error).any(|cause| cause.is::<ConnectError>()) {
                 true => NotSent::Unreachable(why),
                 false => NotSent::Lost(format!("the connection broke ({why})")),
             }
-        })
+        })?;
+        Ok((answer, hold))
     }
 
     /// A channel connects when it is first used, and again after it broke; the name is resolved anew each time.
-    fn channel(&self, leader: &Contact) -> Result<Channel, String> {
+    fn shared(&self, leader: &Contact) -> Result<Channel, String> {
         // What it guards is replaced as a whole: good also when somebody panicked with the lock.
         let mut connection = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (node, address) = (leader.node, &leader.client_address);
         if let Some(known) = connection.as_ref().filter(|known| known.node == node && known.address == *address) {
             return Ok(known.channel.clone());
         }
-        let channel = connect(address)?;
+        let channel = endpoint(address)?.connect_lazy();
         *connection = Some(Connection { node, address: address.clone(), channel: channel.clone() });
         Ok(channel)
     }
 }
 
-fn connect(address: &str) -> Result<Channel, String> {
+fn endpoint(address: &str) -> Result<Endpoint, String> {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| error.to_string())?;
     Ok(endpoint
         .tcp_nodelay(true)
@@ -89,8 +105,7 @@ fn connect(address: &str) -> Result<Channel, String> {
         .initial_stream_window_size(CALL_BYTES_MAX)
         .initial_connection_window_size(CONNECTION_BYTES_MAX)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-        .connect_lazy())
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT))
 }
 
 /// The innermost cause, which is the one that says something.

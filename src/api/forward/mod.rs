@@ -7,10 +7,11 @@
 //! ```
 //!
 //! A call goes on as the bytes it came in, so that single calls and streams are alike, deadlines and traces stay what they
-//! were, and HTTP/2 lets each side wait for the other. `body` has what happens to bytes on their way, `link` the connection.
+//! were, and HTTP/2 lets each side wait for the other. `body` has what happens to bytes on their way, `link` and `own` the connections.
 //!
 //! Invariants
 //! - One hop: what has been passed on once is never passed on again.
+//! - No call waits because another one is not read.
 //! - The client is told that nothing was done only if nothing was sent to the leader.
 //! - A conversation ends when this node knows another leader than the one it goes to.
 //! - A node that leads, or knows no leader or no address of it, or stops, treats the call as if nothing had been asked for.
@@ -19,6 +20,7 @@
 
 mod body;
 mod link;
+pub(crate) mod own;
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -43,7 +45,7 @@ use crate::telemetry::{self, propagation};
 use crate::{reasons, routing};
 use link::{Link, NotSent};
 
-/// Calls that are passed on at a time. One more is refused as OVERLOADED.
+/// Calls that are passed on at a time, and so connections to the leader but for one. One more is refused as OVERLOADED.
 pub const CALLS_MAX: usize = 512;
 
 /// When this node stops, calls that were passed on have so long to be answered. What has no answer by then most likely waits for
@@ -136,16 +138,16 @@ impl Forwarder {
         let (request, halt) = self.outgoing(kind, leader.node, request);
         let sent = tokio::select! {
             biased;
-            sent = self.0.link.send(&leader, request) => sent.map_err(|not_sent| match not_sent {
+            sent = self.0.link.send(&leader, kind, request) => sent.map_err(|not_sent| match not_sent {
                 NotSent::Unreachable(why) => errors::leader_unreachable(&leader, &why),
                 NotSent::Lost(why) => errors::forwarded_outcome_unknown(&leader, &why),
             }),
             why = &mut end => Err(why),
         };
         match sent {
-            Ok(response) => {
+            Ok((response, hold)) => {
                 let (head, body) = response.into_parts();
-                let answer = body::Answer::new(body, context.clone(), leader, end, halt, room);
+                let answer = body::Answer::new(body, context.clone(), leader, end, halt, (room, hold));
                 http::Response::from_parts(head, Body::new(answer))
             }
             Err(why) => why.into_status(context).into_http(),

@@ -10,9 +10,10 @@ use tonic::{Request, Streaming};
 use v1::streamed_response::Answer;
 
 use super::*;
-use crate::api::forward::CALLS_MAX;
+use crate::api::forward::{CALLS_MAX, own};
 use crate::client::fake::{self, Step};
 use crate::routing;
+use crate::transport::{Limits, Listener};
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -50,11 +51,17 @@ fn node_of(header: Option<v1::ResponseHeader>) -> String {
     header.expect("every reply has a header").node_id
 }
 
+type Conversation = (mpsc::Sender<v1::ExecuteStreamRequest>, Streaming<v1::ExecuteStreamResponse>);
+
 /// A stream that is passed on.
-async fn converse(node: &Running) -> (mpsc::Sender<v1::ExecuteStreamRequest>, Streaming<v1::ExecuteStreamResponse>) {
+async fn converse(node: &Running) -> Conversation {
+    try_converse(quorate(node).await).await.unwrap()
+}
+
+async fn try_converse(mut client: QuorateClient<Channel>) -> Result<Conversation, Status> {
     let (frames, sent) = mpsc::channel(1);
     let stream = routed(routing::FORWARD, ReceiverStream::new(sent));
-    (frames, quorate(node).await.execute_stream(stream).await.unwrap().into_inner())
+    Ok((frames, client.execute_stream(stream).await?.into_inner()))
 }
 
 fn frame(id: u64, operations: Vec<v1::Operation>) -> v1::ExecuteStreamRequest {
@@ -191,6 +198,73 @@ async fn a_connection_that_breaks_leaves_the_outcome_unknown() {
     let lost = execute_routed(&b, routing::FORWARD, vec![enqueue("orders", "one")]).await.unwrap_err();
     assert_eq!((lost.code(), reason(&lost)), (Code::Unknown, reasons::OUTCOME_UNKNOWN.to_owned()), "{lost}");
     breaks.abort();
+    b.stop().await.unwrap();
+    a.stop().await.unwrap();
+}
+
+/// A leader that reads nothing of conversations, answers single calls, and bears so many connections. Its address.
+async fn deaf_leader(connections_max: usize) -> String {
+    let limits = Limits { connections_max, ..Limits::for_clients() };
+    let listener = Listener::bind("127.0.0.1:0", limits).await.unwrap();
+    let address = listener.local_address().unwrap().to_string();
+    let listens = |questions: axum::extract::Request| async {
+        let unread = futures_util::stream::once(async move {
+            let _unread = questions;
+            std::future::pending::<Result<bytes::Bytes, std::io::Error>>().await
+        });
+        ([("content-type", "application/grpc")], axum::body::Body::from_stream(unread))
+    };
+    let single = || async { Status::already_exists("it answers").into_http::<tonic::body::Body>() };
+    let router = axum::Router::new()
+        .route("/quorate.v1.Quorate/ExecuteStream", axum::routing::post(listens))
+        .route("/quorate.v1.Quorate/Execute", axum::routing::post(single));
+    let routes = tonic::service::Routes::from(router);
+    tokio::spawn(limits.server().add_routes(routes).serve_with_incoming(listener.incoming()));
+    address
+}
+
+/// The leader reads nothing of these conversations, and each is as full as it can be: all that may wait for it at the leader,
+/// and at the node that passes it on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn conversations_that_the_leader_does_not_read_hold_up_nobody() {
+    const CONVERSATIONS: usize = 16;
+    const FRAME_BYTES: usize = 32 << 10;
+    // What may wait at each of the two is told to be free again by halves only.
+    let full = Limits::for_clients().call_bytes_max as usize * 3 / 2 - 2 * FRAME_BYTES;
+    let directory = TempDir::new().unwrap();
+    // One more connection, for the single calls: those of conversations that have ended are gone.
+    let (a, b) = pair(directory.path(), Some(&deaf_leader(CONVERSATIONS + 1).await)).await;
+    for _ in 0..2 {
+        let mut talking = Vec::new();
+        for _ in 0..CONVERSATIONS {
+            let open = async || {
+                // A client that really goes when it does.
+                let (connector, hold) = own::connector();
+                let endpoint = Channel::from_shared(format!("http://{}", b.client_address)).unwrap();
+                let client = QuorateClient::new(endpoint.connect_with_connector_lazy(connector));
+                Some((try_converse(client).await.ok()?, hold))
+            };
+            let ((frames, answers), hold) = eventually("room at the leader", open).await;
+            let mut long = frame(1, vec![list()]);
+            long.requests[0].traceparent = "x".repeat(FRAME_BYTES);
+            let (sent, sending) = tokio::sync::watch::channel(0);
+            let talk = async move {
+                while frames.send(long.clone()).await.is_ok() {
+                    sent.send_modify(|bytes| *bytes += FRAME_BYTES);
+                }
+            };
+            talking.push((tokio::spawn(talk), sending, answers, hold));
+        }
+        for (_, sending, ..) in &mut talking {
+            let filled = tokio::time::timeout(PATIENCE, sending.wait_for(|bytes| *bytes >= full)).await;
+            filled.expect("what one may have does not depend on the others").expect("it goes on");
+        }
+        let answered = tokio::time::timeout(PATIENCE, execute_routed(&b, routing::FORWARD, vec![list()])).await;
+        assert_eq!(answered.expect("it is answered").unwrap_err().message(), "it answers");
+        for (talk, ..) in talking {
+            talk.abort();
+        }
+    }
     b.stop().await.unwrap();
     a.stop().await.unwrap();
 }

@@ -197,9 +197,9 @@ async fn a_health_port_in_use_is_named_and_nothing_is_formatted() {
     node.stop().await.unwrap();
 }
 
-/// Connections that say nothing, half a request, or a request again and again: each is closed in time, and one too many at once.
+/// Connections that say nothing, half a request, or a request again and again: each is closed in time.
 #[tokio::test]
-async fn silent_and_slow_clients_are_closed_and_others_are_answered() {
+async fn silent_and_slow_clients_are_closed() {
     let limits = Limits { connections_max: 3, preface_deadline: Duration::from_millis(300), ..Limits::for_health() };
     let listener = Listener::bind("127.0.0.1:0", limits).await.unwrap();
     let address = listener.local_address().unwrap();
@@ -213,12 +213,39 @@ async fn silent_and_slow_clients_are_closed_and_others_are_answered() {
     let mut answer = [0; 12];
     slow[2].read_exact(&mut answer).await.unwrap();
     assert_eq!(&answer, b"HTTP/1.1 200");
-    assert_eq!(get(address, "/livez").await, "", "one too many");
     for stream in &mut slow {
         // The library would close it too, after 30 s without a whole request.
         let closed = tokio::time::timeout(PATIENCE / 2, stream.read_to_end(&mut Vec::new())).await;
         let _ = closed.expect("a connection that stays open is closed");
     }
-    let answered = async || get(address, "/livez").await.starts_with("HTTP/1.0 200").then_some(());
-    eventually("room for others", answered).await;
+}
+
+/// All places are taken, again and again, by connections that stay: of those who say nothing, ask half a question, have begun
+/// HTTP/2 and ask nothing, or watch.
+#[tokio::test]
+async fn whoever_asks_is_answered_while_others_hold_all_places() {
+    let limits = Limits { connections_max: 3, preface_deadline: Duration::from_secs(600), ..Limits::for_health() };
+    let listener = Listener::bind("127.0.0.1:0", limits).await.unwrap();
+    let address = listener.local_address().unwrap();
+    let _health = crate::health::Health::start(listener);
+    let mut held = Vec::new();
+    for said in ["", "GET /livez HTTP/1.1\r\nhost: a", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"] {
+        for _ in 0..2 * limits.connections_max {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(said.as_bytes()).await.unwrap();
+            held.push(stream);
+        }
+        let live = get(address, "/livez").await;
+        assert!(live.starts_with("HTTP/1.0 200"), "among those who say {said:?}: {live:?}");
+    }
+    let mut watching = Vec::new();
+    for _ in 0..2 * limits.connections_max {
+        let mut client = grpc_client(address).await;
+        let mut watched = client.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+        watched.message().await.unwrap().expect("how it is");
+        watching.push((client, watched));
+    }
+    let live = get(address, "/livez").await;
+    assert!(live.starts_with("HTTP/1.0 200"), "among those who watch: {live:?}");
+    assert_eq!(grpc(address, "live").await, Ok(ServingStatus::Serving));
 }
