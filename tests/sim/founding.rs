@@ -1,5 +1,6 @@
 //! Nodes with empty disks start a cluster together, under everything that can go wrong: messages that are lost, late, repeated and
-//! out of order, crashes between any two durable steps, lost disks, late and missing nodes, a DNS that shows only a part.
+//! out of order, crashes between any two durable steps, lost disks, replaced disks that come back, late and missing nodes, a DNS that
+//! shows only a part. There are at most twice as many nodes as start a cluster together.
 //!
 //! The rules are those of production (`cluster::founding`); what a member does once there is a cluster is reduced to one question:
 //! can a majority of the voters take a newcomer in? A broken rule must be caught: see `Broken`.
@@ -61,11 +62,13 @@ const SOMETIMES: &[&str] = &[
     "a name resolved to a part of the nodes",
     "everybody knew of others",
     "too many disks were lost for a cluster to live",
+    "a disk that was replaced came back with its cluster",
+    "a disk that was replaced came back without a cluster",
 ];
 
 /// What has to happen somewhere in many times as many.
 const SELDOM: &[&str] =
-    &["a founder formed what it had promised before", "a single founder lost its disk and saw nobody"];
+    &["a founder formed what it had promised before", "all founders lost their disks and did not see a cluster"];
 const SEEDS_FOR_SELDOM: u64 = 20_000;
 
 fn run(seed: u64, broken: Broken, detail: Detail) -> Result<Report, String> {

@@ -7,6 +7,8 @@ use quorate::ids::{ClusterId, Contact, NodeId};
 use quorate::raft::CommitQuorum;
 use quorate::storage::FoundingRecord;
 
+use crate::knobs::Micros;
+
 /// What survives a crash.
 #[derive(Clone, Debug)]
 pub struct Disk {
@@ -15,6 +17,8 @@ pub struct Disk {
     /// The first entry of the log: the cluster that it is the beginning of.
     pub first: Option<Proposal>,
     pub cluster: Option<ClusterId>,
+    /// When that was written.
+    pub written: Micros,
 }
 
 /// What does not.
@@ -43,6 +47,11 @@ pub enum Doing {
 
 pub struct Machine {
     pub name: String,
+    pub address: String,
+    /// Its disk was that of the machine of this name, and was replaced: there are two of the name while this one is there.
+    pub is_old: bool,
+    /// It is there no more.
+    pub is_gone: bool,
     pub disk: Disk,
     pub process: Option<Process>,
     /// Counts processes: messages for one that is dead reach nobody.
@@ -58,8 +67,8 @@ impl Machine {
         Contact {
             node: self.disk.node,
             name: self.name.clone(),
-            client_address: format!("{}:1", self.name),
-            peer_address: format!("{}:2", self.name),
+            client_address: format!("{}:1", self.address),
+            peer_address: format!("{}:2", self.address),
             version: 1,
         }
     }

@@ -41,6 +41,8 @@ struct Knobs {
     wipes: u32,
     faults_end: Micros,
     partial_dns: f64,
+    /// The chance that a disk that was replaced comes back for a while, until one has.
+    old_disk: f64,
 }
 
 /// Between whom a call is: an answer reaches only the process that asked, and only while it waits for it.
@@ -56,6 +58,10 @@ enum Event {
     Start(usize),
     Crash(usize),
     Wipe(usize),
+    /// A disk that was replaced is there again, with the name of its machine.
+    Return(usize, Box<Disk>),
+    /// It goes for good.
+    Leave(usize),
     Look(usize, u64),
     RoundOver(Call),
     Asked(Call, usize),
@@ -105,6 +111,7 @@ impl World {
             wipes: [0, 1, 1, 2, 5][rng.random_range(0..5)],
             faults_end: rng.random_range(5 * SECOND..FAULTS_MAX),
             partial_dns: if rng.random_bool(0.4) { rng.random_range(0.0..0.7) } else { 0.0 },
+            old_disk: if rng.random_bool(0.5) { 0.6 } else { 0.0 },
         };
         let mut world = Self {
             broken,
@@ -132,7 +139,8 @@ impl World {
         let with_ordinals = self.rng.random_bool(0.7);
         self.lists_differ = !with_ordinals && size > 1 && self.rng.random_bool(0.3);
         let extra = match with_ordinals {
-            true => self.rng.random_range(0..3),
+            // Founders are half of the members at least.
+            true => self.rng.random_range(0..=size),
             // Any two sets of so many have a machine in common.
             false => {
                 if self.lists_differ {
@@ -143,8 +151,13 @@ impl World {
             }
         };
         let discovers = with_ordinals && self.rng.random_bool(0.7);
-        self.checks.has_one_founder = size == 1;
-        self.checks.is_blind = size == 1 && discovers && self.knobs.partial_dns > 0.0;
+        self.checks.founders = usize::from(if with_ordinals { size } else { size + extra });
+        self.checks.is_blind = discovers && self.knobs.partial_dns > 0.0;
+        // Two nodes of one name must see each other: that there are no two is for whoever starts them. And a majority of old disks
+        // would be another cluster: only one comes back, and not that of a single founder.
+        if self.checks.is_blind || !with_ordinals || size == 1 {
+            self.knobs.old_disk = 0.0;
+        }
         for number in 0..size + extra {
             let name =
                 if with_ordinals { format!("q-{number}") } else { format!("{}", char::from(b'a' + number as u8)) };
@@ -153,7 +166,20 @@ impl World {
             while self.lists_differ && list.len() >= usize::from(size) {
                 list.remove(self.rng.random_range(0..list.len()));
             }
-            self.machines.push(Machine { name, disk, process: None, incarnation: 0, size, discovers, list });
+            let address = name.clone();
+            let (is_old, is_gone) = (false, false);
+            self.machines.push(Machine {
+                name,
+                address,
+                is_old,
+                is_gone,
+                disk,
+                process: None,
+                incarnation: 0,
+                size,
+                discovers,
+                list,
+            });
             let is_late = self.rng.random_bool(0.2);
             let at = self.rng.random_range(0..if is_late { self.knobs.faults_end } else { SECOND });
             self.schedule(at, Event::Start(usize::from(number)));
@@ -184,7 +210,9 @@ impl World {
             self.trace.number((at, self.scheduled));
             self.take(event);
             let (machines, members) = (&self.machines, &self.members);
-            self.checks.check(machines, |cluster| can_agree(machines, members, cluster, false));
+            self.checks.check(machines, |cluster| {
+                can_agree(machines, members, cluster, |machine| machine.disk.cluster == Some(cluster))
+            });
             if !self.is_faulty() && self.is_done() {
                 break;
             }
@@ -198,7 +226,9 @@ impl World {
             Event::Start(machine) => self.start(machine),
             Event::Crash(machine) if self.is_faulty() => self.crash(machine),
             Event::Wipe(machine) if self.is_faulty() => self.wipe(machine),
-            Event::Crash(_) | Event::Wipe(_) => {}
+            Event::Return(machine, disk) if self.is_faulty() => self.return_old(machine, *disk),
+            Event::Crash(_) | Event::Wipe(_) | Event::Return(..) => {}
+            Event::Leave(machine) => self.leave(machine),
             Event::Look(machine, incarnation) => self.look(machine, incarnation),
             Event::RoundOver(call) => self.decide(call),
             Event::Asked(call, machine) => self.answer(call, machine),
@@ -214,7 +244,7 @@ impl World {
 
     fn start(&mut self, at: usize) {
         let machine = &mut self.machines[at];
-        if machine.process.is_some() {
+        if machine.process.is_some() || machine.is_gone {
             return;
         }
         machine.incarnation += 1;
@@ -248,14 +278,56 @@ impl World {
         let lost = std::mem::replace(&mut self.machines[at].disk, disk);
         self.wipes += 1;
         self.checks.has_lost_a_disk = true;
+        if at < self.checks.founders {
+            self.checks.last_loss = self.now;
+        }
         if lost.first.is_some() && lost.cluster.is_some() {
             self.sometimes("a disk was lost after its node had formed a cluster");
         } else if lost.cluster.is_none() {
             self.sometimes("a disk was lost before its node had a cluster");
         }
-        if lost.record.promise.is_some_and(|promise| promise.proposer == lost.node) {
+        if lost.record.promise.as_ref().is_some_and(|promise| promise.proposer == lost.node) {
             self.sometimes("a proposer lost its disk");
         }
+        if self.knobs.old_disk > 0.0 && self.rng.random_bool(self.knobs.old_disk) {
+            self.knobs.old_disk = 0.0;
+            let back = self.rng.random_range(self.now..self.knobs.faults_end);
+            self.schedule(back, Event::Return(at, Box::new(lost)));
+        }
+    }
+
+    /// Two machines of one name, each of which all others see.
+    fn return_old(&mut self, at: usize, disk: Disk) {
+        self.sometimes(match disk.cluster {
+            Some(_) => "a disk that was replaced came back with its cluster",
+            None => "a disk that was replaced came back without a cluster",
+        });
+        let Machine { name, size, discovers, .. } = &self.machines[at];
+        let (name, size, discovers) = (name.clone(), *size, *discovers);
+        let list = (0..self.machines.len()).filter(|other| !self.machines[*other].is_old).collect();
+        let old = self.machines.len();
+        let address = format!("{name}-old-{old}");
+        let (is_old, is_gone) = (true, false);
+        self.machines.push(Machine {
+            name,
+            address,
+            is_old,
+            is_gone,
+            disk,
+            process: None,
+            incarnation: 0,
+            size,
+            discovers,
+            list,
+        });
+        self.schedule(self.now, Event::Start(old));
+        let end = self.rng.random_range(self.now..self.knobs.faults_end);
+        self.schedule(end, Event::Leave(old));
+    }
+
+    fn leave(&mut self, at: usize) {
+        let machine = &mut self.machines[at];
+        (machine.is_gone, machine.process) = (true, None);
     }
 
     /// A node without a cluster asks whoever it sees.
@@ -265,7 +337,8 @@ impl World {
             return;
         }
         let own = Box::new(machine.own());
-        let list = machine.list.clone();
+        let others = |other: &usize| *other != at && self.machines[*other].is_old && !self.machines[*other].is_gone;
+        let list: Vec<usize> = machine.list.iter().copied().chain((0..self.machines.len()).filter(others)).collect();
         let seen: Vec<usize> = list.iter().copied().filter(|_| self.sees(at)).collect();
         let mut round = Round { discovers: self.machines[at].discovers, ..Round::default() };
         if seen.len() < list.len() {
@@ -357,12 +430,25 @@ impl World {
         if machine.process.is_none() || machine.disk.cluster != Some(cluster) || !self.can_agree(cluster, true) {
             return;
         }
+        if self.has_living_holder(cluster, contact) {
+            return self.sometimes("a node was refused because another one of its name lives");
+        }
         self.promote(cluster);
         let members = self.members.get_mut(&cluster).expect("it has members");
         if !members.voters.contains_key(&contact.node) {
             members.learners.insert(contact.node, contact.name.clone());
         }
         self.send(Event::Added(call, cluster));
+    }
+
+    /// Another member that runs has the name of the one that applies.
+    fn has_living_holder(&self, cluster: ClusterId, contact: &Contact) -> bool {
+        let Members { voters, learners } = &self.members[&cluster];
+        let is_member = |node: &NodeId| voters.contains_key(node) || learners.contains_key(node);
+        let holds = |machine: &Machine| machine.name == contact.name && is_member(&machine.disk.node);
+        self.machines
+            .iter()
+            .any(|machine| machine.process.is_some() && machine.disk.node != contact.node && holds(machine))
     }
 
     fn added(&mut self, call: Call, cluster: ClusterId) {
@@ -398,7 +484,11 @@ impl World {
         let promised = others.iter().map(|founder| (founder.node, false)).collect();
         self.process(call.from).expect("it runs").doing = Doing::Proposes { proposal: proposal.clone(), promised };
         for founder in others {
-            let to = self.machines.iter().position(|machine| machine.name == founder.name).expect("names stay");
+            let to = self
+                .machines
+                .iter()
+                .position(|machine| machine.contact().client_address == founder.client_address)
+                .expect("addresses stay");
             let proposal = proposal.clone();
             self.send(Event::Promise(call, to, Box::new(proposal)));
         }
@@ -514,7 +604,7 @@ impl World {
             return;
         }
         let machine = &mut self.machines[call.from];
-        machine.disk.cluster = Some(cluster);
+        (machine.disk.cluster, machine.disk.written) = (Some(cluster), self.now);
         let (name, first) = (machine.name.clone(), machine.disk.first.clone());
         match first {
             Some(first) => {
@@ -538,12 +628,13 @@ impl World {
 
     /// The nodes whose disks belong to the cluster.
     fn living(&self, cluster: ClusterId) -> BTreeSet<NodeId> {
-        let belongs = |machine: &&Machine| machine.disk.cluster == Some(cluster);
+        let belongs = |machine: &&Machine| machine.disk.cluster == Some(cluster) && !machine.is_gone;
         self.machines.iter().filter(belongs).map(|machine| machine.disk.node).collect()
     }
 
     fn can_agree(&self, cluster: ClusterId, run: bool) -> bool {
-        can_agree(&self.machines, &self.members, cluster, run)
+        let runs = |machine: &Machine| machine.process.is_some() && machine.disk.cluster == Some(cluster);
+        can_agree(&self.machines, &self.members, cluster, |machine| runs(machine) || !run)
     }
 
     /// Faults have ended: everybody runs from here on, and every message arrives.
@@ -560,20 +651,24 @@ impl World {
     }
 
     fn is_done(&self) -> bool {
-        self.machines.iter().all(|machine| machine.disk.cluster.is_some())
+        self.machines.iter().all(|machine| machine.disk.cluster.is_some() || machine.is_gone)
     }
 
     fn verdict(&mut self) {
         if self.lists_differ {
             return self.sometimes("everybody knew of others");
         }
-        let clusters: BTreeSet<_> = self.machines.iter().filter_map(|machine| machine.disk.cluster).collect();
+        let there = || self.machines.iter().filter(|machine| !machine.is_gone);
+        let clusters: BTreeSet<_> = there().filter_map(|machine| machine.disk.cluster).collect();
         if clusters.len() > 1 {
-            return self.sometimes("a single founder lost its disk and saw nobody");
+            return self.sometimes("all founders lost their disks and did not see a cluster");
         }
-        let applied = self.machines.iter().filter_map(|machine| machine.disk.record.applies);
-        let needed: BTreeSet<ClusterId> =
-            applied.chain(self.machines.iter().filter_map(|machine| machine.disk.cluster)).collect();
+        let applied = there().filter_map(|machine| machine.disk.record.applies);
+        let needed: BTreeSet<ClusterId> = applied.chain(clusters).collect();
+        let gone = self.machines.iter().filter(|machine| machine.is_gone).filter_map(|machine| machine.disk.cluster);
+        if gone.into_iter().any(|cluster| needed.contains(&cluster) && self.living(cluster).is_empty()) {
+            return self.sometimes("somebody applied to a cluster that an old disk took along");
+        }
         if needed.iter().any(|cluster| !self.can_agree(*cluster, false)) {
             return self.sometimes("too many disks were lost for a cluster to live");
         }
@@ -585,7 +680,7 @@ impl World {
         self.nodes += 1;
         // The order of the ids is not that of the machines.
         let node = NodeId(self.rng.random_range(1..1 << 30) << 16 | self.nodes);
-        Disk { node, record: FoundingRecord::default(), first: None, cluster: None }
+        Disk { node, record: FoundingRecord::default(), first: None, cluster: None, written: 0 }
     }
 
     /// At a durable step the process may die.
@@ -667,15 +762,17 @@ impl World {
     }
 }
 
-/// True while a majority of the voters can agree: of those that run, or of all whose disks are there, whether or not they belong to
-/// the cluster yet.
-fn can_agree(machines: &[Machine], members: &BTreeMap<ClusterId, Members>, cluster: ClusterId, run: bool) -> bool {
+/// True while a majority of the voters can agree: of those whose disks are there, and that count.
+fn can_agree(
+    machines: &[Machine],
+    members: &BTreeMap<ClusterId, Members>,
+    cluster: ClusterId,
+    counts: impl Fn(&Machine) -> bool,
+) -> bool {
     let Some(members) = members.get(&cluster) else { return false };
-    let counts = |machine: &&Machine| {
-        let runs = machine.process.is_some() && machine.disk.cluster == Some(cluster);
-        members.voters.contains_key(&machine.disk.node) && (runs || !run)
-    };
-    machines.iter().filter(counts).count() * 2 > members.voters.len()
+    let agrees =
+        |machine: &&Machine| members.voters.contains_key(&machine.disk.node) && !machine.is_gone && counts(machine);
+    machines.iter().filter(agrees).count() * 2 > members.voters.len()
 }
 
 /// Whoever answers is enough to start a cluster.
