@@ -6,6 +6,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -179,12 +181,18 @@ impl Drop for Node {
 /// node listens there.
 const PORTS: Range<u16> = 10_000..32_000;
 
-/// A client port that is free now, as are the ports after it that the node takes as well.
+/// A client port that is free now, as are the ports after it that the node takes as well. None of them is given out twice: they are
+/// free also while the node that has them is down, and another one must not take them.
 pub fn free_ports() -> SocketAddr {
+    const TOGETHER: usize = 4;
+    /// Two runs of the tests at once begin at different places.
+    static FIRST: LazyLock<usize> = LazyLock::new(|| rand::random_range(0..PORTS.len()));
+    static GIVEN: AtomicUsize = AtomicUsize::new(0);
     eventually("four free ports in a row", || {
-        let first = rand::random_range(PORTS);
+        let row = (*FIRST + GIVEN.fetch_add(1, Ordering::Relaxed)) % (PORTS.len() / TOGETHER);
+        let first = PORTS.start + (row * TOGETHER) as u16;
         let listen = |port: u16| TcpListener::bind(("127.0.0.1", port)).ok();
-        let listening: Option<Vec<TcpListener>> = (first..first + 4).map(listen).collect();
+        let listening: Option<Vec<TcpListener>> = (first..).take(TOGETHER).map(listen).collect();
         listening?.first()?.local_addr().ok()
     })
 }
