@@ -69,10 +69,10 @@ const ANSWER_BYTES_MAX: usize = 104 << 20;
 
 /// A connection on which a request is under way is probed this often, so that a node that froze or whose machine died is
 /// noticed before the deadline of the request.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
+pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A probed connection that stays silent for this long is given up. Above the round trip of the slowest line.
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The addresses that were given and those that nodes told, with a connection to each that was used.
 /// One of them is current: all calls use it until one of them finds that it does not lead.

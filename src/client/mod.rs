@@ -60,7 +60,7 @@ use call::{Call, Repeat};
 use endpoints::{Endpoints, Node};
 use sessions::{Purpose, Session, Sessions, Slot};
 
-pub(crate) use endpoints::channel;
+pub(crate) use endpoints::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, channel};
 pub use error::Error;
 pub use event::Event;
 pub use failure::Refused;

@@ -14,6 +14,11 @@ pub fn members_max(founders: usize) -> usize {
     2 * founders
 }
 
+/// So many founders at least does a cluster need that has so many members.
+pub fn founders_min(members: usize) -> usize {
+    members.div_ceil(2)
+}
+
 /// Warns while this node leads a cluster that has too many voters for its `bootstrap.size`. Runs until it is dropped, or the node
 /// has ended.
 pub async fn watch_growth(handle: Handle, size: Option<u16>) {
@@ -43,7 +48,7 @@ impl Growth {
             format!(
                 "the cluster has {voters} voters and bootstrap.size is {size}: with more than twice as many, the loss of {size} disks \
                  could be taken for a first start; set bootstrap.size to {} at least, on all nodes",
-                voters.div_ceil(2)
+                founders_min(voters)
             )
         })
     }

@@ -16,6 +16,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::own::{self, Hold};
 use super::{CALLS_MAX, Kind};
+use crate::client::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT};
 use crate::ids::{Contact, NodeId};
 
 /// An address that does not answer for this long cannot be reached. Those who ask wait in a row for it.
@@ -27,12 +28,6 @@ const CALL_BYTES_MAX: u32 = 128 << 10;
 /// How much of all answers may wait unread: as much as all calls together may have, so that clients that do not read hold up
 /// nobody else.
 const CONNECTION_BYTES_MAX: u32 = CALLS_MAX as u32 * CALL_BYTES_MAX;
-
-/// A connection with calls on it is probed this often, so that they end when the leader's machine dies.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
-
-/// A probed connection that stays silent for this long is given up. Above the round trip of the slowest line.
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The connection that calls share, if one has been passed on.
 #[derive(Default)]

@@ -6,6 +6,7 @@ use std::ops::Range;
 use k8s_openapi::api::apps::v1::StatefulSet;
 
 use super::api::Trouble;
+use crate::cluster::names::Ordinal;
 
 /// The name of a StatefulSet, which is also how the names of its pods begin.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,9 +21,7 @@ impl fmt::Display for StatefulSetName {
 impl StatefulSetName {
     /// The ordinal of the pod with this name; none: it is not of this StatefulSet.
     pub(super) fn ordinal_of(&self, pod: &str) -> Option<u32> {
-        let ordinal: u32 = pod.strip_prefix(&self.0)?.strip_prefix('-')?.parse().ok()?;
-        // The other spellings of a number, such as +3 and 03, are no pod's.
-        (format!("{self}-{ordinal}") == pod).then_some(ordinal)
+        Ordinal::of(pod).filter(|ordinal| ordinal.base == self.0).map(|ordinal| ordinal.number)
     }
 }
 

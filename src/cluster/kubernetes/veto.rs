@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::api::Api;
 use super::desired::{Desired, StatefulSetName};
-use crate::cluster::growth::members_max;
+use crate::cluster::growth::{founders_min, members_max};
 
 /// How long the API server may take.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -19,7 +19,7 @@ pub(super) async fn veto(api: &Api, set: &StatefulSetName, founders: usize) -> O
         format!(
             "starts no cluster, as StatefulSet {set} {desired} and bootstrap.size is {founders}: with more than twice as many, lost \
              disks could be taken for a first start; set bootstrap.size to {} at least, on all nodes",
-            replicas.div_ceil(2)
+            founders_min(replicas)
         )
     })
 }
