@@ -6,8 +6,8 @@
 //! ```
 //!
 //! The node id is on disk before the first question, so that asking twice is asking for the same node. So is that it applies: from
-//! then on it helps nobody to start another cluster. The log is begun before
-//! the directory says of which cluster it is: a member without a log has lost it.
+//! then on it helps nobody to start another cluster. The log is begun before the directory says of which cluster it is: a member
+//! without a log has lost it.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

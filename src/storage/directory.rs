@@ -126,8 +126,8 @@ impl DataDirectory {
 
     /// Gives the directory up as that of a node which was removed from `cluster`: its data is moved to `set-aside/NODE-ID/` in
     /// the directory, where it takes the place of what was set aside before, and who opens the directory next finds another node,
-    /// which remembers the cluster only. Returns where the data is. The log has been closed before, and the owner drops the directory next. Whoever still wants to write to it is
-    /// refused from here on.
+    /// which remembers the cluster only. Returns where the data is. The log has been closed before, and the owner drops the
+    /// directory next. Whoever still wants to write to it is refused from here on.
     ///
     /// # Errors
     /// [`Error::Io`]: who opens the directory next goes on moving.

@@ -63,6 +63,12 @@ pub struct Machine {
 }
 
 impl Machine {
+    /// A machine that has not run yet.
+    pub fn new(name: String, address: String, disk: Disk, size: u16, discovers: bool, list: Vec<usize>) -> Self {
+        let (is_old, is_gone) = (false, false);
+        Self { name, address, is_old, is_gone, disk, process: None, incarnation: 0, size, discovers, list }
+    }
+
     pub fn contact(&self) -> Contact {
         Contact {
             node: self.disk.node,

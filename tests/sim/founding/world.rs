@@ -167,19 +167,7 @@ impl World {
                 list.remove(self.rng.random_range(0..list.len()));
             }
             let address = name.clone();
-            let (is_old, is_gone) = (false, false);
-            self.machines.push(Machine {
-                name,
-                address,
-                is_old,
-                is_gone,
-                disk,
-                process: None,
-                incarnation: 0,
-                size,
-                discovers,
-                list,
-            });
+            self.machines.push(Machine::new(name, address, disk, size, discovers, list));
             let is_late = self.rng.random_bool(0.2);
             let at = self.rng.random_range(0..if is_late { self.knobs.faults_end } else { SECOND });
             self.schedule(at, Event::Start(usize::from(number)));
@@ -307,19 +295,8 @@ impl World {
         let list = (0..self.machines.len()).filter(|other| !self.machines[*other].is_old).collect();
         let old = self.machines.len();
         let address = format!("{name}-old-{old}");
-        let (is_old, is_gone) = (true, false);
-        self.machines.push(Machine {
-            name,
-            address,
-            is_old,
-            is_gone,
-            disk,
-            process: None,
-            incarnation: 0,
-            size,
-            discovers,
-            list,
-        });
+        let machine = Machine::new(name, address, disk, size, discovers, list);
+        self.machines.push(Machine { is_old: true, ..machine });
         self.schedule(self.now, Event::Start(old));
         let end = self.rng.random_range(self.now..self.knobs.faults_end);
         self.schedule(end, Event::Leave(old));
