@@ -31,6 +31,7 @@ pub fn own(context: &Context) -> v1::NodeStatus {
         version,
         storage: context.transfers.usage().map(|usage| storage(&status, usage)),
         transfers: transfers(context),
+        ..Default::default()
     }
 }
 
@@ -48,6 +49,7 @@ fn storage(status: &Status, usage: Usage) -> v1::StorageStatus {
         written_bytes: usage.written.total(),
         oldest_file,
         oldest_kept_for,
+        ..Default::default()
     }
 }
 
