@@ -105,7 +105,8 @@ fn disturb() -> (Latencies, Latencies, f64) {
     let living = survivors.snapshot(0);
     let (done, durable) = channel();
     let log = survivors.log.take().expect("nobody else writes yet");
-    let writer = Writer::start(log, move |result| done.send(result.unwrap().len()).expect("every write is waited for"));
+    let writer =
+        Writer::start(log, move |result| done.send(result.unwrap().writes.len()).expect("every write is waited for"));
     let mut next = survivors.last + 1;
     let mut append_while = |goes_on: &mut dyn FnMut() -> bool| {
         let mut latencies = Latencies::new();

@@ -88,7 +88,7 @@ impl Threaded {
         let (done, durable) = channel();
         let writer = Writer::start(log, move |result| {
             // Who has measured enough does not listen any more.
-            let _ = done.send(result.unwrap().len());
+            let _ = done.send(result.unwrap().writes.len());
         });
         Self { writer, durable, _directory: directory }
     }

@@ -23,10 +23,10 @@ use super::handle::{AnswerSlot, Asked, Inbox, Input, Published};
 use super::log_reader::LogReader;
 use super::snapshots::Snapshots;
 use super::{Error, Phase};
-use crate::ids::{ClusterId, EntryId, NodeId, ShardId, Term, Ticket, Time};
+use crate::ids::{ClusterId, EntryId, NodeId, ShardId, Term, Time};
 use crate::raft::{Body, Entry, Message, RoleName};
 use crate::replica::{Effect, Event, Execute, Membership, ReadId, Replica, RequestId, Restored};
-use crate::storage::{self, DataDirectory, Writer};
+use crate::storage::{self, DataDirectory, Durable, Synced, Writer};
 use crate::telemetry::{self, RequestBook};
 use crate::transport::{self, AddressBook, Contacts, Envelope, Inbound, Transport};
 
@@ -44,8 +44,8 @@ pub const INBOUND_BULK_MAX: usize = 64;
 /// and the reads that replicas ask for, one for each follower and each answer, and one snapshot of each kind at a time.
 #[derive(Debug)]
 pub enum Completion {
-    /// Writes up to these tickets are durable.
-    Durable(Vec<(ShardId, Ticket)>),
+    /// Writes are durable.
+    Durable(Synced),
     /// Entries of the log were read.
     Read(ShardId, ReadId, Vec<Entry>),
     /// They are not in the log.
@@ -274,8 +274,8 @@ impl EventLoop {
 
     fn on_completion(&mut self, completion: Completion) -> Result<(), Error> {
         match completion {
-            Completion::Durable(written) => {
-                for (shard, ticket) in written {
+            Completion::Durable(synced) => {
+                for Durable { shard, ticket, .. } in synced.writes {
                     self.on_event(shard, Event::Persisted(ticket));
                 }
             }

@@ -31,11 +31,11 @@ use crate::cluster::kubernetes::{self, Pod};
 use crate::cluster::{self, announce, bootstrap};
 use crate::config::NodeConfig;
 use crate::health::Health;
-use crate::ids::{ClusterId, Contact, SHARD_0, ShardId, Ticket};
+use crate::ids::{ClusterId, Contact, SHARD_0, ShardId};
 use crate::raft::{self, Recovered};
 use crate::replica::{Replica, Restored};
 use crate::state_machine::{self, Living};
-use crate::storage::{self, DataDirectory, FileDisk, Log, Writer};
+use crate::storage::{self, DataDirectory, FileDisk, Log, Synced, Writer};
 use crate::telemetry::{self, RequestBook, StorageUsage, Telemetry, step};
 use crate::transport::{self, AddressBook, Listener, Transport};
 
@@ -430,12 +430,10 @@ fn request_book(telemetry: Telemetry, book: AddressBook) -> RequestBook {
     RequestBook::new(telemetry, move |node| book.name_of(node))
 }
 
-fn tell_completions(
-    completions: Completions,
-) -> impl FnMut(Result<Vec<(ShardId, Ticket)>, storage::Error>) + Send + 'static {
-    move |written| {
-        let completion = match written {
-            Ok(tickets) => Completion::Durable(tickets),
+fn tell_completions(completions: Completions) -> impl FnMut(Result<Synced, storage::Error>) + Send + 'static {
+    move |synced| {
+        let completion = match synced {
+            Ok(synced) => Completion::Durable(synced),
             Err(error) => Completion::Failed(error),
         };
         // A loop that has ended has no use for it.

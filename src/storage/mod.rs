@@ -130,4 +130,4 @@ pub use reader::Reader;
 pub use recovery::{RecoveryReport, TornTail};
 pub use store::{Received, SNAPSHOT_PREFIX, Store};
 pub use usage::{Oldest, Usage, WhyKept, Written};
-pub use writer::Writer;
+pub use writer::{Durable, Synced, Writer};

@@ -2,12 +2,13 @@
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use super::disk::Disk;
 use super::error::Error;
 use super::log::Log;
-use crate::ids::{ShardId, Ticket};
-use crate::raft::Write;
+use crate::ids::{Index, ShardId, Ticket};
+use crate::raft::{Entry, Write};
 
 /// How many writes can wait. Replicas limit what they have in flight, so that this is reached only while the disk hangs.
 const QUEUE_WRITES_MAX: usize = 1024;
@@ -18,6 +19,49 @@ const BATCH_BYTES_MAX: u64 = 8 << 20;
 /// A write and whose it is.
 type Queued = (ShardId, Write);
 
+/// What one sync has made durable, and when, by the clock of the thread that writes.
+#[derive(Clone, Debug)]
+pub struct Synced {
+    /// The writes, in the order they were submitted.
+    pub writes: Vec<Durable>,
+    /// How many entries they have.
+    pub entries: u64,
+    /// The bytes of those, without what the files add.
+    pub bytes: u64,
+    /// Nothing else was waiting for the disk any more: writing began.
+    pub began: Instant,
+    /// Everything was handed to the system: the sync began.
+    pub written: Instant,
+    /// The sync was over.
+    pub ended: Instant,
+}
+
+/// A write that is durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Durable {
+    /// Whose it is.
+    pub shard: ShardId,
+    /// Its name.
+    pub ticket: Ticket,
+    /// The first and the last of its entries, if it has any.
+    pub entries: Option<(Index, Index)>,
+}
+
+impl Synced {
+    /// How long the disk took for the sync itself.
+    pub fn sync_took(&self) -> Duration {
+        self.ended.duration_since(self.written)
+    }
+}
+
+impl Durable {
+    fn new((shard, write): &Queued) -> Self {
+        let index_of = |entry: &Entry| entry.id.index;
+        let entries = write.entries.first().map(index_of).zip(write.entries.last().map(index_of));
+        Self { shard: *shard, ticket: write.ticket, entries }
+    }
+}
+
 /// A handle to the writing thread. Dropping it does what `stop` does.
 pub struct Writer {
     queue: Option<SyncSender<(ShardId, Write)>>,
@@ -25,14 +69,11 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread. It calls `on_durable` after each sync with what became durable, in the order it was submitted.
+    /// Starts the thread. It calls `on_durable` after each sync with what became durable.
     ///
     /// A write or sync that fails is not tried again: `on_durable` gets the error, once, and the thread ends. Nothing is known
     /// to be durable after that but what was reported before.
-    pub fn start<D: Disk>(
-        log: Log<D>,
-        on_durable: impl FnMut(Result<Vec<(ShardId, Ticket)>, Error>) + Send + 'static,
-    ) -> Self {
+    pub fn start<D: Disk>(log: Log<D>, on_durable: impl FnMut(Result<Synced, Error>) + Send + 'static) -> Self {
         let (queue, waiting) = sync_channel(QUEUE_WRITES_MAX);
         let thread = thread::Builder::new().name("log-writer".to_owned());
         let thread =
@@ -69,19 +110,30 @@ impl Drop for Writer {
 fn run<D: Disk>(
     mut log: Log<D>,
     waiting: &Receiver<(ShardId, Write)>,
-    mut on_durable: impl FnMut(Result<Vec<(ShardId, Ticket)>, Error>),
+    mut on_durable: impl FnMut(Result<Synced, Error>),
 ) {
     let mut held = None;
     while let Some(first) = held.take().or_else(|| waiting.recv().ok()) {
         let (batch, next) = drain(first, waiting);
         held = next;
-        let written = log.append(&batch).and_then(|()| log.sync());
-        let failed = written.is_err();
-        on_durable(written.map(|()| batch.iter().map(|(shard, write)| (*shard, write.ticket)).collect()));
+        let synced = write(&mut log, &batch);
+        let failed = synced.is_err();
+        on_durable(synced);
         if failed {
             return;
         }
     }
+}
+
+fn write<D: Disk>(log: &mut Log<D>, batch: &[Queued]) -> Result<Synced, Error> {
+    let began = Instant::now();
+    log.append(batch)?;
+    let written = Instant::now();
+    log.sync()?;
+    let ended = Instant::now();
+    let entries = batch.iter().map(|(_, write)| write.entries.len() as u64).sum();
+    let bytes = batch.iter().map(|(_, write)| size(write)).sum();
+    Ok(Synced { writes: batch.iter().map(Durable::new).collect(), entries, bytes, began, written, ended })
 }
 
 /// All that waits, up to the byte limit; a write with a snapshot comes alone. Also returns one that waits for the next turn.
@@ -104,7 +156,7 @@ fn drain(first: Queued, waiting: &Receiver<Queued>) -> (Vec<Queued>, Option<Queu
 }
 
 fn size(write: &Write) -> u64 {
-    write.entries.iter().map(crate::raft::Entry::size).sum()
+    write.entries.iter().map(Entry::size).sum()
 }
 
 #[cfg(test)]
@@ -114,8 +166,8 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::ids::{EntryId, Index, SHARD_0, Term};
-    use crate::raft::{Entry, Payload};
+    use crate::ids::{EntryId, SHARD_0, Term};
+    use crate::raft::Payload;
     use crate::storage::{MemoryDisk, Options};
 
     fn write(index: u64) -> Write {
@@ -140,7 +192,7 @@ mod tests {
             let _ = held.recv();
         });
         writer.submit(SHARD_0, write(1));
-        let mut tickets = durable.recv().unwrap();
+        let first: Synced = durable.recv().unwrap();
         let syncs = disk.syncs();
         for index in 2..=1000 {
             writer.submit(SHARD_0, write(index));
@@ -148,9 +200,14 @@ mod tests {
         drop(go);
         writer.stop();
         assert_eq!(disk.syncs() - syncs, 1, "999 writes that wait take one sync");
-        tickets.extend(durable.iter().flatten());
-        let expected: Vec<_> = (1..=1000).map(|ticket| (SHARD_0, Ticket(ticket))).collect();
-        assert_eq!(tickets, expected);
+        let second = durable.recv().unwrap();
+        assert!(durable.recv().is_err(), "nothing was written twice");
+        assert!(first.began <= first.written && first.written <= first.ended && first.ended <= second.began);
+        assert_eq!((first.entries, second.entries, second.bytes), (1, 999, 999 * first.bytes));
+        let writes: Vec<_> = first.writes.into_iter().chain(second.writes).collect();
+        let durable =
+            |index| Durable { shard: SHARD_0, ticket: Ticket(index), entries: Some((Index(index), Index(index))) };
+        assert_eq!(writes, (1..=1000).map(durable).collect::<Vec<_>>());
         let entries = open(&disk).reader().read(SHARD_0, Index(1), Index(1000), u64::MAX).unwrap();
         assert_eq!(entries.len(), 1000);
     }

@@ -224,20 +224,19 @@ fn the_writer_lets_a_snapshot_come_alone() {
     let (done, durable) = std::sync::mpsc::channel();
     let (go, held) = std::sync::mpsc::channel::<()>();
     let writer = Writer::start(log, move |result| {
-        done.send(result.unwrap()).unwrap();
+        done.send(result.unwrap().writes.iter().map(|write| write.ticket.0).collect::<Vec<_>>()).unwrap();
         let _ = held.recv();
     });
     let named = |ticket, write: Write| Write { ticket: Ticket(ticket), ..write };
     writer.submit(SHARD_0, named(1, write(vec![command(1, 1, b"")])));
-    assert_eq!(durable.recv().unwrap(), [(SHARD_0, Ticket(1))]);
+    assert_eq!(durable.recv().unwrap(), [1]);
     writer.submit(SHARD_0, named(2, write(vec![command(1, 2, b"")])));
     writer.submit(SHARD_0, named(3, install(EntryId::new(Term(1), Index(9)))));
     writer.submit(SHARD_0, named(4, write(vec![command(1, 10, b"")])));
     writer.submit(SHARD_0, named(5, write(vec![command(1, 11, b"")])));
     drop(go);
     writer.stop();
-    let batches: Vec<Vec<u64>> =
-        durable.iter().map(|batch| batch.iter().map(|(_, ticket)| ticket.0).collect()).collect();
+    let batches: Vec<Vec<u64>> = durable.iter().collect();
     assert_eq!(batches, [vec![2], vec![3], vec![4, 5]]);
     assert_eq!(open(&disk).1[&SHARD_0].last, Index(11));
 }
