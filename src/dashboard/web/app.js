@@ -1,0 +1,353 @@
+// The frame around every page: it listens to the node, shows the strip, and mounts the page that the address names.
+//
+// What a page gets is `App` of lib/types.js. Addresses are `#/PAGE?parameters`; each page is a module of its own in
+// `pages/`, loaded when it is first opened. Keys 1 to 5 open the pages and `?` lists all keys, unless a field has the
+// focus.
+
+import { ApiError, get, listen, post } from "./lib/api.js";
+import { askForToken, openHelp, toast } from "./lib/dialog.js";
+import { attribute, h, replace, text } from "./lib/dom.js";
+import { counted, duration } from "./lib/format.js";
+import { makeStrip } from "./lib/strip.js";
+
+/** @import { App, Cluster, Connection, Event, Mounted, Page, QueueTotals, Topics } from "./lib/types.js" */
+
+const PAGES = [
+  { name: "cluster", title: "Cluster" },
+  { name: "log", title: "Log" },
+  { name: "events", title: "Events" },
+  { name: "queues", title: "Queues" },
+  { name: "members", title: "Members" },
+];
+
+/** Pages that are reached from another one, which stays marked in the navigation. */
+const BELOW = new Map([["queue", "queues"]]);
+
+const EVENTS_MAX = 5000;
+
+/** Of this age on, the page says that what it shows is old. */
+const OLD_MS = 3000;
+
+const TOKEN_KEY = "quorate-admin-token";
+
+/** @param {string} id */
+const element = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
+
+const main = element("main");
+const nav = element("nav");
+const tools = element("tools");
+const banner = element("banner");
+const announcer = element("announcer");
+const toasts = element("toasts");
+const askedName = h("span", { class: "asked", title: "The node that this page asks" });
+const lostWords = h("span");
+const otherNodes = h("span", { class: "row" });
+
+/** @type {{[T in keyof Topics]: Set<(value: Topics[T]) => void>}} */
+const handlers = { cluster: new Set(), events: new Set(), queues: new Set(), connection: new Set() };
+
+/** @type {Cluster | null} */
+let cluster = null;
+/** @type {QueueTotals | null} */
+let totals = null;
+/** @type {Event[]} */
+let events = [];
+let connected = false;
+/** When the last message came, on the clock of the browser. */
+let heardAt = 0;
+/** @type {{name: string, page: Page | null, mounted: Mounted | null}} */
+let open = { name: "", page: null, mounted: null };
+/** Counts navigations, so that a page that loads late does not replace a later one. */
+let turn = 0;
+
+/** @type {App} */
+const app = {
+  cluster: () => cluster,
+  events: () => events,
+  queues: () => totals,
+  on(topic, handler) {
+    handlers[topic].add(handler);
+    return () => handlers[topic].delete(handler);
+  },
+  get,
+  post: postWithToken,
+  params: new URLSearchParams(),
+  go: (hash) => {
+    location.hash = hash;
+  },
+  replace(params) {
+    const query = params.toString();
+    app.params = params;
+    history.replaceState(null, "", `#/${open.name}${query ? `?${query}` : ""}`);
+  },
+  announce: (words) => text(announcer, words),
+  toast(words, level = "good") {
+    toast(toasts, words, level);
+    app.announce(words);
+  },
+};
+
+const strip = makeStrip();
+element("strip").append(strip.node);
+drawNavigation();
+drawTools();
+addEventListener("hashchange", route);
+addEventListener("keydown", onKey);
+listen("api/stream", ["cluster", "events", "queues"], onMessage, (alive) => {
+  connected = alive;
+});
+setInterval(watchAge, 500);
+route();
+
+/**
+ * @param {string} topic
+ * @param {any} value
+ */
+function onMessage(topic, value) {
+  heardAt = performance.now();
+  if (topic === "cluster") onCluster(value);
+  else if (topic === "events") onEvents(value.events);
+  else if (topic === "queues") tell("queues", (totals = value));
+  watchAge();
+}
+
+/** @param {Cluster} changed */
+function onCluster(changed) {
+  const before = cluster;
+  cluster = changed;
+  strip.update(changed);
+  announceChanges(before, changed);
+  text(askedName, changed.asked.name);
+  document.title = titleNow();
+  tell("cluster", changed);
+}
+
+/**
+ * A stream that is connected anew begins with events that are known already.
+ * @param {Event[]} arrived
+ */
+function onEvents(arrived) {
+  const known = new Set(events.slice(-EVENTS_MAX).map(eventKey));
+  const fresh = arrived.filter((event) => !known.has(eventKey(event)));
+  if (fresh.length === 0) return;
+  events = [...events, ...fresh].sort((a, b) => a.at - b.at).slice(-EVENTS_MAX);
+  tell("events", fresh);
+}
+
+/** @param {Event} event */
+const eventKey = (event) => `${event.node}/${event.seq}/${event.at}`;
+
+/**
+ * @template {keyof Topics} T
+ * @param {T} topic
+ * @param {Topics[T]} value
+ */
+function tell(topic, value) {
+  for (const handler of handlers[topic]) handler(value);
+}
+
+/**
+ * @param {Cluster | null} before
+ * @param {Cluster} now
+ */
+function announceChanges(before, now) {
+  if (!before) return;
+  if (now.leader !== before.leader) {
+    const name = now.nodes.find((node) => node.id === now.leader)?.name;
+    app.announce(name ? `${name} leads in term ${now.term}.` : "There is no leader.");
+  }
+  const known = new Set(before.alarms.map((alarm) => `${alarm.code}/${alarm.node}`));
+  const raised = now.alarms.filter((alarm) => !known.has(`${alarm.code}/${alarm.node}`));
+  if (raised.length > 0) app.announce(raised.map((alarm) => alarm.text).join(" "));
+  else if (before.alarms.length > 0 && now.alarms.length === 0) app.announce("No alarms any more.");
+}
+
+function watchAge() {
+  /** @type {Connection} */
+  const connection = { connected, age_ms: heardAt ? performance.now() - heardAt : null };
+  strip.age(connection);
+  const lost = connection.age_ms === null ? performance.now() > OLD_MS : connection.age_ms > OLD_MS;
+  if (lost) showLost(connection.age_ms);
+  attribute(banner, "hidden", !lost);
+  attribute(document.body, "data-old", lost);
+  tell("connection", connection);
+}
+
+/** @param {number | null} age */
+function showLost(age) {
+  if (!banner.firstChild) replace(banner, h("strong", null, "Connection lost."), lostWords, otherNodes);
+  text(
+    lostWords,
+    age === null
+      ? "The node has told nothing yet; trying again."
+      : `What is shown is ${duration(age)} old; trying again.`,
+  );
+  const others = (cluster?.nodes ?? []).filter((node) => node.admin_address && node.id !== cluster?.asked.id);
+  const wanted = others.map((node) => node.admin_address).join(" ");
+  if (otherNodes.dataset["of"] === wanted) return;
+  otherNodes.dataset["of"] = wanted;
+  const links = others.map((node) => h("a", { href: `http://${node.admin_address}/${location.hash}` }, node.name));
+  replace(otherNodes, links.length > 0 && "Try another node:", links);
+}
+
+/**
+ * @param {string} path
+ * @param {object} body
+ * @returns {Promise<any>}
+ */
+async function postWithToken(path, body) {
+  for (let why = ""; ;) {
+    try {
+      return await post(path, body, sessionStorage.getItem(TOKEN_KEY));
+    } catch (error) {
+      if (!(error instanceof ApiError) || !["TOKEN_NEEDED", "TOKEN_WRONG"].includes(error.reason)) throw error;
+      why =
+        error.reason === "TOKEN_WRONG" && sessionStorage.getItem(TOKEN_KEY)
+          ? "This token is not the right one."
+          : "Changes need the admin token of this cluster.";
+      sessionStorage.removeItem(TOKEN_KEY);
+    }
+    const token = await askForToken(why);
+    if (token === null) throw new ApiError(401, "TOKEN_NEEDED", "Nothing was done: the admin token was not given.");
+    sessionStorage.setItem(TOKEN_KEY, token);
+  }
+}
+
+async function route() {
+  const [path = "", query = ""] = location.hash.replace(/^#\/?/, "").split("?", 2);
+  const name = PAGES.some((page) => page.name === path) || BELOW.has(path) ? path : "cluster";
+  app.params = new URLSearchParams(query);
+  if (name === open.name && open.mounted?.navigate) return open.mounted.navigate(app.params);
+  const mine = (turn += 1);
+  const first = open.name === "";
+  const page = await load(name);
+  if (mine !== turn) return;
+  open.mounted?.unmount();
+  open = { name, page, mounted: null };
+  markNavigation(name);
+  document.title = titleNow();
+  const root = h("div", { class: "stack" });
+  replace(main, root);
+  if (!first) {
+    scrollTo(0, 0);
+    main.focus({ preventScroll: true });
+    app.announce(page?.title ?? "");
+  }
+  if (!page)
+    return replace(
+      root,
+      h(
+        "div",
+        { class: "empty" },
+        h("h2", null, "This page could not be loaded"),
+        h("p", null, "The node does not answer. Reload the page once it does."),
+      ),
+    );
+  const mounted = page.mount(root, app);
+  open.mounted = typeof mounted === "function" ? { unmount: mounted } : (mounted ?? null);
+}
+
+/**
+ * @param {string} name
+ * @returns {Promise<Page | null>}
+ */
+async function load(name) {
+  try {
+    /** @type {Page} */
+    const page = await import(`./pages/${name}.js`);
+    await Promise.all((page.styles ?? []).map(loadStyle));
+    return page;
+  } catch (error) {
+    console.warn(error);
+    return null;
+  }
+}
+
+/** @param {string} file */
+function loadStyle(file) {
+  const href = `pages/${file}`;
+  if (document.head.querySelector(`link[href="${href}"]`)) return null;
+  return new Promise((done) =>
+    document.head.append(h("link", { rel: "stylesheet", href, onload: done, onerror: done })),
+  );
+}
+
+function titleNow() {
+  const alarms = cluster?.alarms.length ? `(${counted(cluster.alarms.length, "alarm")}) ` : "";
+  return `${alarms}${open.page?.title ?? "Cluster"} · Quorate`;
+}
+
+function drawNavigation() {
+  replace(
+    nav,
+    ...PAGES.map(({ name, title }, place) => h("a", { href: `#/${name}`, "aria-keyshortcuts": place + 1 }, title)),
+  );
+}
+
+/** @param {string} name */
+function markNavigation(name) {
+  const marked = `#/${BELOW.get(name) ?? name}`;
+  for (const link of nav.children)
+    attribute(link, "aria-current", link.getAttribute("href") === marked ? "page" : null);
+}
+
+function drawTools() {
+  const theme = h(
+    "button",
+    { type: "button", class: "quiet icon", title: "Light or dark", "aria-label": "Light or dark", onclick: turnTheme },
+    "◐",
+  );
+  const help = h(
+    "button",
+    {
+      type: "button",
+      class: "quiet icon",
+      title: "Keys (?)",
+      "aria-label": "Keys",
+      "aria-keyshortcuts": "?",
+      onclick: showHelp,
+    },
+    "?",
+  );
+  tools.append(askedName, theme, help);
+}
+
+/** Goes round: as the system has it, the other one, and back. */
+function turnTheme() {
+  const root = document.documentElement;
+  const system = matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light";
+  const chosen = root.dataset["theme"] ?? system;
+  const next = chosen === "dark" ? "light" : "dark";
+  if (next === system) delete root.dataset["theme"];
+  else root.dataset["theme"] = next;
+  try {
+    if (next === system) localStorage.removeItem("theme");
+    else localStorage.setItem("theme", next);
+  } catch {
+    // Then it holds until the page is closed.
+  }
+  app.announce(`The page is ${next}.`);
+}
+
+function showHelp() {
+  if (document.querySelector("dialog[open]")) return;
+  /** @type {[string, string][]} */
+  const pages = PAGES.map(({ title }, place) => [String(place + 1), title]);
+  /** @type {[string, [string, string][]][]} */
+  const groups = [["Everywhere", [...pages, ["t", "Light or dark"], ["?", "This list"], ["Esc", "Close a dialog"]]]];
+  if (open.page?.keys) groups.push([open.page.title, open.page.keys]);
+  openHelp(groups);
+}
+
+/** @param {KeyboardEvent} event */
+function onKey(event) {
+  const target = /** @type {HTMLElement} */ (event.target);
+  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+  if (target.closest?.("input, textarea, select, dialog") || target.isContentEditable) return;
+  const page = PAGES[Number(event.key) - 1];
+  if (page) app.go(`#/${page.name}`);
+  else if (event.key === "?") showHelp();
+  else if (event.key === "t") turnTheme();
+  else return;
+  event.preventDefault();
+}

@@ -1,0 +1,15 @@
+// The members and their changes.
+
+import { h } from "../lib/dom.js";
+
+/** @import { App } from "../lib/types.js" */
+
+export const title = "Members";
+
+/**
+ * @param {HTMLElement} root
+ * @param {App} _app
+ */
+export function mount(root, _app) {
+  root.append(h("h1", null, "Members"));
+}
