@@ -99,7 +99,7 @@ impl Node {
             let transfers = transfers.clone();
             move || transfers.usage()
         });
-        let vitals = Vitals::new(telemetry.clone());
+        let vitals = Vitals::new();
         let phases = phase.subscribe();
         let waits_for = watch::Sender::default();
         let leader_wait = config.health.leader_wait;

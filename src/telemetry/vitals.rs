@@ -2,25 +2,23 @@
 
 use std::sync::Arc;
 
-use super::Telemetry;
 use super::events::Ring;
 
 /// The vital signs of one node. Clones share them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Vitals {
     shared: Arc<Shared>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Shared {
-    telemetry: Telemetry,
     events: Ring,
 }
 
 impl Vitals {
-    /// Of a node that starts. What is measured goes to `telemetry` as well.
-    pub fn new(telemetry: Telemetry) -> Self {
-        Self { shared: Arc::new(Shared { telemetry, events: Ring::new() }) }
+    /// Of a node that starts.
+    pub fn new() -> Self {
+        Self { shared: Arc::default() }
     }
 
     /// What happened.
