@@ -53,7 +53,7 @@ use crate::node::{Handle, Peers, Phase, Transfers};
 use crate::proto::internal::founding_server::FoundingServer;
 use crate::proto::v1;
 use crate::raft::Configuration;
-use crate::telemetry::{Call, Telemetry, propagation};
+use crate::telemetry::{Call, Telemetry, Vitals, propagation};
 use crate::transport::{AddressBook, Listener};
 use errors::Rejection;
 use forward::Forwarder;
@@ -77,6 +77,8 @@ pub struct Context {
     pub phase: watch::Receiver<Phase>,
     /// Where it tells of requests.
     pub telemetry: Telemetry,
+    /// What it knows of itself.
+    pub vitals: Vitals,
     /// Its disk, and snapshots on their way.
     pub transfers: Transfers,
     /// What it has promised to other nodes.

@@ -27,7 +27,8 @@ use crate::ids::{ClusterId, EntryId, NodeId, ShardId, Term, Time};
 use crate::raft::{Body, Entry, Message, RoleName};
 use crate::replica::{Effect, Event, Execute, Membership, ReadId, Replica, RequestId, Restored};
 use crate::storage::{self, DataDirectory, Durable, Synced, Writer};
-use crate::telemetry::{self, RequestBook};
+use crate::telemetry::events::{Kind, Level};
+use crate::telemetry::{self, RequestBook, Vitals};
 use crate::transport::{self, AddressBook, Contacts, Envelope, Inbound, Transport};
 
 /// The loop turns at least this often, so that whoever counts its turns sees that it lives.
@@ -106,6 +107,8 @@ pub struct EventLoop {
     pub waiting: BTreeMap<RequestId, (ShardId, AnswerSlot)>,
     /// Requests that are traced or measured on their way.
     pub requests: RequestBook,
+    /// What this node knows of itself, and tells those who ask.
+    pub vitals: Vitals,
     /// What has happened to each replica since its last turn.
     pub events: BTreeMap<ShardId, Vec<Event>>,
     /// Names of nodes that are about to come into the book.
@@ -246,19 +249,21 @@ impl EventLoop {
                 self.on_event(shard, Event::Message { from, message });
             }
             Inbound::Connected { peer } => {
-                tracing::info!("is connected to {}", self.name_of(peer));
+                self.say_of(peer, Level::Info, "connected", |name| format!("is connected to {name}"));
                 for shard in self.shards() {
                     self.on_event(shard, Event::Reachable(peer));
                 }
             }
             Inbound::Disconnected { peer, why } => {
-                tracing::warn!("has no connection to {}: {why}", self.name_of(peer));
+                self.say_of(peer, Level::Warn, "disconnected", |name| format!("has no connection to {name}: {why}"));
                 self.requests.on_disconnected(peer);
                 for shard in self.shards() {
                     self.on_event(shard, Event::Unreachable(peer));
                 }
             }
-            Inbound::Refused { peer, why } => tracing::warn!("is not let in by {}: {why}", self.name_of(peer)),
+            Inbound::Refused { peer, why } => {
+                self.say_of(peer, Level::Warn, "refused", |name| format!("is not let in by {name}: {why}"));
+            }
             Inbound::RemovedBy { peer, index } => {
                 let removed = || Message { term: Term(0), body: Body::Removed { index } };
                 for shard in self.shards() {
@@ -366,7 +371,7 @@ impl EventLoop {
             }
             Effect::Tell(told) => {
                 self.requests.on_told(shard, &told);
-                telemetry::tell(&told, |node| self.name_of(node));
+                telemetry::tell(&told, self.vitals.events(), |node| self.name_of(node));
             }
         }
     }
@@ -392,6 +397,12 @@ impl EventLoop {
             // A loop that has ended needs no completion.
             let _ = completions.send(completion);
         });
+    }
+
+    /// Says something of the connection to a peer.
+    fn say_of(&self, peer: NodeId, level: Level, event: &'static str, words: impl FnOnce(&str) -> String) {
+        let name = self.name_of(peer);
+        self.vitals.events().say(Kind::Connection, level, event, words(&name), Some(&name));
     }
 
     fn name_of(&self, node: NodeId) -> String {

@@ -15,6 +15,7 @@ use crate::raft::{Entry, MembershipChange};
 use crate::replica::{Answer, Execute, Read, Refusal, RequestId, Status};
 use crate::storage;
 use crate::telemetry::Mark;
+use crate::transport::{LogPart, questions};
 
 /// Where an answer goes, and the room that the request takes until it is answered or forgotten.
 #[derive(Debug)]
@@ -211,6 +212,40 @@ impl Handle {
         self.shared.reader.read(shard, from, to, bytes_max).await
     }
 
+    /// A part of this node's log: at most `limit` entries from `from` on, or the last ones with 0; of either about
+    /// [`LOG_BYTES_MAX`](questions::LOG_BYTES_MAX) and at least one. What is not durable is not shown.
+    ///
+    /// # Errors
+    /// What the disk returns is damaged.
+    pub async fn log_part(&self, shard: ShardId, asked_from: Index, limit: u32) -> Result<LogPart, storage::Error> {
+        let Some((part, durable)) = self.look(shard, |status| (log_bounds(status), status.durable)) else {
+            return Ok(LogPart::default());
+        };
+        let mut limit = u64::from(limit.clamp(1, questions::LOG_ENTRIES_MAX));
+        loop {
+            let from = match asked_from {
+                Index(0) => Index((durable.0 + 1).saturating_sub(limit)).max(part.first),
+                from => from,
+            };
+            let to = Index(from.0.saturating_add(limit - 1)).min(durable);
+            if from < part.first || from > to {
+                return Ok(part);
+            }
+            let entries = match self.read_log(shard, from, to, questions::LOG_BYTES_MAX).await {
+                Ok(entries) => entries,
+                // Compacted, or cut by another leader, since its bounds were looked at.
+                Err(storage::Error::NotInLog { .. }) => Vec::new(),
+                Err(error) => return Err(error),
+            };
+            let is_whole = entries.last().is_none_or(|last| last.id.index == to);
+            if is_whole || asked_from != Index(0) || limit == 1 {
+                return Ok(LogPart { entries, ..part });
+            }
+            // The last ones are wanted, and they are too large for so many.
+            limit /= 2;
+        }
+    }
+
     /// The condition of this node's replica of `shard`; none when it has none (yet).
     pub fn status(&self, shard: ShardId) -> Option<Status> {
         self.shared.published.borrow().replicas.get(&shard).cloned()
@@ -250,6 +285,11 @@ impl Handle {
 
 /// Where the loop has ended nobody leads.
 const STOPPED: Refusal = Refusal::NotLeader { leader: None, term: Term(0) };
+
+fn log_bounds(status: &Status) -> LogPart {
+    let (first, last) = (status.log_start.index.next(), status.last.index);
+    LogPart { first, last, commit: status.commit, applied: status.applied, entries: Vec::new() }
+}
 
 /// Requests are far smaller than this type can say.
 fn permits(bytes: usize) -> u32 {

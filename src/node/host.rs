@@ -1,10 +1,11 @@
 //! What the peer port asks the node.
 
+use super::peers::encode_events;
 use crate::api;
-use crate::ids::{NodeId, SHARD_0};
-use crate::proto::v1;
+use crate::ids::{Index, NodeId, SHARD_0, ShardId};
+use crate::proto::{internal, v1};
 use crate::storage::{self, transfer};
-use crate::transport::{self, Removed};
+use crate::transport::{self, LogPart, Removed};
 
 /// This node, as its peers ask it.
 pub struct Host {
@@ -24,6 +25,14 @@ impl transport::Host for Host {
 
     async fn status(&self) -> v1::NodeStatus {
         api::status::own(&self.context)
+    }
+
+    fn events(&self, process: u64, after: u64, limit: u32) -> internal::EventsReply {
+        encode_events(self.context.vitals.events().after(process, after, limit as usize))
+    }
+
+    async fn log_part(&self, shard: ShardId, from: Index, limit: u32) -> Result<LogPart, storage::Error> {
+        self.context.handle.log_part(shard, from, limit).await
     }
 
     async fn fetch_snapshot(

@@ -36,7 +36,7 @@ use crate::raft::{self, Recovered};
 use crate::replica::{Replica, Restored};
 use crate::state_machine::{self, Living};
 use crate::storage::{self, DataDirectory, FileDisk, Log, Synced, Writer};
-use crate::telemetry::{self, RequestBook, StorageUsage, Telemetry, step};
+use crate::telemetry::{self, RequestBook, StorageUsage, Telemetry, Vitals, step};
 use crate::transport::{self, AddressBook, Listener, Transport};
 
 /// Small messages of peers, such as heartbeats and votes, that may wait for the loop. When they are that many, the transport
@@ -99,13 +99,23 @@ impl Node {
             let transfers = transfers.clone();
             move || transfers.usage()
         });
+        let vitals = Vitals::new();
         let phases = phase.subscribe();
         let waits_for = watch::Sender::default();
         let leader_wait = config.health.leader_wait;
         ports.health.watch(handle.clone(), phases.clone(), waits_for.subscribe(), leader_wait);
         let founder = founder(&config, &directory, &contact, recovered.get(&SHARD_0));
-        let context =
-            api::Context { handle, book: book.clone(), peers, phase: phases, telemetry, transfers, founder, waits_for };
+        let context = api::Context {
+            handle,
+            book: book.clone(),
+            peers,
+            phase: phases,
+            telemetry,
+            vitals,
+            transfers,
+            founder,
+            waits_for,
+        };
         let log = Some(log);
         let node = Self {
             config,
@@ -301,6 +311,7 @@ impl Node {
             book: self.book,
             waiting: BTreeMap::new(),
             requests,
+            vitals: self.context.vitals,
             newcomers: BTreeMap::new(),
             snapshots,
             directory: self.directory,

@@ -166,7 +166,8 @@ impl Visit for Fields {
     }
 }
 
-fn cut(mut value: String) -> String {
+/// A text that is too long for a line, cut.
+pub(super) fn cut(mut value: String) -> String {
     // Most values are short, and need not be gone through.
     let end = if value.len() <= VALUE_CHARS_MAX { None } else { value.char_indices().nth(VALUE_CHARS_MAX) };
     if let Some((end, _)) = end {

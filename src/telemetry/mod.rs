@@ -64,6 +64,7 @@
 mod appending;
 mod book;
 mod collector;
+pub mod events;
 mod format;
 mod instruments;
 mod log;
@@ -78,6 +79,7 @@ mod tell;
 #[cfg(test)]
 mod tests;
 mod verb;
+mod vitals;
 
 use std::sync::Arc;
 
@@ -97,6 +99,7 @@ pub use received::{Mark, Received};
 pub use span::{Call, failed, step};
 pub use tell::tell;
 pub use verb::Verb;
+pub use vitals::Vitals;
 
 /// Where a node tells of its requests: spans, figures, both or neither. Cheap to clone; the default is neither.
 #[derive(Clone, Debug, Default)]

@@ -2,6 +2,7 @@
 //!
 //! Every sentence has a stable name for programs (field `event`) and, where it makes sense, `peer`, `term` and `index`.
 
+use super::events::{self, Ring};
 use crate::ids::{EntryId, Index, NodeId, Term};
 use crate::raft::{Configuration, Event, RoleName, VoteRefusal};
 use crate::replica::Told;
@@ -13,24 +14,60 @@ pub(super) const ENTRIES: &str = "quorate::entries";
 /// The target of heartbeats.
 pub(super) const HEARTBEAT: &str = "quorate::heartbeat";
 
-/// Logs what a replica tells. `name_of` gives the names that people know the nodes by.
-pub fn tell(told: &Told, name_of: impl Fn(NodeId) -> String) {
+/// Logs what a replica tells, and keeps what is worth it in `ring`. `name_of` gives the names that people know the nodes by.
+pub fn tell(told: &Told, ring: &Ring, name_of: impl Fn(NodeId) -> String) {
+    let mut said = None;
     macro_rules! say {
         ($target:expr, $level:ident) => {
             if tracing::enabled!(target: $target, tracing::Level::$level) {
-                let Sentence { event, words, peer, term, index } = sentence(told, &name_of);
+                let Sentence { event, words, peer, term, index } =
+                    said.get_or_insert_with(|| sentence(told, &name_of));
                 let (term, index) = (term.map(|term| term.0), index.map(|index| index.0));
                 tracing::event!(target: $target, tracing::Level::$level, event, peer, term, index, "{words}");
             }
         };
     }
-    match kind(told) {
+    let kind = kind(told);
+    match kind {
         Kind::Role => say!(RAFT, INFO),
         Kind::Trouble => say!(RAFT, WARN),
         Kind::Danger => say!(RAFT, ERROR),
         Kind::Detail => say!(RAFT, DEBUG),
         Kind::Entries => say!(ENTRIES, INFO),
         Kind::Heartbeat => say!(HEARTBEAT, INFO),
+    }
+    let level = match kind {
+        Kind::Role => events::Level::Info,
+        Kind::Trouble => events::Level::Warn,
+        Kind::Danger => events::Level::Error,
+        Kind::Detail | Kind::Entries | Kind::Heartbeat => return,
+    };
+    ring.keep(subject(told), level, said.unwrap_or_else(|| sentence(told, &name_of)));
+}
+
+/// What something that is kept is about.
+fn subject(told: &Told) -> events::Kind {
+    let Told::Raft(event) = told else { return events::Kind::Snapshot };
+    match event {
+        Event::RoleChanged { .. } | Event::FollowsLeader { .. } => events::Kind::Role,
+        Event::VoteAsked { .. }
+        | Event::VoteReceived { .. }
+        | Event::VoteDenied { .. }
+        | Event::VoteGranted { .. }
+        | Event::VoteRefused { .. } => events::Kind::Vote,
+        Event::TransferBegun { .. }
+        | Event::TimeoutNowSent { .. }
+        | Event::TimeoutNowReceived { .. }
+        | Event::TransferGivenUp { .. } => events::Kind::Transfer,
+        Event::ConfigurationChanged { .. } | Event::CaughtUp { .. } | Event::WasRemoved { .. } => {
+            events::Kind::Membership
+        }
+        Event::SnapshotWanted { .. }
+        | Event::SnapshotTold { .. }
+        | Event::SnapshotInstalled { .. }
+        | Event::LogCompacted { .. } => events::Kind::Snapshot,
+        Event::Truncated { .. } | Event::Mismatched { .. } => events::Kind::Disk,
+        _ => events::Kind::Trouble,
     }
 }
 
@@ -83,12 +120,12 @@ fn kind(told: &Told) -> Kind {
 
 /// Something told, in words and for programs.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Sentence {
-    event: &'static str,
-    words: String,
-    peer: Option<String>,
-    term: Option<Term>,
-    index: Option<Index>,
+pub(super) struct Sentence {
+    pub(super) event: &'static str,
+    pub(super) words: String,
+    pub(super) peer: Option<String>,
+    pub(super) term: Option<Term>,
+    pub(super) index: Option<Index>,
 }
 
 impl Sentence {
@@ -427,6 +464,31 @@ mod tests {
         for told in [applied, answered, shown] {
             assert_eq!(kind(&told), Kind::Entries);
         }
+    }
+
+    /// The way of requests, and heartbeats, would push everything else out of the ring.
+    #[test]
+    fn what_is_worth_it_is_kept_as_it_is_said() {
+        let ring = Ring::new();
+        let kept = |told: Told| {
+            tell(&told, &ring, name_of);
+            let page = ring.after(0, 0, usize::MAX);
+            page.events.last().map(|event| (event.number, event.event.to_string(), event.kind, event.level))
+        };
+        let role = Event::RoleChanged { role: RoleName::Leader, term: Term(5), cause: "a majority voted for it" };
+        let leads = Some((1, "becomes_leader".to_owned(), events::Kind::Role, events::Level::Info));
+        assert_eq!(kept(Told::Raft(role)), leads);
+        assert_eq!(kept(Told::Raft(Event::HeartbeatSent { commit: Index(7) })), leads);
+        assert_eq!(kept(Told::Raft(Event::Committed { index: Index(7) })), leads);
+        assert_eq!(kept(Told::Raft(Event::Ignored { from: B, why: "it is of an earlier term" })), leads);
+        assert_eq!(kept(Told::Applied { first: Index(7), last: Index(7) }), leads);
+        let taken = Some((2, "snapshot_taken".to_owned(), events::Kind::Snapshot, events::Level::Info));
+        assert_eq!(kept(Told::SnapshotTaken { last: entry(7, 5), bytes: 100 }), taken);
+        let trouble = Some((3, "quarantined".to_owned(), events::Kind::Trouble, events::Level::Error));
+        assert_eq!(kept(Told::Raft(Event::Quarantined { why: "two leaders".to_owned() })), trouble);
+        let page = ring.after(0, 0, 3);
+        assert_eq!(page.events[0].words, "becomes leader of term 5 because a majority voted for it");
+        assert_eq!((page.events[0].term, page.events[1].index), (Some(Term(5)), Some(Index(7))));
     }
 
     #[test]

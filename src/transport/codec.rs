@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use super::Envelope;
 use super::address_book::CONTACTS_MAX;
+use super::questions::{LOG_ENTRIES_MAX, LogPart};
 use crate::ids::{Contact, EntryId, Index, ShardId, TRACES_MAX, Term, Time, TraceContext};
 use crate::proto::internal::{self, append_reply, raft_message};
 use crate::raft::{AppendReply, Body, Entry, Message, OpaqueTime, ReadContext, VoteRefusal};
@@ -298,6 +299,43 @@ fn decode_entry(leader: Term, previous: EntryId, entry: internal::Entry) -> Resu
     Ok(Entry { id, payload })
 }
 
+/// A part of a log as peers send it.
+pub(super) fn encode_log_part(part: &LogPart) -> internal::ReadLogReply {
+    internal::ReadLogReply {
+        first_index: part.first.0,
+        last_index: part.last.0,
+        commit: part.commit.0,
+        applied: part.applied.0,
+        entries_from: part.entries.first().map_or(0, |entry| entry.id.index.0),
+        entries: part.entries.iter().map(encode_entry).collect(),
+    }
+}
+
+/// The part of a log that a peer sent.
+///
+/// # Errors
+/// It is none: its entries are none, are too many, or do not follow each other.
+pub(super) fn decode_log_part(reply: internal::ReadLogReply) -> Result<LogPart, Malformed> {
+    if reply.entries.len() > LOG_ENTRIES_MAX as usize {
+        return Err(Malformed::TooManyEntries(reply.entries.len()));
+    }
+    let from = decode_index("entries_from", reply.entries_from)?;
+    let mut before = EntryId::new(Term(0), from.previous());
+    let mut entries = Vec::with_capacity(reply.entries.len());
+    for entry in reply.entries {
+        let entry = decode_entry(Term(NUMBER_MAX), before, entry)?;
+        before = entry.id;
+        entries.push(entry);
+    }
+    Ok(LogPart {
+        first: decode_index("first_index", reply.first_index)?,
+        last: decode_index("last_index", reply.last_index)?,
+        commit: decode_index("commit", reply.commit)?,
+        applied: decode_index("applied", reply.applied)?,
+        entries,
+    })
+}
+
 fn encode_append_reply(reply: &AppendReply) -> internal::AppendReply {
     let result = match *reply {
         AppendReply::Accepted(id) => append_reply::Result::Accepted(encode_id(id)),
@@ -450,9 +488,21 @@ mod tests {
         }
 
         #[test]
+        fn a_part_of_a_log_comes_back_equal(body in append_entries(), first in index(), last in index()) {
+            let Body::AppendEntries { commit, entries, .. } = body else { panic!("another body") };
+            let part = LogPart { first, last, commit, applied: commit, entries };
+            let bytes = encode_log_part(&part).encode_to_vec();
+            let received = internal::ReadLogReply::decode(bytes.as_slice()).expect("protobuf decodes what it encoded");
+            prop_assert_eq!(decode_log_part(received), Ok(part));
+        }
+
+        #[test]
         fn garbage_is_a_message_or_a_reason(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
             if let Ok(message) = internal::RaftMessage::decode(bytes.as_slice()) {
                 let _ = decode(message);
+            }
+            if let Ok(reply) = internal::ReadLogReply::decode(bytes.as_slice()) {
+                let _ = decode_log_part(reply);
             }
         }
 
@@ -472,6 +522,18 @@ mod tests {
         let append = internal::AppendEntries { previous, commit: 0, entries: entries.collect(), attempt: 0 };
         let body = Some(raft_message::Body::AppendEntries(append));
         internal::RaftMessage { shard: 0, term: 9, body, traces: Vec::new() }
+    }
+
+    #[test]
+    fn a_part_of_a_log_has_its_entries_in_order_and_not_too_many() {
+        let entry = |term| internal::Entry { term, kind: 1, payload: Bytes::new() };
+        let part = |entries| internal::ReadLogReply { entries_from: 5, entries, ..Default::default() };
+        let many = decode_log_part(part(vec![entry(1); LOG_ENTRIES_MAX as usize + 1]));
+        assert!(matches!(many, Err(Malformed::TooManyEntries(1001))), "{many:?}");
+        let falling = decode_log_part(part(vec![entry(3), entry(2)]));
+        assert!(matches!(falling, Err(Malformed::TermOutOfOrder { .. })), "{falling:?}");
+        let huge = decode_log_part(internal::ReadLogReply { entries_from: u64::MAX, ..Default::default() });
+        assert!(matches!(huge, Err(Malformed::NumberTooLarge { .. })), "{huge:?}");
     }
 
     #[test]

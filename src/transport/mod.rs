@@ -7,6 +7,7 @@
 //!   send ─▶ queue ─▶ connection of the append lane  ─▶ OpenLane ─▶ inbox    AppendEntries and their answers
 //!   inbox ◀─ OpenLane ◀─ B's own two connections ◀─ queue ◀─ send
 //!   fetch_snapshot ─▶ connection made when needed   ─▶ FetchSnapshot ─▶ Host    pieces of a snapshot, one a call
+//!   status_of ...  ─▶ connection made when needed   ─▶ Status ...    ─▶ Host    how a peer is, and what is in its log
 //! ```
 //!
 //! A node sends on connections that it made itself and receives on those that others made. Each lane of each peer is one
@@ -32,6 +33,7 @@ mod link;
 pub mod listen;
 mod peer;
 mod peers;
+pub mod questions;
 pub mod queue;
 mod rate;
 mod server;
@@ -40,7 +42,7 @@ mod snapshot_codec;
 mod tests;
 mod throttle;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -48,13 +50,9 @@ use std::time::Duration;
 
 use tokio::runtime;
 use tokio::sync::watch;
-use tonic::transport::Channel;
 
 use crate::ids::{ClusterId, Index, NodeId, ShardId, TraceContext};
-use crate::proto::internal::PeerStatusRequest;
-use crate::proto::internal::peer_client::PeerClient;
 use crate::proto::internal::peer_server::PeerServer;
-use crate::proto::v1;
 use crate::raft::{Body, Message};
 use crate::storage::transfer;
 
@@ -62,6 +60,7 @@ pub use address_book::{AddressBook, Contacts, InvalidContact, Store};
 pub use handshake::{Removed, printable};
 pub use inbox::{Delivery, Inbox};
 pub use listen::{Connection, Limits, Listener, Surplus};
+pub use questions::LogPart;
 pub use server::{Host, PeerService};
 
 use peer::Peer;
@@ -268,7 +267,8 @@ struct Shared {
     peers: Mutex<Peers>,
     /// True: the node stops. Each notice: who is let in may have changed.
     stopping: watch::Sender<bool>,
-    status_clients: Mutex<BTreeMap<NodeId, StatusClient>>,
+    question_clients: questions::Clients,
+    log_parts: server::LogParts,
     fetch_clients: fetch::Clients,
     /// What snapshots may cost.
     snapshots: server::Snapshots,
@@ -285,13 +285,6 @@ struct Context {
     options: Options,
 }
 
-/// A connection for questions, made when it is first used.
-#[derive(Clone)]
-struct StatusClient {
-    address: String,
-    client: PeerClient<Channel>,
-}
-
 impl Transport {
     /// A transport without peers. To be called within a tokio runtime, which runs its tasks. `delivery` is the way into the
     /// inbox of the node: when that is full, connections stop reading and so do, in the end, the peers' queues.
@@ -301,7 +294,8 @@ impl Transport {
             runtime: runtime::Handle::current(),
             peers: Mutex::default(),
             stopping: watch::Sender::new(false),
-            status_clients: Mutex::default(),
+            question_clients: questions::Clients::default(),
+            log_parts: server::LogParts::default(),
             fetch_clients: fetch::Clients::default(),
             snapshots: server::Snapshots::new(options.snapshot_rate),
             complaints: Throttle::new(Duration::from_secs(2)),
@@ -323,7 +317,7 @@ impl Transport {
         peers.insert(self.0.context.identity.node);
         self.0.context.book.set_members(peers.clone());
         peers.remove(&self.0.context.identity.node);
-        self.0.status_clients().retain(|node, _| peers.contains(node));
+        self.0.question_clients.keep(&peers);
         self.0.peers().set_members(peers, |node| self.0.connect(node));
         self.0.stopping.send_modify(|_| ());
     }
@@ -331,24 +325,6 @@ impl Transport {
     /// The service of the peer port.
     pub fn service(&self, host: impl Host) -> PeerServer<PeerService> {
         PeerServer::new(PeerService::new(self.0.clone(), host)).max_decoding_message_size(FRAME_BYTES_MAX)
-    }
-
-    /// Asks a peer for its condition.
-    ///
-    /// # Errors
-    /// Its address is not known, or it did not answer within `patience`.
-    pub async fn status_of(&self, peer: NodeId, patience: Duration) -> Result<v1::NodeStatus, Error> {
-        let contact = self.0.context.book.get(peer).ok_or(Error::UnknownAddress(peer))?;
-        let address = contact.peer_address;
-        let answer = tokio::time::timeout(patience, self.0.ask_status(peer, &address)).await;
-        let why = match answer {
-            Ok(Ok(status)) => return Ok(status),
-            Ok(Err(why)) => why,
-            Err(_) => format!("it took more than {patience:?}"),
-        };
-        // Whatever is wrong with the connection, the next question gets another one.
-        self.0.status_clients().remove(&peer);
-        Err(Error::NoAnswer { peer, address, why })
     }
 
     /// Asks a peer for a piece of a snapshot, on a connection that is used for nothing else.
@@ -389,34 +365,8 @@ impl Shared {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn status_clients(&self) -> MutexGuard<'_, BTreeMap<NodeId, StatusClient>> {
-        self.status_clients.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn connect(&self, node: NodeId) -> Peer {
         Peer::connect(&self.runtime, &self.context, node)
-    }
-
-    async fn ask_status(&self, peer: NodeId, address: &str) -> Result<v1::NodeStatus, String> {
-        let mut client = self.status_client(peer, address)?;
-        let cluster_id = encode_cluster(self.context.identity.cluster);
-        let answer = client.status(PeerStatusRequest { cluster_id }).await;
-        let status = answer.map_err(|status| peer::why(&status))?.into_inner();
-        match status.member.as_ref().map(|member| member.node_id.parse::<NodeId>()) {
-            Some(Ok(node)) if node != peer => Err(format!("node {node} answers there")),
-            _ => Ok(status),
-        }
-    }
-
-    fn status_client(&self, peer: NodeId, address: &str) -> Result<PeerClient<Channel>, String> {
-        let mut clients = self.status_clients();
-        if let Some(known) = clients.get(&peer).filter(|known| known.address == address) {
-            return Ok(known.client.clone());
-        }
-        let endpoint = peer::endpoint(address, &self.context.options).map_err(|error| peer::why(&error))?;
-        let client = PeerClient::new(endpoint.connect_lazy());
-        clients.insert(peer, StatusClient { address: address.to_owned(), client: client.clone() });
-        Ok(client)
     }
 }
 

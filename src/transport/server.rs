@@ -11,14 +11,15 @@ use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::handshake::{Refusal, Removed, printable};
+use super::questions::{EVENTS_MAX, LOG_ENTRIES_MAX, LogPart};
 use super::queue::FRAME_MESSAGES_MAX;
 use super::rate::Rate;
 use super::{Inbound, Shared, codec, decode_cluster, snapshot_codec};
-use crate::ids::NodeId;
+use crate::ids::{Index, NodeId, ShardId};
 use crate::proto::internal::peer_server;
 use crate::proto::internal::{
-    Batch, FromPeer, Hello, Introduction, Lane, PeerStatusRequest, SnapshotReply, SnapshotRequest, ToPeer, Welcome,
-    from_peer, to_peer,
+    Batch, EventsReply, EventsRequest, FromPeer, Hello, Introduction, Lane, PeerStatusRequest, ReadLogReply,
+    ReadLogRequest, SnapshotReply, SnapshotRequest, ToPeer, Welcome, from_peer, to_peer,
 };
 use crate::proto::v1;
 use crate::storage::{self, transfer};
@@ -35,6 +36,16 @@ pub trait Host: Send + Sync + 'static {
 
     /// The condition of this node.
     async fn status(&self) -> v1::NodeStatus;
+
+    /// What happened on this node after the event `after` of `process`; of all that it knows when `process` is another one. At
+    /// most `limit` of it.
+    fn events(&self, process: u64, after: u64, limit: u32) -> EventsReply;
+
+    /// At most `limit` entries of this node's log from `from` on; 0: the last ones.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    async fn log_part(&self, shard: ShardId, from: Index, limit: u32) -> Result<LogPart, storage::Error>;
 
     /// A piece of a snapshot, for a node that is admitted. May be asked several times at once, and the same again.
     ///
@@ -69,6 +80,18 @@ impl Snapshots {
         if let Some(rate) = &self.rate {
             rate.pass(bytes).await;
         }
+    }
+}
+
+/// What answers with parts of the log may cost this node.
+pub(super) struct LogParts {
+    /// Answers at a time, so that neither memory nor the readers of the log are taken up by them. One more waits.
+    free: Semaphore,
+}
+
+impl Default for LogParts {
+    fn default() -> Self {
+        Self { free: Semaphore::new(ANSWERS_MAX) }
     }
 }
 
@@ -115,6 +138,13 @@ impl PeerService {
         self.host.admits(caller).map_err(|Removed { index }| Refusal::Removed { caller, index })
     }
 
+    /// Whether a question comes from this cluster, and means this node.
+    fn check_question(&self, cluster: &[u8], wanted: u64) -> Result<(), Refusal> {
+        let (answering, wanted) = (self.shared.context.identity.node, NodeId(wanted));
+        self.check_cluster(cluster)?;
+        if wanted == answering { Ok(()) } else { Err(Refusal::WrongNode { answering, wanted }) }
+    }
+
     fn check_cluster(&self, theirs: &[u8]) -> Result<(), Refusal> {
         let own = self.shared.context.identity;
         let decoded = decode_cluster(theirs);
@@ -135,6 +165,22 @@ impl PeerService {
             snapshots.take(bytes.len()).await;
         }
         Ok(snapshot_codec::encode_reply(&reply))
+    }
+
+    /// A part of the log, when it may be read.
+    async fn log_part(&self, asked: ReadLogRequest) -> Result<ReadLogReply, Status> {
+        let _permit = self.shared.log_parts.free.acquire().await.expect("nobody closes the semaphore");
+        let (shard, from) = (ShardId(asked.shard), Index(asked.from_index));
+        let limit = limit(asked.limit, LOG_ENTRIES_MAX);
+        match self.host.log_part(shard, from, limit).await {
+            Ok(part) => Ok(codec::encode_log_part(&part)),
+            Err(error) => {
+                if let Some(more) = self.shared.complaints.pass() {
+                    tracing::error!(%error, more, "a peer gets no part of the log");
+                }
+                Err(Status::data_loss("the log cannot be read there"))
+            }
+        }
     }
 
     fn unreadable(&self, peer: NodeId, error: &storage::Error) -> Status {
@@ -205,6 +251,27 @@ impl peer_server::Peer for PeerService {
         let asked = request.into_inner();
         self.check_cluster(&asked.cluster_id).map_err(|refusal| self.refuse(remote, refusal))?;
         Ok(Response::new(self.host.status().await))
+    }
+
+    async fn events(&self, request: Request<EventsRequest>) -> Result<Response<EventsReply>, Status> {
+        let remote = request.remote_addr();
+        let asked = request.into_inner();
+        let checked = self.check_question(&asked.cluster_id, asked.to);
+        checked.map_err(|refusal| self.refuse(remote, refusal))?;
+        let limit = limit(asked.limit, EVENTS_MAX);
+        Ok(Response::new(self.host.events(asked.process, asked.after, limit)))
+    }
+
+    async fn read_log(&self, request: Request<ReadLogRequest>) -> Result<Response<ReadLogReply>, Status> {
+        let remote = request.remote_addr();
+        let asked = request.into_inner();
+        let checked = self.check_question(&asked.cluster_id, asked.to);
+        checked.map_err(|refusal| self.refuse(remote, refusal))?;
+        tokio::select! {
+            biased;
+            () = stopped(self.shared.stopping.subscribe()) => Err(stops()),
+            part = self.log_part(asked) => part.map(Response::new),
+        }
     }
 }
 
@@ -311,6 +378,11 @@ impl Incoming {
         }
         Refusal::Malformed(why).into()
     }
+}
+
+/// How many are wanted, of at most so many; 0: as many as there may be.
+fn limit(asked: u32, most: u32) -> u32 {
+    if asked == 0 { most } else { asked.min(most) }
 }
 
 /// Ends at the next change. The sender lives as long as the service.

@@ -16,7 +16,9 @@ use tonic::{Code, Status, Streaming};
 
 use super::*;
 use crate::ids::{Contact, EntryId, SHARD_0, Term, Time};
+use crate::proto::internal::peer_client::PeerClient;
 use crate::proto::internal::{self, FromPeer, ToPeer, to_peer};
+use crate::proto::v1;
 use crate::raft::{Entry, Payload};
 use crate::storage;
 
@@ -62,6 +64,20 @@ impl Host for TestHost {
     async fn status(&self) -> v1::NodeStatus {
         let member = v1::Member { node_id: NodeId(self.node).to_string(), ..Default::default() };
         v1::NodeStatus { member: Some(member), term: 7, ..Default::default() }
+    }
+
+    fn events(&self, process: u64, after: u64, limit: u32) -> internal::EventsReply {
+        let event = internal::NodeEvent { number: after + 1, index: limit.into(), ..Default::default() };
+        internal::EventsReply { process, events: vec![event] }
+    }
+
+    async fn log_part(&self, shard: ShardId, from: Index, limit: u32) -> Result<LogPart, storage::Error> {
+        if from == Index(13) {
+            return Err(storage::Error::NotInLog { shard, index: from });
+        }
+        let entry = |index| Entry { id: EntryId::new(Term(1), Index(index)), payload: Payload::Noop };
+        let entries = (from.0..from.0 + u64::from(limit)).map(entry).collect();
+        Ok(LogPart { first: from, entries, ..LogPart::default() })
     }
 
     async fn fetch_snapshot(
@@ -562,6 +578,44 @@ async fn a_peer_tells_its_condition_also_after_a_restart() {
     a.book.merge([moved]).expect("saved");
     let error = a.transport.status_of(B, PATIENCE).await.expect_err("C is not B");
     assert!(error.to_string().contains(&C.to_string()), "{error}");
+}
+
+#[tokio::test]
+async fn a_peer_tells_what_happened_and_shows_its_log() {
+    let (mut a, b) = (Node::start(A), Node::start(B));
+    a.knows(&[&b]);
+    a.connected(B).await;
+    let events = a.transport.events_of(B, 7, 41, 0, PATIENCE).await.expect("it answers");
+    assert_eq!(
+        (events.process, events.events[0].number, events.events[0].index),
+        (7, 42, 1_000),
+        "0 means as many as may be"
+    );
+    let events = a.transport.events_of(B, 7, 41, 5_000, PATIENCE).await.expect("it answers");
+    assert_eq!(events.events[0].index, 1_000);
+    let log = a.transport.log_of(B, SHARD_0, Index(3), 20, PATIENCE).await.expect("it answers");
+    assert_eq!((log.first, log.entries.len(), log.entries[19].id.index), (Index(3), 20, Index(22)));
+    let unreadable = a.transport.log_of(B, SHARD_0, Index(13), 20, PATIENCE).await;
+    assert!(matches!(unreadable, Err(Error::NoAnswer { peer: B, .. })), "{unreadable:?}");
+    assert!(a.transport.log_of(B, SHARD_0, Index(3), 20, PATIENCE).await.is_ok(), "the next question is answered");
+}
+
+#[tokio::test]
+async fn questions_of_strangers_and_for_others_are_refused() {
+    let a = Node::start(A);
+    let mut client = PeerClient::connect(format!("http://{}", a.address)).await.expect("it listens");
+    let ours = encode_cluster(CLUSTER);
+    let events = |cluster_id, to: NodeId| internal::EventsRequest { cluster_id, to: to.0, ..Default::default() };
+    let log = |cluster_id, to: NodeId| internal::ReadLogRequest { cluster_id, to: to.0, ..Default::default() };
+    let stranger = encode_cluster(ClusterId(0xbad));
+    for (cluster, to, why) in
+        [(stranger, A, "wrong cluster"), (bytes::Bytes::new(), A, "wrong cluster"), (ours, B, "wrong node")]
+    {
+        let refused = client.events(events(cluster.clone(), to)).await.expect_err("it is refused");
+        assert!(refused.code() == Code::FailedPrecondition && refused.message().starts_with(why), "{refused:?}");
+        let refused = client.read_log(log(cluster, to)).await.expect_err("it is refused");
+        assert!(refused.code() == Code::FailedPrecondition && refused.message().starts_with(why), "{refused:?}");
+    }
 }
 
 #[tokio::test]

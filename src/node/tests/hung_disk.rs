@@ -17,7 +17,7 @@ use crate::node::{Clock, Transfers};
 use crate::raft::{CommitQuorum, RoleName};
 use crate::replica::Replica;
 use crate::storage::{self, DataDirectory, Log, MemoryDisk, Proposal, Writer};
-use crate::telemetry::RequestBook;
+use crate::telemetry::{RequestBook, Vitals};
 use crate::transport::{self, AddressBook, Transport};
 
 /// The loop of a node that is alone and whose log is on this disk.
@@ -74,6 +74,7 @@ fn event_loop(directory: &TempDir, disk: &MemoryDisk) -> (EventLoop, Handle) {
         book,
         waiting: BTreeMap::new(),
         requests: RequestBook::new(Telemetry::default(), |node| node.to_string()),
+        vitals: Vitals::new(),
         newcomers: BTreeMap::new(),
         snapshots: Snapshots::start(tools, 1 << 20),
         directory: data,

@@ -3,6 +3,7 @@
 mod forward;
 mod health;
 mod hung_disk;
+mod inside;
 mod stream;
 
 use std::path::Path;

@@ -18,7 +18,7 @@ use crate::ids::Contact;
 use crate::node::{Peers, Transfers};
 use crate::raft::CommitQuorum;
 use crate::storage;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Telemetry, Vitals};
 use crate::transport::AddressBook;
 
 /// The client's ends of a stream.
@@ -93,7 +93,8 @@ fn serve(
     let (handle, waits_for) = (node.handle.clone(), watch::Sender::default());
     let contact = book.announce("a", "a:1", "a:2").unwrap();
     let founder = Founder::new(Weak::new(), contact, None, CommitQuorum::Majority, false);
-    let context = api::Context { handle, book, peers, phase: node.phase(), telemetry, transfers, founder, waits_for };
+    let (phase, vitals) = (node.phase(), Vitals::new());
+    let context = api::Context { handle, book, peers, phase, telemetry, vitals, transfers, founder, waits_for };
     let room = api::streams::Streams::new(1).enter().unwrap();
     execute_stream::serve(QuorateService::new(context), requests, limits, room)
 }
