@@ -9,7 +9,7 @@
 // theme changes.
 
 import { attribute, h, show, svg, text } from "./dom.js";
-import { minute } from "./format.js";
+import { bytes, minute } from "./format.js";
 
 /**
  * @typedef {object} Series
@@ -36,8 +36,11 @@ import { minute } from "./format.js";
 
 const HEIGHT = 110;
 
-/** So far values on the axis at the left get room. */
+/** Room for the values on the axis at the left. */
 const AXIS_PX = 62;
+
+/** Steps of an axis of bytes; uPlot chooses decimal ones by itself. */
+const BYTE_STEPS = Array.from({ length: 50 }, (_, power) => 2 ** power);
 
 /** @type {Promise<any> | null} */
 let library = null;
@@ -85,7 +88,7 @@ export function makeChart({ title, unit, series, height = HEIGHT }) {
     /** @param {unknown} _ @param {(number | null)[]} splits */
     const times = (_, splits) => splits.map((at) => minute(at === null ? null : at * 1000));
     /** @param {unknown} _ @param {number[]} splits */
-    const values = (_, splits) => splits.map(unit);
+    const values = (_, splits) => splits.map((value) => unit(value)?.replace(/\.0+(?=\D|$)/, ""));
     return {
       width: Math.max(plot.clientWidth, 80),
       height,
@@ -103,7 +106,7 @@ export function makeChart({ title, unit, series, height = HEIGHT }) {
       },
       axes: [
         { ...axis, size: 22, space: 60, values: times },
-        { ...axis, size: AXIS_PX, space: 34, values },
+        { ...axis, size: AXIS_PX, space: 34, values, ...(unit === bytes && { incrs: BYTE_STEPS }) },
       ],
       series: [
         {},
