@@ -46,7 +46,7 @@ impl Survivors {
             log: Some(log),
             living: BTreeMap::new(),
             lifetime,
-            operations: vec![Operation::Enqueue { queue, body }; messages],
+            operations: vec![Operation::Enqueue { queue, message: body.into() }; messages],
             body_bytes,
             last: 0,
             appended_bytes: 0,

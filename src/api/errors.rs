@@ -405,7 +405,7 @@ mod tests {
             field
         };
         use v1::operation::Operation as Verb;
-        let message = Some(v1::Message { body: Some(v1::message::Body::Text(String::new())) });
+        let message = Some(v1::message::Body::Text(String::new()).into());
         let enqueue = |queue: &str, message| Verb::Enqueue(v1::Enqueue { queue: queue.into(), message });
         let peek = |queue: &str, limit| Verb::Peek(v1::Peek { queue: queue.into(), limit });
         assert_eq!(field(None), "operations[0]");

@@ -363,7 +363,7 @@ impl World {
                 Outcome::SessionClosed(v1::SessionClosed {})
             }
             Verb::Enqueue(v1::Enqueue { queue, message }) => {
-                let stored = v1::StoredMessage { id: Some(id), message };
+                let stored = v1::StoredMessage { id: Some(id), message, ..Default::default() };
                 self.queues.entry(queue).or_default().push_back(stored);
                 Outcome::Enqueued(v1::Enqueued { id: Some(id) })
             }
@@ -377,17 +377,17 @@ impl World {
             }
             Verb::Stats(v1::Stats { queue }) => {
                 let meant = self.queues.iter().filter(|(name, _)| queue.is_empty() || **name == queue);
-                let (queues, messages) =
-                    meant.fold((0, 0), |(queues, sum), (_, it)| (queues + 1, sum + it.len() as u64));
-                Outcome::Totals(v1::Totals { queues, messages, ..Default::default() })
+                let (queues, ready) = meant.fold((0, 0), |(queues, sum), (_, it)| (queues + 1, sum + it.len() as u64));
+                let contents = Some(v1::Contents { ready, ..Default::default() });
+                Outcome::Totals(v1::Totals { queues, contents, ..Default::default() })
             }
             Verb::ListQueues(v1::ListQueues { after, .. }) => {
                 // Pages of two, so that lists of three need another.
                 let rest: Vec<_> = self.queues.iter().filter(|(name, _)| **name > after).collect();
                 let info = |(name, messages): &(&String, &VecDeque<_>)| v1::QueueInfo {
                     name: (*name).clone(),
-                    messages: messages.len() as u64,
-                    bytes: 10,
+                    contents: Some(v1::Contents { ready: messages.len() as u64, bytes: 10 }),
+                    ..Default::default()
                 };
                 Outcome::Queues(v1::Queues { queues: rest.iter().take(2).map(info).collect(), more: rest.len() > 2 })
             }

@@ -20,7 +20,7 @@
 //! - Every call ends: at its deadline at the latest.
 //!
 //! Requests carry the OpenTelemetry context in which the call's future is polled, if there is one: they belong to the caller's
-//! trace.
+//! trace. So do the messages that they enqueue, in the headers `traceparent` and `tracestate`, unless they have such ones.
 //!
 //! Not here: TLS, and more than one shard.
 
@@ -70,6 +70,8 @@ pub use options::{DURATION_MAX, Forwarding, Observer, Options};
 pub use sessions::REQUESTS_MAX;
 /// How fresh reads are.
 pub use v1::Consistency;
+/// A message: a body and headers.
+pub use v1::Message;
 /// The body of a message: text or data.
 pub use v1::message::Body;
 
@@ -146,6 +148,7 @@ impl Client {
     /// - [`Error::Unavailable`] says whether the operations may have taken effect.
     /// - [`Error::SessionExpired`]: the session ended while an earlier sending was unanswered; they may have taken effect.
     pub async fn execute(&self, operations: Vec<v1::Operation>) -> Result<v1::ExecuteResponse, Error> {
+        let operations = outcome::with_trace(operations);
         let response = if operations.iter().all(outcome::may_repeat) {
             self.execute_freely(operations).await?
         } else {
@@ -162,17 +165,18 @@ impl Client {
     /// [`Error::Refused`] with the node's reason, NOT_LEADER among them; [`Error::OutcomeUnknown`] when the operations
     /// may have taken effect; [`Error::Unavailable`] when the node could not be reached.
     pub async fn execute_once(&self, operations: Vec<v1::Operation>) -> Result<v1::ExecuteResponse, Error> {
+        let operations = outcome::with_trace(operations);
         let call = self.call(Repeat::Never, outcome::wait_of(&operations));
         let request = v1::ExecuteRequest { shard: 0, session: None, operations, ..Default::default() };
         call.run(request, |mut node, request| async move { node.quorate.execute(request).await }).await
     }
 
-    /// Appends messages to a queue, together. Returns their ids, in order.
+    /// Appends messages, or bodies without headers, to a queue, together. Returns their ids, in order.
     ///
     /// # Errors
     /// As [`Client::execute`].
-    pub async fn enqueue(&self, queue: &str, bodies: Vec<Body>) -> Result<Vec<v1::MessageId>, Error> {
-        let operations = bodies.into_iter().map(|body| outcome::enqueue(queue, body)).collect();
+    pub async fn enqueue(&self, queue: &str, messages: Vec<impl Into<Message>>) -> Result<Vec<v1::MessageId>, Error> {
+        let operations = messages.into_iter().map(|message| outcome::enqueue(queue, message.into())).collect();
         let outcomes = self.execute(operations).await?.outcomes;
         outcomes.into_iter().map(outcome::enqueued).collect()
     }
@@ -449,6 +453,13 @@ impl Client {
             // Ends with its call's deadline. If it fails, the hints of redirects still tell addresses.
             tokio::spawn(async move { client.members().await });
         }
+    }
+}
+
+/// A message without headers.
+impl From<Body> for Message {
+    fn from(body: Body) -> Self {
+        Self { body: Some(body), ..Self::default() }
     }
 }
 

@@ -2,18 +2,52 @@
 
 use std::time::Duration;
 
-use super::{Body, DURATION_MAX, Error};
+use super::{DURATION_MAX, Error, Message};
 use crate::proto::v1;
 use crate::proto::v1::operation::Operation as Verb;
 use crate::proto::v1::outcome::Outcome;
+use crate::state_machine::Request;
+use crate::telemetry::propagation::TraceHeaders;
 
 pub(super) fn operation(verb: Verb) -> v1::Operation {
     v1::Operation { operation: Some(verb) }
 }
 
-pub(super) fn enqueue(queue: &str, body: Body) -> v1::Operation {
-    let message = Some(v1::Message { body: Some(body) });
-    operation(Verb::Enqueue(v1::Enqueue { queue: queue.to_owned(), message }))
+pub(super) fn enqueue(queue: &str, message: Message) -> v1::Operation {
+    operation(Verb::Enqueue(v1::Enqueue { queue: queue.to_owned(), message: Some(message) }))
+}
+
+/// The same operations, whose messages carry the current OpenTelemetry context, if there is one: whoever takes them can tell what
+/// they belong to. A message that has a `traceparent` keeps that, and one with no room for two more headers gets none.
+pub(super) fn with_trace(mut operations: Vec<v1::Operation>) -> Vec<v1::Operation> {
+    let messages = operations.iter_mut().filter_map(|operation| match &mut operation.operation {
+        Some(Verb::Enqueue(enqueue)) => enqueue.message.as_mut(),
+        _ => None,
+    });
+    let mut messages = messages.filter(|message| takes_trace(message)).peekable();
+    if messages.peek().is_none() {
+        return operations;
+    }
+    let TraceHeaders { traceparent, tracestate } = TraceHeaders::current();
+    if traceparent.is_empty() {
+        return operations;
+    }
+    for message in messages {
+        message.headers.insert("traceparent".to_owned(), traceparent.clone());
+        if !tracestate.is_empty() {
+            message.headers.insert("tracestate".to_owned(), tracestate.clone());
+        }
+    }
+    operations
+}
+
+fn takes_trace(message: &Message) -> bool {
+    // What `tracestate` may have at most, by W3C Trace Context, and the rest of both headers.
+    const BYTES: usize = 512 + 100;
+    let bytes: usize = message.headers.iter().map(|(key, value)| key.len() + value.len()).sum();
+    !message.headers.contains_key("traceparent")
+        && message.headers.len() + 2 <= Request::HEADERS_MAX
+        && bytes + BYTES <= Request::HEADER_BYTES_MAX
 }
 
 pub(super) fn dequeue(queue: &str, wait: Duration) -> v1::Operation {

@@ -48,6 +48,38 @@ async fn what_is_enqueued_comes_out_in_order() {
     assert_eq!(client.dequeue("jobs", Duration::ZERO).await.unwrap(), None);
 }
 
+/// What the messages say that they belong to.
+async fn traces_of(client: &Client) -> Vec<Option<(String, String)>> {
+    let mut traces = Vec::new();
+    while let Some(taken) = client.dequeue("jobs", Duration::ZERO).await.unwrap() {
+        let headers = taken.message.unwrap().headers;
+        let header = |name: &str| headers.get(name).cloned();
+        traces.push(header("traceparent").map(|parent| (parent, header("tracestate").unwrap_or_default())));
+    }
+    traces
+}
+
+#[tokio::test]
+async fn a_message_carries_the_trace_of_its_producer_unless_it_has_one() {
+    use crate::telemetry::propagation::TraceHeaders;
+    use opentelemetry::trace::FutureExt as _;
+    let (nodes, _) = cluster(1).await;
+    let (client, _) = client_of(&nodes, fast());
+    let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned();
+    let trace = TraceHeaders { traceparent: traceparent.clone(), tracestate: "vendor=x".to_owned() };
+    let with =
+        |headers: Vec<(String, String)>| Message { headers: headers.into_iter().collect(), ..text("one").into() };
+    let own = vec![("traceparent".to_owned(), "mine".to_owned())];
+    let full = (0..63).map(|number| (number.to_string(), String::new())).collect();
+    let large = vec![("k".to_owned(), "v".repeat(16 * 1024 - 1))];
+    let messages = vec![text("one").into(), with(own), with(full), with(large)];
+    client.enqueue("jobs", vec![text("nobody's")]).await.unwrap();
+    client.enqueue("jobs", messages).with_context(trace.context()).await.unwrap();
+    let expected =
+        [None, Some((traceparent, "vendor=x".to_owned())), Some(("mine".to_owned(), String::new())), None, None];
+    assert_eq!(traces_of(&client).await, expected);
+}
+
 #[tokio::test]
 async fn a_redirect_is_followed_and_told() {
     let (nodes, world) = cluster(2).await;
@@ -146,7 +178,7 @@ async fn an_aborted_request_is_never_repeated_unless_it_does_no_harm() {
     let (client, _) = client_of(&nodes, fast());
     let aborted = Step::Refuse(Code::Aborted, reasons::OUTCOME_UNKNOWN);
     nodes[0].then([aborted.clone()]);
-    let error = client.execute_once(vec![outcome::enqueue("jobs", text("one"))]).await.unwrap_err();
+    let error = client.execute_once(vec![outcome::enqueue("jobs", text("one").into())]).await.unwrap_err();
     assert!(matches!(error, Error::OutcomeUnknown { .. }), "{error:?}");
     assert_eq!(world.lock().unwrap().requests.len(), 1);
 
@@ -166,7 +198,7 @@ async fn a_request_sent_once_is_not_sent_elsewhere() {
     let (nodes, world) = cluster(2).await;
     nodes[0].then([Step::NotLeader(nodes[1].address.clone())]);
     let (client, _) = client_of(&nodes, fast());
-    let error = client.execute_once(vec![outcome::enqueue("jobs", text("one"))]).await.unwrap_err();
+    let error = client.execute_once(vec![outcome::enqueue("jobs", text("one").into())]).await.unwrap_err();
     let Error::Refused(refused) = error else { panic!("{error:?}") };
     assert_eq!(refused.reason, reasons::NOT_LEADER);
     assert_eq!(refused.metadata[reasons::LEADER_ADDRESS], nodes[1].address);

@@ -85,7 +85,7 @@ impl Replica {
 
 /// The messages whose bodies these outcomes bring.
 fn messages(outcomes: &[Outcome]) -> impl Iterator<Item = MessageId> {
-    outcomes.iter().flat_map(Outcome::bodies).copied()
+    outcomes.iter().flat_map(Outcome::messages)
 }
 
 /// The command in the first of `entries`, where the bodies are.

@@ -160,7 +160,7 @@ impl Pair {
 
     fn enqueue(&mut self, node: NodeId) -> u64 {
         let body = Body::Data(Bytes::from_static(b"body"));
-        let operations = vec![Operation::Enqueue { queue: queue(), body }];
+        let operations = vec![Operation::Enqueue { queue: queue(), message: body.into() }];
         let execute = Execute { session: None, operations, wait: Duration::ZERO, is_followed: false };
         self.ask(node, |request| Event::Execute { request, execute })
     }
@@ -198,7 +198,7 @@ fn every_member_shows_what_was_executed_and_writes_nothing() {
         let read = pair.read(node, consistency);
         let shown = pair.shown(read);
         assert_eq!((shown.index, shown.commit, shown.age), (Index(3), Index(3), None));
-        assert!(matches!(&shown.outcomes[..], [Outcome::Peeked(seen)] if seen[0].index == Index(3)), "{shown:?}");
+        assert!(matches!(&shown.outcomes[..], [Outcome::Peeked(seen)] if seen[0].id.index == Index(3)), "{shown:?}");
         assert_eq!(shown.bodies.len(), 1);
     }
     let elsewhere = pair.read(B, Consistency::Leader);

@@ -36,7 +36,7 @@ impl Proposal {
     pub(super) fn bytes(&self) -> u64 {
         const OVERHEAD: u64 = 64;
         let bytes = |operation: &Operation| match operation {
-            Operation::Enqueue { body, .. } => OVERHEAD + body.bytes() as u64,
+            Operation::Enqueue { message, .. } => OVERHEAD + message.bytes() as u64,
             _ => OVERHEAD,
         };
         OVERHEAD + self.execute.operations.iter().map(bytes).sum::<u64>()

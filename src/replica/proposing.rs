@@ -77,7 +77,7 @@ impl Replica {
 
     /// True when there is nothing to take, and the request was not decided before, of which a retry is to be told at once.
     fn must_wait(&self, queue: &QueueName, execute: &Execute) -> bool {
-        self.machine.messages_in(queue) == 0 && execute.session.is_none_or(|request| self.machine.is_undecided(request))
+        self.machine.ready_in(queue) == 0 && execute.session.is_none_or(|request| self.machine.is_undecided(request))
     }
 
     fn put_into_batch(&mut self, Parked { request, execute, deadline }: Parked, woken_for: Option<QueueName>) {
@@ -206,7 +206,7 @@ impl Replica {
     }
 
     pub(super) fn wake(&mut self, queue: &QueueName) {
-        let messages = self.machine.messages_in(queue);
+        let messages = self.machine.ready_in(queue);
         for parked in self.waiting.wake(queue, messages) {
             self.put_into_batch(parked, Some(queue.clone()));
         }

@@ -98,7 +98,7 @@ impl Alone {
 
     fn enqueue(&mut self) -> Event {
         let body = Body::Data(Bytes::from_static(b"body"));
-        self.request(None, Operation::Enqueue { queue: queue(), body }, Duration::ZERO)
+        self.request(None, Operation::Enqueue { queue: queue(), message: body.into() }, Duration::ZERO)
     }
 
     fn dequeue(&mut self, session: Option<SessionRequest>, wait: Duration) -> Event {
@@ -107,7 +107,7 @@ impl Alone {
     }
 
     fn messages(&self) -> u64 {
-        self.replica.machine().messages_in(&queue())
+        self.replica.machine().ready_in(&queue())
     }
 }
 

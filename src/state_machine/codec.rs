@@ -8,7 +8,8 @@ use prost::Message;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint, skip_field};
 
 use super::{
-    Body, Command, InvalidQueueName, MessageId, Operation, Outcome, QueueInfo, QueueName, SessionRequest, Totals,
+    Body, Command, Contents, Counts, Given, InvalidQueueName, Message as Enqueued, MessageId, Operation, Outcome,
+    QueueInfo, QueueName, SessionRequest, Totals,
 };
 use crate::ids::{Sequence, SessionId, ShardId, Timestamp};
 use crate::proto::v1::{operation::Operation as Verb, outcome::Outcome as Kind};
@@ -122,7 +123,7 @@ impl Operation {
             Verb::CloseSession(v1::CloseSession {}) => Self::CloseSession,
             Verb::Enqueue(enqueue) => Self::Enqueue {
                 queue: name(&enqueue.queue, ".enqueue.queue")?,
-                body: enqueue.message.and_then(|message| message.body).ok_or(InvalidOperation::NoBody)?.into(),
+                message: Enqueued::from_proto(enqueue.message.unwrap_or_default())?,
             },
             Verb::Dequeue(dequeue) => {
                 Self::Dequeue { queue: name(&dequeue.queue, ".dequeue.queue")?, wait: dequeue.wait.is_some() }
@@ -146,10 +147,9 @@ impl Operation {
         let verb = match self {
             Self::OpenSession => Verb::OpenSession(v1::OpenSession {}),
             Self::CloseSession => Verb::CloseSession(v1::CloseSession {}),
-            Self::Enqueue { queue, body } => Verb::Enqueue(v1::Enqueue {
-                queue: name(queue),
-                message: Some(v1::Message { body: Some(body.into()) }),
-            }),
+            Self::Enqueue { queue, message } => {
+                Verb::Enqueue(v1::Enqueue { queue: name(queue), message: Some(message.to_proto()) })
+            }
             Self::Dequeue { queue, wait } => {
                 let wait = wait.then(prost_types::Duration::default);
                 Verb::Dequeue(v1::Dequeue { queue: name(queue), wait })
@@ -161,6 +161,16 @@ impl Operation {
             Self::Stats { queue } => Verb::Stats(v1::Stats { queue: queue.as_ref().map(name).unwrap_or_default() }),
         };
         v1::Operation { operation: Some(verb) }
+    }
+}
+
+impl Enqueued {
+    fn from_proto(message: v1::Message) -> Result<Self, InvalidOperation> {
+        Ok(Self { body: message.body.ok_or(InvalidOperation::NoBody)?.into(), headers: message.headers })
+    }
+
+    fn to_proto(&self) -> v1::Message {
+        v1::Message { body: Some((&self.body).into()), headers: self.headers.clone() }
     }
 }
 
@@ -182,21 +192,21 @@ impl From<&Body> for v1::message::Body {
     }
 }
 
-/// An answer names a message whose body is not at hand.
+/// An answer names a message that is not at hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the body of message {}/{} is not at hand", .0.index, .0.item)]
-pub struct BodyMissing(pub MessageId);
+#[error("message {}/{} is not at hand", .0.index, .0.item)]
+pub struct MessageMissing(pub MessageId);
 
 impl Outcome {
-    /// The outcome as the client gets it. `body` finds the messages that it names, see `message_body`.
+    /// The outcome as the client gets it. `find` finds the messages that it names, see `message_of`.
     pub fn to_proto(
         &self,
         shard: ShardId,
-        mut body: impl FnMut(MessageId) -> Option<v1::Message>,
-    ) -> Result<v1::Outcome, BodyMissing> {
-        let mut stored = |id: &MessageId| {
-            let message = Some(body(*id).ok_or(BodyMissing(*id))?);
-            Ok(v1::StoredMessage { id: Some(id.to_proto(shard)), message })
+        mut find: impl FnMut(MessageId) -> Option<v1::Message>,
+    ) -> Result<v1::Outcome, MessageMissing> {
+        let mut stored = |given: &Given| {
+            let message = Some(find(given.id).ok_or(MessageMissing(given.id))?);
+            Ok(v1::StoredMessage { message, ..given.to_proto(shard) })
         };
         let outcome = match self {
             Self::SessionOpened { id, time_to_live } => {
@@ -205,16 +215,16 @@ impl Outcome {
             }
             Self::SessionClosed => Kind::SessionClosed(v1::SessionClosed {}),
             Self::Enqueued(id) => Kind::Enqueued(v1::Enqueued { id: Some(id.to_proto(shard)) }),
-            Self::Dequeued(id) => Kind::Dequeued(v1::Dequeued { message: id.as_ref().map(&mut stored).transpose()? }),
-            Self::Peeked(ids) => {
-                Kind::Peeked(v1::Peeked { messages: ids.iter().map(stored).collect::<Result<_, _>>()? })
+            Self::Dequeued(given) => {
+                Kind::Dequeued(v1::Dequeued { message: given.as_ref().map(&mut stored).transpose()? })
+            }
+            Self::Peeked(given) => {
+                Kind::Peeked(v1::Peeked { messages: given.iter().map(stored).collect::<Result<_, _>>()? })
             }
             Self::Queues { queues, more } => {
                 Kind::Queues(v1::Queues { queues: queues.iter().map(QueueInfo::to_proto).collect(), more: *more })
             }
-            Self::Stats(Totals { queues, messages, bytes, sessions }) => {
-                Kind::Totals(v1::Totals { queues: *queues, messages: *messages, bytes: *bytes, sessions: *sessions })
-            }
+            Self::Stats(totals) => Kind::Totals(totals.to_proto()),
         };
         Ok(v1::Outcome { outcome: Some(outcome) })
     }
@@ -226,15 +236,56 @@ impl MessageId {
     }
 }
 
+impl Given {
+    pub(super) fn to_proto(&self, shard: ShardId) -> v1::StoredMessage {
+        v1::StoredMessage {
+            id: Some(self.id.to_proto(shard)),
+            message: None,
+            enqueued_at: Some(timestamp_to_proto(self.enqueued_at)),
+        }
+    }
+}
+
 impl QueueInfo {
     pub(super) fn to_proto(&self) -> v1::QueueInfo {
-        v1::QueueInfo { name: self.name.to_string(), messages: self.messages, bytes: self.bytes }
+        v1::QueueInfo {
+            name: self.name.to_string(),
+            contents: Some(self.contents.to_proto()),
+            counts: Some(self.counts.to_proto()),
+            oldest: self.oldest.map(timestamp_to_proto),
+        }
+    }
+}
+
+impl Contents {
+    fn to_proto(self) -> v1::Contents {
+        let Self { ready, bytes } = self;
+        v1::Contents { ready, bytes }
+    }
+}
+
+impl Counts {
+    pub(super) fn to_proto(self) -> v1::Counts {
+        let Self { enqueued, dequeued } = self;
+        v1::Counts { enqueued, dequeued }
+    }
+}
+
+impl Totals {
+    pub(super) fn to_proto(self) -> v1::Totals {
+        v1::Totals {
+            queues: self.queues,
+            contents: Some(self.contents.to_proto()),
+            counts: Some(self.counts.to_proto()),
+            oldest: self.oldest.map(timestamp_to_proto),
+            sessions: self.sessions,
+        }
     }
 }
 
 /// The message that operation number `item` of a command enqueues; none if that operation is another one, or if the payload is
 /// no command. Steps over the other operations instead of decoding them: a batch of 1,000 may be asked for 1,000 times.
-pub fn message_body(payload: &Bytes, item: u32) -> Option<v1::Message> {
+pub fn message_of(payload: &Bytes, item: u32) -> Option<v1::Message> {
     let operation = EncodedOperations { payload: payload.clone() }.nth(item as usize)?.ok()?;
     match v1::Operation::decode(operation).ok()?.operation? {
         Verb::Enqueue(enqueue) => enqueue.message.filter(|message| message.body.is_some()),
@@ -242,7 +293,7 @@ pub fn message_body(payload: &Bytes, item: u32) -> Option<v1::Message> {
     }
 }
 
-/// The encoded command with only the operations `items`, which rise: `message_body` finds in it what it finds of them in the
+/// The encoded command with only the operations `items`, which rise: `message_of` finds in it what it finds of them in the
 /// payload, and nothing else. Each other operation is an empty one before the last of `items`, so that the numbers stay, and
 /// after it there is none; session and time are gone. Never longer than the payload. None if the payload cannot be stepped
 /// through to its end as a command.
@@ -311,7 +362,7 @@ impl From<prost::DecodeError> for NoCommand {
     }
 }
 
-fn timestamp_to_proto(timestamp: Timestamp) -> prost_types::Timestamp {
+pub(super) fn timestamp_to_proto(timestamp: Timestamp) -> prost_types::Timestamp {
     let Timestamp(milliseconds) = timestamp;
     let nanos = i32::try_from(milliseconds % 1_000).expect("less than 1,000") * 1_000_000;
     let seconds = i64::try_from(milliseconds / 1_000).expect("a thousandth of a u64 fits");

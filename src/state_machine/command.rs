@@ -1,5 +1,6 @@
 //! What a log entry asks of the state machine, and what became of it. Plain data; its encoding is in `codec`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -115,7 +116,7 @@ pub enum Operation {
         /// The queue.
         queue: QueueName,
         /// What to append.
-        body: Body,
+        message: Message,
     },
     /// Takes the oldest message out of a queue.
     Dequeue {
@@ -153,6 +154,30 @@ impl Operation {
     }
 }
 
+/// What a queue holds, as its producer gave it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// What it says.
+    pub body: Body,
+    /// What is told beside it.
+    pub headers: BTreeMap<String, String>,
+}
+
+impl Message {
+    /// The length of body and headers in bytes.
+    pub fn bytes(&self) -> usize {
+        let headers = self.headers.iter().map(|(key, value)| key.len() + value.len());
+        self.body.bytes() + headers.sum::<usize>()
+    }
+}
+
+/// A message without headers.
+impl From<Body> for Message {
+    fn from(body: Body) -> Self {
+        Self { body, headers: BTreeMap::new() }
+    }
+}
+
 /// The body of a message, as its producer gave it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Body {
@@ -172,7 +197,7 @@ impl Body {
     }
 }
 
-/// Where a message's body is: the operation number `item` of the command at `index`. Also the name of the message.
+/// Where a message is in the log: the operation number `item` of the command at `index`. Also the name of the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId {
     /// The log entry that brought it.
@@ -181,13 +206,22 @@ pub struct MessageId {
     pub item: u32,
 }
 
-/// A message whose body must be kept, because it waits in a queue or an outcome that is kept names it.
+/// A message that the log must keep, because it waits in a queue or an outcome that is kept names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Living {
-    /// Where its body is.
+    /// Where it is.
     pub id: MessageId,
-    /// The length of the body in bytes; 0 where only an outcome names it, which does not tell.
+    /// The length of body and headers in bytes; 0 where only an outcome names it, which does not tell.
     pub bytes: u32,
+}
+
+/// A message as a client gets it, but for what stands in the log.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Given {
+    /// Its name.
+    pub id: MessageId,
+    /// When it was enqueued.
+    pub enqueued_at: Timestamp,
 }
 
 /// What became of one operation. Messages are named, not carried.
@@ -205,9 +239,9 @@ pub enum Outcome {
     /// The message is in its queue.
     Enqueued(MessageId),
     /// The message that was taken; none: the queue was empty.
-    Dequeued(Option<MessageId>),
+    Dequeued(Option<Given>),
     /// The oldest messages.
-    Peeked(Vec<MessageId>),
+    Peeked(Vec<Given>),
     /// Queues in the order of their names.
     Queues {
         /// As many as were asked for.
@@ -220,14 +254,15 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// The messages whose bodies belong to an answer with this outcome.
-    pub fn bodies(&self) -> &[MessageId] {
-        match self {
+    /// The messages that belong to an answer with this outcome, body and headers.
+    pub fn messages(&self) -> impl Iterator<Item = MessageId> {
+        let given = match self {
             Self::Dequeued(message) => message.as_slice(),
             Self::Peeked(messages) => messages,
             Self::SessionOpened { .. } | Self::SessionClosed => &[],
             Self::Enqueued(_) | Self::Queues { .. } | Self::Stats(_) => &[],
-        }
+        };
+        given.iter().map(|message| message.id)
     }
 }
 
@@ -236,10 +271,46 @@ impl Outcome {
 pub struct QueueInfo {
     /// Its name.
     pub name: QueueName,
-    /// Messages that wait.
-    pub messages: u64,
-    /// Their bodies together, in bytes.
+    /// The messages in it.
+    pub contents: Contents,
+    /// What has happened to its messages.
+    pub counts: Counts,
+    /// When the first message that can be taken was enqueued, if there is one.
+    pub oldest: Option<Timestamp>,
+}
+
+/// The messages that are in a queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Contents {
+    /// Can be taken.
+    pub ready: u64,
+    /// Bodies and headers of all of them, in bytes.
     pub bytes: u64,
+}
+
+/// What has happened to the messages of a queue since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Counts {
+    /// Were enqueued.
+    pub enqueued: u64,
+    /// Were taken out by a dequeue.
+    pub dequeued: u64,
+}
+
+impl Counts {
+    /// Both together. Wraps around, as a damaged snapshot can say anything.
+    pub(super) fn plus(self, other: Self) -> Self {
+        self.with(other, u64::wrapping_add)
+    }
+
+    /// What `plus` has added to `other`.
+    pub(super) fn minus(self, other: Self) -> Self {
+        self.with(other, u64::wrapping_sub)
+    }
+
+    fn with(self, other: Self, of: fn(u64, u64) -> u64) -> Self {
+        Self { enqueued: of(self.enqueued, other.enqueued), dequeued: of(self.dequeued, other.dequeued) }
+    }
 }
 
 /// What a shard holds, or one of its queues.
@@ -247,10 +318,12 @@ pub struct QueueInfo {
 pub struct Totals {
     /// Queues, empty ones included; 1 for one queue.
     pub queues: u64,
-    /// Messages that wait.
-    pub messages: u64,
-    /// Their bodies together, in bytes.
-    pub bytes: u64,
+    /// The messages in them.
+    pub contents: Contents,
+    /// What has happened to their messages.
+    pub counts: Counts,
+    /// As in [`QueueInfo`]; none for all queues together, of which nobody keeps an eye on the oldest message.
+    pub oldest: Option<Timestamp>,
     /// Open sessions; 0 for one queue, as sessions belong to the shard.
     pub sessions: u64,
 }

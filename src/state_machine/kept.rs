@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use super::codec::timestamp_to_proto;
 use super::session::Kept;
-use super::{InvalidQueueName, MessageId, Outcome, QueueInfo, QueueName, Refusal, Totals};
-use crate::ids::{Index, Sequence, SessionId};
+use super::{Contents, Counts, Given, InvalidQueueName, MessageId, Outcome, QueueInfo, QueueName, Refusal, Totals};
+use crate::ids::{Index, SHARD_0, Sequence, SessionId, Timestamp};
 use crate::proto::internal::{kept_outcome::Kept as Kind, kept_result::Outcome as What};
 use crate::proto::{internal, v1};
 
@@ -23,6 +24,9 @@ pub enum InvalidOutcome {
         /// They must be less than a second.
         nanos: u32,
     },
+    /// A message that was given has no name, or a time is none.
+    #[error("a message has no name, or a time is none")]
+    Given,
     /// It was refused for a reason that this version does not know.
     #[error("this version knows no refusal {name:?} with {numbers} numbers")]
     Refusal {
@@ -70,16 +74,12 @@ impl Outcome {
             }),
             Self::SessionClosed => What::SessionClosed(v1::SessionClosed {}),
             Self::Enqueued(id) => What::Enqueued(id.to_kept()),
-            Self::Dequeued(id) => What::Dequeued(internal::KeptDequeued { message: id.map(MessageId::to_kept) }),
-            Self::Peeked(ids) => {
-                What::Peeked(internal::KeptMessages { messages: ids.iter().copied().map(MessageId::to_kept).collect() })
-            }
+            Self::Dequeued(given) => What::Dequeued(to_kept(given.as_slice())),
+            Self::Peeked(given) => What::Peeked(to_kept(given)),
             Self::Queues { queues, more } => {
                 What::Queues(v1::Queues { queues: queues.iter().map(QueueInfo::to_proto).collect(), more: *more })
             }
-            Self::Stats(Totals { queues, messages, bytes, sessions }) => {
-                What::Totals(v1::Totals { queues: *queues, messages: *messages, bytes: *bytes, sessions: *sessions })
-            }
+            Self::Stats(totals) => What::Totals(totals.to_proto()),
         }
     }
 
@@ -90,19 +90,44 @@ impl Outcome {
             }
             What::SessionClosed(v1::SessionClosed {}) => Self::SessionClosed,
             What::Enqueued(id) => Self::Enqueued(MessageId::from_kept(id)),
-            What::Dequeued(internal::KeptDequeued { message }) => Self::Dequeued(message.map(MessageId::from_kept)),
-            What::Peeked(internal::KeptMessages { messages }) => {
-                Self::Peeked(messages.into_iter().map(MessageId::from_kept).collect())
-            }
+            What::Dequeued(given) => Self::Dequeued(from_kept(given)?.pop()),
+            What::Peeked(given) => Self::Peeked(from_kept(given)?),
             What::Queues(v1::Queues { queues, more }) => {
                 let queues = queues.into_iter().map(QueueInfo::from_kept).collect::<Result<_, _>>()?;
                 Self::Queues { queues, more }
             }
-            What::Totals(v1::Totals { queues, messages, bytes, sessions }) => {
-                Self::Stats(Totals { queues, messages, bytes, sessions })
-            }
+            What::Totals(totals) => Self::Stats(Totals::from_kept(totals)?),
         })
     }
+}
+
+fn to_kept(given: &[Given]) -> internal::KeptGiven {
+    internal::KeptGiven { messages: given.iter().map(|given| given.to_proto(SHARD_0)).collect() }
+}
+
+fn from_kept(given: internal::KeptGiven) -> Result<Vec<Given>, InvalidOutcome> {
+    given.messages.into_iter().map(|message| Given::from_kept(message).ok_or(InvalidOutcome::Given)).collect()
+}
+
+impl Given {
+    fn from_kept(message: v1::StoredMessage) -> Option<Self> {
+        let v1::MessageId { index, item, .. } = message.id?;
+        Some(Self {
+            id: MessageId { index: Index(index), item },
+            enqueued_at: timestamp_from_proto(message.enqueued_at?)?,
+        })
+    }
+}
+
+/// The inverse of `timestamp_to_proto`: what that never makes is none.
+fn timestamp_from_proto(timestamp: prost_types::Timestamp) -> Option<Timestamp> {
+    let (seconds, nanos) = (u64::try_from(timestamp.seconds).ok()?, u64::try_from(timestamp.nanos).ok()?);
+    let milliseconds = seconds.checked_mul(1_000)?.checked_add(nanos / 1_000_000)?;
+    (timestamp_to_proto(Timestamp(milliseconds)) == timestamp).then_some(Timestamp(milliseconds))
+}
+
+fn oldest_from_proto(oldest: Option<prost_types::Timestamp>) -> Result<Option<Timestamp>, InvalidOutcome> {
+    oldest.map(|time| timestamp_from_proto(time).ok_or(InvalidOutcome::Given)).transpose()
 }
 
 fn time_to_live(seconds: u64, nanos: u32) -> Result<Duration, InvalidOutcome> {
@@ -123,8 +148,39 @@ impl MessageId {
 }
 
 impl QueueInfo {
-    fn from_kept(info: v1::QueueInfo) -> Result<Self, InvalidQueueName> {
-        Ok(Self { name: info.name.parse()?, messages: info.messages, bytes: info.bytes })
+    fn from_kept(info: v1::QueueInfo) -> Result<Self, InvalidOutcome> {
+        Ok(Self {
+            name: info.name.parse()?,
+            contents: Contents::from_kept(info.contents.unwrap_or_default()),
+            counts: Counts::from_kept(info.counts.unwrap_or_default()),
+            oldest: oldest_from_proto(info.oldest)?,
+        })
+    }
+}
+
+impl Totals {
+    fn from_kept(totals: v1::Totals) -> Result<Self, InvalidOutcome> {
+        Ok(Self {
+            queues: totals.queues,
+            contents: Contents::from_kept(totals.contents.unwrap_or_default()),
+            counts: Counts::from_kept(totals.counts.unwrap_or_default()),
+            oldest: oldest_from_proto(totals.oldest)?,
+            sessions: totals.sessions,
+        })
+    }
+}
+
+impl Contents {
+    fn from_kept(contents: v1::Contents) -> Self {
+        let v1::Contents { ready, bytes } = contents;
+        Self { ready, bytes }
+    }
+}
+
+impl Counts {
+    pub(super) fn from_kept(counts: v1::Counts) -> Self {
+        let v1::Counts { enqueued, dequeued } = counts;
+        Self { enqueued, dequeued }
     }
 }
 
@@ -202,18 +258,32 @@ mod tests {
 
     #[test]
     fn every_outcome_survives() {
-        let queue = QueueInfo { name: "q".parse().expect("a good name"), messages: 1, bytes: u64::MAX };
+        let queue = QueueInfo {
+            name: "q".parse().expect("a good name"),
+            contents: Contents { ready: 1, bytes: u64::MAX },
+            counts: Counts { enqueued: 2, dequeued: 3 },
+            oldest: Some(Timestamp(1_234)),
+        };
+        let totals = Totals {
+            queues: 1,
+            contents: queue.contents,
+            counts: queue.counts,
+            oldest: Some(Timestamp(u64::MAX)),
+            sessions: 4,
+        };
+        let given = |index, item, at| Given { id: message(index, item), enqueued_at: Timestamp(at) };
         let outcomes = [
             Outcome::SessionOpened { id: SessionId(3), time_to_live: Duration::new(u64::MAX, 999_999_999) },
             Outcome::SessionClosed,
             Outcome::Enqueued(message(u64::MAX, u32::MAX)),
             Outcome::Dequeued(None),
-            Outcome::Dequeued(Some(message(0, 0))),
+            Outcome::Dequeued(Some(given(0, 0, 0))),
             Outcome::Peeked(vec![]),
-            Outcome::Peeked(vec![message(1, 0), message(1, 1)]),
+            Outcome::Peeked(vec![given(1, 0, 999), given(1, 1, u64::MAX)]),
             Outcome::Queues { queues: vec![], more: false },
             Outcome::Queues { queues: vec![queue.clone(), queue], more: true },
-            Outcome::Stats(Totals { queues: 1, messages: 2, bytes: 3, sessions: 4 }),
+            Outcome::Stats(totals),
+            Outcome::Stats(Totals { oldest: None, ..totals }),
         ];
         survives(Kept::Executed { index: Index(0), outcomes: [].into() });
         survives(Kept::Executed { index: Index(9), outcomes: outcomes.into() });
@@ -241,6 +311,16 @@ mod tests {
         let info = v1::QueueInfo { name: "?".into(), ..Default::default() };
         let queues = v1::Queues { queues: vec![info], more: false };
         assert!(matches!(executed(Some(What::Queues(queues))), Err(InvalidOutcome::QueueName(_))));
+        let given = |id, seconds, nanos| {
+            let enqueued_at = Some(prost_types::Timestamp { seconds, nanos });
+            let message = v1::StoredMessage { id, enqueued_at, ..Default::default() };
+            executed(Some(What::Peeked(internal::KeptGiven { messages: vec![message] })))
+        };
+        let id = Some(v1::MessageId { shard: 0, index: 1, item: 1 });
+        assert!(given(id, 1, 2_000_000).is_ok());
+        for (id, seconds, nanos) in [(None, 1, 0), (id, -1, 0), (id, 1, 1), (id, i64::MAX, 0), (id, 1, -1)] {
+            assert_eq!(given(id, seconds, nanos), Err(InvalidOutcome::Given), "{seconds} s {nanos} ns");
+        }
         let nothing = internal::KeptOutcome { sequence: 1, kept: None };
         assert_eq!(Kept::from_proto(nothing), Err(InvalidOutcome::NoKind));
     }

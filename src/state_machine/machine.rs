@@ -122,9 +122,9 @@ impl StateMachine {
         operations.iter().map(|operation| query.show(operation, &mut room)).collect()
     }
 
-    /// How many messages wait in a queue; none in one that does not exist.
-    pub fn messages_in(&self, queue: &QueueName) -> u64 {
-        self.queues.messages_in(queue)
+    /// How many messages can be taken from a queue; none from one that does not exist.
+    pub fn ready_in(&self, queue: &QueueName) -> u64 {
+        self.queues.ready_in(queue)
     }
 
     /// True when the session would have this request carried out: it was neither decided before nor is it to be refused.
@@ -149,13 +149,13 @@ impl StateMachine {
         hasher.finish()
     }
 
-    /// All messages whose bodies must be kept, in the order of their ids, each once: those that wait, and those that are named
+    /// All messages that the log must keep, in the order of their ids, each once: those that wait, and those that are named
     /// by a kept outcome which is answered with bodies. Takes 24 bytes for each, and O(n log n) time.
     pub fn living(&self) -> Vec<Living> {
-        let waiting = self.queues.all().flat_map(|(_, messages)| messages);
-        let waiting = waiting.map(|message| Living { id: message.id(), bytes: message.length });
-        let named = self.sessions.bodies().map(|id| Living { id, bytes: 0 });
-        let mut living = Vec::with_capacity(self.queues.totals().messages as usize);
+        let waiting = self.queues.all().flat_map(|(_, _, messages)| messages);
+        let waiting = waiting.map(|message| Living { id: message.id(), bytes: message.bytes() as u32 });
+        let named = self.sessions.messages().map(|id| Living { id, bytes: 0 });
+        let mut living = Vec::with_capacity(self.queues.totals().contents.ready as usize);
         living.extend(waiting.chain(named));
         living.sort_by_key(|message| (message.id, Reverse(message.bytes)));
         living.dedup_by_key(|message| message.id);
@@ -193,7 +193,7 @@ impl StateMachine {
 
     fn must_wait(&self, command: &Command) -> bool {
         match command.operations.as_slice() {
-            [Operation::Dequeue { queue, wait: true }] => self.queues.messages_in(queue) == 0,
+            [Operation::Dequeue { queue, wait: true }] => self.queues.ready_in(queue) == 0,
             _ => false,
         }
     }
@@ -202,7 +202,7 @@ impl StateMachine {
         let mut filled: Vec<QueueName> = operations.iter().filter_map(enqueued_to).cloned().collect();
         filled.sort_unstable();
         filled.dedup();
-        filled.retain(|queue| self.queues.messages_in(queue) > 0);
+        filled.retain(|queue| self.queues.ready_in(queue) > 0);
         filled
     }
 }

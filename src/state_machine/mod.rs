@@ -18,8 +18,8 @@
 //! - `apply` cannot fail. A refusal is an outcome like any other.
 //! - A command's operations take effect together or not at all.
 //! - A request of a session takes effect at most once, however often its entry comes.
-//! - Queues hold references (index, item) and lengths, never bodies: a waiting message costs 16 bytes here, and
-//!   what the pieces of a queue add: measured, 17.0 bytes for each of 1,000,000 messages in one queue and 20.3 in 1,000 queues.
+//! - Queues hold references (index, item), lengths and times, never bodies or headers: a waiting message costs 16 bytes here,
+//!   and what the pieces of a queue add: measured, 17.0 bytes for each of 1,000,000 messages in one queue and 20.3 in 1,000 queues.
 //!   A queue with 4 to 64 messages takes 1.2 KiB.
 //! - A clone takes constant time, whatever the state, and stays as it is: the collections share what neither has changed since.
 //!   So a snapshot is a clone that is encoded elsewhere, while this one goes on.
@@ -51,12 +51,12 @@ mod snapshot_tests;
 #[cfg(test)]
 mod tests;
 
-pub use codec::{BodyMissing, InvalidOperation, Malformed, keep_items, message_body};
+pub use codec::{InvalidOperation, Malformed, MessageMissing, keep_items, message_of};
 pub use command::{
-    Body, Command, InvalidQueueName, Living, MessageId, Operation, Outcome, QueueInfo, QueueName, Refusal,
-    SessionRequest, Totals,
+    Body, Command, Contents, Counts, Given, InvalidQueueName, Living, Message, MessageId, Operation, Outcome,
+    QueueInfo, QueueName, Refusal, SessionRequest, Totals,
 };
 pub use kept::InvalidOutcome;
 pub use machine::{Applied, Decision, Limits, StateMachine};
-pub use request::{InvalidRequest, Request};
+pub use request::{InvalidHeaders, InvalidRequest, Request, check_headers};
 pub use snapshot::{InvalidState, ReadError};

@@ -15,14 +15,44 @@ pub(super) const LIMITS: Limits = Limits {
     sessions_max: 2,
     session_outcomes_max: 3,
     session_time_to_live: Duration::from_millis(5),
-    answer_bytes_max: 40,
+    answer_bytes_max: 120,
 };
 
 #[derive(Clone, Default)]
 pub(super) struct Twin {
     now: u64,
-    pub(super) queues: Vec<(QueueName, Vec<(MessageId, u64)>)>,
+    pub(super) queues: Vec<TwinQueue>,
     pub(super) sessions: Vec<TwinSession>,
+}
+
+#[derive(Clone)]
+pub(super) struct TwinQueue {
+    name: QueueName,
+    pub(super) messages: Vec<TwinMessage>,
+    counts: Counts,
+}
+
+#[derive(Clone)]
+pub(super) struct TwinMessage {
+    pub(super) id: MessageId,
+    pub(super) bytes: u64,
+    enqueued_at: u64,
+}
+
+impl TwinMessage {
+    fn given(&self) -> Given {
+        Given { id: self.id, enqueued_at: Timestamp(self.enqueued_at) }
+    }
+}
+
+impl TwinQueue {
+    fn contents(&self) -> Contents {
+        Contents { ready: self.messages.len() as u64, bytes: self.messages.iter().map(|it| it.bytes).sum() }
+    }
+
+    fn oldest(&self) -> Option<Timestamp> {
+        self.messages.first().map(|it| Timestamp(it.enqueued_at))
+    }
 }
 
 #[derive(Clone)]
@@ -48,7 +78,7 @@ impl Twin {
             return known.into();
         }
         if let [Operation::Dequeue { queue, wait: true }] = &command.operations[..]
-            && self.messages(queue).is_empty()
+            && self.ready_in(queue) == 0
         {
             return Decision::Waiting.into();
         }
@@ -116,8 +146,8 @@ impl Twin {
                 .iter()
                 .any(|operation| matches!(operation, Operation::Enqueue { queue, .. } if queue == name))
         };
-        let mut filled: Vec<QueueName> = self.queues.iter().map(|(name, _)| name.clone()).collect();
-        filled.retain(|name| got_one(name) && !self.messages(name).is_empty());
+        let mut filled: Vec<QueueName> = self.queues.iter().map(|queue| queue.name.clone()).collect();
+        filled.retain(|name| got_one(name) && self.ready_in(name) > 0);
         filled.sort();
         Applied { decision: Decision::Executed { index, replayed: false, outcomes }, filled }
     }
@@ -147,63 +177,78 @@ impl Twin {
             }
             Operation::CloseSession if session.is_none() => Err(Refusal::SessionExpired(SessionId(0))),
             Operation::CloseSession => Ok(Outcome::SessionClosed),
-            Operation::Enqueue { queue, body } => {
-                if !self.queues.iter().any(|(name, _)| name == queue) {
+            Operation::Enqueue { queue, message } => {
+                if self.queue(queue).is_none() {
                     if self.queues.len() as u64 == LIMITS.queues_max {
                         return Err(Refusal::TooManyQueues { queues_max: LIMITS.queues_max });
                     }
-                    self.queues.push((queue.clone(), vec![]));
+                    self.queues.push(TwinQueue { name: queue.clone(), messages: vec![], counts: Counts::default() });
                 }
-                let (messages, messages_max) = (self.messages(queue).len() as u64, LIMITS.queue_messages_max);
+                let (messages, messages_max) = (self.ready_in(queue), LIMITS.queue_messages_max);
                 if messages == messages_max {
                     return Err(Refusal::QueueFull { queue: queue.clone(), messages, messages_max });
                 }
-                self.messages(queue).push((id, body.bytes() as u64));
+                let enqueued_at = self.now;
+                let queue = self.queue(queue).expect("it was just made");
+                queue.messages.push(TwinMessage { id, bytes: message.bytes() as u64, enqueued_at });
+                queue.counts.enqueued += 1;
                 Ok(Outcome::Enqueued(id))
             }
-            Operation::Dequeue { queue, .. } if self.messages(queue).is_empty() => Ok(Outcome::Dequeued(None)),
+            Operation::Dequeue { queue, .. } if self.ready_in(queue) == 0 => Ok(Outcome::Dequeued(None)),
             Operation::Dequeue { queue, .. } => {
-                let (oldest, bytes) = self.messages(queue).remove(0);
-                *answer += bytes;
-                if *answer > LIMITS.answer_bytes_max { Err(too_large()) } else { Ok(Outcome::Dequeued(Some(oldest))) }
+                let queue = self.queue(queue).expect("it has a message");
+                let oldest = queue.messages.remove(0);
+                queue.counts.dequeued += 1;
+                *answer += oldest.bytes;
+                let is_too_large = *answer > LIMITS.answer_bytes_max;
+                if is_too_large { Err(too_large()) } else { Ok(Outcome::Dequeued(Some(oldest.given()))) }
             }
             Operation::Peek { queue, limit } => {
                 let mut seen = vec![];
-                for (id, bytes) in self.messages(queue).iter().take(*limit as usize) {
-                    if *answer + bytes > LIMITS.answer_bytes_max {
+                for message in self.queue(queue).into_iter().flat_map(|queue| &queue.messages).take(*limit as usize) {
+                    if *answer + message.bytes > LIMITS.answer_bytes_max {
                         return if seen.is_empty() { Err(too_large()) } else { Ok(Outcome::Peeked(seen)) };
                     }
-                    *answer += bytes;
-                    seen.push(*id);
+                    *answer += message.bytes;
+                    seen.push(message.given());
                 }
                 Ok(Outcome::Peeked(seen))
             }
             Operation::ListQueues { after, limit } => {
                 let mut all = self.queues.clone();
-                all.sort_by(|(a, _), (b, _)| a.cmp(b));
-                all.retain(|(name, _)| after.as_ref().is_none_or(|after| name > after));
+                all.sort_by(|a, b| a.name.cmp(&b.name));
+                all.retain(|queue| after.as_ref().is_none_or(|after| queue.name > *after));
                 let more = all.len() > *limit as usize;
                 all.truncate(*limit as usize);
-                *answer += all.iter().map(|(name, _)| name.to_string().len() as u64 + 32).sum::<u64>();
+                *answer += all.iter().map(|queue| queue.name.to_string().len() as u64 + 96).sum::<u64>();
                 if *answer > LIMITS.answer_bytes_max {
                     return Err(too_large());
                 }
-                let info = |(name, messages): (QueueName, Vec<(MessageId, u64)>)| QueueInfo {
-                    name,
-                    messages: messages.len() as u64,
-                    bytes: messages.iter().map(|(_, bytes)| bytes).sum(),
+                let info = |queue: TwinQueue| QueueInfo {
+                    contents: queue.contents(),
+                    counts: queue.counts,
+                    oldest: queue.oldest(),
+                    name: queue.name,
                 };
                 Ok(Outcome::Queues { queues: all.into_iter().map(info).collect(), more })
             }
             Operation::Stats { queue } => {
-                let meant = self.queues.iter().filter(|(name, _)| queue.as_ref().is_none_or(|queue| queue == name));
-                let meant: Vec<&Vec<(MessageId, u64)>> = meant.map(|(_, messages)| messages).collect();
+                let meant = self.queues.iter().filter(|it| queue.as_ref().is_none_or(|queue| it.name == *queue));
+                let meant: Vec<&TwinQueue> = meant.collect();
+                let sum = |of: fn(&TwinQueue) -> u64| meant.iter().map(|queue| of(queue)).sum();
                 match queue {
                     Some(queue) if meant.is_empty() => Err(Refusal::QueueNotFound(queue.clone())),
                     _ => Ok(Outcome::Stats(Totals {
                         queues: meant.len() as u64,
-                        messages: meant.iter().map(|messages| messages.len() as u64).sum(),
-                        bytes: meant.iter().copied().flatten().map(|(_, bytes)| bytes).sum(),
+                        contents: Contents {
+                            ready: sum(|queue| queue.contents().ready),
+                            bytes: sum(|queue| queue.contents().bytes),
+                        },
+                        counts: Counts {
+                            enqueued: sum(|queue| queue.counts.enqueued),
+                            dequeued: sum(|queue| queue.counts.dequeued),
+                        },
+                        oldest: queue.as_ref().and_then(|_| meant[0].oldest()),
                         sessions: if queue.is_some() { 0 } else { self.sessions.len() as u64 },
                     })),
                 }
@@ -211,12 +256,12 @@ impl Twin {
         }
     }
 
-    /// The messages of a queue; of one that does not exist, an empty stand-in.
-    fn messages(&mut self, queue: &QueueName) -> &mut Vec<(MessageId, u64)> {
-        match self.queues.iter().position(|(name, _)| name == queue) {
-            Some(at) => &mut self.queues[at].1,
-            None => Box::leak(Box::default()),
-        }
+    fn queue(&mut self, name: &QueueName) -> Option<&mut TwinQueue> {
+        self.queues.iter_mut().find(|queue| queue.name == *name)
+    }
+
+    fn ready_in(&mut self, name: &QueueName) -> u64 {
+        self.queue(name).map_or(0, |queue| queue.contents().ready)
     }
 }
 
@@ -255,11 +300,17 @@ fn body() -> impl Strategy<Value = Body> {
     ]
 }
 
+fn message() -> impl Strategy<Value = Message> {
+    let headers = proptest::collection::btree_map("[a-c]{1,2}", "\\PC{0,3}", 0..3);
+    (body(), prop_oneof![2 => Just(Default::default()), 1 => headers])
+        .prop_map(|(body, headers)| Message { body, headers })
+}
+
 pub(super) fn operation() -> impl Strategy<Value = Operation> {
     prop_oneof![
         1 => Just(Operation::CloseSession),
         1 => Just(Operation::OpenSession),
-        12 => (queue_name(), body()).prop_map(|(queue, body)| Operation::Enqueue { queue, body }),
+        12 => (queue_name(), message()).prop_map(|(queue, message)| Operation::Enqueue { queue, message }),
         8 => (queue_name(), any::<bool>()).prop_map(|(queue, wait)| Operation::Dequeue { queue, wait }),
         3 => (queue_name(), 0..4u32).prop_map(|(queue, limit)| Operation::Peek { queue, limit }),
         3 => (proptest::option::of(queue_name()), 0..3u32)
@@ -313,7 +364,7 @@ proptest! {
             prop_assert_eq!(machine.next_expiry(), due);
             prop_assert_eq!(machine.timestamp(), Timestamp(twin.now));
             for queue in ["a", "b", "c"].map(|text| text.parse().expect("a good name")) {
-                prop_assert_eq!(machine.messages_in(&queue), twin.messages(&queue).len() as u64);
+                prop_assert_eq!(machine.ready_in(&queue), twin.ready_in(&queue));
             }
             if command.session.is_none() && matches!(applied.decision, Decision::Refused(_) | Decision::Waiting) {
                 let mut unchanged = before;
@@ -355,12 +406,15 @@ proptest! {
     }
 
     #[test]
-    fn every_body_is_found_in_the_encoding(operations in proptest::collection::vec(operation(), 0..8)) {
+    fn every_message_is_found_in_the_encoding(operations in proptest::collection::vec(operation(), 0..8)) {
         let command = Command { session: None, timestamp: Timestamp(1), operations, expiry: false };
         let payload = command.encode();
         for (item, operation) in (0..).zip(&command.operations) {
-            let found = message_body(&payload, item).and_then(|message| message.body).map(Body::from);
-            let expected = match operation { Operation::Enqueue { body, .. } => Some(body.clone()), _ => None };
+            let found = message_of(&payload, item).and_then(|it| Some((it.body?.into(), it.headers)));
+            let expected = match operation {
+                Operation::Enqueue { message, .. } => Some((message.body.clone(), message.headers.clone())),
+                _ => None,
+            };
             prop_assert_eq!(found, expected);
         }
     }
@@ -375,8 +429,8 @@ proptest! {
         let kept = keep_items(&payload, &items).expect("it is a command");
         prop_assert!(kept.len() <= payload.len());
         for item in 0..9 {
-            let expected = message_body(&payload, item).filter(|_| items.contains(&item));
-            prop_assert_eq!(message_body(&kept, item), expected);
+            let expected = message_of(&payload, item).filter(|_| items.contains(&item));
+            prop_assert_eq!(message_of(&kept, item), expected);
         }
         prop_assert_eq!(keep_items(&kept, &items), Some(kept), "keeping is done once");
     }
@@ -386,12 +440,12 @@ proptest! {
         let bytes = Bytes::from(bytes);
         if let Some(kept) = keep_items(&bytes, &[item]) {
             prop_assert!(kept.len() <= bytes.len());
-            prop_assert_eq!(message_body(&kept, item), message_body(&bytes, item));
+            prop_assert_eq!(message_of(&kept, item), message_of(&bytes, item));
         }
         if let Ok(command) = Command::decode(&bytes) {
             prop_assert_eq!(Command::decode(&command.encode()), Ok(command));
         }
-        message_body(&bytes, item);
+        message_of(&bytes, item);
     }
 
     #[test]
@@ -404,9 +458,9 @@ proptest! {
         if cut { bytes.truncate(at); }
         let bytes = Bytes::from(bytes);
         for item in 0..6 {
-            let body = message_body(&bytes, item);
+            let body = message_of(&bytes, item);
             if let Some(kept) = keep_items(&bytes, &[item]) {
-                prop_assert_eq!(message_body(&kept, item), body);
+                prop_assert_eq!(message_of(&kept, item), body);
             }
         }
         if let Ok(command) = Command::decode(&bytes) {

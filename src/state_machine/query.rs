@@ -43,7 +43,7 @@ impl Query<'_> {
             if taken.is_err() {
                 break;
             }
-            seen.push(message.id());
+            seen.push(message.given());
         }
         if seen.is_empty() {
             taken?;
@@ -64,7 +64,8 @@ impl Query<'_> {
             None => Totals { sessions: self.sessions.count(), ..self.queues.totals() },
             Some(name) => {
                 let queue = self.queues.info(name).ok_or_else(|| Refusal::QueueNotFound(name.clone()))?;
-                Totals { queues: 1, messages: queue.messages, bytes: queue.bytes, sessions: 0 }
+                let QueueInfo { contents, counts, oldest, name: _ } = queue;
+                Totals { queues: 1, contents, counts, oldest, sessions: 0 }
             }
         };
         Ok(Outcome::Stats(totals))
@@ -87,8 +88,8 @@ impl Room {
     }
 }
 
-/// About what a queue takes in an answer: its name and two numbers.
+/// About what a queue takes in an answer: its name and a dozen numbers, most of them small.
 fn bytes_of(queue: &QueueInfo) -> u64 {
-    const NUMBERS: u64 = 32;
+    const NUMBERS: u64 = 96;
     queue.name.as_str().len() as u64 + NUMBERS
 }

@@ -10,31 +10,66 @@ use imbl::ordmap::Entry;
 use imbl::{OrdMap, Vector};
 
 use super::digest::hash_sequence;
-use super::{MessageId, QueueInfo, QueueName, Refusal, Totals};
-use crate::ids::Index;
+use super::{Contents, Counts, Given, MessageId, QueueInfo, QueueName, Refusal, Request, Totals};
+use crate::ids::{Index, Timestamp};
 
-/// A message that waits: its name, and its length so that answers can be limited without reading it.
-/// Flat instead of a `MessageId` and a length: 16 bytes instead of 24, and there may be millions.
+/// A message that waits: its name, when it was enqueued, and its length so that answers can be limited without reading it.
+/// Packed into 16 bytes, as there may be millions.
+///
+/// ```text
+/// place    index: 52 bits        item: 12     in the order of the messages
+/// facts    time in ms: 42 bits   length: 22   until the year 2109; a longer time or length counts as the longest
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Waiting {
-    pub(super) index: Index,
-    pub(super) item: u32,
-    /// Of the body, in bytes.
-    pub(super) length: u32,
+    place: u64,
+    facts: u64,
 }
 
+const ITEM_BITS: u32 = 12;
+const LENGTH_BITS: u32 = 22;
+const INDEX_MAX: u64 = u64::MAX >> ITEM_BITS;
+const ITEM_MAX: u32 = (1 << ITEM_BITS) - 1;
+const TIME_MAX: u64 = u64::MAX >> LENGTH_BITS;
+const LENGTH_MAX: u64 = (1 << LENGTH_BITS) - 1;
+
+// A request that was accepted fits.
+const _: () = assert!(Request::OPERATIONS_MAX <= ITEM_MAX as usize + 1);
+const _: () = assert!(Request::MESSAGE_BYTES_MAX + Request::HEADER_BYTES_MAX <= LENGTH_MAX as usize);
+
 impl Waiting {
-    /// The message `id`, whose body has `length` bytes. No log entry holds 4 GiB, so that the cap is never reached.
-    pub(super) fn new(id: MessageId, length: usize) -> Self {
-        Self { index: id.index, item: id.item, length: u32::try_from(length).unwrap_or(u32::MAX) }
+    /// The message `id` of `length` bytes, enqueued at `time`.
+    ///
+    /// # Panics
+    /// It is an operation beyond those that an entry can have, or an entry beyond those that there will ever be.
+    pub(super) fn new(id: MessageId, length: usize, time: Timestamp) -> Self {
+        let facts = (time.0.min(TIME_MAX), (length as u64).min(LENGTH_MAX));
+        Self::from_parts(id, facts).unwrap_or_else(|| panic!("no log has a message {}/{}", id.index, id.item))
+    }
+
+    /// The message with this time and this length; none if they are not what `new` makes.
+    pub(super) fn from_parts(id: MessageId, (time, length): (u64, u64)) -> Option<Self> {
+        let fits = id.index.0 <= INDEX_MAX && id.item <= ITEM_MAX && time <= TIME_MAX && length <= LENGTH_MAX;
+        let place = id.index.0 << ITEM_BITS | u64::from(id.item);
+        fits.then_some(Self { place, facts: time << LENGTH_BITS | length })
     }
 
     pub(super) fn id(self) -> MessageId {
-        MessageId { index: self.index, item: self.item }
+        let item = (self.place & u64::from(ITEM_MAX)) as u32;
+        MessageId { index: Index(self.place >> ITEM_BITS), item }
     }
 
+    /// Of body and headers.
     pub(super) fn bytes(self) -> u64 {
-        u64::from(self.length)
+        self.facts & LENGTH_MAX
+    }
+
+    pub(super) fn enqueued_at(self) -> Timestamp {
+        Timestamp(self.facts >> LENGTH_BITS)
+    }
+
+    pub(super) fn given(self) -> Given {
+        Given { id: self.id(), enqueued_at: self.enqueued_at() }
     }
 }
 
@@ -44,8 +79,8 @@ impl Waiting {
 pub(super) struct Queues {
     by_name: OrdMap<QueueName, Queue>,
     /// Of all queues together. Follows from `by_name`.
-    messages: u64,
-    bytes: u64,
+    contents: Contents,
+    counts: Counts,
     queues_max: u64,
     queue_messages_max: u64,
 }
@@ -58,6 +93,7 @@ pub(super) struct Queues {
 struct Queue {
     waiting: Vector<Waiting>,
     bytes: u64,
+    counts: Counts,
 }
 
 /// What taking a `push` back needs to know.
@@ -69,11 +105,13 @@ pub(super) enum Pushed {
 
 impl Queues {
     pub(super) fn new(queues_max: u64, queue_messages_max: u64) -> Self {
-        Self { by_name: OrdMap::new(), messages: 0, bytes: 0, queues_max, queue_messages_max }
+        let (contents, counts) = (Contents::default(), Counts::default());
+        Self { by_name: OrdMap::new(), contents, counts, queues_max, queue_messages_max }
     }
 
-    pub(super) fn messages_in(&self, name: &QueueName) -> u64 {
-        self.by_name.get(name).map_or(0, Queue::messages)
+    /// How many messages can be taken.
+    pub(super) fn ready_in(&self, name: &QueueName) -> u64 {
+        self.by_name.get(name).map_or(0, Queue::ready)
     }
 
     /// Appends a message, unless that would exceed a limit. Makes the queue if it does not exist.
@@ -87,18 +125,23 @@ impl Queues {
             Entry::Vacant(vacant) => (vacant.insert(Queue::default()), Pushed::ToCreated),
             Entry::Occupied(occupied) => (occupied.into_mut(), Pushed::ToExisting),
         };
-        let messages = queue.messages();
+        let messages = queue.ready();
         if messages >= messages_max {
             return Err(Refusal::QueueFull { queue: name.clone(), messages, messages_max });
         }
         queue.push_back(message);
+        queue.counts.enqueued += 1;
+        self.counts.enqueued += 1;
         self.count_in(message);
         Ok(pushed)
     }
 
     /// Takes the oldest message.
     pub(super) fn pop(&mut self, name: &QueueName) -> Option<Waiting> {
-        let message = self.by_name.get_mut(name)?.pop_front()?;
+        let queue = self.by_name.get_mut(name)?;
+        let message = queue.pop_front()?;
+        queue.counts.dequeued += 1;
+        self.counts.dequeued += 1;
         self.count_out(message);
         Some(message)
     }
@@ -115,9 +158,11 @@ impl Queues {
 
     /// Takes the last `push` to this queue back.
     pub(super) fn undo_push(&mut self, name: &QueueName, pushed: Pushed) {
-        if let Some(message) = self.queue_mut(name).pop_back() {
-            self.count_out(message);
-        }
+        let queue = self.queue_mut(name);
+        queue.counts.enqueued -= 1;
+        let message = queue.pop_back().expect("it was just pushed");
+        self.counts.enqueued -= 1;
+        self.count_out(message);
         if pushed == Pushed::ToCreated {
             self.by_name.remove(name);
         }
@@ -125,14 +170,17 @@ impl Queues {
 
     /// Takes the last `pop` from this queue back.
     pub(super) fn undo_pop(&mut self, name: &QueueName, message: Waiting) {
-        self.queue_mut(name).push_front(message);
+        let queue = self.queue_mut(name);
+        queue.counts.dequeued -= 1;
+        queue.push_front(message);
+        self.counts.dequeued -= 1;
         self.count_in(message);
     }
 
     /// What all queues hold together. Constant time: one request may ask a thousand times.
     pub(super) fn totals(&self) -> Totals {
         let queues = self.by_name.len() as u64;
-        Totals { queues, messages: self.messages, bytes: self.bytes, sessions: 0 }
+        Totals { queues, contents: self.contents, counts: self.counts, oldest: None, sessions: 0 }
     }
 
     /// A queue and what is in it, if it exists.
@@ -146,30 +194,32 @@ impl Queues {
         self.by_name.range::<_, QueueName>((lower, Bound::Unbounded)).map(info)
     }
 
-    /// Every queue with what waits in it, in the order of the names.
-    pub(super) fn all(&self) -> impl Iterator<Item = (&QueueName, impl Iterator<Item = Waiting>)> {
-        self.by_name.iter().map(|(name, queue)| (name, queue.waiting.iter().copied()))
+    /// Every queue with what has happened in it and what waits in it, in the order of the names.
+    pub(super) fn all(&self) -> impl Iterator<Item = (&QueueName, Counts, impl Iterator<Item = Waiting>)> {
+        self.by_name.iter().map(|(name, queue)| (name, queue.counts, queue.waiting.iter().copied()))
     }
 
     /// Puts messages behind those of a queue, and makes the queue if it does not exist: the limits are for what is asked for,
     /// not for what there is already.
-    pub(super) fn restore(&mut self, name: &QueueName, messages: impl IntoIterator<Item = Waiting>) {
+    pub(super) fn restore(&mut self, name: &QueueName, counts: Counts, messages: impl IntoIterator<Item = Waiting>) {
         let queue = self.by_name.entry(name.clone()).or_default();
+        // The parts of a queue say the same.
+        self.counts = self.counts.plus(counts).minus(std::mem::replace(&mut queue.counts, counts));
         for message in messages {
             queue.push_back(message);
-            self.messages += 1;
-            self.bytes += message.bytes();
+            self.contents.ready += 1;
+            self.contents.bytes += message.bytes();
         }
     }
 
     fn count_in(&mut self, message: Waiting) {
-        self.messages += 1;
-        self.bytes += message.bytes();
+        self.contents.ready += 1;
+        self.contents.bytes += message.bytes();
     }
 
     fn count_out(&mut self, message: Waiting) {
-        self.messages -= 1;
-        self.bytes -= message.bytes();
+        self.contents.ready -= 1;
+        self.contents.bytes -= message.bytes();
     }
 
     fn queue_mut(&mut self, name: &QueueName) -> &mut Queue {
@@ -187,16 +237,18 @@ impl Hash for Queues {
 impl Hash for Queue {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         hash_sequence(self.waiting.iter(), hasher);
-        self.bytes.hash(hasher);
+        (self.bytes, self.counts).hash(hasher);
     }
 }
 
 fn info((name, queue): (&QueueName, &Queue)) -> QueueInfo {
-    QueueInfo { name: name.clone(), messages: queue.messages(), bytes: queue.bytes }
+    let contents = Contents { ready: queue.ready(), bytes: queue.bytes };
+    let oldest = queue.waiting.front().map(|message| message.enqueued_at());
+    QueueInfo { name: name.clone(), contents, counts: queue.counts, oldest }
 }
 
 impl Queue {
-    fn messages(&self) -> u64 {
+    fn ready(&self) -> u64 {
         self.waiting.len() as u64
     }
 
@@ -241,7 +293,7 @@ mod tests {
     use super::*;
 
     fn waiting(index: u64) -> Waiting {
-        Waiting::new(MessageId { index: Index(index), item: 0 }, (index % 7) as usize)
+        Waiting::new(MessageId { index: Index(index), item: 0 }, (index % 7) as usize, Timestamp(index))
     }
 
     #[test]
@@ -314,7 +366,7 @@ mod tests {
                 if let Run::Clone = run {
                     clones.push((queue.clone(), twin.clone()));
                 }
-                prop_assert_eq!(queue.messages(), twin.len() as u64);
+                prop_assert_eq!(queue.ready(), twin.len() as u64);
                 prop_assert_eq!(queue.waiting.front(), twin.front());
                 prop_assert_eq!(queue.bytes, twin.iter().map(|message| message.bytes()).sum::<u64>());
             }

@@ -1,8 +1,9 @@
 //! A client's request, checked: everything that can be known to be wrong is refused here, before anything is proposed.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Body, InvalidOperation, Operation, SessionRequest};
+use super::{InvalidOperation, Message, Operation, SessionRequest};
 use crate::ids::{Sequence, SessionId};
 use crate::proto::v1::{self, operation::Operation as Verb};
 
@@ -22,7 +23,13 @@ impl Request {
     pub const OPERATIONS_MAX: usize = 1_000;
     /// The longest message body, in bytes.
     pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
-    /// The bodies of one request together, in bytes. With names and framing that stays below the 4 MiB of a gRPC message.
+    /// The most headers of one message.
+    pub const HEADERS_MAX: usize = 64;
+    /// The longest key of a header, in bytes.
+    pub const HEADER_KEY_BYTES_MAX: usize = 128;
+    /// The keys and values of all headers of one message together, in bytes.
+    pub const HEADER_BYTES_MAX: usize = 16 * 1024;
+    /// The messages of one request together, in bytes. With names and framing that stays below the 4 MiB of a gRPC message.
     pub const BYTES_MAX: usize = 3 * 1024 * 1024;
     /// The longest wait for a message.
     pub const WAIT_MAX: Duration = Duration::from_secs(60);
@@ -82,13 +89,21 @@ pub enum InvalidRequest {
         /// The length of the body.
         bytes: usize,
     },
+    /// A message has headers that it must not have.
+    #[error("operations[{number}].enqueue.message.headers: {source}")]
+    Headers {
+        /// Which operation.
+        number: usize,
+        /// What is wrong with them.
+        source: InvalidHeaders,
+    },
     /// The messages together are too long.
     #[error(
-        "operations: their bodies have {bytes} bytes together, more than the {} of one request; split it",
+        "operations: their messages have {bytes} bytes together, more than the {} of one request; split it",
         Request::BYTES_MAX
     )]
     RequestTooLarge {
-        /// The bodies together.
+        /// Bodies and headers together.
         bytes: usize,
     },
     /// A limit is too high.
@@ -142,6 +157,54 @@ pub enum InvalidRequest {
     },
 }
 
+/// What is wrong with the headers of a message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidHeaders {
+    /// There are too many.
+    #[error("there are {count}, more than the {} that a message may have", Request::HEADERS_MAX)]
+    TooMany {
+        /// How many.
+        count: usize,
+    },
+    /// They are too long.
+    #[error("they have {bytes} bytes, more than the {} that a message may have", Request::HEADER_BYTES_MAX)]
+    TooLarge {
+        /// Keys and values together.
+        bytes: usize,
+    },
+    /// A key is none.
+    #[error(
+        "the key {key:?} must have 1 to {} characters of ASCII that can be seen, and no space",
+        Request::HEADER_KEY_BYTES_MAX
+    )]
+    Key {
+        /// Its beginning.
+        key: String,
+    },
+}
+
+/// Checks the headers of a message.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn check_headers(headers: &BTreeMap<String, String>) -> Result<(), InvalidHeaders> {
+    let bytes = headers.iter().map(|(key, value)| key.len() + value.len()).sum();
+    let count = headers.len();
+    if count > Request::HEADERS_MAX {
+        return Err(InvalidHeaders::TooMany { count });
+    }
+    if bytes > Request::HEADER_BYTES_MAX {
+        return Err(InvalidHeaders::TooLarge { bytes });
+    }
+    let is_wrong = |key: &&String| {
+        key.is_empty() || key.len() > Request::HEADER_KEY_BYTES_MAX || !key.bytes().all(|byte| byte.is_ascii_graphic())
+    };
+    match headers.keys().find(is_wrong) {
+        Some(key) => Err(InvalidHeaders::Key { key: key.chars().take(Request::HEADER_KEY_BYTES_MAX).collect() }),
+        None => Ok(()),
+    }
+}
+
 fn check_count(count: usize) -> Result<(), InvalidRequest> {
     match count {
         0 => Err(InvalidRequest::NoOperations),
@@ -182,16 +245,16 @@ fn checked(number: usize, operation: v1::Operation, wait: Duration) -> Result<Op
             *limit = capped("list_queues", *limit, Request::LIST_MAX, Request::LIST_MAX)?
         }
         Operation::Dequeue { wait: waits, .. } => *waits &= !wait.is_zero(),
-        Operation::Enqueue { body, .. } => check_message(number, body)?,
+        Operation::Enqueue { message, .. } => check_message(number, message)?,
         Operation::OpenSession | Operation::CloseSession | Operation::Stats { .. } => {}
     }
     Ok(operation)
 }
 
-fn check_message(number: usize, body: &Body) -> Result<(), InvalidRequest> {
-    match body.bytes() {
+fn check_message(number: usize, message: &Message) -> Result<(), InvalidRequest> {
+    match message.body.bytes() {
         bytes if bytes > Request::MESSAGE_BYTES_MAX => Err(InvalidRequest::MessageTooLarge { number, bytes }),
-        _ => Ok(()),
+        _ => check_headers(&message.headers).map_err(|source| InvalidRequest::Headers { number, source }),
     }
 }
 
@@ -218,11 +281,11 @@ fn check_session_verbs(session: Option<SessionRequest>, operations: &[Operation]
 }
 
 fn check_bytes(operations: &[Operation]) -> Result<(), InvalidRequest> {
-    let body_bytes = |operation: &Operation| match operation {
-        Operation::Enqueue { body, .. } => body.bytes(),
+    let bytes_of = |operation: &Operation| match operation {
+        Operation::Enqueue { message, .. } => message.bytes(),
         _ => 0,
     };
-    match operations.iter().map(body_bytes).sum() {
+    match operations.iter().map(bytes_of).sum() {
         bytes if bytes > Request::BYTES_MAX => Err(InvalidRequest::RequestTooLarge { bytes }),
         _ => Ok(()),
     }

@@ -30,8 +30,11 @@ fn in_session(verbs: Vec<Verb>, id: u64, sequence: u64, lowest_pending: u64) -> 
 }
 
 fn enqueue(queue: &str, bytes: usize) -> Verb {
-    let body = Some(v1::message::Body::Data(vec![0; bytes].into()));
-    Verb::Enqueue(v1::Enqueue { queue: queue.into(), message: Some(v1::Message { body }) })
+    Verb::Enqueue(v1::Enqueue { queue: queue.into(), message: Some(message_of(bytes)) })
+}
+
+fn message_of(bytes: usize) -> v1::Message {
+    v1::message::Body::Data(vec![0; bytes].into()).into()
 }
 
 fn dequeue(wait: Option<prost_types::Duration>) -> Verb {
@@ -71,6 +74,31 @@ fn a_message_has_at_most_one_mebibyte_and_a_request_three() {
     assert!(error.to_string().starts_with("operations[1].enqueue.message: "), "{error}");
     assert!(check(vec![enqueue("q", MEBIBYTE); 3]).is_ok());
     assert_eq!(cause([vec![enqueue("q", MEBIBYTE); 3], vec![enqueue("q", 1)]].concat()), "RequestTooLarge");
+}
+
+#[test]
+fn headers_have_limits() {
+    let with = |headers: Vec<(String, String)>| {
+        let message = v1::Message { headers: headers.into_iter().collect(), ..message_of(1) };
+        check(vec![Verb::Enqueue(v1::Enqueue { queue: "q".into(), message: Some(message) })])
+    };
+    let of = |key: &str, value: &str| vec![(key.to_owned(), value.to_owned())];
+    let many = |count: u32| (0..count).map(|number| (number.to_string(), String::new())).collect();
+    let longest = 16 * 1024 - 1;
+    for good in [of("k", ""), of("!~", "é\n\0"), of(&"k".repeat(128), "v"), of("k", &"v".repeat(longest)), many(64)] {
+        assert!(with(good.clone()).is_ok(), "{good:?}");
+    }
+    let cause = |headers| match with(headers).expect_err("must be refused") {
+        InvalidRequest::Headers { number: 0, source } => source,
+        other => panic!("another refusal: {other:?}"),
+    };
+    assert_eq!(cause(many(65)), InvalidHeaders::TooMany { count: 65 });
+    assert_eq!(cause(of("k", &"v".repeat(longest + 1))), InvalidHeaders::TooLarge { bytes: longest + 2 });
+    for bad in ["", "a b", "ä", "a\n", &"k".repeat(129)] {
+        assert!(matches!(cause(of(bad, "v")), InvalidHeaders::Key { .. }), "{bad:?}");
+    }
+    let error = with(of("a\u{202e}", "")).expect_err("must be refused").to_string();
+    assert!(error.starts_with("operations[0].enqueue.message.headers: the key \"a\\u{202e}\""), "{error}");
 }
 
 #[test]
@@ -157,7 +185,7 @@ fn the_place_in_the_session_is_checked() {
 fn operations_without_a_verb_or_a_body_are_refused() {
     let no_verb = v1::ExecuteRequest { operations: vec![v1::Operation { operation: None }], ..request(vec![]) };
     assert_eq!(name(&Request::from_proto(no_verb).expect_err("no verb")), "Operation");
-    for message in [None, Some(v1::Message { body: None })] {
+    for message in [None, Some(v1::Message::default())] {
         let verb = Verb::Enqueue(v1::Enqueue { queue: "q".into(), message });
         assert_eq!(cause(vec![verb]), "Operation");
     }

@@ -137,9 +137,9 @@ impl Sessions {
         self.due.get_min().map(|(due, _)| *due)
     }
 
-    /// The messages whose bodies are needed to answer retries. One that several outcomes name comes several times.
-    pub(super) fn bodies(&self) -> impl Iterator<Item = MessageId> {
-        self.by_id.values().flat_map(|session| session.kept.values()).flat_map(Kept::bodies)
+    /// The messages that are needed to answer retries. One that several outcomes name comes several times.
+    pub(super) fn messages(&self) -> impl Iterator<Item = MessageId> {
+        self.by_id.values().flat_map(|session| session.kept.values()).flat_map(Kept::messages)
     }
 
     /// How many are open.
@@ -167,13 +167,13 @@ impl Hash for Session {
 }
 
 impl Kept {
-    /// The messages whose bodies a retry is answered with.
-    fn bodies(&self) -> impl Iterator<Item = MessageId> {
+    /// The messages that a retry is answered with.
+    fn messages(&self) -> impl Iterator<Item = MessageId> {
         let outcomes = match self {
             Self::Executed { outcomes, .. } => &outcomes[..],
             Self::Refused(_) => &[],
         };
-        outcomes.iter().flat_map(Outcome::bodies).copied()
+        outcomes.iter().flat_map(Outcome::messages)
     }
 }
 

@@ -18,9 +18,12 @@ use prost::encoding::encoded_len_varint;
 use super::kept::InvalidOutcome;
 use super::queue::Waiting;
 use super::session::{Kept, Session};
-use super::{InvalidQueueName, Limits, MessageId, QueueName, StateMachine};
+use super::{Counts, InvalidQueueName, Limits, MessageId, QueueName, StateMachine};
 use crate::ids::{Index, Sequence, SessionId, Timestamp};
 use crate::proto::internal::{self, QueuePart, SessionPart, StateHead, StatePart, state_part::Part};
+
+/// Of the parts. States of another format are refused.
+const FORMAT: u32 = 2;
 
 /// A block is full when it has this many bytes.
 const BLOCK_BYTES: usize = 256 * 1024;
@@ -61,15 +64,24 @@ pub enum InvalidState {
     /// There is no block.
     #[error("there is no head")]
     NoHead,
+    /// It was written by a version that writes states differently.
+    #[error("it has the format {found}, and this version reads format {FORMAT}")]
+    Format {
+        /// What the head says.
+        found: u32,
+    },
     /// A queue has a name that none may have.
     #[error("{0}")]
     QueueName(#[from] InvalidQueueName),
     /// The queues do not rise.
     #[error("queue '{0}' is there twice or out of order")]
     QueueOrder(QueueName),
-    /// The three lists of numbers of a queue are not equally long.
+    /// The lists of numbers of a queue are not equally long.
     #[error("messages of queue '{0}' are incomplete")]
     MessageIncomplete(QueueName),
+    /// A message of a queue has a number that none can have.
+    #[error("a message of queue '{0}' has an index, item, length or time that no message can have")]
+    Message(QueueName),
     /// The messages of a queue do not rise.
     #[error("messages of queue '{0}' are out of order")]
     MessageOrder(QueueName),
@@ -157,24 +169,26 @@ impl StateMachine {
         StateHead {
             timestamp_ms: self.timestamp().0,
             queues: totals.queues,
-            messages: totals.messages,
+            messages: totals.contents.ready,
             sessions: self.sessions.count(),
             digest: self.digest(),
+            format: FORMAT,
         }
     }
 
     fn write_queues<W: FnMut(&[u8]) -> Result<(), E>, E>(&self, packer: &mut Packer<QueuePart, W>) -> Result<(), E> {
-        for (name, messages) in self.queues.all() {
+        for (name, counts, messages) in self.queues.all() {
             packer.make_room()?;
-            packer.begin(QueuePart::begin(name));
-            let mut before = Index(0);
+            packer.begin(QueuePart::begin(name, counts));
+            let mut before = (0, 0);
             for message in messages {
                 if packer.make_room()? {
-                    packer.begin(QueuePart::begin(name));
-                    before = Index(0);
+                    packer.begin(QueuePart::begin(name, counts));
+                    before = (0, 0);
                 }
+                let numbers = (message.id().index.0, message.enqueued_at().0);
                 packer.extend(|queue| queue.push(message, before));
-                before = message.index;
+                before = numbers;
             }
         }
         packer.write_out()
@@ -246,18 +260,21 @@ impl<'w, P, W: FnMut(&[u8]) -> Result<(), E>, E> Packer<'w, P, W> {
 const FRAMING_BYTES: usize = 48;
 
 impl QueuePart {
-    fn begin(name: &QueueName) -> (Self, usize) {
-        let queue = Self { name: name.to_string(), ..Self::default() };
-        let bytes = queue.name.len() + FRAMING_BYTES;
+    fn begin(name: &QueueName, counts: Counts) -> (Self, usize) {
+        let queue = Self { name: name.to_string(), counts: Some(counts.to_proto()), ..Self::default() };
+        let bytes = queue.encoded_len() + FRAMING_BYTES;
         (queue, bytes)
     }
 
-    fn push(&mut self, message: Waiting, before: Index) -> usize {
-        let delta = message.index.0 - before.0;
-        self.index_deltas.push(delta);
-        self.items.push(message.item);
-        self.lengths.push(message.length);
-        [delta, message.item.into(), message.length.into()].map(encoded_len_varint).iter().sum()
+    /// Adds a message after the one with this index and time.
+    fn push(&mut self, message: Waiting, (index, time): (u64, u64)) -> usize {
+        let (id, length) = (message.id(), message.bytes());
+        let deltas = (id.index.0 - index, message.enqueued_at().0 - time);
+        self.index_deltas.push(deltas.0);
+        self.items.push(id.item);
+        self.lengths.push(length as u32);
+        self.time_deltas.push(deltas.1);
+        [deltas.0, id.item.into(), length, deltas.1].map(encoded_len_varint).iter().sum()
     }
 }
 
@@ -286,7 +303,7 @@ struct Reader {
     machine: StateMachine,
     head: Option<StateHead>,
     /// The last queue and its last message: both rise.
-    queue: Option<(QueueName, Option<MessageId>)>,
+    queue: Option<(QueueName, Option<Waiting>)>,
     /// The last session, of which there may be more.
     session: Option<(SessionId, Session)>,
 }
@@ -298,6 +315,9 @@ impl Reader {
 
     fn read(&mut self, block: Bytes) -> Result<(), InvalidState> {
         match (StatePart::decode(block)?.part.ok_or(InvalidState::UnknownPart)?, &self.head, &self.session) {
+            (Part::Head(StateHead { format, .. }), None, _) if format != FORMAT => {
+                return Err(InvalidState::Format { found: format });
+            }
             (Part::Head(head), None, _) => self.read_head(head),
             (Part::Queues(part), Some(_), None) => self.read_queues(part.queues)?,
             (Part::Sessions(part), Some(_), _) => self.read_sessions(part.sessions)?,
@@ -333,8 +353,9 @@ impl Reader {
                 _ => None,
             };
             let messages = messages_of(&name, &part, last_message)?;
-            let last_message = messages.last().map(|message| message.id()).or(last_message);
-            self.machine.queues.restore(&name, messages);
+            let last_message = messages.last().copied().or(last_message);
+            let counts = Counts::from_kept(part.counts.unwrap_or_default());
+            self.machine.queues.restore(&name, counts, messages);
             self.queue = Some((name, last_message));
         }
         Ok(())
@@ -371,21 +392,25 @@ impl Reader {
     }
 }
 
-fn messages_of(name: &QueueName, part: &QueuePart, mut last: Option<MessageId>) -> Result<Vec<Waiting>, InvalidState> {
+/// The messages of a part, each after the one before, the first after `last`.
+fn messages_of(name: &QueueName, part: &QueuePart, mut last: Option<Waiting>) -> Result<Vec<Waiting>, InvalidState> {
     let count = part.index_deltas.len();
-    if part.items.len() != count || part.lengths.len() != count {
+    if [part.items.len(), part.lengths.len(), part.time_deltas.len()] != [count; 3] {
         return Err(InvalidState::MessageIncomplete(name.clone()));
     }
-    let mut index = Index(0);
+    let (mut index, mut time) = (0u64, 0u64);
     let mut messages = Vec::with_capacity(count);
-    for ((delta, item), length) in part.index_deltas.iter().zip(&part.items).zip(&part.lengths) {
-        let out_of_order = || InvalidState::MessageOrder(name.clone());
-        index = Index(index.0.checked_add(*delta).ok_or_else(out_of_order)?);
-        let message = Waiting { index, item: *item, length: *length };
-        if last.is_some_and(|last| last >= message.id()) {
-            return Err(out_of_order());
+    let numbers = part.index_deltas.iter().zip(&part.items).zip(part.lengths.iter().zip(&part.time_deltas));
+    for ((index_delta, item), (length, time_delta)) in numbers {
+        let impossible = || InvalidState::Message(name.clone());
+        index = index.checked_add(*index_delta).ok_or_else(impossible)?;
+        time = time.checked_add(*time_delta).ok_or_else(impossible)?;
+        let id = MessageId { index: Index(index), item: *item };
+        let message = Waiting::from_parts(id, (time, (*length).into())).ok_or_else(impossible)?;
+        if last.is_some_and(|last| last.id() >= id || last.enqueued_at() > message.enqueued_at()) {
+            return Err(InvalidState::MessageOrder(name.clone()));
         }
-        last = Some(message.id());
+        last = Some(message);
         messages.push(message);
     }
     Ok(messages)

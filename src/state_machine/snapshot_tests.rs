@@ -173,13 +173,13 @@ fn naive_walk(twin: &Twin) -> Vec<(MessageId, u64)> {
         let Decision::Executed { outcomes, .. } = decision else { continue };
         for outcome in outcomes {
             match outcome {
-                Outcome::Dequeued(Some(id)) => drop(living.insert(*id, 0)),
-                Outcome::Peeked(ids) => living.extend(ids.iter().map(|id| (*id, 0))),
+                Outcome::Dequeued(Some(given)) => drop(living.insert(given.id, 0)),
+                Outcome::Peeked(given) => living.extend(given.iter().map(|given| (given.id, 0))),
                 _ => {}
             }
         }
     }
-    living.extend(twin.queues.iter().flat_map(|(_, messages)| messages.iter().copied()));
+    living.extend(twin.queues.iter().flat_map(|queue| &queue.messages).map(|message| (message.id, message.bytes)));
     living.into_iter().collect()
 }
 
@@ -188,7 +188,7 @@ fn name(text: &str) -> QueueName {
 }
 
 fn enqueue(queue: &str, body: &str) -> Operation {
-    Operation::Enqueue { queue: name(queue), body: Body::Text(body.into()) }
+    Operation::Enqueue { queue: name(queue), message: Body::Text(body.into()).into() }
 }
 
 fn command(session: Option<SessionRequest>, operations: Vec<Operation>) -> Command {
@@ -212,10 +212,10 @@ fn the_encoding_of_a_state_stays_what_it_is() {
     assert_eq!(
         blocks_of(&machine, 1 << 18).into_iter().map(hex).collect::<Vec<_>>(),
         [
-            "0a1208e80710021803200129f7ea856c421f01ee",
-            "121f0a0c0a01611201021a01022201050a0f0a0162120202011a02010122020300",
-            "1a390a37080110e80718012216080212120803120622040a02080212061a0408031001221608031a12\
-             0a0d546f6f4d616e795175657565731a0102"
+            "0a1408e80710021803200129ce191f1f3a1e1bf13002",
+            "12320a160a01611201021a01022201052a02e8073204080210010a180a0162120202011a020101220203002a03e8070032020802",
+            "1a3f0a3d080110e8071801221c080212180803120c220a0a080a0210021a02080112061a0408031001\
+             221608031a120a0d546f6f4d616e795175657565731a0102"
         ]
     );
 }
@@ -262,7 +262,7 @@ fn what_cannot_be_written_or_read_is_told_at_once() {
 
 /// What is wrong with these parts after a head that counts nothing.
 fn wrong(parts: impl IntoIterator<Item = Part>) -> (u64, InvalidState) {
-    let head = Part::Head(StateHead { timestamp_ms: 10, ..StateHead::default() });
+    let head = Part::Head(StateHead { timestamp_ms: 10, format: 2, ..StateHead::default() });
     wrong_blocks([head].into_iter().chain(parts).map(|part| StatePart { part: Some(part) }))
 }
 
@@ -274,8 +274,9 @@ fn wrong_blocks(blocks: impl IntoIterator<Item = StatePart>) -> (u64, InvalidSta
 }
 
 fn queue(name: &str, index_deltas: &[u64], items: &[u32]) -> QueuePart {
-    let lengths = vec![1; items.len()];
-    QueuePart { name: name.into(), index_deltas: index_deltas.to_vec(), items: items.to_vec(), lengths }
+    let (lengths, time_deltas) = (vec![1; items.len()], vec![1; items.len()]);
+    let (index_deltas, items) = (index_deltas.to_vec(), items.to_vec());
+    QueuePart { name: name.into(), index_deltas, items, lengths, time_deltas, counts: None }
 }
 
 fn queues(queues: &[QueuePart]) -> Part {
@@ -297,8 +298,12 @@ fn parts_that_are_none_or_out_of_order_are_told() {
     assert_eq!(wrong_blocks([]), (0, InvalidState::NoHead));
     assert_eq!(wrong_blocks([StatePart { part: None }]), (0, InvalidState::UnknownPart));
     assert_eq!(wrong_blocks([StatePart { part: Some(queues(&[])) }]), (0, InvalidState::PartOrder));
-    assert_eq!(wrong([Part::Head(StateHead::default())]), (1, InvalidState::PartOrder));
+    assert_eq!(wrong([Part::Head(StateHead { format: 2, ..StateHead::default() })]), (1, InvalidState::PartOrder));
     assert_eq!(wrong([sessions(&[session(1, &[])]), queues(&[])]), (2, InvalidState::PartOrder));
+    for format in [0, 1, 3] {
+        let head = StatePart { part: Some(Part::Head(StateHead { format, ..StateHead::default() })) };
+        assert_eq!(wrong_blocks([head]), (0, InvalidState::Format { found: format }));
+    }
     let error = read([Bytes::from_static(&[0xff])]).expect_err("no protobuf");
     assert!(matches!(error, ReadError::Invalid { block: 0, source: InvalidState::Encoding(_) }), "{error:?}");
 }
@@ -311,7 +316,15 @@ fn queues_that_make_no_sense_are_told() {
     assert_eq!(of_one(queue("q", &[1, 1], &[1])), InvalidState::MessageIncomplete(name("q")));
     assert_eq!(of_one(queue("q", &[7, 0], &[1, 1])), InvalidState::MessageOrder(name("q")), "twice the same");
     assert_eq!(of_one(queue("q", &[7, 0], &[1, 0])), InvalidState::MessageOrder(name("q")));
-    assert_eq!(of_one(queue("q", &[7, u64::MAX], &[1, 1])), InvalidState::MessageOrder(name("q")), "too high");
+    for (index_deltas, items) in [([7, u64::MAX], [1, 1]), ([7, 1 << 52], [1, 1]), ([7, 1], [1, 1 << 12])] {
+        assert_eq!(of_one(queue("q", &index_deltas, &items)), InvalidState::Message(name("q")), "{index_deltas:?}");
+    }
+    let too_long = QueuePart { lengths: vec![1 << 22], ..queue("q", &[1], &[1]) };
+    assert_eq!(of_one(too_long), InvalidState::Message(name("q")));
+    let too_late = QueuePart { time_deltas: vec![1 << 42], ..queue("q", &[1], &[1]) };
+    assert_eq!(of_one(too_late), InvalidState::Message(name("q")));
+    let without_time = QueuePart { time_deltas: vec![], ..queue("q", &[1], &[1]) };
+    assert_eq!(of_one(without_time), InvalidState::MessageIncomplete(name("q")));
     let order = |name_| InvalidState::QueueOrder(name(name_));
     assert_eq!(wrong([queues(&[queue("b", &[], &[]), queue("a", &[], &[])])]), (1, order("a")));
     assert_eq!(wrong([queues(&[queue("b", &[1], &[1]), queue("b", &[2], &[1])])]), (1, order("b")));

@@ -69,9 +69,10 @@ impl Machine {
 
     fn names(&mut self) -> Vec<(String, u64, u64)> {
         match self.run(Operation::ListQueues { after: None, limit: 10 }) {
-            Outcome::Queues { queues, .. } => {
-                queues.into_iter().map(|info| (info.name.to_string(), info.messages, info.bytes)).collect()
-            }
+            Outcome::Queues { queues, .. } => queues
+                .into_iter()
+                .map(|info| (info.name.to_string(), info.contents.ready, info.contents.bytes))
+                .collect(),
             other => panic!("no list: {other:?}"),
         }
     }
@@ -82,7 +83,12 @@ fn name(text: &str) -> QueueName {
 }
 
 fn enqueue(queue: &str, body: &str) -> Operation {
-    Operation::Enqueue { queue: name(queue), body: Body::Text(body.into()) }
+    Operation::Enqueue { queue: name(queue), message: Body::Text(body.into()).into() }
+}
+
+fn with_headers(queue: &str, body: &str, headers: &[(&str, &str)]) -> Operation {
+    let headers = headers.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+    Operation::Enqueue { queue: name(queue), message: Message { body: Body::Text(body.into()), headers } }
 }
 
 fn dequeue(queue: &str) -> Operation {
@@ -99,6 +105,11 @@ fn request(id: SessionId, sequence: u64, lowest_pending: u64) -> SessionRequest 
 
 fn message(index: u64, item: u32) -> MessageId {
     MessageId { index: Index(index), item }
+}
+
+/// A message that was enqueued when the machine began.
+fn given(index: u64, item: u32) -> Given {
+    Given { id: message(index, item), enqueued_at: Timestamp(1_000) }
 }
 
 fn executed(index: u64, outcomes: Vec<Outcome>) -> Decision {
@@ -121,9 +132,9 @@ fn messages_come_out_in_the_order_they_went_in() {
             3,
             vec![
                 Outcome::Enqueued(message(3, 0)),
-                Outcome::Dequeued(Some(message(1, 0))),
-                Outcome::Dequeued(Some(message(2, 0))),
-                Outcome::Dequeued(Some(message(3, 0))),
+                Outcome::Dequeued(Some(given(1, 0))),
+                Outcome::Dequeued(Some(given(2, 0))),
+                Outcome::Dequeued(Some(given(3, 0))),
                 Outcome::Dequeued(None),
             ]
         )
@@ -135,9 +146,41 @@ fn peek_shows_and_leaves() {
     let mut m = machine();
     m.decide(vec![enqueue("q", "a"), enqueue("q", "b"), enqueue("q", "c")]);
     let peek = Operation::Peek { queue: name("q"), limit: 2 };
-    assert_eq!(m.run(peek), Outcome::Peeked(vec![message(1, 0), message(1, 1)]));
+    assert_eq!(m.run(peek), Outcome::Peeked(vec![given(1, 0), given(1, 1)]));
     assert_eq!(m.run(Operation::Peek { queue: name("none"), limit: 2 }), Outcome::Peeked(vec![]));
-    assert_eq!(m.machine.messages_in(&name("q")), 3);
+    assert_eq!(m.machine.ready_in(&name("q")), 3);
+}
+
+#[test]
+fn the_oldest_message_of_a_queue_has_a_time() {
+    let mut m = machine();
+    m.run(enqueue("q", "a"));
+    m.now = 1_234;
+    m.run(enqueue("q", "b"));
+    let oldest = |m: &mut Machine| match m.run(Operation::Stats { queue: Some(name("q")) }) {
+        Outcome::Stats(totals) => totals.oldest,
+        other => panic!("no totals: {other:?}"),
+    };
+    assert_eq!(oldest(&mut m), Some(Timestamp(1_000)));
+    m.run(dequeue("q"));
+    assert_eq!(oldest(&mut m), Some(Timestamp(1_234)));
+    m.run(dequeue("q"));
+    assert_eq!(oldest(&mut m), None);
+}
+
+#[test]
+fn headers_stand_in_the_log_with_the_body_and_count_as_bytes() {
+    let mut m = machine();
+    let operation = with_headers("q", "body", &[("kind", "pizza"), ("traceparent", "00-x")]);
+    let payload =
+        Command { session: None, timestamp: Timestamp(1), operations: vec![operation.clone()], expiry: false }.encode();
+    let found = message_of(&payload, 0).expect("it is there");
+    assert_eq!(
+        found.headers.into_iter().collect::<Vec<_>>(),
+        [("kind".to_owned(), "pizza".to_owned()), ("traceparent".to_owned(), "00-x".to_owned())]
+    );
+    m.run(operation);
+    assert_eq!(m.names(), vec![("q".into(), 1, 4 + 9 + 15)]);
 }
 
 #[test]
@@ -172,11 +215,14 @@ fn stats_count_a_queue_or_all_and_a_refused_command_counts_for_nothing() {
     m.run(dequeue("a"));
     let refused = m.decide(vec![enqueue("a", "lost"), dequeue("b"), Operation::CloseSession]);
     assert_eq!(refused, Decision::Refused(Refusal::SessionExpired(SessionId(0))));
-    let totals = |queues, messages, bytes, sessions| Outcome::Stats(Totals { queues, messages, bytes, sessions });
+    let totals = |queues, ready, bytes, (enqueued, dequeued), oldest: Option<u64>, sessions| {
+        let (contents, counts) = (Contents { ready, bytes }, Counts { enqueued, dequeued });
+        Outcome::Stats(Totals { queues, contents, counts, oldest: oldest.map(Timestamp), sessions })
+    };
     let stats = |queue: Option<&str>| Operation::Stats { queue: queue.map(name) };
-    assert_eq!(m.run(stats(None)), totals(2, 2, 7, 1));
-    assert_eq!(m.run(stats(Some("a"))), totals(1, 0, 0, 0));
-    assert_eq!(m.run(stats(Some("b"))), totals(1, 2, 7, 0));
+    assert_eq!(m.run(stats(None)), totals(2, 2, 7, (3, 1), None, 1));
+    assert_eq!(m.run(stats(Some("a"))), totals(1, 0, 0, (1, 1), None, 0));
+    assert_eq!(m.run(stats(Some("b"))), totals(1, 2, 7, (2, 0), Some(1_000), 0));
     assert_eq!(m.decide(vec![stats(Some("new"))]), Decision::Refused(Refusal::QueueNotFound(name("new"))));
 }
 
@@ -216,7 +262,7 @@ fn an_answer_that_would_be_too_large_is_refused_and_a_peek_ends_early() {
     let before = m.machine.digest();
     assert_eq!(m.decide(vec![dequeue("q"), dequeue("q"), dequeue("q")]), too_large);
     let peek = Operation::Peek { queue: name("q"), limit: 3 };
-    assert_eq!(m.run(peek.clone()), Outcome::Peeked(vec![message(1, 0), message(1, 1)]));
+    assert_eq!(m.run(peek.clone()), Outcome::Peeked(vec![given(1, 0), given(1, 1)]));
     assert_eq!(m.decide(vec![peek.clone(), peek]), too_large, "an empty answer would look like an empty queue");
     assert_eq!(m.decide(vec![Operation::ListQueues { after: None, limit: 9 }; 100]), too_large);
     assert_eq!(m.machine.digest(), before);
@@ -251,7 +297,7 @@ fn a_retry_of_what_only_reads_reads_again_and_nothing_is_kept_of_it() {
     let peek = Operation::Peek { queue: name("q"), limit: 1 };
     m.run(enqueue("q", "a"));
     let first = m.in_session(request(session, 1, 1), peek.clone());
-    assert_eq!(first, executed(3, vec![Outcome::Peeked(vec![message(2, 0)])]));
+    assert_eq!(first, executed(3, vec![Outcome::Peeked(vec![given(2, 0)])]));
     m.run(dequeue("q"));
     let again = m.in_session(request(session, 1, 1), peek);
     assert_eq!(again, executed(5, vec![Outcome::Peeked(vec![])]));
@@ -266,7 +312,7 @@ fn a_refusal_is_an_outcome_and_a_retry_gets_it_even_when_there_is_room_now() {
     assert_eq!(m.in_session(request(session, 1, 1), enqueue("q", "4")), refusal);
     m.run(dequeue("q"));
     assert_eq!(m.in_session(request(session, 1, 1), enqueue("q", "4")), refusal);
-    assert_eq!(m.machine.messages_in(&name("q")), 2);
+    assert_eq!(m.machine.ready_in(&name("q")), 2);
 }
 
 #[test]
@@ -275,7 +321,7 @@ fn requests_of_a_session_may_come_in_any_order() {
     let session = m.open();
     m.in_session(request(session, 2, 1), enqueue("q", "second"));
     m.in_session(request(session, 1, 1), enqueue("q", "first"));
-    assert_eq!(m.machine.messages_in(&name("q")), 2);
+    assert_eq!(m.machine.ready_in(&name("q")), 2);
 }
 
 #[test]
@@ -289,7 +335,7 @@ fn outcomes_below_the_lowest_pending_are_forgotten_for_good() {
     // Number 2 was never seen. Its late copy must not take effect either: its client has given it up.
     assert_eq!(m.in_session(request(session, 2, 1), enqueue("q", "b")), Decision::Refused(forgotten(2)));
     assert_eq!(m.in_session(request(session, 2, 9), enqueue("q", "b")), Decision::Refused(forgotten(2)));
-    assert_eq!(m.machine.messages_in(&name("q")), 2);
+    assert_eq!(m.machine.ready_in(&name("q")), 2);
 }
 
 #[test]
@@ -322,7 +368,7 @@ fn a_lone_waiting_dequeue_of_an_empty_queue_uses_no_sequence() {
     let session = m.open();
     assert_eq!(m.in_session(request(session, 1, 1), wait_for("q")), Decision::Waiting);
     m.run(enqueue("q", "a"));
-    let got = vec![Outcome::Dequeued(Some(message(3, 0)))];
+    let got = vec![Outcome::Dequeued(Some(given(3, 0)))];
     assert_eq!(m.in_session(request(session, 1, 1), wait_for("q")), executed(4, got.clone()));
     assert_eq!(m.in_session(request(session, 1, 1), wait_for("q")), replayed(4, got));
     assert_eq!(m.decide(vec![wait_for("q")]), Decision::Waiting, "also without a session");
@@ -348,7 +394,7 @@ fn unknown_and_closed_sessions_are_expired() {
     assert_eq!(m.in_session(request(session, 1, 1), close.clone()), executed(3, vec![Outcome::SessionClosed]));
     assert_eq!(m.in_session(request(session, 2, 1), enqueue("q", "a")), expired(session));
     assert_eq!(m.machine.next_expiry(), None);
-    assert_eq!(m.machine.messages_in(&name("q")), 0);
+    assert_eq!(m.machine.ready_in(&name("q")), 0);
     assert_eq!(m.decide(vec![close]), expired(SessionId(0)), "there is no session to close");
 }
 
@@ -421,7 +467,7 @@ fn the_digest_tells_states_apart_and_is_the_same_in_every_build() {
     distinct.sort_unstable();
     distinct.dedup();
     assert_eq!(distinct.len(), digests.len());
-    assert_eq!(format!("{:016x}", m.machine.digest()), "678de2520fe9b005");
+    assert_eq!(format!("{:016x}", m.machine.digest()), "7f5973a545f28a1c");
 }
 
 fn every_operation() -> Command {
@@ -432,7 +478,7 @@ fn every_operation() -> Command {
             Operation::OpenSession,
             Operation::CloseSession,
             enqueue("a/b", "text"),
-            Operation::Enqueue { queue: name("q"), body: Body::Data(Bytes::from_static(&[0, 255])) },
+            Operation::Enqueue { queue: name("q"), message: Body::Data(Bytes::from_static(&[0, 255])).into() },
             dequeue("q"),
             wait_for("q"),
             Operation::Peek { queue: name("q"), limit: 3 },
@@ -440,6 +486,7 @@ fn every_operation() -> Command {
             Operation::ListQueues { after: Some(name("q")), limit: 5 },
             Operation::Stats { queue: None },
             Operation::Stats { queue: Some(name("q")) },
+            with_headers("q", "", &[("b", "2"), ("a", "é\n")]),
         ],
         expiry: true,
     }
@@ -452,7 +499,8 @@ fn the_encoding_of_a_command_stays_what_it_is() {
     assert_eq!(
         hex,
         "08051007180620fbd095ffbc312a020a002a0232002a0f120d0a03612f6212060a04746578742a0b12090a01711204120200ff\
-         2a051a030a01712a071a050a017112002a0722050a017110032a042a0210042a072a050a017110052a023a002a053a030a01713001"
+         2a051a030a01712a071a050a017112002a0722050a017110032a042a0210042a072a050a017110052a023a002a053a030a0171\
+         2a1b12190a017112140a001a080a01611203c3a90a1a060a01621201323001"
     );
     assert_eq!(Command::decode(&encoded), Ok(every_operation()));
 }
@@ -461,13 +509,13 @@ fn the_encoding_of_a_command_stays_what_it_is() {
 fn message_bodies_are_found_in_the_encoded_command() {
     use crate::proto::v1::message::Body as ProtoBody;
     let encoded = every_operation().encode();
-    let body = |item| message_body(&encoded, item).and_then(|message| message.body);
+    let body = |item| message_of(&encoded, item).and_then(|message| message.body);
     assert_eq!(body(2), Some(ProtoBody::Text("text".into())));
     assert_eq!(body(3), Some(ProtoBody::Data(Bytes::from_static(&[0, 255]))));
     assert_eq!(body(4), None, "not an enqueue");
     assert_eq!(body(9), None, "past the last operation");
     let cut = encoded.slice(..encoded.len() - 4);
-    assert_eq!(message_body(&cut, 8), None, "the operation is cut off");
+    assert_eq!(message_of(&cut, 8), None, "the operation is cut off");
 }
 
 #[test]
@@ -515,7 +563,7 @@ fn a_command_that_makes_no_sense_is_malformed() {
         operation: Some(v1::operation::Operation::Enqueue(v1::Enqueue { queue: queue.into(), message })),
     };
     assert_eq!(operation_error(with(enqueue("q", None))), InvalidOperation::NoBody);
-    assert_eq!(operation_error(with(enqueue("q", Some(v1::Message { body: None })))), InvalidOperation::NoBody);
+    assert_eq!(operation_error(with(enqueue("q", Some(v1::Message::default())))), InvalidOperation::NoBody);
     assert!(matches!(operation_error(with(enqueue("?", None))), InvalidOperation::QueueName { .. }));
     assert!(matches!(Command::decode(&Bytes::from_static(&[0xff])), Err(Malformed::Encoding(_))));
 }
@@ -524,13 +572,17 @@ fn a_command_that_makes_no_sense_is_malformed() {
 fn outcomes_carry_the_messages_that_they_name() {
     use crate::ids::ShardId;
     use crate::proto::v1::{self, outcome::Outcome as Kind};
-    let hello = || v1::Message { body: Some(v1::message::Body::Text("hello".into())) };
-    let dequeued = Outcome::Dequeued(Some(message(4, 1)));
+    let hello = || v1::Message::from(v1::message::Body::Text("hello".into()));
+    let dequeued = Outcome::Dequeued(Some(given(4, 1)));
     let id = v1::MessageId { shard: 2, index: 4, item: 1 };
-    let stored = v1::StoredMessage { id: Some(id), message: Some(hello()) };
+    let stored = v1::StoredMessage {
+        id: Some(id),
+        message: Some(hello()),
+        enqueued_at: Some(prost_types::Timestamp { seconds: 1, nanos: 0 }),
+    };
     let expected = v1::Outcome { outcome: Some(Kind::Dequeued(v1::Dequeued { message: Some(stored) })) };
     assert_eq!(dequeued.to_proto(ShardId(2), |_| Some(hello())), Ok(expected));
-    assert_eq!(dequeued.to_proto(ShardId(2), |_| None), Err(BodyMissing(message(4, 1))));
+    assert_eq!(dequeued.to_proto(ShardId(2), |_| None), Err(MessageMissing(message(4, 1))));
     let empty = v1::Outcome { outcome: Some(Kind::Dequeued(v1::Dequeued { message: None })) };
     assert_eq!(Outcome::Dequeued(None).to_proto(ShardId(2), |_| None), Ok(empty));
 }

@@ -55,7 +55,7 @@ impl<'a> Transaction<'a> {
         match operation {
             Operation::OpenSession => self.open_session(),
             Operation::CloseSession => self.close_session(),
-            Operation::Enqueue { queue, body } => self.enqueue(queue, item, body.bytes()),
+            Operation::Enqueue { queue, message } => self.enqueue(queue, item, message.bytes()),
             Operation::Dequeue { queue, wait: _ } => self.dequeue(queue),
             Operation::Peek { .. } | Operation::ListQueues { .. } | Operation::Stats { .. } => {
                 Query { queues: self.queues, sessions: self.sessions }.show(operation, &mut self.room)
@@ -79,7 +79,7 @@ impl<'a> Transaction<'a> {
 
     fn enqueue(&mut self, queue: &'a QueueName, item: u32, length: usize) -> Result<Outcome, Refusal> {
         let id = MessageId { index: self.context.index, item };
-        let pushed = self.queues.push(queue, Waiting::new(id, length))?;
+        let pushed = self.queues.push(queue, Waiting::new(id, length, self.context.now))?;
         self.done.push(Done::Pushed { queue, pushed });
         Ok(Outcome::Enqueued(id))
     }
@@ -91,7 +91,7 @@ impl<'a> Transaction<'a> {
         self.room.take(message.bytes())?;
         self.queues.pop(queue);
         self.done.push(Done::Popped { queue, message });
-        Ok(Outcome::Dequeued(Some(message.id())))
+        Ok(Outcome::Dequeued(Some(message.given())))
     }
 
     fn take_back(&mut self) {

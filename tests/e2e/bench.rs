@@ -14,7 +14,7 @@ fn document(output: &[u8]) -> Value {
 fn messages_in(cluster: &Cluster, queue: &str) -> u64 {
     let queues = cluster.json(&["queues"]).unwrap();
     let mut all = queues["queues"].as_array().unwrap().iter();
-    all.find(|info| info["name"] == queue).map_or(0, |info| info["messages"].as_u64().unwrap())
+    all.find(|info| info["name"] == queue).map_or(0, |info| info["ready"].as_u64().unwrap())
 }
 
 /// What is reported as enqueued is in the queue, and what is reported as dequeued has left it.

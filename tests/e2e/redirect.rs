@@ -6,7 +6,7 @@ use quorate::proto::v1;
 use crate::cluster::{Cluster, run_at};
 
 fn enqueue(queue: &str, text: &str) -> v1::Operation {
-    let message = v1::Message { body: Some(v1::message::Body::Text(text.to_owned())) };
+    let message = v1::Message::from(v1::message::Body::Text(text.to_owned()));
     let enqueue = v1::Enqueue { queue: queue.to_owned(), message: Some(message) };
     v1::Operation { operation: Some(v1::operation::Operation::Enqueue(enqueue)) }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use quorate::ids::{Index, SHARD_0};
 use quorate::node::snapshots;
 use quorate::raft::Payload;
-use quorate::state_machine::{Command, Limits, StateMachine, message_body};
+use quorate::state_machine::{Command, Limits, StateMachine, message_of};
 use quorate::storage::{FileDisk, Log, Options};
 use rand::RngExt;
 use serde_json::Value;
@@ -95,7 +95,7 @@ fn state_at(directory: &Path, index: Index) -> StateMachine {
     }
     for living in machine.living() {
         let Payload::Command(bytes) = reader.body(SHARD_0, living.id.index).unwrap().payload else { panic!() };
-        assert!(message_body(&bytes, living.id.item).is_some(), "{living:?} has no body in {}", directory.display());
+        assert!(message_of(&bytes, living.id.item).is_some(), "{living:?} has no body in {}", directory.display());
     }
     machine
 }

@@ -42,7 +42,7 @@ fn hex(trace: u128) -> String {
 /// Sends one enqueue to the leader, in the context of a client.
 fn enqueue(cluster: &Cluster, context: Context) {
     let leader = cluster.nodes[cluster.leader()].address.to_string();
-    let message = v1::Message { body: Some(v1::message::Body::Text("x".to_owned())) };
+    let message = v1::Message::from(v1::message::Body::Text("x".to_owned()));
     let enqueue = v1::Enqueue { queue: "orders".to_owned(), message: Some(message) };
     let operation = v1::Operation { operation: Some(v1::operation::Operation::Enqueue(enqueue)) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -133,6 +133,8 @@ fn a_command_belongs_to_the_trace_in_its_environment() {
     });
     assert_eq!(enqueued.name, "quorate.v1.Quorate/ExecuteStream", "on a stream each request has a context of its own");
     assert_eq!(enqueued.parent, SpanId::from(7).to_string());
+    let taken = cluster.json(&["dequeue", "orders"]).unwrap();
+    assert_eq!(taken["headers"]["traceparent"], format!("00-{}-{}-01", hex(3), SpanId::from(7)));
 }
 
 /// What is asked of the cluster itself is a call of its own, and so is the reading of the log.

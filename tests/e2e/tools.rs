@@ -152,7 +152,7 @@ fn the_repl_carries_out_a_script() {
     assert_eq!(lines.len(), 5, "{printed}");
     assert_eq!(lines[2], "one pizza");
     assert_eq!(serde_json::from_str::<Value>(lines[3]).unwrap()["text"], "two");
-    assert_eq!(serde_json::from_str::<Value>(lines[4]).unwrap()["queues"][0]["messages"], 0);
+    assert_eq!(serde_json::from_str::<Value>(lines[4]).unwrap()["queues"][0]["ready"], 0);
     for words in ["empty", "'bogus'", "a quote is not closed", "standard input is read by the REPL"] {
         assert!(told.contains(words), "{words} is missing in: {told}");
     }

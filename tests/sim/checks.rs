@@ -426,7 +426,7 @@ impl Checks {
         let committed = self.committed.get(id.index.0.checked_sub(1)? as usize)?;
         let command = Command::decode(self.command(committed.id)?).ok()?;
         match command.operations.into_iter().nth(id.item as usize)? {
-            Operation::Enqueue { body, .. } => Some(body),
+            Operation::Enqueue { message, .. } => Some(message.body),
             _ => None,
         }
     }

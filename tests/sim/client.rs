@@ -289,7 +289,7 @@ impl Client {
                 self.bodies += 1;
                 let padding = rng.random_range(0..=workload.body_bytes_max);
                 let text = format!("{}-{} {}", self.number, self.bodies, ".".repeat(padding));
-                Operation::Enqueue { queue, body: Body::Text(text) }
+                Operation::Enqueue { queue, message: Body::Text(text).into() }
             }
             5..9 => Operation::Dequeue { queue, wait: false },
             _ => draw_read(rng, workload),

@@ -81,9 +81,9 @@ impl Cluster {
                 if executed.outcomes.len() > 1 {
                     self.coverage.sometimes("several operations took effect together");
                 }
-                if let [Outcome::Dequeued(Some(message))] = executed.outcomes[..]
+                if let [Outcome::Dequeued(Some(message))] = &executed.outcomes[..]
                     && was_parked
-                    && message.index > waiter.commit
+                    && message.id.index > waiter.commit
                 {
                     self.coverage.sometimes("a waiting dequeue was woken");
                 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use quorate::ids::Index;
 use quorate::replica::{Consistency, Shown};
-use quorate::state_machine::{self, Command, Operation, Outcome, StateMachine, message_body};
+use quorate::state_machine::{self, Command, Given, Operation, Outcome, StateMachine, message_of};
 
 use super::client::{Call, Ending};
 use super::cluster::Cluster;
@@ -81,13 +81,13 @@ fn judge_state(call: &Call, machine: &StateMachine, commands: &BTreeMap<Index, C
 fn judge_bodies(shown: &Shown, commands: &BTreeMap<Index, Command>) {
     for outcome in &shown.outcomes {
         let Outcome::Peeked(messages) = outcome else { continue };
-        for id in messages {
+        for Given { id, .. } in messages {
             let payload = shown.bodies.iter().find(|(index, _)| *index == id.index).map(|(_, payload)| payload);
-            let given = payload.and_then(|payload| message_body(payload, id.item)).and_then(|message| message.body);
-            let Operation::Enqueue { body, .. } = &commands[&id.index].operations[id.item as usize] else {
+            let given = payload.and_then(|payload| message_of(payload, id.item)).and_then(|message| message.body);
+            let Operation::Enqueue { message, .. } = &commands[&id.index].operations[id.item as usize] else {
                 panic!("{id:?} is no message")
             };
-            assert!(given == Some(body.into()), "{id:?} is shown as {given:?}, and is {body:?}");
+            assert!(given == Some((&message.body).into()), "{id:?} is shown as {given:?}, and is {message:?}");
         }
     }
 }

@@ -8,7 +8,7 @@ use quorate::ids::{ClusterId, EntryId, Index, NodeId, SHARD_0};
 use quorate::node::snapshots;
 use quorate::raft::{self, Write};
 use quorate::replica::{self, Restored, Taking};
-use quorate::state_machine::{Living, MessageId, message_body};
+use quorate::state_machine::{Living, MessageId, message_of};
 use quorate::storage::{self, Disk, WhyKept};
 use rand::{Rng, RngExt};
 
@@ -335,7 +335,7 @@ impl Cluster {
             Ok(quorate::raft::Entry { payload: raft::Payload::Command(payload), .. }) => Some(payload),
             _ => None,
         };
-        let found = payload.and_then(|payload| message_body(payload, message.item)).and_then(|message| message.body);
+        let found = payload.and_then(|payload| message_of(payload, message.item)).and_then(|message| message.body);
         let given = self.checks.message(message);
         assert!(
             found.is_some() && found == given.as_ref().map(Into::into),

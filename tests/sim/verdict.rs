@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use quorate::ids::Index;
 use quorate::proto::v1;
 use quorate::replica::Executed;
-use quorate::state_machine::{Body, Command, Decision, MessageId, Operation, Outcome, StateMachine, message_body};
+use quorate::state_machine::{Body, Command, Decision, Given, MessageId, Operation, Outcome, StateMachine, message_of};
 
 use super::client::{Call, Ending};
 use super::cluster::Cluster;
@@ -90,8 +90,8 @@ fn judge_history(cluster: &Cluster) {
 fn records_of(call: &Call) -> Vec<Record> {
     let record = |(item, operation): (usize, &Operation)| {
         let (queue, operation) = match operation {
-            Operation::Enqueue { queue, body } => {
-                let Body::Text(body) = body else { panic!("all bodies are text") };
+            Operation::Enqueue { queue, message } => {
+                let Body::Text(body) = &message.body else { panic!("all bodies are text") };
                 let outcome = outcome_of(call, |executed| match executed.outcomes[item] {
                     Outcome::Enqueued(id) => position(id),
                     ref other => panic!("an enqueue brings {other:?}"),
@@ -100,9 +100,11 @@ fn records_of(call: &Call) -> Vec<Record> {
             }
             Operation::Dequeue { queue, .. } => {
                 let outcome = outcome_of(call, |executed| match executed.outcomes[item] {
-                    Outcome::Dequeued(id) => Taken {
+                    Outcome::Dequeued(ref given) => Taken {
                         at: Position { index: executed.index.0, item: item as u32 },
-                        message: id.map(|id| Message { id: position(id), body: body_of(executed, id) }),
+                        message: given
+                            .as_ref()
+                            .map(|Given { id, .. }| Message { id: position(*id), body: body_of(executed, *id) }),
                     },
                     ref other => panic!("a dequeue brings {other:?}"),
                 });
@@ -133,8 +135,7 @@ fn position(id: MessageId) -> Position {
 fn body_of(executed: &Executed, id: MessageId) -> String {
     let payload = executed.bodies.iter().find(|(index, _)| *index == id.index).map(|(_, payload)| payload);
     let payload = payload.unwrap_or_else(|| panic!("the answer lacks the body of {id:?}: {executed:?}"));
-    let message =
-        message_body(payload, id.item).unwrap_or_else(|| panic!("entry {} has no such body: {id:?}", id.index));
+    let message = message_of(payload, id.item).unwrap_or_else(|| panic!("entry {} has no such body: {id:?}", id.index));
     match message.body {
         Some(v1::message::Body::Text(text)) => text,
         other => panic!("the body of {id:?} is {other:?}"),

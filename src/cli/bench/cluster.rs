@@ -168,7 +168,7 @@ impl Connection {
 fn enqueue(queue: &str, size: usize) -> v1::Operation {
     // The bytes of a static slice are not copied with every request.
     static BODY: [u8; Request::MESSAGE_BYTES_MAX] = [b'x'; Request::MESSAGE_BYTES_MAX];
-    let message = Some(v1::Message { body: Some(Body::Data(Bytes::from_static(&BODY[..size]))) });
+    let message = Some(Body::Data(Bytes::from_static(&BODY[..size])).into());
     v1::Operation { operation: Some(Verb::Enqueue(v1::Enqueue { queue: queue.to_owned(), message })) }
 }
 

@@ -4,6 +4,8 @@
 //!   decided   cluster_id, node_id, shard, term, index    who answered, and at which log index it was decided
 //!   id        shard, index, item                         names a message for ever
 //!   body      text: STRING  or  data: BASE64             as it was enqueued
+//!   headers   {KEY: STRING, ...}                         as they were enqueued
+//!   times     RFC 3339 in UTC                            by the clock of the log
 //! ```
 
 use base64::Engine;
@@ -30,14 +32,25 @@ pub(super) fn id(id: &v1::MessageId) -> Value {
     json!({ "shard": id.shard, "index": id.index, "item": id.item })
 }
 
-/// `id`, and the body.
+/// `id`, body, `headers`, `enqueued_at`.
 pub(super) fn message(message: &v1::StoredMessage) -> Value {
-    with_body(json!({ "id": message.id.as_ref().map(id) }), message.message.as_ref())
+    let fields = json!({ "id": message.id.as_ref().map(id), "enqueued_at": message.enqueued_at.and_then(time) });
+    with_message(fields, message.message.as_ref())
 }
 
-/// `name`, `messages`, `bytes`.
+/// `name`, what is in it (`ready`, `bytes`), `oldest`, what has happened in it (`enqueued`, `dequeued`).
 pub(super) fn queue(queue: &v1::QueueInfo) -> Value {
-    json!({ "name": queue.name, "messages": queue.messages, "bytes": queue.bytes })
+    let mut fields = amounts(queue.contents, queue.counts);
+    fields["name"] = json!(queue.name);
+    fields["oldest"] = json!(queue.oldest.and_then(time));
+    fields
+}
+
+/// What is in a queue, or in all of them, and what has happened there.
+pub(super) fn amounts(contents: Option<v1::Contents>, counts: Option<v1::Counts>) -> Value {
+    let v1::Contents { ready, bytes } = contents.unwrap_or_default();
+    let v1::Counts { enqueued, dequeued } = counts.unwrap_or_default();
+    json!({ "ready": ready, "bytes": bytes, "enqueued": enqueued, "dequeued": dequeued })
 }
 
 /// `node_id`, `name`, `client_address`, `peer_address`, `address_version`, `membership`.
@@ -113,7 +126,7 @@ pub(super) fn entry(entry: &v1::LogEntry) -> Value {
         Some(Content::Command(command)) => {
             fields["session"] = json!(command.session);
             fields["sequence"] = json!(command.sequence);
-            fields["time"] = json!(time(command));
+            fields["time"] = json!(command.timestamp.and_then(time));
             fields["operations"] = command.operations.iter().map(operation).collect();
         }
         Some(Content::Configuration(configuration)) => {
@@ -178,7 +191,7 @@ fn operation(operation: &v1::Operation) -> Value {
     let verb = verb(operation);
     match &operation.operation {
         Some(Verb::Enqueue(enqueue)) => {
-            with_body(json!({ "verb": verb, "queue": enqueue.queue }), enqueue.message.as_ref())
+            with_message(json!({ "verb": verb, "queue": enqueue.queue }), enqueue.message.as_ref())
         }
         Some(Verb::Dequeue(dequeue)) => json!({ "verb": verb, "queue": dequeue.queue }),
         Some(Verb::Peek(peek)) => json!({ "verb": verb, "queue": peek.queue, "limit": peek.limit }),
@@ -188,15 +201,15 @@ fn operation(operation: &v1::Operation) -> Value {
     }
 }
 
-/// The leader's clock when it proposed the command, as RFC 3339 in UTC.
-fn time(command: &v1::LoggedCommand) -> Option<String> {
-    let time = std::time::SystemTime::try_from(command.timestamp?).ok()?;
+/// A time of the log as RFC 3339 in UTC.
+pub(super) fn time(timestamp: prost_types::Timestamp) -> Option<String> {
+    let time = std::time::SystemTime::try_from(timestamp).ok()?;
     // Later than the year 9999 cannot be written.
     let written = time < std::time::UNIX_EPOCH + std::time::Duration::from_secs(253_402_300_800);
     written.then(|| humantime::format_rfc3339_millis(time).to_string())
 }
 
-fn with_body(mut fields: Value, message: Option<&v1::Message>) -> Value {
+fn with_message(mut fields: Value, message: Option<&v1::Message>) -> Value {
     let mut body = Map::new();
     match message.and_then(|message| message.body.as_ref()) {
         Some(Body::Text(text)) => body.insert("text".to_owned(), json!(text)),
@@ -204,5 +217,6 @@ fn with_body(mut fields: Value, message: Option<&v1::Message>) -> Value {
         None => None,
     };
     fields.as_object_mut().expect("it was made as an object").append(&mut body);
+    fields["headers"] = json!(message.map(|message| &message.headers));
     fields
 }

@@ -10,15 +10,17 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::console::Console;
 use super::input::{Batch, Batches};
 use super::json;
-use super::queue::id_text;
+use super::queue::{Header, id_text, with_headers};
 use super::report::Error;
-use crate::client::Client;
+use crate::client::{Body, Client};
 use crate::proto::v1;
+use crate::state_machine::Request;
 
 /// Lines on their way into a queue.
 pub(super) struct Lines<'a> {
     client: &'a Client,
     queue: &'a str,
+    headers: &'a [Header],
     /// Print the ids of messages.
     ids: bool,
     console: &'a mut Console,
@@ -30,9 +32,15 @@ pub(super) struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    pub(super) fn new(client: &'a Client, queue: &'a str, ids: bool, console: &'a mut Console) -> Self {
+    pub(super) fn new(
+        client: &'a Client,
+        queue: &'a str,
+        headers: &'a [Header],
+        ids: bool,
+        console: &'a mut Console,
+    ) -> Self {
         let bar = bar(ids && console.is_terminal());
-        Self { client, queue, ids, console, bar, enqueued: 0, bytes: 0, sending: 0 }
+        Self { client, queue, headers, ids, console, bar, enqueued: 0, bytes: 0, sending: 0 }
     }
 
     /// Enqueues every line of `input`, in order, and says how many they were.
@@ -53,15 +61,25 @@ impl<'a> Lines<'a> {
 
     async fn enqueue_all(&mut self, mut batches: Batches) -> Result<(), Error> {
         while let Some(batch) = batches.next().await {
-            self.sending = batch.as_ref().map_or(1, |batch| batch.bodies.len() as u64);
-            let Batch { bodies, bytes } = batch?;
-            let ids = self.client.enqueue(self.queue, bodies).await?;
-            self.enqueued += std::mem::take(&mut self.sending);
-            self.bytes += bytes as u64;
-            self.bar.set_position(self.enqueued);
-            if self.ids {
-                print_ids(&ids, self.console)?;
+            self.sending = 1;
+            let Batch { mut bodies, bytes } = batch?;
+            while !bodies.is_empty() {
+                let rest = bodies.split_off(lines_max(self.headers).min(bodies.len()));
+                self.enqueue_together(std::mem::replace(&mut bodies, rest)).await?;
             }
+            self.bytes += bytes as u64;
+        }
+        Ok(())
+    }
+
+    async fn enqueue_together(&mut self, bodies: Vec<Body>) -> Result<(), Error> {
+        self.sending = bodies.len() as u64;
+        let messages = bodies.into_iter().map(|body| with_headers(body, self.headers)).collect();
+        let ids = self.client.enqueue(self.queue, messages).await?;
+        self.enqueued += std::mem::take(&mut self.sending);
+        self.bar.set_position(self.enqueued);
+        if self.ids {
+            print_ids(&ids, self.console)?;
         }
         Ok(())
     }
@@ -76,6 +94,12 @@ impl<'a> Lines<'a> {
         }
         Ok(())
     }
+}
+
+/// How many lines go out together: with a batch of bodies, as many headers as two thirds of a request have room for.
+fn lines_max(headers: &[Header]) -> usize {
+    let bytes: usize = headers.iter().map(|(key, value)| key.len() + value.len()).sum();
+    (Request::BYTES_MAX / 3 * 2 / bytes.max(1)).clamp(1, Request::OPERATIONS_MAX)
 }
 
 /// A line on a terminal that says how far it is, unless somebody types there or sees the ids.

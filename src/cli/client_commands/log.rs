@@ -243,12 +243,18 @@ fn operation_text(operation: &v1::Operation) -> String {
     match &operation.operation {
         Some(Verb::Enqueue(enqueue)) => {
             let body = queue::body_text(enqueue.message.as_ref());
-            format!("{verb} {} \"{}\"", enqueue.queue, table::one_line(&body, BODY_CHARACTERS_MAX))
+            let headers = queue::headers_text(enqueue.message.as_ref());
+            let (space, headers) = (if headers.is_empty() { "" } else { " " }, one_line(&headers));
+            format!("{verb} {} \"{}\"{space}{headers}", enqueue.queue, one_line(&body))
         }
         Some(Verb::Dequeue(dequeue)) => format!("{verb} {}", dequeue.queue),
         Some(Verb::Peek(peek)) => format!("{verb} {}", peek.queue),
         _ => verb.to_owned(),
     }
+}
+
+fn one_line(text: &str) -> String {
+    table::one_line(text, BODY_CHARACTERS_MAX)
 }
 
 fn configuration_text(configuration: &v1::Configuration) -> String {

@@ -1,6 +1,7 @@
 //! `enqueue`, `dequeue`, `peek`, `queues` and `stats`.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
 
 use clap::Args;
 use serde_json::json;
@@ -11,8 +12,9 @@ use super::json;
 use super::lines::Lines;
 use super::report::Error;
 use super::table::Table;
-use crate::client::{Body, Client, Shown};
+use crate::client::{Body, Client, Message, Shown};
 use crate::proto::v1;
+use crate::state_machine::check_headers;
 use crate::telemetry;
 
 /// What stands for standard input.
@@ -29,9 +31,27 @@ pub struct Enqueue {
     /// After `--` every text is a message, also `-` and what begins with a dash
     #[arg(last = true, value_name = "TEXT")]
     literal: Vec<String>,
+    /// Tell this beside the body, in each of the messages; several times for several headers
+    #[arg(long = "header", value_name = "KEY=VALUE", value_parser = header)]
+    headers: Vec<Header>,
     /// Print the ids of messages that come from standard input, too
     #[arg(long)]
     ids: bool,
+}
+
+/// A key and a value.
+pub(super) type Header = (String, String);
+
+fn header(text: &str) -> Result<Header, String> {
+    let (key, value) = text.split_once('=').ok_or("a header is KEY=VALUE")?;
+    let headers = BTreeMap::from([(key.to_owned(), value.to_owned())]);
+    check_headers(&headers).map_err(|why| why.to_string())?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// A message with a body and headers; of a key that is there twice the last one counts.
+pub(super) fn with_headers(body: Body, headers: &[Header]) -> Message {
+    Message { body: Some(body), headers: headers.iter().cloned().collect() }
 }
 
 /// Messages to take.
@@ -84,10 +104,14 @@ becomes data. They are enqueued in order, exactly once, and each as soon as it i
 Lines that go out together are enqueued together or not at all; when some fail, an error says which ones, and that all
 before them were enqueued. A line of more than 1 MiB ends it.
 
+A message carries up to 64 headers, with 16 KiB together; keys are visible ASCII. In a trace (TRACEPARENT) it carries the
+headers traceparent and tracestate unless they are given.
+
 Examples:
   quorate enqueue orders 'one pizza'
   quorate enqueue orders first second third       together, or not at all
   quorate enqueue orders -- -5 -                   two messages that begin with a dash
+  quorate enqueue orders --header kind=pizza --header priority=1 'one pizza'
   seq 1000 | quorate enqueue orders -
   quorate enqueue orders - --ids < orders.txt
   quorate enqueue orders hello --endpoints 10.0.0.1:7400,10.0.0.2:7400
@@ -104,7 +128,7 @@ Examples:
   quorate dequeue orders --wait 30s
   while order=$(quorate dequeue orders --wait 1m); do make_pizza \"$order\"; done
 
-JSON, a line for each message: {\"id\": {...}, \"text\": \"...\"} or {\"id\": {...}, \"data\": \"BASE64\"}
+JSON, a line for each message: {\"id\": {...}, \"text\": \"...\" or \"data\": \"BASE64\", \"headers\": {...}, \"enqueued_at\"}
 
 Exit codes: 0 a message was taken, 3 the queue is empty, 4 no node served the request, 1, 2 and 5 as in other commands.";
 
@@ -114,22 +138,26 @@ Examples:
   quorate peek orders --limit 1 --output json
   quorate peek orders --stale --endpoints 10.0.0.2:7400      what that node has, without asking the leader
 
-JSON: {\"queue\": \"...\", \"messages\": [{\"id\": {...}, \"text\" or \"data\": \"...\"}, ...], \"age_ms\"}; the age is null
-without --stale";
+JSON: {\"queue\": \"...\", \"messages\": [{\"id\": {...}, \"text\" or \"data\": \"...\", \"headers\": {...}, \"enqueued_at\"}, ...],
+\"age_ms\"}; the age of the answer is null without --stale";
 
 pub(super) const QUEUES_HELP: &str = "\
 Examples:
   quorate queues
   quorate queues --any-node --endpoints 10.0.0.2:7400
 
-JSON: {\"queues\": [{\"name\", \"messages\", \"bytes\"}, ...], \"age_ms\"}; the age is null without --stale";
+OLDEST is how long the message waits that is taken next.
+
+JSON: {\"queues\": [{\"name\", \"ready\", \"bytes\", \"oldest\", \"enqueued\", \"dequeued\"}, ...], \"age_ms\"}; \"oldest\" is a time, the
+age is null without --stale";
 
 pub(super) const STATS_HELP: &str = "\
 Examples:
   quorate stats
   quorate stats orders
 
-JSON: {\"messages\", \"bytes\", \"age_ms\"} with \"queue\", or with \"queues\" and \"sessions\"; the age is null without --stale";
+JSON: {\"ready\", \"bytes\", \"enqueued\", \"dequeued\", \"age_ms\"} with \"queue\" and \"oldest\", or with \"queues\" and \"sessions\"; the age
+is null without --stale";
 
 impl Enqueue {
     /// Whether the messages are the lines of standard input.
@@ -140,13 +168,15 @@ impl Enqueue {
 
 pub(super) async fn enqueue(client: &Client, command: &Enqueue, console: &mut Console) -> Result<(), Error> {
     if command.reads_input() {
-        return Lines::new(client, &command.queue, command.ids, console).enqueue(std::io::stdin()).await;
+        let lines = Lines::new(client, &command.queue, &command.headers, command.ids, console);
+        return lines.enqueue(std::io::stdin()).await;
     }
     if command.text.iter().any(|text| text == INPUT) {
         return Err(Error::InputNotAlone);
     }
-    let bodies = command.text.iter().chain(&command.literal).cloned().map(Body::Text).collect();
-    let ids = client.enqueue(&command.queue, bodies).await?;
+    let bodies = command.text.iter().chain(&command.literal).cloned().map(Body::Text);
+    let messages = bodies.map(|body| with_headers(body, &command.headers)).collect();
+    let ids = client.enqueue(&command.queue, messages).await?;
     if console.is_json() {
         let ids: Vec<_> = ids.iter().map(json::id).collect();
         console.json(&json!({ "ids": ids }))?;
@@ -178,12 +208,7 @@ pub(super) async fn peek(client: &Client, command: &Peek, console: &mut Console)
         console.json(&json!({ "queue": command.queue, "messages": messages, "age_ms": age_json(age) }))?;
         return Ok(());
     }
-    let mut table = Table::new(&["ID", "BYTES", "BODY"]);
-    for message in &messages {
-        let body = message.message.as_ref();
-        table.row([id_text(message.id.as_ref()), bytes_of(body).len().to_string(), body_text(body)]);
-    }
-    console.table(&mut table)?;
+    console.table(&mut peeked(&messages))?;
     command.freshness.tell(age, console);
     Ok(())
 }
@@ -195,9 +220,10 @@ pub(super) async fn queues(client: &Client, command: &Queues, console: &mut Cons
         console.json(&json!({ "queues": queues, "age_ms": age_json(age) }))?;
         return Ok(());
     }
-    let mut table = Table::new(&["QUEUE", "MESSAGES", "BYTES"]);
+    let mut table = Table::new(&["QUEUE", "READY", "BYTES", "OLDEST"]);
     for queue in queues {
-        table.row([queue.name, queue.messages.to_string(), queue.bytes.to_string()]);
+        let v1::Contents { ready, bytes } = queue.contents.unwrap_or_default();
+        table.row([queue.name, ready.to_string(), bytes.to_string(), since(queue.oldest)]);
     }
     console.table(&mut table)?;
     command.freshness.tell(age, console);
@@ -207,31 +233,63 @@ pub(super) async fn queues(client: &Client, command: &Queues, console: &mut Cons
 pub(super) async fn stats(client: &Client, command: &Stats, console: &mut Console) -> Result<(), Error> {
     let client = command.freshness.reading(client);
     let Shown { value: totals, age } = client.stats(command.queue.as_deref()).await?;
-    let v1::Totals { queues, messages, bytes, sessions } = totals;
+    let v1::Totals { queues, contents, counts, oldest, sessions } = totals;
     if console.is_json() {
-        let mut document = json!({ "messages": messages, "bytes": bytes, "age_ms": age_json(age) });
+        let mut document = json::amounts(contents, counts);
+        document["age_ms"] = age_json(age);
         match &command.queue {
-            Some(queue) => document["queue"] = json!(queue),
+            Some(queue) => {
+                (document["queue"], document["oldest"]) = (json!(queue), json!(oldest.and_then(json::time)));
+            }
             None => (document["queues"], document["sessions"]) = (json!(queues), json!(sessions)),
         }
         console.json(&document)?;
         return Ok(());
     }
+    let v1::Contents { ready, bytes } = contents.unwrap_or_default();
     let mut table = match &command.queue {
         Some(queue) => {
-            let mut table = Table::new(&["QUEUE", "MESSAGES", "BYTES"]);
-            table.row([queue.clone(), messages.to_string(), bytes.to_string()]);
+            let mut table = Table::new(&["QUEUE", "READY", "BYTES", "OLDEST"]);
+            table.row([queue.clone(), ready.to_string(), bytes.to_string(), since(oldest)]);
             table
         }
         None => {
-            let mut table = Table::new(&["QUEUES", "MESSAGES", "BYTES", "SESSIONS"]);
-            table.row([queues, messages, bytes, sessions].map(|count| count.to_string()));
+            let mut table = Table::new(&["QUEUES", "READY", "BYTES", "SESSIONS"]);
+            table.row([queues, ready, bytes, sessions].map(|count| count.to_string()));
             table
         }
     };
     console.table(&mut table)?;
     command.freshness.tell(age, console);
     Ok(())
+}
+
+/// A column for headers where there are some.
+fn peeked(messages: &[v1::StoredMessage]) -> Table {
+    let has_headers = |stored: &v1::StoredMessage| stored.message.as_ref().is_some_and(|it| !it.headers.is_empty());
+    let headers = messages.iter().any(has_headers).then_some("HEADERS");
+    let columns: Vec<_> = ["ID", "AGE", "BYTES"].into_iter().chain(headers).chain(["BODY"]).collect();
+    let mut table = Table::new(&columns);
+    for stored in messages {
+        let message = stored.message.as_ref();
+        let cells =
+            [id_text(stored.id.as_ref()), since(stored.enqueued_at), bytes_of(message).len().to_string()].into_iter();
+        table.row(cells.chain(headers.map(|_| headers_text(message))).chain([body_text(message)]));
+    }
+    table
+}
+
+/// How long ago that was, by the clock of this machine.
+fn since(time: Option<prost_types::Timestamp>) -> String {
+    let Some(time) = time.and_then(|time| SystemTime::try_from(time).ok()) else { return String::new() };
+    let seconds = time.elapsed().unwrap_or_default().as_secs();
+    humantime::format_duration(Duration::from_secs(seconds)).to_string()
+}
+
+/// KEY=VALUE for each, in the order of the keys.
+pub(super) fn headers_text(message: Option<&v1::Message>) -> String {
+    let headers = message.into_iter().flat_map(|message| &message.headers);
+    headers.map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(" ")
 }
 
 /// A body in the cell of a table: text as it is, data in hexadecimal digits.

@@ -91,10 +91,34 @@ async fn messages_go_in_with_an_id_and_come_out_as_they_were() {
     let user = User::new().await;
     // The session is the entry at index 1.
     assert_eq!(user.types_each(&["enqueue", "jobs", "one\x1b[31m", "two"]).await.0, "0-2-0\n0-2-1\n");
-    assert_eq!(user.sees("peek jobs").await, "ID     BYTES  BODY\n0-2-0  8      one\\u{1b}[31m\n0-2-1  3      two\n");
-    assert_eq!(user.sees("queues").await, "QUEUE  MESSAGES  BYTES\njobs   2         10\n");
+    assert_eq!(
+        user.sees("peek jobs").await,
+        "ID     AGE  BYTES  BODY\n0-2-0       8      one\\u{1b}[31m\n0-2-1       3      two\n"
+    );
+    assert_eq!(user.sees("queues").await, "QUEUE  READY  BYTES  OLDEST\njobs   2      10\n");
     assert_eq!(user.sees("dequeue jobs").await, "one\x1b[31m\n");
     assert_eq!(user.sees("dequeue jobs --count 3 --wait 1ms").await, "two\n");
+}
+
+#[tokio::test]
+async fn headers_go_in_and_come_out() {
+    let user = User::new().await;
+    user.sees("enqueue jobs --header kind=pizza --header a=b=c one two").await;
+    user.sees("enqueue jobs three").await;
+    let seen = user.sees("peek jobs").await;
+    let expected = "\
+ID     AGE  BYTES  HEADERS           BODY
+0-2-0       3      a=b=c kind=pizza  one
+0-2-1       3      a=b=c kind=pizza  two
+0-5-0       5                        three
+";
+    assert_eq!(seen, expected);
+    let taken = user.sees_json("dequeue jobs --output json").await;
+    assert_eq!(taken["headers"], json!({ "a": "b=c", "kind": "pizza" }));
+    for wrong in ["kind", "=pizza", "ki\u{e4}d=pizza"] {
+        let error = parse(&["enqueue", "jobs", "--header", wrong, "one"]).expect_err(wrong);
+        assert_eq!(error.exit_code(), Exit::Usage as i32, "{wrong}");
+    }
 }
 
 #[tokio::test]
@@ -130,10 +154,12 @@ async fn json_of_queue_commands() {
     let ids = user.sees_json("enqueue jobs one two --output json").await;
     let [first, second] = [0, 1].map(|item| json!({ "shard": 0, "index": 2, "item": item }));
     assert_eq!(ids, json!({ "ids": [first, second] }));
-    let messages = json!([{ "id": first, "text": "one" }, { "id": second, "text": "two" }]);
+    let message = |id, text| json!({ "id": id, "text": text, "headers": {}, "enqueued_at": null });
+    let messages = json!([message(first, "one"), message(second, "two")]);
     let peeked = json!({ "queue": "jobs", "messages": messages, "age_ms": null });
     assert_eq!(user.sees_json("peek jobs --output json").await, peeked);
-    let queues = json!({ "queues": [{ "name": "jobs", "messages": 2, "bytes": 10 }], "age_ms": null });
+    let queue = json!({ "name": "jobs", "ready": 2, "bytes": 10, "oldest": null, "enqueued": 0, "dequeued": 0 });
+    let queues = json!({ "queues": [queue], "age_ms": null });
     assert_eq!(user.sees_json("queues --output json").await, queues);
     let lines = user.sees("dequeue jobs --count 9 --output json").await;
     let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -177,7 +203,7 @@ async fn the_log_is_decoded() {
 INDEX  TERM  COMMITTED  KIND           CONTENT
 1      1     yes        configuration  voters 1 2; outgoing voters 3; learners 4
 2      1     yes        noop
-3      2     yes        command        enqueue jobs \"a\\nb\"; dequeue jobs [session 7, 3]
+3      2     yes        command        enqueue jobs \"a\\nb\" k=v; dequeue jobs [session 7, 3]
 4      2     yes        expiry         ends sessions whose time has passed
 5      2     no         command        open_session
 ";
@@ -195,7 +221,10 @@ INDEX  TERM  COMMITTED  KIND           CONTENT
     let command = json!({
         "index": 3, "term": 2, "committed": true, "kind": "command", "session": 7, "sequence": 3,
         "time": "1970-01-01T00:00:01.500Z",
-        "operations": [{ "verb": "enqueue", "queue": "jobs", "text": "a\nb" }, { "verb": "dequeue", "queue": "jobs" }],
+        "operations": [
+            { "verb": "enqueue", "queue": "jobs", "text": "a\nb", "headers": { "k": "v" } },
+            { "verb": "dequeue", "queue": "jobs" },
+        ],
     });
     assert_eq!(lines[0], configuration);
     assert_eq!(lines[1]["kind"], "noop");
@@ -236,7 +265,7 @@ async fn lines_of_input_become_messages() {
     let enqueue = async |input: &'static [u8], ids| {
         let printed = Printed::default();
         let mut console = Console::new(printed.clone(), Output::Json, false);
-        let result = lines::Lines::new(&client, "jobs", ids, &mut console).enqueue(input).await;
+        let result = lines::Lines::new(&client, "jobs", &[], ids, &mut console).enqueue(input).await;
         let text = String::from_utf8(std::mem::take(&mut *printed.0.lock().unwrap())).unwrap();
         (text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>(), result)
     };
@@ -360,7 +389,7 @@ fn log_with_every_kind() -> Vec<v1::LogEntry> {
         learners: vec!["4".to_owned()],
     };
     let body = Body::Text("a\nb".to_owned());
-    let message = Some(v1::Message { body: Some(body) });
+    let message = Some(v1::Message { body: Some(body), headers: [("k".to_owned(), "v".to_owned())].into() });
     let enqueue = Verb::Enqueue(v1::Enqueue { queue: "jobs".to_owned(), message });
     let dequeue = Verb::Dequeue(v1::Dequeue { queue: "jobs".to_owned(), wait: None });
     let command = v1::LoggedCommand {

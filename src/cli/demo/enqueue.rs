@@ -45,7 +45,7 @@ pub(super) async fn until_executed(
 /// What a node that does not lead answers. One that has just come back may first have to hear who leads.
 async fn rejection(asked: &Plan, text: &str) -> Result<Refused, Failure> {
     let client = Client::new(vec![asked.address()], Options { timeout: PATIENCE, ..Options::default() })?;
-    let message = Some(v1::Message { body: Some(Body::Text(text.to_owned())) });
+    let message = Some(Body::Text(text.to_owned()).into());
     let operation = Verb::Enqueue(v1::Enqueue { queue: QUEUE.to_owned(), message });
     let operations = vec![v1::Operation { operation: Some(operation) }];
     let deadline = Instant::now() + PATIENCE;

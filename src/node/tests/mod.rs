@@ -81,7 +81,7 @@ fn operation(verb: Verb) -> v1::Operation {
 }
 
 fn enqueue(queue: &str, text: &str) -> v1::Operation {
-    let message = Some(v1::Message { body: Some(v1::message::Body::Text(text.to_owned())) });
+    let message = Some(v1::message::Body::Text(text.to_owned()).into());
     operation(Verb::Enqueue(v1::Enqueue { queue: queue.to_owned(), message }))
 }
 

@@ -12,7 +12,7 @@ use rand_chacha::ChaCha8Rng;
 use super::*;
 use crate::ids::{ClusterId, Time, Timestamp};
 use crate::raft;
-use crate::state_machine::{self, Command, Living, MessageId, Operation, message_body};
+use crate::state_machine::{self, Command, Living, MessageId, Operation, message_of};
 use crate::storage::incoming::{self, Incoming, Rejected, Step, Wanted};
 use crate::storage::outgoing::{self, Outgoing};
 use crate::storage::snapshot::{self, Header};
@@ -32,7 +32,7 @@ fn id(index: u64) -> EntryId {
 fn enqueue(index: u64, lengths: &[usize]) -> Entry {
     let body = |length: &usize| {
         let pattern: Vec<u8> = (0..*length).map(|at| (at as u64 * 7 + index) as u8).collect();
-        Operation::Enqueue { queue: "q".parse().unwrap(), body: state_machine::Body::Data(pattern.into()) }
+        Operation::Enqueue { queue: "q".parse().unwrap(), message: state_machine::Body::Data(pattern.into()).into() }
     };
     let operations = lengths.iter().map(body).collect();
     let command = Command { session: None, timestamp: Timestamp(index), operations, expiry: false };
@@ -111,7 +111,7 @@ impl Node {
 
     fn body(&self, message: MessageId) -> Option<crate::proto::v1::Message> {
         match self.store.reader().body(SHARD_0, message.index).unwrap().payload {
-            Payload::Command(bytes) => message_body(&bytes, message.item),
+            Payload::Command(bytes) => message_of(&bytes, message.item),
             other => panic!("{message:?}: {other:?}"),
         }
     }

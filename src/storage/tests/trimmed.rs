@@ -5,13 +5,13 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::ids::Timestamp;
-use crate::state_machine::{Body, Command, Operation, keep_items, message_body};
+use crate::state_machine::{Body, Command, Operation, keep_items, message_of};
 
 /// A command that enqueues messages of these lengths. The names of the queues take more than the bodies.
 fn batch(index: u64, lengths: &[usize]) -> Bytes {
     let enqueue = |length: &usize| Operation::Enqueue {
         queue: format!("a-queue-with-quite-a-long-name-{}", index % 3).parse().unwrap(),
-        body: Body::Data(vec![index as u8; *length].into()),
+        message: Body::Data(vec![index as u8; *length].into()).into(),
     };
     let operations = lengths.iter().map(enqueue).collect();
     Command { session: None, timestamp: Timestamp(index), operations, expiry: false }.encode()
@@ -62,7 +62,7 @@ fn assert_twice(log: &Log<MemoryDisk>, payloads: &BTreeMap<Index, Bytes>, alive:
         living_bytes += 33 + keep_items(&payloads[&index], &items).unwrap().len() as u64;
         let Payload::Command(body) = log.reader().body(SHARD_0, index).unwrap().payload else { panic!("no command") };
         for item in items {
-            assert_eq!(message_body(&body, item), message_body(&payloads[&index], item));
+            assert_eq!(message_of(&body, item), message_of(&payloads[&index], item));
         }
     }
     let usage = log.store().usage().unwrap();
