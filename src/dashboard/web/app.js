@@ -152,14 +152,15 @@ function tell(topic, value) {
  */
 function announceChanges(before, now) {
   if (!before) return;
+  const words = [];
   if (now.leader !== before.leader) {
     const name = now.nodes.find((node) => node.id === now.leader)?.name;
-    app.announce(name ? `${name} leads in term ${now.term}.` : "There is no leader.");
+    words.push(name ? `${name} leads in term ${now.term}.` : "There is no leader.");
   }
   const known = new Set(before.alarms.map((alarm) => `${alarm.code}/${alarm.node}`));
-  const raised = now.alarms.filter((alarm) => !known.has(`${alarm.code}/${alarm.node}`));
-  if (raised.length > 0) app.announce(raised.map((alarm) => alarm.text).join(" "));
-  else if (before.alarms.length > 0 && now.alarms.length === 0) app.announce("No alarms any more.");
+  words.push(...now.alarms.filter((alarm) => !known.has(`${alarm.code}/${alarm.node}`)).map((alarm) => alarm.text));
+  if (before.alarms.length > 0 && now.alarms.length === 0) words.push("All alarms are over.");
+  if (words.length > 0) app.announce(words.join(" "));
 }
 
 function watchAge() {
@@ -168,8 +169,8 @@ function watchAge() {
   strip.age(connection);
   const lost = connection.age_ms === null ? performance.now() > OLD_MS : connection.age_ms > OLD_MS;
   if (lost) showLost(connection.age_ms);
-  attribute(banner, "hidden", !lost);
-  attribute(document.body, "data-old", lost);
+  if (lost === banner.hidden) app.announce(lost ? "Connection lost." : "Connected again.");
+  banner.hidden = !lost;
   tell("connection", connection);
 }
 
@@ -182,7 +183,9 @@ function showLost(age) {
       ? "The node has told nothing yet; trying again."
       : `What is shown is ${duration(age)} old; trying again.`,
   );
-  const others = (cluster?.nodes ?? []).filter((node) => node.admin_address && node.id !== cluster?.asked.id);
+  const others = (cluster?.nodes ?? []).filter(
+    (node) => node.admin_address && node.reachable && node.id !== cluster?.asked.id,
+  );
   const wanted = others.map((node) => node.admin_address).join(" ");
   if (otherNodes.dataset["of"] === wanted) return;
   otherNodes.dataset["of"] = wanted;

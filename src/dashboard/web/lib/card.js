@@ -112,8 +112,11 @@ const DISK_READINGS = [
   onDisk("Spare", "Files that wait to be used again", "spare"),
 ];
 
-/** @returns {Part<Sight>} */
-export function makeCard() {
+/**
+ * @param {(id: string) => void} onCharts The reader wants the charts of this node.
+ * @returns {Part<Sight>}
+ */
+export function makeCard(onCharts) {
   const badge = makeBadge();
   const name = h("h2");
   const kind = h("span", { class: "badge", "data-level": "plain" });
@@ -129,7 +132,9 @@ export function makeCard() {
   const health = h("ul", { class: "health" });
   const readings = READINGS.map(makeReading);
   const log = h("a", null, "Log");
-  const charts = h("a", null, "Charts");
+  const charts = h("button", { type: "button", class: "link", onclick: () => shown && onCharts(shown.id) }, "Charts");
+  /** @type {Node | null} */
+  let shown = null;
   const node = h(
     "article",
     { class: "card node-card" },
@@ -156,6 +161,7 @@ export function makeCard() {
   /** @param {Sight} sight */
   function update(sight) {
     const { node: value, cluster, chosen } = sight;
+    shown = value;
     const longest = Math.max(1, ...cluster.nodes.map((each) => each.last ?? 0));
     badge.update(value);
     text(name, value.name);
@@ -183,9 +189,8 @@ export function makeCard() {
     list(health, healthOf(value), (each) => each.what, makeCondition);
     attribute(log, "href", `#/log?node=${value.id}`);
     attribute(log, "aria-label", `Log of ${value.name}`);
-    attribute(charts, "href", `#/cluster?node=${value.id}`);
     attribute(charts, "aria-label", `Charts of ${value.name}`);
-    attribute(charts, "aria-current", chosen ? "true" : null);
+    attribute(charts, "aria-pressed", String(chosen));
   }
 
   /** @param {Disk | null} value */
@@ -311,13 +316,10 @@ function healthOf(node) {
     return missing.map(({ what, missing }) => ({
       what,
       good: false,
-      words: `Not so: ${what}. ${sentence(missing ?? "")}`,
+      words: `Missing: ${what} (${missing})`,
     }));
   return [{ what: "", good: true, words: `Healthy: ${node.health.map((each) => each.what).join(", ")}` }];
 }
-
-/** @param {string} words */
-const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1);
 
 /**
  * @param {Finding} finding

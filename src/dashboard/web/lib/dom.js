@@ -55,11 +55,15 @@ export function replace(node, ...children) {
 }
 
 /**
+ * Changes the letters within a text node where there is one, so that a selection across it stays.
  * @param {Node} node
  * @param {string} value
  */
 export function text(node, value) {
-  if (node.textContent !== value) node.textContent = value;
+  if (node.textContent === value) return;
+  const only = node.firstChild;
+  if (only instanceof Text && only === node.lastChild) only.data = value;
+  else node.textContent = value;
 }
 
 /**

@@ -309,6 +309,7 @@ function legend() {
     { class: "legend", "aria-hidden": "true" },
     h("span", { class: "beat" }, "heartbeat"),
     h("span", { class: "answer" }, "answer"),
+    h("span", { class: "ask" }, "asks for a vote"),
     h("span", { class: "vote" }, "vote"),
   );
 }

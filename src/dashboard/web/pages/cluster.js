@@ -69,7 +69,12 @@ export function mount(root, app) {
     const shown = chosenNode(cluster);
     const sights = cluster.nodes.map((node) => ({ node, cluster, chosen: node === shown }));
     cards.querySelectorAll(":scope > .waits").forEach((card) => card.remove());
-    list(cards, sights, ({ node }) => node.id, makeItem);
+    list(
+      cards,
+      sights,
+      ({ node }) => node.id,
+      () => makeItem(showCharts),
+    );
     text(facts, factsOf(cluster));
     ring.update(cluster);
     charts.update(shown ?? null);
@@ -82,6 +87,22 @@ export function mount(root, app) {
     );
   }
 
+  /** @param {string | null} id */
+  function choose(id) {
+    chosen = id;
+    const cluster = app.cluster();
+    if (!cluster) return;
+    update(cluster);
+    app.announce(`Charts of ${chosenNode(cluster)?.name}`);
+  }
+
+  /** @param {string} id */
+  function showCharts(id) {
+    app.replace(new URLSearchParams({ node: id }));
+    choose(id);
+    charts.node.scrollIntoView({ block: "nearest" });
+  }
+
   const now = app.cluster();
   if (now) update(now);
   const off = app.on("cluster", update);
@@ -91,18 +112,15 @@ export function mount(root, app) {
       charts.destroy();
     },
     navigate(params) {
-      chosen = params.get("node");
-      const cluster = app.cluster();
-      if (!cluster) return;
-      update(cluster);
+      choose(params.get("node"));
       cards.querySelector(".chosen")?.scrollIntoView({ block: "nearest" });
-      app.announce(`Charts of ${chosenNode(cluster)?.name}`);
     },
   };
 }
 
-function makeItem() {
-  const card = makeCard();
+/** @param {(id: string) => void} onCharts */
+function makeItem(onCharts) {
+  const card = makeCard(onCharts);
   return { node: h("div", { role: "listitem" }, card.node), update: card.update };
 }
 

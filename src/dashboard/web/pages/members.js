@@ -95,7 +95,7 @@ function makeRow(app) {
   /** @type {Node | null} */
   let shown = null;
   /** @param {MemberChange["action"]} action */
-  const act = (action) => () => shown && propose(app, { action, member: shown.id }, shown.name);
+  const act = (action) => () => shown && propose(app, { action, member: shown.name }, shown.name);
   const promote = h("button", { type: "button", onclick: act("promote") }, "Promote");
   const transfer = h("button", { type: "button", onclick: act("transfer") }, "Make leader");
   const remove = h("button", { type: "button", class: "danger", onclick: act("remove") }, "Remove");
@@ -173,6 +173,7 @@ async function propose(app, change, name) {
     content: [
       h("p", null, words.means),
       comparison(plan, leader),
+      warning(plan),
       stepList(plan.steps),
       change.action === "remove" &&
         h("label", { class: "field" }, h("span", null, "Type ", h("strong", null, name), " to confirm"), typed),
@@ -239,13 +240,15 @@ function comparison({ before, after, leader_after }, leader) {
   return h(
     "table",
     { class: "plain comparison" },
-    h(
-      "thead",
-      null,
-      h("tr", null, h("td"), h("th", { scope: "col" }, "Before"), h("th", { scope: "col" }, "After")),
-    ),
+    h("thead", null, h("tr", null, h("td"), h("th", { scope: "col" }, "Before"), h("th", { scope: "col" }, "After"))),
     h("tbody", null, body),
   );
+}
+
+/** @param {MemberPlan} plan */
+function warning({ before, after }) {
+  if (after.tolerates >= before.tolerates || after.tolerates > 0) return null;
+  return h("p", { class: "note", "data-level": "warn" }, "After this, the loss of one more voter stops the cluster.");
 }
 
 /**
