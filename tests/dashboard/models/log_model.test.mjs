@@ -16,11 +16,11 @@ import {
 
 const entry = (index, more = {}) => ({ index, term: 1, kind: "command", digest: `d${index}`, size: 10, ...more });
 const stretch = (from, to, more) => Array.from({ length: to - from + 1 }, (_, at) => entry(from + at, more));
-const answer = (from, to, reach) => ({ first: 1, last: 1000, commit: 1000, ...reach, entries: stretch(from, to) });
+const answer = (from, to, reach) => ({ first: 1, last: 1000, commit: 1000, applied: 0, ...reach, entries: stretch(from, to) });
 
 test("pages are asked for once, the one in the middle first", () => {
   const pages = new EntryPages();
-  pages.moved({ first: 1, last: 1000, commit: 1000 });
+  pages.moved({ first: 1, last: 1000, commit: 1000, applied: 0 });
   assert.deepEqual(pages.missing(150, 620), [
     { from: 201, limit: 200 },
     { from: 1, limit: 200 },
@@ -35,7 +35,7 @@ test("pages are asked for once, the one in the middle first", () => {
 
 test("an answer that was stopped short is gone on with, and is no hole", () => {
   const pages = new EntryPages();
-  pages.moved({ first: 1, last: 1000, commit: 1000 });
+  pages.moved({ first: 1, last: 1000, commit: 1000, applied: 0 });
   pages.put(1, answer(1, 30));
   assert.equal(pages.get(31), undefined);
   assert.deepEqual(pages.missing(1, 200), [{ from: 31, limit: 170 }]);
@@ -43,7 +43,7 @@ test("an answer that was stopped short is gone on with, and is no hole", () => {
 
 test("an entry that an answer leaves out is a hole", () => {
   const pages = new EntryPages();
-  pages.put(1, { first: 1, last: 10, commit: 10, entries: [...stretch(1, 4), ...stretch(6, 10)] });
+  pages.put(1, { first: 1, last: 10, commit: 10, applied: 0, entries: [...stretch(1, 4), ...stretch(6, 10)] });
   assert.equal(pages.get(5), null);
   assert.equal(pages.get(6)?.index, 6);
 });
@@ -52,23 +52,37 @@ test("entries that were not committed are read again once they are", () => {
   const pages = new EntryPages();
   pages.put(1, answer(1, 10, { last: 10, commit: 6 }));
   assert.deepEqual(pages.missing(1, 10), [], "nothing has changed");
-  pages.moved({ first: 1, last: 12, commit: 9 });
-  assert.deepEqual(pages.missing(1, 12), [{ from: 7, limit: 6 }]);
+  pages.moved({ first: 1, last: 12, commit: 9, applied: 0 });
+  assert.deepEqual(pages.missing(1, 12), [{ from: 7, limit: 194 }]);
 });
 
-test("what a follower cuts from its log is forgotten", () => {
+test("entries that stay uncommitted are read again now and then: a leader may have replaced them", () => {
   const pages = new EntryPages();
   pages.put(1, answer(1, 10, { last: 10, commit: 6 }));
-  pages.moved({ first: 1, last: 8, commit: 6 });
+  for (let move = 1; move <= 4; move++) {
+    assert.deepEqual(pages.missing(1, 10), []);
+    pages.moved({ first: 1, last: 10, commit: 6, applied: 0 });
+  }
+  assert.deepEqual(pages.missing(1, 10), [{ from: 7, limit: 194 }]);
+});
+
+test("what a follower cuts from its log is forgotten, once it is told twice", () => {
+  const pages = new EntryPages();
+  pages.put(1, answer(1, 10, { last: 10, commit: 6 }));
+  pages.moved({ first: 1, last: 8, commit: 6, applied: 0 });
+  assert.equal(pages.get(9)?.index, 9, "what was told may be older than what was read");
+  assert.equal(pages.readTo, 10);
+  pages.moved({ first: 1, last: 8, commit: 6, applied: 0 });
   assert.equal(pages.get(9), undefined);
-  pages.moved({ first: 1, last: 10, commit: 6 });
-  assert.deepEqual(pages.missing(1, 10), [{ from: 9, limit: 2 }]);
+  assert.equal(pages.readTo, 8);
+  pages.moved({ first: 1, last: 10, commit: 6, applied: 0 });
+  assert.deepEqual(pages.missing(1, 10), [{ from: 9, limit: 192 }]);
 });
 
 test("a log that begins in the middle of a page is shown from there", () => {
   const pages = new EntryPages();
   pages.put(1, answer(1, 50));
-  pages.moved({ first: 120, last: 1000, commit: 1000 });
+  pages.moved({ first: 120, last: 1000, commit: 1000, applied: 0 });
   assert.deepEqual(pages.missing(100, 150), [{ from: 120, limit: 81 }]);
   pages.put(120, answer(120, 200, { first: 120 }));
   assert.equal(pages.get(120)?.index, 120);
@@ -91,16 +105,16 @@ test("memory is bounded, and what was used last stays", () => {
 test("large entries are bounded by their bytes", () => {
   const pages = new EntryPages();
   for (let from = 1; from <= 2000; from += PAGE) {
-    pages.put(from, { first: 1, last: 2000, commit: 2000, entries: stretch(from, from + PAGE - 1, { size: 1024 * 1024 }) });
+    pages.put(from, { first: 1, last: 2000, commit: 2000, applied: 0, entries: stretch(from, from + PAGE - 1, { size: 1024 * 1024 }) });
   }
   assert.equal(pages.size, PAGE);
 });
 
 test("each kind of difference has its name", () => {
   const [left, right] = [new EntryPages(), new EntryPages()];
-  left.put(1, { first: 1, last: 9, commit: 9, entries: stretch(1, 9) });
+  left.put(1, { first: 1, last: 9, commit: 9, applied: 0, entries: stretch(1, 9) });
   const rights = [entry(3), entry(4, { term: 2 }), entry(5, { digest: "x" }), entry(7), entry(8), entry(9), entry(10)];
-  right.put(3, { first: 3, last: 10, commit: 9, entries: rights });
+  right.put(3, { first: 3, last: 10, commit: 9, applied: 0, entries: rights });
   const seen = [1, 2, 3, 4, 5, 6, 7, 10, 11].map((index) => likeness(index, left, right));
   assert.deepEqual(seen, [
     "compacted_right",

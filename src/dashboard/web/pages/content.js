@@ -53,6 +53,16 @@ function runNodes(text, plain) {
 }
 
 /**
+ * A value where only plain text can stand, such as an option of a list: hidden characters as signs, isolated by marks of direction.
+ * @param {string} value
+ * @param {number} [max]
+ */
+export function plain(value, max = INLINE_MAX) {
+  const text = runs(cut(value, max)).map((run) => run.text).join("");
+  return `\u2068${text}${value.length > max ? "…" : ""}\u2069`;
+}
+
+/**
  * A value that may be long, cut, with a button that shows all of it.
  * @param {string} value
  * @param {number} [max]

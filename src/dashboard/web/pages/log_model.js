@@ -1,8 +1,8 @@
 // What the log page knows of entries: pages of a node's log kept within limits, and the comparison of two logs.
 // Pure: no document, no network, no clock.
 
-/** @typedef {import("../lib/types.js").Entry} Entry */
-/** @typedef {{first: number, last: number, commit: number}} Reach what a node's log covers, and how far it is committed */
+/** @import { Entry } from "../lib/types.js" */
+/** @typedef {{first: number, last: number, commit: number, applied: number}} Reach  what a log covers, and how far it has come */
 
 /** Entries of one page. A page covers the indexes `n * 200 + 1` to `(n + 1) * 200`. */
 export const PAGE = 200;
@@ -12,6 +12,8 @@ export const ENTRIES_MAX = 20_000;
 export const BYTES_MAX = 64 * 1024 * 1024;
 /** Differences of two logs that are remembered one by one. */
 export const DIFFERENCES_MAX = 1000;
+/** Entries that are not committed are read again after so many moves: a leader may have put others in their place. */
+const UNSETTLED_MOVES = 4;
 /** Separate stretches of two logs that are remembered as equal. */
 export const STRETCHES_MAX = 1000;
 
@@ -20,6 +22,7 @@ export const STRETCHES_MAX = 1000;
  * @property {Map<number, Entry>} entries
  * @property {number} known  every index of the page up to this one has been answered; one without an entry is a hole
  * @property {number} settled  entries up to this one were committed when they came, and can never change
+ * @property {number} readAt  the move after which it was read
  * @property {number} bytes
  */
 
@@ -28,8 +31,10 @@ export class EntryPages {
   /** @type {Map<number, Page>} in the order of their use */
   #pages = new Map();
   /** @type {Reach} */
-  #reach = { first: 1, last: 0, commit: 0 };
+  #reach = { first: 1, last: 0, commit: 0, applied: 0 };
   #bytes = 0;
+  #moves = 0;
+  #shorter = 0;
 
   get reach() {
     return this.#reach;
@@ -42,16 +47,41 @@ export class EntryPages {
     return size;
   }
 
+  /** The last entry that was read, of those at the end of the log; 0: none was. */
+  get readTo() {
+    const end = pageOf(this.#reach.last);
+    for (const number of [end, end - 1]) {
+      const page = this.#pages.get(number);
+      if (page && page.entries.size > 0) return Math.min(page.known, this.#reach.last);
+    }
+    return 0;
+  }
+
   /**
-   * The log has moved on: entries may have come, gone behind a snapshot, or been cut at its end.
-   * @param {Reach} reach
+   * The log has moved on, as the cluster's condition tells it: entries may have come, or gone behind a snapshot. What is told may be
+   * older than what was read meanwhile; so a log is taken for shorter, as a follower's is whose entries another leader replaces,
+   * only when that is told twice.
+   * @param {Reach} told
    */
-  moved(reach) {
-    const cut = reach.last < this.#reach.last;
-    this.#reach = reach;
+  moved(told) {
+    this.#moves += 1;
+    this.#shorter = told.last < this.#reach.last ? this.#shorter + 1 : 0;
+    const last = this.#shorter >= 2 ? told.last : Math.max(told.last, this.#reach.last);
+    this.#reached({ ...told, last });
+  }
+
+  /** @param {Reach} reach */
+  #reached(reach) {
+    const before = this.#reach;
+    this.#reach = {
+      first: Math.max(reach.first, before.first),
+      last: reach.last,
+      commit: Math.max(reach.commit, before.commit),
+      applied: Math.max(reach.applied, before.applied),
+    };
     for (const [number, page] of this.#pages) {
       if ((number + 1) * PAGE < reach.first) this.#drop(number);
-      else if (cut && page.known > reach.last) this.#cut(number, page, reach.last);
+      else if (page.known > reach.last) this.#cut(number, page, reach.last);
     }
   }
 
@@ -61,7 +91,8 @@ export class EntryPages {
    * @param {Reach & {entries: Entry[]}} answer
    */
   put(from, answer) {
-    this.moved({ first: answer.first, last: answer.last, commit: answer.commit });
+    this.#shorter = 0;
+    this.#reached(answer);
     const last = answer.entries.at(-1)?.index ?? 0;
     if (last < from) return;
     const byIndex = new Map(answer.entries.map((entry) => [entry.index, entry]));
@@ -108,14 +139,14 @@ export class EntryPages {
   /** @param {number} number */
   #request(number) {
     const begin = Math.max(number * PAGE + 1, this.#reach.first);
-    const end = Math.min((number + 1) * PAGE, this.#reach.last);
+    const end = (number + 1) * PAGE;
     const page = this.#pages.get(number);
     if (!page) return { from: begin, limit: end - begin + 1 };
     this.#pages.delete(number);
     this.#pages.set(number, page);
-    const unsettled = page.settled < page.known && this.#reach.commit > page.settled;
-    const from = Math.max(begin, (unsettled ? page.settled : page.known) + 1);
-    return from > end ? null : { from, limit: end - from + 1 };
+    const stale = this.#reach.commit > page.settled || this.#moves - page.readAt >= UNSETTLED_MOVES;
+    const from = Math.max(begin, (page.settled < page.known && stale ? page.settled : page.known) + 1);
+    return from > Math.min(end, this.#reach.last) ? null : { from, limit: end - from + 1 };
   }
 
   /**
@@ -126,7 +157,7 @@ export class EntryPages {
    * @param {number} commit
    */
   #fill(number, begin, end, byIndex, commit) {
-    const page = this.#pages.get(number) ?? { entries: new Map(), known: begin - 1, settled: begin - 1, bytes: 0 };
+    const page = this.#pages.get(number) ?? { entries: new Map(), known: begin - 1, settled: begin - 1, readAt: 0, bytes: 0 };
     // Between what is known and what has come lies what nobody has answered: it must not look like a hole.
     if (begin > page.known + 1 && begin > this.#reach.first) return;
     for (let index = begin; index <= end; index++) {
@@ -138,6 +169,7 @@ export class EntryPages {
     }
     page.known = Math.max(page.known, end);
     page.settled = Math.max(page.settled, Math.min(end, commit));
+    page.readAt = this.#moves;
     this.#pages.delete(number);
     this.#pages.set(number, page);
   }

@@ -97,7 +97,7 @@ export class LogReader {
     const flight = { from, limit, controller: new AbortController() };
     this.#flights.push(flight);
     try {
-      const path = `/api/log?node=${encodeURIComponent(this.#node)}&from=${from}&limit=${limit}`;
+      const path = `api/log?node=${encodeURIComponent(this.#node)}&from=${from}&limit=${limit}`;
       /** @type {LogPart} */
       const part = await this.#get(path, flight.controller.signal);
       if (this.#stopped) return;
