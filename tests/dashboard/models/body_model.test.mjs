@@ -5,7 +5,10 @@ import { test } from "node:test";
 
 import { bodyOf, cut, hexRows, prettyJson, runs } from "../../../src/dashboard/web/pages/body_model.js";
 
-const shown = (text, plain) => runs(text, plain).map((run) => run.text).join("");
+const shown = (text, plain) =>
+  runs(text, plain)
+    .map((run) => run.text)
+    .join("");
 
 test("hidden characters become visible", () => {
   assert.equal(shown("a\u0000b\nc"), "a␀b␊c");
@@ -23,7 +26,16 @@ test("a cut never halves a character", () => {
 
 test("JSON is laid out letter by letter", () => {
   const text = '{"n":12345678901234567890,"a":[1,{"b":"x,\\"{"}],"e":{},"f":[],"n":1.0}';
-  const lines = ["{", '  "n": 12345678901234567890,', '  "a": [', "    1,", "    {", '      "b": "x,\\"{"', "    }", "  ],"];
+  const lines = [
+    "{",
+    '  "n": 12345678901234567890,',
+    '  "a": [',
+    "    1,",
+    "    {",
+    '      "b": "x,\\"{"',
+    "    }",
+    "  ],",
+  ];
   assert.equal(prettyJson(text), [...lines, '  "e": {},', '  "f": [],', '  "n": 1.0', "}"].join("\n"));
   assert.equal(prettyJson("[1,2"), null);
   assert.equal(prettyJson("one pizza"), null);

@@ -16,7 +16,14 @@ import {
 
 const entry = (index, more = {}) => ({ index, term: 1, kind: "command", digest: `d${index}`, size: 10, ...more });
 const stretch = (from, to, more) => Array.from({ length: to - from + 1 }, (_, at) => entry(from + at, more));
-const answer = (from, to, reach) => ({ first: 1, last: 1000, commit: 1000, applied: 0, ...reach, entries: stretch(from, to) });
+const answer = (from, to, reach) => ({
+  first: 1,
+  last: 1000,
+  commit: 1000,
+  applied: 0,
+  ...reach,
+  entries: stretch(from, to),
+});
 
 test("pages are asked for once, the one in the middle first", () => {
   const pages = new EntryPages();
@@ -105,7 +112,13 @@ test("memory is bounded, and what was used last stays", () => {
 test("large entries are bounded by their bytes", () => {
   const pages = new EntryPages();
   for (let from = 1; from <= 2000; from += PAGE) {
-    pages.put(from, { first: 1, last: 2000, commit: 2000, applied: 0, entries: stretch(from, from + PAGE - 1, { size: 1024 * 1024 }) });
+    pages.put(from, {
+      first: 1,
+      last: 2000,
+      commit: 2000,
+      applied: 0,
+      entries: stretch(from, from + PAGE - 1, { size: 1024 * 1024 }),
+    });
   }
   assert.equal(pages.size, PAGE);
 });
@@ -151,7 +164,8 @@ test("the walk stops at the first difference", async () => {
   rights[3210] = entry(3211, { digest: "other" });
   const logs = { left: stretch(1, 5000), right: rights };
   const compared = new Compared();
-  const read = async (side, from, limit) => logs[side].slice(from - 1, from - 1 + (side === "left" ? limit : limit - 7));
+  const read = async (side, from, limit) =>
+    logs[side].slice(from - 1, from - 1 + (side === "left" ? limit : limit - 7));
   const at = await firstDifference({ from: 1, to: 5000, limit: 1000, read, compared, onProgress: () => {} });
   assert.equal(at, 3211);
   assert.deepEqual(compared.equal, [[1, 3210]]);
@@ -171,7 +185,10 @@ test("a search goes back from the end, and forward with what comes", () => {
   matches.backward(100_000, { entries: [entry(99_000), entry(99_990)], next: 80_000, first: 101, last: 100_000 });
   assert.equal(matches.looked, 20_000);
   matches.backward(80_000, { entries: [entry(70_000)], next: 60_000, first: 101, last: 100_000 });
-  assert.deepEqual(matches.entries.map(({ index }) => index), [70_000, 99_000, 99_990]);
+  assert.deepEqual(
+    matches.entries.map(({ index }) => index),
+    [70_000, 99_000, 99_990],
+  );
   matches.forward(100_001, { entries: [entry(100_005)], next: null, first: 101, last: 100_010 });
   assert.deepEqual([matches.from, matches.to, matches.more], [60_001, 100_010, true]);
   matches.backward(60_000, { entries: [], next: null, first: 101, last: 100_010 });

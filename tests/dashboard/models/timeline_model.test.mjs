@@ -20,7 +20,15 @@ const event = (name, at, event, more = {}) => ({
   index: null,
   ...more,
 });
-const node = (name, more = {}) => ({ id: `id-${name}`, name, reachable: true, seen_at: 1, role: "follower", term: 2, ...more });
+const node = (name, more = {}) => ({
+  id: `id-${name}`,
+  name,
+  reachable: true,
+  seen_at: 1,
+  role: "follower",
+  term: 2,
+  ...more,
+});
 
 const election = [
   event("a", 100, "becomes_leader", { term: 1 }),
@@ -67,7 +75,10 @@ test("a node tells its role where no event does", () => {
 test("a restart ends what was", () => {
   const events = [event("a", 1, "becomes_leader", { term: 1 }), event("a", 9, "started", { kind: "process" })];
   const [a] = lanes(events, [node("a", { role: null })]);
-  assert.deepEqual(a.roles.map(({ role }) => role), ["unknown", "leader", "unknown"]);
+  assert.deepEqual(
+    a.roles.map(({ role }) => role),
+    ["unknown", "leader", "unknown"],
+  );
 });
 
 test("votes go from who gives to who gets them", () => {
@@ -77,23 +88,32 @@ test("votes go from who gives to who gets them", () => {
 });
 
 test("a vote that never arrived, and one to a stranger", () => {
-  const lost = arrows([event("c", 508, "vote_granted", { peer: "b", term: 2 }), event("b", 90_000, "vote_received", { peer: "c", term: 2 })]);
+  const lost = arrows([
+    event("c", 508, "vote_granted", { peer: "b", term: 2 }),
+    event("b", 90_000, "vote_received", { peer: "c", term: 2 }),
+  ]);
   assert.deepEqual([lost[0].received, lost[0].until], [null, 508]);
   assert.deepEqual(arrows([event("c", 1, "vote_granted", { peer: "z", term: 2 })]), []);
 });
 
 test("clocks that differ show in votes that arrive before they were given", () => {
   assert.equal(skew(arrows(election)), null);
-  const early = [event("b", 300, "vote_received", { peer: "c", term: 3 }), event("c", 420, "vote_granted", { peer: "b", term: 3 })];
+  const early = [
+    event("b", 300, "vote_received", { peer: "c", term: 3 }),
+    event("c", 420, "vote_granted", { peer: "b", term: 3 }),
+  ];
   assert.deepEqual(skew(arrows(early)), { behind: "b", ahead: "c", ms: 120 });
 });
 
 test("marks that are too close are one", () => {
   const events = [0, 4, 9, 30, 33].map((at) => event("a", at, "x"));
-  assert.deepEqual(marks(events, (at) => at, 10).map((mark) => [mark.x, mark.events.length]), [
-    [0, 3],
-    [30, 2],
-  ]);
+  assert.deepEqual(
+    marks(events, (at) => at, 10).map((mark) => [mark.x, mark.events.length]),
+    [
+      [0, 3],
+      [30, 2],
+    ],
+  );
 });
 
 test("the axis has round times", () => {

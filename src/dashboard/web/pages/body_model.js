@@ -50,7 +50,7 @@ function sign(character) {
  */
 export function cut(text, length) {
   if (text.length <= length) return text;
-  const inPair = /[\ud800-\udbff]/.test(text[length - 1]);
+  const inPair = /[\ud800-\udbff]/.test(text.charAt(length - 1));
   return text.slice(0, inPair ? length - 1 : length);
 }
 

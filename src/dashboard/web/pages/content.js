@@ -38,7 +38,11 @@ export function setInline(element, value, max = INLINE_MAX) {
   shown.set(element, value);
   const part = cut(value, max);
   const rest = value.length - part.length;
-  replace(element, ...runNodes(part, ""), rest > 0 && h("span", { class: "foreign-more" }, `… ${format.number(rest)} more`));
+  replace(
+    element,
+    ...runNodes(part, ""),
+    rest > 0 && h("span", { class: "foreign-more" }, `… ${format.number(rest)} more`),
+  );
   if (value === "") replace(element, h("span", { class: "foreign-empty" }, "empty"));
 }
 
@@ -58,7 +62,9 @@ function runNodes(text, plain) {
  * @param {number} [max]
  */
 export function plain(value, max = INLINE_MAX) {
-  const text = runs(cut(value, max)).map((run) => run.text).join("");
+  const text = runs(cut(value, max))
+    .map((run) => run.text)
+    .join("");
   return `\u2068${text}${value.length > max ? "…" : ""}\u2069`;
 }
 
@@ -70,7 +76,12 @@ export function plain(value, max = INLINE_MAX) {
 export function cuttable(value, max = INLINE_MAX) {
   if (value.length <= max) return inline(value, max);
   const whole = h("bdi", { class: "foreign" });
-  const button = h("button", { type: "button", class: "foreign-all", "aria-expanded": "false", onclick: () => toggle() });
+  const button = h("button", {
+    type: "button",
+    class: "foreign-all",
+    "aria-expanded": "false",
+    onclick: () => toggle(),
+  });
   let open = false;
   const draw = () => {
     replace(whole, ...runNodes(open ? value : `${cut(value, max)}`, ""), !open && "…");
@@ -98,7 +109,11 @@ export function copyButton(label, value, announce) {
       () => announce(`${label} could not be copied`),
     );
   if (!navigator.clipboard) return null;
-  return h("button", { type: "button", class: "foreign-copy", "aria-label": `Copy ${label}`, title: `Copy ${label}`, onclick: copy }, "copy");
+  return h(
+    "button",
+    { type: "button", class: "foreign-copy", "aria-label": `Copy ${label}`, title: `Copy ${label}`, onclick: copy },
+    "copy",
+  );
 }
 
 /** @typedef {"text" | "JSON" | "hex"} Way  how a body is shown */
@@ -115,7 +130,11 @@ export function bodyView(carrier, masked) {
   const body = bodyOf(carrier);
   if (body === null) {
     const size = carrier.bytes === null ? "" : `${format.counted(carrier.bytes, "byte")}, `;
-    return h("p", { class: "content-masked" }, masked ? `${size}masked by ${MASKED_BY}` : `${size}content not available`);
+    return h(
+      "p",
+      { class: "content-masked" },
+      masked ? `${size}masked by ${MASKED_BY}` : `${size}content not available`,
+    );
   }
   const pretty = body.text === null ? null : prettyJson(body.text);
   /** @type {[Way, string | null][]} */
@@ -129,11 +148,16 @@ export function bodyView(carrier, masked) {
   const frame = h("pre", { class: "content-block", tabindex: "0" });
   const more = h("button", { type: "button", class: "foreign-all" });
   const buttons = ways.map((way) =>
-    h("button", { type: "button", class: "content-way", onclick: () => choose(way) }, way === "text" ? "Text" : way === "hex" ? "Hex" : way),
+    h(
+      "button",
+      { type: "button", class: "content-way", onclick: () => choose(way) },
+      way === "text" ? "Text" : way === "hex" ? "Hex" : way,
+    ),
   );
   let whole = false;
   /** @type {Way} */
-  let current = ways.includes(chosen ?? "text") ? (chosen ?? ways[Math.max(0, ways.indexOf("JSON"))]) : ways[0];
+  let current =
+    chosen !== null && ways.includes(chosen) ? chosen : (ways.find((way) => way === "JSON") ?? ways[0] ?? "hex");
 
   /** @param {Way} way */
   const choose = (way) => {
@@ -142,7 +166,12 @@ export function bodyView(carrier, masked) {
   };
   const draw = () => {
     buttons.forEach((button, at) => button.setAttribute("aria-pressed", String(ways[at] === current)));
-    const full = current === "hex" ? hexRows(body.bytes, whole ? Infinity : HEX_ROWS) : current === "JSON" ? (pretty ?? "") : (body.text ?? "");
+    const full =
+      current === "hex"
+        ? hexRows(body.bytes, whole ? Infinity : HEX_ROWS)
+        : current === "JSON"
+          ? (pretty ?? "")
+          : (body.text ?? "");
     const part = whole ? full : cut(full, BLOCK_MAX);
     const isCut = part.length < full.length || (current === "hex" && !whole && body.bytes.length > HEX_ROWS * 16);
     replace(frame, ...(part === "" ? [h("span", { class: "foreign-empty" }, "empty")] : runNodes(part, "\n\t")));
@@ -157,7 +186,18 @@ export function bodyView(carrier, masked) {
     frame.focus();
   });
   draw();
-  return h("div", { class: "content" }, h("div", { class: "content-bar" }, h("div", { class: "content-ways", role: "group", "aria-label": "Show the body as" }, buttons), size), frame, more);
+  return h(
+    "div",
+    { class: "content" },
+    h(
+      "div",
+      { class: "content-bar" },
+      h("div", { class: "content-ways", role: "group", "aria-label": "Show the body as" }, buttons),
+      size,
+    ),
+    frame,
+    more,
+  );
 }
 
 /**
@@ -173,6 +213,12 @@ export function headersView(headers, masked) {
     "table",
     { class: "content-headers" },
     h("caption", { class: "sr" }, "Headers"),
-    h("tbody", null, rows.map(([name, value]) => h("tr", null, h("th", { scope: "row" }, cuttable(name, 80)), h("td", null, cuttable(value, 300))))),
+    h(
+      "tbody",
+      null,
+      rows.map(([name, value]) =>
+        h("tr", null, h("th", { scope: "row" }, cuttable(name, 80)), h("td", null, cuttable(value, 300))),
+      ),
+    ),
   );
 }

@@ -46,16 +46,44 @@ export function mount(root, app) {
   const left = nodeSelect("Node", () => reopen({ ...wish, left: left.input.value }));
   const right = nodeSelect("and", () => reopen({ ...wish, right: right.input.value }));
   const one = h("button", { type: "button", onclick: () => reopen({ ...wish, right: null }) }, "One node");
-  const two = h("button", { type: "button", onclick: () => reopen({ ...wish, right: other(wish.left), filter: noFilter() }) }, "Two side by side");
-  const jumpInput = h("input", { inputmode: "numeric", size: 9, "aria-label": "Index to go to", placeholder: "Index", autocomplete: "off" });
+  const two = h(
+    "button",
+    { type: "button", onclick: () => reopen({ ...wish, right: other(wish.left), filter: noFilter() }) },
+    "Two side by side",
+  );
+  const jumpInput = h("input", {
+    inputmode: "numeric",
+    size: 9,
+    "aria-label": "Index to go to",
+    placeholder: "Index",
+    autocomplete: "off",
+  });
   const jumpForm = h("form", { class: "row", onsubmit: onJump }, jumpInput, h("button", { type: "submit" }, "Go"));
-  const followButton = h("button", { type: "button", class: "log-follow", "aria-keyshortcuts": "f", "aria-pressed": "false", onclick: () => view?.follow(!following) }, "Follow the tail");
+  const followButton = h(
+    "button",
+    {
+      type: "button",
+      class: "log-follow",
+      "aria-keyshortcuts": "f",
+      "aria-pressed": "false",
+      onclick: () => view?.follow(!following),
+    },
+    "Follow the tail",
+  );
   const filter = filterForm((wanted) => reopen({ ...wish, filter: wanted, from: null }));
   const notice = h("p", { class: "note", "data-level": "warn", hidden: true });
   const place = h("div", { class: "log-place" });
-  const panel = makePanel(() => app.announce, () => close());
+  const panel = makePanel(
+    () => app.announce,
+    () => close(),
+  );
   const body = h("div", { class: "log-body" }, place, panel.node);
-  const head = h("div", { class: "page-head" }, h("h1", null, title), h("div", { class: "row", role: "group", "aria-label": "What is shown" }, one, two));
+  const head = h(
+    "div",
+    { class: "page-head" },
+    h("h1", null, title),
+    h("div", { class: "row", role: "group", "aria-label": "What is shown" }, one, two),
+  );
   const tools = h("div", { class: "log-tools" }, left.node, right.node, jumpForm, followButton, filter.node);
   replace(root, head, tools, notice, body);
   root.classList.add("log");
@@ -90,7 +118,10 @@ export function mount(root, app) {
     const nodeId = idOf(cluster, wish.left) ?? cluster.asked.id;
     const rightId = wish.right === null ? null : (idOf(cluster, wish.right) ?? other(nodeId));
     wish = { ...wish, left: nodeId, right: rightId };
-    view = rightId === null ? makeSingle(app, nodeId, wish.filter, listeners) : makePair(app, nodeId, rightId, cluster, listeners);
+    view =
+      rightId === null
+        ? makeSingle(app, nodeId, wish.filter, listeners)
+        : makePair(app, nodeId, rightId, cluster, listeners);
     replace(place, view.node);
     panel.show(null, cluster);
     attribute(body, "data-open", false);
@@ -125,7 +156,10 @@ export function mount(root, app) {
   function showNotice(cluster) {
     const silent = cluster.nodes.filter(({ id, reachable }) => !reachable && (id === wish.left || id === wish.right));
     notice.hidden = silent.length === 0;
-    const words = silent.map(({ name, seen_at }) => `${plain(name)} does not answer; ${seen_at === null ? "it has not been heard" : `last heard ${format.ago(seen_at, cluster.now)}`}.`);
+    const words = silent.map(
+      ({ name, seen_at }) =>
+        `${plain(name)} does not answer; ${seen_at === null ? "it has not been heard" : `last heard ${format.ago(seen_at, cluster.now)}`}.`,
+    );
     text(notice, words.join(" "));
   }
 
@@ -142,7 +176,7 @@ export function mount(root, app) {
     const valid = Number.isSafeInteger(index) && index >= 1;
     const problem = valid ? (view?.jump(index) ?? null) : "an index is a whole number from 1 on";
     attribute(jumpInput, "aria-invalid", problem !== null && !valid);
-    if (problem !== null) app.toast(`${problem[0].toUpperCase()}${problem.slice(1)}.`, "warn");
+    if (problem !== null) app.toast(`Not shown: ${problem}.`, "warn");
     else view?.focus();
   }
 
@@ -242,15 +276,34 @@ function nodeSelect(label, onChange) {
 /** @param {Node} made @returns {Part<Node>} */
 function nodeOption(made) {
   const node = h("option", { value: made.id });
-  return { node, update: (changed) => text(node, `${plain(changed.name, 60)} (${roleWord(shownRole(changed)).toLowerCase()})`) };
+  return {
+    node,
+    update: (changed) => text(node, `${plain(changed.name, 60)} (${roleWord(shownRole(changed)).toLowerCase()})`),
+  };
 }
 
 /** @param {(filter: Filter) => void} onFilter */
 function filterForm(onFilter) {
   const kinds = Object.entries(KIND_WORDS).map(([value, word]) => h("option", { value }, word));
   const kind = h("select", { "aria-label": "Kind" }, h("option", { value: "" }, "any kind"), kinds);
-  const queue = h("input", { size: 12, placeholder: "Queue", "aria-label": "Queue", autocomplete: "off", spellcheck: "false", maxlength: 255 });
-  const words = h("input", { type: "search", size: 16, placeholder: "Text", "aria-label": "Text", "aria-keyshortcuts": "/", autocomplete: "off", spellcheck: "false", maxlength: 200 });
+  const queue = h("input", {
+    size: 12,
+    placeholder: "Queue",
+    "aria-label": "Queue",
+    autocomplete: "off",
+    spellcheck: "false",
+    maxlength: 255,
+  });
+  const words = h("input", {
+    type: "search",
+    size: 16,
+    placeholder: "Text",
+    "aria-label": "Text",
+    "aria-keyshortcuts": "/",
+    autocomplete: "off",
+    spellcheck: "false",
+    maxlength: 200,
+  });
   const clear = h("button", { type: "button", class: "quiet", onclick: () => send(noFilter()) }, "Show all");
   const read = () => ({ kind: kind.value, queue: queue.value.trim(), text: words.value });
   /** @param {Filter} filter */
@@ -270,7 +323,15 @@ function filterForm(onFilter) {
     send(read());
   };
   kind.addEventListener("change", () => send(read()));
-  const node = h("form", { class: "row log-filter", role: "search", onsubmit: onSubmit }, kind, queue, words, h("button", { type: "submit" }, "Search"), clear);
+  const node = h(
+    "form",
+    { class: "row log-filter", role: "search", onsubmit: onSubmit },
+    kind,
+    queue,
+    words,
+    h("button", { type: "submit" }, "Search"),
+    clear,
+  );
   return { node, set, focus: () => words.focus() };
 }
 
@@ -281,9 +342,18 @@ function filterForm(onFilter) {
  */
 function makePanel(announce, onClose) {
   const heading = h("h2", { tabindex: "-1" });
-  const closeButton = h("button", { type: "button", class: "quiet icon", "aria-label": "Close the details", title: "Close (Esc)", onclick: onClose }, "✕");
+  const closeButton = h(
+    "button",
+    { type: "button", class: "quiet icon", "aria-label": "Close the details", title: "Close (Esc)", onclick: onClose },
+    "✕",
+  );
   const content = h("div", { class: "stack" });
-  const node = h("aside", { class: "log-detail card", "aria-label": "The selected entry", hidden: true }, h("div", { class: "row apart" }, heading, closeButton), content);
+  const node = h(
+    "aside",
+    { class: "log-detail card", "aria-label": "The selected entry", hidden: true },
+    h("div", { class: "row apart" }, heading, closeButton),
+    content,
+  );
   let last = "";
 
   /**
@@ -292,26 +362,42 @@ function makePanel(announce, onClose) {
    */
   function show(selected, cluster) {
     node.hidden = selected === null;
-    const key = JSON.stringify(selected && [selected.index, selected.words, selected.sides.map(({ name, entry }) => [name, entry?.term, entry?.digest, entry?.trace, entry === undefined])]);
+    const key = JSON.stringify(
+      selected && [
+        selected.index,
+        selected.words,
+        selected.sides.map(({ name, entry }) => [name, entry?.term, entry?.digest, entry?.trace, entry === undefined]),
+      ],
+    );
     if (selected !== null && key === last) return showProgress(selected);
     last = key;
     if (selected === null) return;
     text(heading, `Entry ${format.number(selected.index)}`);
     const how = showing(cluster, announce());
     const [first, second] = selected.sides;
-    const alike = second && first.entry && second.entry && first.entry.digest === second.entry.digest && first.entry.term === second.entry.term;
-    const sides = alike ? [first] : selected.sides;
-    replace(content, selected.words && h("p", { class: "pair-words" }, selected.words), ...sides.map((side) => sideDetail(side, selected.sides.length > 1 && !alike, how)));
+    const alike =
+      second?.entry &&
+      first?.entry &&
+      first.entry.digest === second.entry.digest &&
+      first.entry.term === second.entry.term;
+    const sides = alike ? selected.sides.slice(0, 1) : selected.sides;
+    replace(
+      content,
+      selected.words && h("p", { class: "pair-words" }, selected.words),
+      ...sides.map((side) => sideDetail(side, sides.length > 1, how)),
+    );
     content.scrollTop = 0;
     showProgress(selected);
   }
 
   /** @param {Selected} selected */
   function showProgress({ sides }) {
-    const words = sides.length > 1 && sides[0].progress !== sides[1].progress ? sides.map(({ name, progress }) => `${plain(name)}: ${progress}`).join("; ") : sides[0].progress;
-    for (const [at, fact] of [...content.querySelectorAll(".progress")].entries()) {
-      text(fact, content.querySelectorAll(".progress").length > 1 ? sides[at].progress : words);
-    }
+    const facts = [...content.querySelectorAll(".progress")];
+    const same = sides.every(({ progress }) => progress === sides[0]?.progress);
+    const both = same
+      ? (sides[0]?.progress ?? "")
+      : sides.map(({ name, progress }) => `${plain(name)}: ${progress}`).join("; ");
+    facts.forEach((fact, at) => text(fact, facts.length > 1 ? (sides[at]?.progress ?? "") : both));
   }
 
   return { node, show, focus: () => heading.focus() };
@@ -324,5 +410,10 @@ function makePanel(announce, onClose) {
  */
 function sideDetail({ name, entry, progress }, named, how) {
   const absent = entry === undefined ? "Not read." : "There is no entry here.";
-  return h("section", { class: "stack log-side" }, named && h("h3", null, "On ", inline(name, 60)), entry ? entryDetail(entry, progress, how) : h("p", { class: "muted" }, absent));
+  return h(
+    "section",
+    { class: "stack log-side" },
+    named && h("h3", null, "On ", inline(name, 60)),
+    entry ? entryDetail(entry, progress, how) : h("p", { class: "muted" }, absent),
+  );
 }

@@ -69,7 +69,11 @@ function configurationWords({ voters, outgoing, learners }) {
     ["learners", learners],
   ];
   const shown = parts.filter(([, names]) => names.length > 0);
-  return h("span", null, shown.map(([word, names], at) => [at > 0 && "; ", h("span", { class: "verb" }, word), " ", namesList(names)]));
+  return h(
+    "span",
+    null,
+    shown.map(([word, names], at) => [at > 0 && "; ", h("span", { class: "verb" }, word), " ", namesList(names)]),
+  );
 }
 
 /** @param {string[]} names */
@@ -84,7 +88,11 @@ function operationsLine({ kind, operations }, masked) {
   const [first, ...others] = operations;
   if (!first) return [h("span", { class: "muted" }, kind === "expiry" ? "something has run out" : "no operation")];
   const more = others.length;
-  return [operationLine(first, masked), more > 0 && h("span", { class: "muted" }, ` and ${format.number(more)} more ${more === 1 ? "operation" : "operations"}`)];
+  return [
+    operationLine(first, masked),
+    more > 0 &&
+      h("span", { class: "muted" }, ` and ${format.number(more)} more ${more === 1 ? "operation" : "operations"}`),
+  ];
 }
 
 /**
@@ -144,7 +152,19 @@ export function traceLink(traceUrl, trace, words) {
   const address = traceAddress(traceUrl, trace);
   if (address === null) return h("span", { class: "mono", title: trace }, words);
   const label = `trace ${trace}, opens elsewhere`;
-  return h("a", { class: "mono", href: address, target: "_blank", rel: "noopener noreferrer", title: trace, "aria-label": label, tabindex: "-1" }, words);
+  return h(
+    "a",
+    {
+      class: "mono",
+      href: address,
+      target: "_blank",
+      rel: "noopener noreferrer",
+      title: trace,
+      "aria-label": label,
+      tabindex: "-1",
+    },
+    words,
+  );
 }
 
 /**
@@ -179,16 +199,40 @@ export function entryDetail(entry, progress, how) {
     ["State", h("span", { class: "progress" }, progress)],
     ["Size", `${format.number(entry.size)} ${entry.size === 1 ? "byte" : "bytes"}`],
     ["Digest", [h("span", { class: "mono" }, entry.digest), " ", copyButton("digest", entry.digest, announce)]],
-    ["Time", entry.time === null ? "–" : h("time", { datetime: new Date(entry.time).toISOString() }, `${format.dateTime(entry.time)?.slice(0, 11)}${format.clock(entry.time)}`)],
-    ["Session", entry.session === null ? "–" : [h("span", { class: "mono" }, entry.session), " ", copyButton("session", entry.session, announce)]],
+    [
+      "Time",
+      entry.time === null
+        ? "–"
+        : h(
+            "time",
+            { datetime: new Date(entry.time).toISOString() },
+            `${format.dateTime(entry.time)?.slice(0, 11)}${format.clock(entry.time)}`,
+          ),
+    ],
+    [
+      "Session",
+      entry.session === null
+        ? "–"
+        : [h("span", { class: "mono" }, entry.session), " ", copyButton("session", entry.session, announce)],
+    ],
     ["Sequence", entry.sequence === null ? "–" : format.number(entry.sequence)],
     ["Trace", entry.trace === null ? "–" : traceFact(entry.trace, how)],
   ];
   return [
-    h("dl", { class: "facts log-facts" }, facts.map(([name, value]) => [h("dt", null, name), h("dd", null, value)])),
+    h(
+      "dl",
+      { class: "facts log-facts" },
+      facts.map(([name, value]) => [h("dt", null, name), h("dd", null, value)]),
+    ),
     entry.kind === "configuration" && configurationDetail(entry),
     operationsDetail(entry.operations, how),
-    how.masked && entry.operations.length > 0 && h("p", { class: "note content-masked-note" }, `Bodies and headers are masked by ${MASKED_BY}. The digest still tells whether two entries are equal.`),
+    how.masked &&
+      entry.operations.length > 0 &&
+      h(
+        "p",
+        { class: "note content-masked-note" },
+        `Bodies and headers are masked by ${MASKED_BY}. The digest still tells whether two entries are equal.`,
+      ),
   ];
 }
 
@@ -199,7 +243,10 @@ export function entryDetail(entry, progress, how) {
  */
 function traceFact(trace, { traceUrl, announce }) {
   const address = traceAddress(traceUrl, trace);
-  const id = address === null ? h("span", { class: "mono" }, trace) : h("a", { class: "mono", href: address, target: "_blank", rel: "noopener noreferrer" }, trace);
+  const id =
+    address === null
+      ? h("span", { class: "mono" }, trace)
+      : h("a", { class: "mono", href: address, target: "_blank", rel: "noopener noreferrer" }, trace);
   return [id, " ", copyButton("trace id", trace, announce)];
 }
 
@@ -211,7 +258,11 @@ function configurationDetail({ voters, outgoing, learners }) {
     ["Outgoing voters", outgoing],
     ["Learners", learners],
   ];
-  return h("dl", { class: "facts log-facts" }, parts.map(([word, names]) => [h("dt", null, word), h("dd", null, names.length === 0 ? "none" : namesList(names))]));
+  return h(
+    "dl",
+    { class: "facts log-facts" },
+    parts.map(([word, names]) => [h("dt", null, word), h("dd", null, names.length === 0 ? "none" : namesList(names))]),
+  );
 }
 
 /**
@@ -232,7 +283,13 @@ function operationsDetail(operations, how) {
   };
   more.addEventListener("click", showMore);
   showMore();
-  return h("section", { "aria-label": "Operations" }, h("h3", null, format.counted(operations.length, "operation")), list, more);
+  return h(
+    "section",
+    { "aria-label": "Operations" },
+    h("h3", null, format.counted(operations.length, "operation")),
+    list,
+    more,
+  );
 }
 
 /**
@@ -247,7 +304,14 @@ function operationDetail(operation, at, of, { masked }) {
   return h(
     "li",
     null,
-    h("p", { class: "operation-head" }, h("span", { class: "muted" }, place), h("span", { class: "verb" }, operation.verb.replaceAll("_", " ")), " ", operation.queue !== null && queueLink(operation.queue)),
+    h(
+      "p",
+      { class: "operation-head" },
+      h("span", { class: "muted" }, place),
+      h("span", { class: "verb" }, operation.verb.replaceAll("_", " ")),
+      " ",
+      operation.queue !== null && queueLink(operation.queue),
+    ),
     operation.more && h("p", { class: "muted" }, cuttable(operation.more, 300)),
     (hasBody || operation.headers !== null) && headersView(operation.headers, masked && hasBody),
     hasBody && bodyView(operation, masked),

@@ -157,7 +157,13 @@ export class EntryPages {
    * @param {number} commit
    */
   #fill(number, begin, end, byIndex, commit) {
-    const page = this.#pages.get(number) ?? { entries: new Map(), known: begin - 1, settled: begin - 1, readAt: 0, bytes: 0 };
+    const page = this.#pages.get(number) ?? {
+      entries: new Map(),
+      known: begin - 1,
+      settled: begin - 1,
+      readAt: 0,
+      bytes: 0,
+    };
     // Between what is known and what has come lies what nobody has answered: it must not look like a hole.
     if (begin > page.known + 1 && begin > this.#reach.first) return;
     for (let index = begin; index <= end; index++) {
@@ -310,12 +316,7 @@ export class Compared {
     }
     kept.push([begin, end]);
     kept.sort((a, b) => a[0] - b[0]);
-    // The shortest stretch is forgotten: it is the one that costs least to compare again.
-    if (kept.length > STRETCHES_MAX) {
-      const length = (/** @type {[number, number]} */ stretch) => stretch[1] - stretch[0];
-      kept.splice(kept.reduce((least, stretch, at) => (length(stretch) < length(kept[least]) ? at : least), 0), 1);
-    }
-    this.#equal = kept;
+    this.#equal = kept.length > STRETCHES_MAX ? withoutShortest(kept) : kept;
   }
 
   /** Entries that were compared and are equal. */
@@ -336,14 +337,24 @@ export class Compared {
   /** @param {number} index */
   #carve(index) {
     const at = this.#equal.findIndex(([begin, end]) => begin <= index && index <= end);
-    if (at < 0) return;
-    const [begin, end] = this.#equal[at];
+    const stretch = this.#equal[at];
+    if (!stretch) return;
+    const [begin, end] = stretch;
     /** @type {[number, number][]} */
     const rest = [];
     if (begin < index) rest.push([begin, index - 1]);
     if (index < end) rest.push([index + 1, end]);
     this.#equal.splice(at, 1, ...rest);
   }
+}
+
+/**
+ * The shortest stretch costs least to compare again.
+ * @param {[number, number][]} stretches
+ */
+function withoutShortest(stretches) {
+  const lengths = stretches.map(([begin, end]) => end - begin);
+  return stretches.toSpliced(lengths.indexOf(Math.min(...lengths)), 1);
 }
 
 /**
@@ -358,14 +369,18 @@ export function comparedWords(compared, common) {
   }
   const parts = [];
   if (equal.length > 0) {
-    const [first, ...others] = equal.map(([begin, end]) => (begin === end ? `at ${n(begin)}` : `from ${n(begin)} to ${n(end)}`));
-    const more = others.length > 1 ? ` and in ${n(others.length)} more stretches` : others.map((words) => ` and ${words}`).join("");
+    const [first, ...others] = equal.map(([begin, end]) =>
+      begin === end ? `at ${n(begin)}` : `from ${n(begin)} to ${n(end)}`,
+    );
+    const more =
+      others.length > 1
+        ? ` and in ${n(others.length)} more stretches`
+        : others.map((words) => ` and ${words}`).join("");
     parts.push(`identical ${first}${more}`);
   }
-  if (different.length > 0) {
-    const more = different.length > 1 ? ` and at ${n(different.length - 1)} more` : "";
-    parts.push(`differs at ${n(different[0])}${more}`);
-  }
+  const [lowest, ...higher] = different;
+  if (lowest !== undefined)
+    parts.push(`differs at ${n(lowest)}${higher.length > 0 ? ` and at ${n(higher.length)} more` : ""}`);
   const looked = compared.equalCount + different.length;
   const of = looked < common ? ` (compared ${n(looked)} of ${n(common)} that both have)` : "";
   return parts.join("; ") + of;
@@ -416,7 +431,8 @@ export async function firstDifference({ from, to, limit, read, compared, onProgr
  * @param {Entry[]} right
  */
 function compareStretch(from, to, left, right) {
-  const [lefts, rights] = [left, right].map((entries) => new Map(entries.map((entry) => [entry.index, entry])));
+  const byIndex = (/** @type {Entry[]} */ entries) => new Map(entries.map((entry) => [entry.index, entry]));
+  const [lefts, rights] = [byIndex(left), byIndex(right)];
   for (let index = from; index <= to; index++) {
     const likeness = entriesLikeness(lefts.get(index) ?? null, rights.get(index) ?? null);
     if (likeness !== "equal") return { index, likeness };
@@ -480,7 +496,7 @@ export class Matches {
     // The oldest go: whoever follows the tail looks at the newest.
     if (this.entries.length > MATCHES_MAX) {
       this.entries = this.entries.slice(-MATCHES_MAX);
-      this.from = this.entries[0].index;
+      this.from = this.entries[0]?.index ?? this.from;
       this.more = true;
     }
   }

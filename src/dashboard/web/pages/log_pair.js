@@ -1,7 +1,7 @@
 // The logs of two nodes side by side, in rows of one index each, and how they compare. One table has both, so they scroll as one.
 
 import { makeTable } from "../lib/table.js";
-import { h, replace, text } from "../lib/dom.js";
+import { attribute, h, replace, text } from "../lib/dom.js";
 import * as format from "../lib/format.js";
 import { contentLine, progressWords } from "./log_entry.js";
 import { Compared, comparedWords, firstDifference, isDifference, likeness } from "./log_model.js";
@@ -83,7 +83,13 @@ export function makePair(app, leftId, rightId, cluster, listeners) {
       listeners.onFollow(follows);
     },
   });
-  const node = h("div", { class: "log-view" }, h("div", { class: "log-line" }, summary, walkButton, progress, legend()), trouble, table.node);
+  const node = h(
+    "div",
+    { class: "log-view" },
+    h("div", { class: "log-line" }, walkButton, summary, progress, legend()),
+    trouble,
+    table.node,
+  );
   showWalk();
 
   const heads = () => (shown.first > 1 ? 1 : 0);
@@ -113,7 +119,8 @@ export function makePair(app, leftId, rightId, cluster, listeners) {
 
   function changed() {
     const [a, b] = [left.pages.reach, right.pages.reach];
-    for (let index = Math.max(seen.from, 1); index <= seen.to; index++) compared.record(index, likeness(index, left.pages, right.pages));
+    for (let index = Math.max(seen.from, 1); index <= seen.to; index++)
+      compared.record(index, likeness(index, left.pages, right.pages));
     const last = Math.max(a.last, b.last);
     // A row at the end is shown once both sides have been read: otherwise each would flash up empty first.
     const ready = following && shown.last > 0 ? Math.max(shown.last, Math.min(readyTo(left), readyTo(right))) : last;
@@ -134,9 +141,15 @@ export function makePair(app, leftId, rightId, cluster, listeners) {
 
   function showSummary() {
     const { from, to } = common();
-    if (left.pages.reach.last > 0 && right.pages.reach.last > 0) text(summary, comparedWords(compared, Math.max(0, to - from + 1)));
+    if (left.pages.reach.last > 0 && right.pages.reach.last > 0)
+      text(summary, comparedWords(compared, Math.max(0, to - from + 1)));
+    attribute(summary, "title", summary.textContent);
     summary.dataset["level"] = compared.different.length > 0 ? "bad" : "good";
-    const why = left.trouble ? `${plain(names.left)}: ${left.trouble}` : right.trouble ? `${plain(names.right)}: ${right.trouble}` : null;
+    const why = left.trouble
+      ? `${plain(names.left)}: ${left.trouble}`
+      : right.trouble
+        ? `${plain(names.right)}: ${right.trouble}`
+        : null;
     trouble.hidden = why === null;
     text(trouble, why === null ? "" : `${why} What is shown was read before.`);
   }
@@ -155,10 +168,18 @@ export function makePair(app, leftId, rightId, cluster, listeners) {
     showWalk();
     const { signal } = walk;
     try {
-      const at = await firstDifference({ from, to: range.to, limit: WALK_LIMIT, compared, read: (side, start, limit) => read(side, start, limit, signal), onProgress: tellProgress });
+      const at = await firstDifference({
+        from,
+        to: range.to,
+        limit: WALK_LIMIT,
+        compared,
+        read: (side, start, limit) => read(side, start, limit, signal),
+        onProgress: tellProgress,
+      });
       found(at, from, range.to);
     } catch (error) {
-      if (!signal.aborted) app.toast(`The comparison stopped: ${error instanceof Error ? error.message : error}`, "bad");
+      if (!signal.aborted)
+        app.toast(`The comparison stopped: ${error instanceof Error ? error.message : error}`, "bad");
     } finally {
       walk = null;
       text(progress, "");
@@ -212,7 +233,11 @@ export function makePair(app, leftId, rightId, cluster, listeners) {
       progress: progressWords(index, reader.pages.reach),
     }));
     const alike = likeness(index, left.pages, right.pages);
-    const state = JSON.stringify([index, alike, sides.map(({ entry, progress }) => [progress, entry?.term, entry?.digest, entry === undefined])]);
+    const state = JSON.stringify([
+      index,
+      alike,
+      sides.map(({ entry, progress }) => [progress, entry?.term, entry?.digest, entry === undefined]),
+    ]);
     if (state === told) return;
     told = state;
     listeners.onSelect({ index, sides, words: likenessWords(alike, index, left, right, names) });
@@ -222,7 +247,10 @@ export function makePair(app, leftId, rightId, cluster, listeners) {
   const view = {
     node,
     update(now) {
-      for (const [reader, side] of /** @type {[LogReader, "left" | "right"][]} */ ([[left, "left"], [right, "right"]])) {
+      for (const [reader, side] of /** @type {[LogReader, "left" | "right"][]} */ ([
+        [left, "left"],
+        [right, "right"],
+      ])) {
         const member = now?.nodes.find(({ id }) => id === reader.node);
         if (!member) continue;
         names[side] = member.name;
@@ -236,7 +264,9 @@ export function makePair(app, leftId, rightId, cluster, listeners) {
       if (index > shown.last) return `both logs end at ${format.number(shown.last)} or before`;
       view.follow(false);
       table.select(placeOf(Math.max(index, shown.first)), { align: "center" });
-      return index < shown.first ? `${format.number(index)} is in the snapshots; the logs begin at ${format.number(shown.first)}` : null;
+      return index < shown.first
+        ? `${format.number(index)} is in the snapshots; the logs begin at ${format.number(shown.first)}`
+        : null;
     },
     follow(on) {
       following = on;
@@ -298,14 +328,52 @@ function likenessWords(alike, index, left, right, names) {
  */
 function columns(names, left, right, masked) {
   const term = (/** @type {Entry | null} */ entry) => (entry === null ? "" : format.number(entry.term));
-  const reach = (/** @type {Row} */ row) => (row.index === 0 ? { ...left.pages.reach, first: Math.min(left.pages.reach.first, right.pages.reach.first) } : lowest(left, right));
+  const reach = (/** @type {Row} */ row) =>
+    row.index === 0
+      ? { ...left.pages.reach, first: Math.min(left.pages.reach.first, right.pages.reach.first) }
+      : lowest(left, right);
   return [
-    { key: "index", title: "Index", width: "minmax(84px, 96px)", align: "end", cell: (row, cell) => indexCell(cell, row, reach(row)) },
-    { key: "state", title: "Compared", width: "minmax(112px, 148px)", cell: (row, cell) => likenessCell(cell, row.likeness, names) },
-    { key: "left-term", title: `${plain(names.left, 30)} term`, width: "minmax(44px, 64px)", align: "end", cell: (row) => term(row.left) },
-    { key: "left", title: `${plain(names.left, 30)} content`, width: "minmax(100px, 1fr)", wide: true, cell: (row, cell) => sideCell(cell, row.left, row, "left", masked()) },
-    { key: "right-term", title: `${plain(names.right, 30)} term`, width: "minmax(44px, 64px)", align: "end", cell: (row) => term(row.right) },
-    { key: "right", title: `${plain(names.right, 30)} content`, width: "minmax(100px, 1fr)", wide: true, cell: (row, cell) => sideCell(cell, row.right, row, "right", masked()) },
+    {
+      key: "index",
+      title: "Index",
+      width: "minmax(84px, 96px)",
+      align: "end",
+      cell: (row, cell) => indexCell(cell, row, reach(row)),
+    },
+    {
+      key: "state",
+      title: "Compared",
+      width: "minmax(112px, 148px)",
+      cell: (row, cell) => likenessCell(cell, row.likeness, names),
+    },
+    {
+      key: "left-term",
+      title: `${plain(names.left, 30)} term`,
+      width: "minmax(44px, 64px)",
+      align: "end",
+      cell: (row) => term(row.left),
+    },
+    {
+      key: "left",
+      title: `${plain(names.left, 30)} content`,
+      width: "minmax(100px, 1fr)",
+      wide: true,
+      cell: (row, cell) => sideCell(cell, row.left, row, "left", masked()),
+    },
+    {
+      key: "right-term",
+      title: `${plain(names.right, 30)} term`,
+      width: "minmax(44px, 64px)",
+      align: "end",
+      cell: (row) => term(row.right),
+    },
+    {
+      key: "right",
+      title: `${plain(names.right, 30)} content`,
+      width: "minmax(100px, 1fr)",
+      wide: true,
+      cell: (row, cell) => sideCell(cell, row.right, row, "right", masked()),
+    },
   ];
 }
 
@@ -338,7 +406,13 @@ function likenessCell(cell, alike, names) {
   const [sign, words] = SIGNS[alike];
   const [before, after] = words.split("%");
   const name = alike.endsWith("_left") ? names.left : names.right;
-  replace(cell, h("span", { class: "pair-sign", "aria-hidden": "true" }, sign), " ", before, after !== undefined && [inline(name, 40), after]);
+  replace(
+    cell,
+    h("span", { class: "pair-sign", "aria-hidden": "true" }, sign),
+    " ",
+    before,
+    after !== undefined && [inline(name, 40), after],
+  );
 }
 
 /** @type {WeakMap<HTMLElement, unknown>} */
@@ -356,5 +430,21 @@ function sideCell(cell, entry, row, side, masked) {
   const value = entry ?? (absent ? row.likeness : "");
   if (drawn.get(cell) === value && (cell.firstChild !== null || value === "")) return;
   drawn.set(cell, value);
-  replace(cell, ...(entry ? contentLine(entry, masked) : [absent && h("span", { class: "log-gap" }, isDifference(/** @type {Likeness} */ (row.likeness)) ? "no entry" : row.likeness.startsWith("behind") ? "not yet here" : "in the snapshot")]));
+  replace(
+    cell,
+    ...(entry
+      ? contentLine(entry, masked)
+      : [
+          absent &&
+            h(
+              "span",
+              { class: "log-gap" },
+              isDifference(/** @type {Likeness} */ (row.likeness))
+                ? "no entry"
+                : row.likeness.startsWith("behind")
+                  ? "not yet here"
+                  : "in the snapshot",
+            ),
+        ]),
+  );
 }

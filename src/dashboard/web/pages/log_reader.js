@@ -1,6 +1,7 @@
 // Fetches the entries of one node that somebody looks at: few requests at a time, and none for what was passed by.
 
 /** @import { LogPart } from "../lib/types.js" */
+/** @import { Reach } from "./log_model.js" */
 import { EntryPages, PAGE } from "./log_model.js";
 
 /** Requests to one node at a time. */
@@ -63,7 +64,7 @@ export class LogReader {
 
   /**
    * The node's log has moved on.
-   * @param {{first: number, last: number, commit: number}} reach
+   * @param {Reach} reach
    */
   moved(reach) {
     this.pages.moved(reach);
@@ -87,7 +88,9 @@ export class LogReader {
     const wanted = this.pages.missing(this.#first, this.#last);
     for (const request of wanted) {
       if (this.#flights.length >= IN_FLIGHT_MAX) return;
-      const under = this.#flights.some((flight) => Math.floor((flight.from - 1) / PAGE) === Math.floor((request.from - 1) / PAGE));
+      const under = this.#flights.some(
+        (flight) => Math.floor((flight.from - 1) / PAGE) === Math.floor((request.from - 1) / PAGE),
+      );
       if (!under) this.#fly(request);
     }
   }

@@ -61,7 +61,11 @@ export function makeSingle(app, nodeId, filter, listeners) {
   const status = h("p", { class: "log-status" });
   const nothing = h("p");
   const trouble = h("p", { class: "note log-trouble", "data-level": "warn", hidden: true });
-  const goOn = h("button", { type: "button", hidden: true, onclick: () => search?.back(reader.pages.reach.last) }, "Look further back");
+  const goOn = h(
+    "button",
+    { type: "button", hidden: true, onclick: () => search?.back(reader.pages.reach.last) },
+    "Look further back",
+  );
   const table = makeTable({
     label: "Entries of the log",
     columns: columns(app, reader),
@@ -75,7 +79,13 @@ export function makeSingle(app, nodeId, filter, listeners) {
       listeners.onFollow(follows);
     },
   });
-  const node = h("div", { class: "log-view" }, h("div", { class: "log-line" }, status, legend(), goOn), trouble, table.node);
+  const node = h(
+    "div",
+    { class: "log-view" },
+    h("div", { class: "log-line" }, status, legend(), goOn),
+    trouble,
+    table.node,
+  );
 
   const heads = () => (shown.first > 1 ? 1 : 0);
   const placeOf = (/** @type {number} */ index) => index - shown.first + heads();
@@ -136,16 +146,34 @@ export function makeSingle(app, nodeId, filter, listeners) {
     const next = running.matches.entries;
     if (next === matches) return table.refresh();
     const [known, now] = [matches[0]?.index, next[0]?.index];
-    const shift = known === undefined || now === undefined ? 0 : now <= known ? next.findIndex((entry) => entry.index >= known) : -matches.findIndex((entry) => entry.index >= now);
+    const shift =
+      known === undefined || now === undefined
+        ? 0
+        : now <= known
+          ? next.findIndex((entry) => entry.index >= known)
+          : -matches.findIndex((entry) => entry.index >= now);
     matches = next;
     table.setRows({ count: next.length, row: rowAt }, shift);
   }
 
   function showStatus() {
     const { first, last, commit, applied } = reader.pages.reach;
-    const words = search ? searchWords(search, last) : last === 0 ? "" : `${plain(name)} has ${format.number(first)} to ${format.number(last)}; committed to ${format.number(commit)}, applied to ${format.number(applied)}`;
+    const words = search
+      ? searchWords(search, last)
+      : last === 0
+        ? ""
+        : `${plain(name)} has ${format.number(first)} to ${format.number(last)}; committed to ${format.number(commit)}, applied to ${format.number(applied)}`;
     text(status, words);
-    text(nothing, last === 0 ? `${reader.trouble === null ? "Asking" : "Nothing is known of the log of"} ${plain(name)}${reader.trouble === null ? " for its log" : ""}` : search?.busy ? "Looking …" : search ? "Nothing that was looked at matches." : "The log is empty.");
+    text(
+      nothing,
+      last === 0
+        ? `${reader.trouble === null ? "Asking" : "Nothing is known of the log of"} ${plain(name)}${reader.trouble === null ? " for its log" : ""}`
+        : search?.busy
+          ? "Looking …"
+          : search
+            ? "Nothing that was looked at matches."
+            : "The log is empty.",
+    );
     const why = reader.trouble ?? search?.trouble ?? null;
     trouble.hidden = why === null;
     text(trouble, why === null ? "" : `${plain(name)}: ${why} What is shown was read before.`);
@@ -193,7 +221,9 @@ export function makeSingle(app, nodeId, filter, listeners) {
       if (index > last) return `the log ends at ${format.number(last)}`;
       view.follow(false);
       table.select(placeOf(Math.max(index, first)), { align: "center" });
-      return index < first ? `${format.number(index)} is in the snapshot; the log begins at ${format.number(first)}` : null;
+      return index < first
+        ? `${format.number(index)} is in the snapshot; the log begins at ${format.number(first)}`
+        : null;
     },
     follow(on) {
       following = on;
@@ -222,12 +252,21 @@ export function makeSingle(app, nodeId, filter, listeners) {
 
 /** What the two marks before an index mean. */
 export function legend() {
-  const mark = (/** @type {string} */ far) => h("span", { class: "log-marks", "data-far": far }, h("i", { class: far }));
-  return h("p", { class: "log-legend", "aria-hidden": "true" }, mark("committed"), "committed", mark("applied"), "applied");
+  const mark = (/** @type {string} */ far) =>
+    h("span", { class: "log-marks", "data-far": far }, h("i", { class: far }));
+  return h(
+    "p",
+    { class: "log-legend", "aria-hidden": "true" },
+    mark("committed"),
+    "committed",
+    mark("applied"),
+    "applied",
+  );
 }
 
 /** @param {number} first */
-const snapshotWords = (first) => (first === 2 ? "entry 1 is in the snapshot" : `entries 1 to ${format.number(first - 1)} are in the snapshot`);
+const snapshotWords = (first) =>
+  first === 2 ? "entry 1 is in the snapshot" : `entries 1 to ${format.number(first - 1)} are in the snapshot`;
 
 /**
  * @param {LogSearch} search
@@ -251,14 +290,57 @@ function columns(app, reader) {
   /** @param {(entry: Entry) => string | Node | null | void} cell @returns {Column<Row>["cell"]} */
   const ofEntry = (cell) => (row) => (row.entry === null ? "" : cell(row.entry));
   return [
-    { key: "index", title: "Index", width: "minmax(84px, 100px)", align: "end", cell: (row, cell) => indexCell(cell, row, reader.pages.reach) },
+    {
+      key: "index",
+      title: "Index",
+      width: "minmax(84px, 100px)",
+      align: "end",
+      cell: (row, cell) => indexCell(cell, row, reader.pages.reach),
+    },
     { key: "term", title: "Term", width: "44px", align: "end", cell: ofEntry((entry) => format.number(entry.term)) },
-    { key: "kind", title: "Kind", width: "76px", wide: true, cell: (row) => (row.entry ? KIND_WORDS[row.entry.kind] : row.index === 0 ? "snapshot" : "none") },
-    { key: "content", title: "Content", width: "minmax(120px, 1fr)", cell: (row, cell) => contentCell(cell, row, app.cluster()?.show_content === false) },
-    { key: "size", title: "Size", width: "68px", align: "end", wide: true, cell: ofEntry((entry) => format.bytes(entry.size)) },
-    { key: "session", title: "Session", width: "76px", wide: true, cell: ofEntry((entry) => (entry.session === null ? "–" : shortSession(entry.session))) },
-    { key: "time", title: "Time", width: "96px", align: "end", wide: true, cell: ofEntry((entry) => format.clock(entry.time)) },
-    { key: "trace", title: "Trace", width: "76px", wide: true, cell: (row, cell) => traceCell(cell, row.entry?.trace ?? null, app.cluster()?.trace_url ?? null) },
+    {
+      key: "kind",
+      title: "Kind",
+      width: "76px",
+      wide: true,
+      cell: (row) => (row.entry ? KIND_WORDS[row.entry.kind] : row.index === 0 ? "snapshot" : "none"),
+    },
+    {
+      key: "content",
+      title: "Content",
+      width: "minmax(120px, 1fr)",
+      cell: (row, cell) => contentCell(cell, row, app.cluster()?.show_content === false),
+    },
+    {
+      key: "size",
+      title: "Size",
+      width: "68px",
+      align: "end",
+      wide: true,
+      cell: ofEntry((entry) => format.bytes(entry.size)),
+    },
+    {
+      key: "session",
+      title: "Session",
+      width: "76px",
+      wide: true,
+      cell: ofEntry((entry) => (entry.session === null ? "–" : shortSession(entry.session))),
+    },
+    {
+      key: "time",
+      title: "Time",
+      width: "96px",
+      align: "end",
+      wide: true,
+      cell: ofEntry((entry) => format.clock(entry.time)),
+    },
+    {
+      key: "trace",
+      title: "Trace",
+      width: "76px",
+      wide: true,
+      cell: (row, cell) => traceCell(cell, row.entry?.trace ?? null, app.cluster()?.trace_url ?? null),
+    },
   ];
 }
 
@@ -270,10 +352,15 @@ function columns(app, reader) {
  */
 export function indexCell(cell, { index }, reach) {
   if (cell.childElementCount !== 3) {
-    const marks = h("span", { class: "log-marks", "aria-hidden": "true" }, h("i", { class: "committed" }), h("i", { class: "applied" }));
+    const marks = h(
+      "span",
+      { class: "log-marks", "aria-hidden": "true" },
+      h("i", { class: "committed" }),
+      h("i", { class: "applied" }),
+    );
     replace(cell, marks, h("span"), h("span", { class: "sr" }));
   }
-  const [marks, number, words] = cell.children;
+  const [marks, number, words] = /** @type {[Element, Element, Element]} */ ([...cell.children]);
   const [committed, applied] = [index <= reach.commit, index <= reach.applied];
   attribute(marks, "data-far", applied ? "applied" : committed ? "committed" : "open");
   attribute(marks, "title", index === 0 ? null : progressWords(index, reach));

@@ -74,16 +74,17 @@ export function lanes(events, nodes) {
  * @returns {Interval[]}
  */
 export function roles(events, node) {
-  /** @type {Interval[]} */
-  const found = [{ role: "unknown", term: null, from: -Infinity, to: Infinity, cause: "" }];
+  /** @type {Interval} */
+  let current = { role: "unknown", term: null, from: -Infinity, to: Infinity, cause: "" };
+  const found = [current];
   for (const event of events) {
-    const current = found[found.length - 1];
     const next = roleAfter(event, current);
     if (!next || (next.role === current.role && next.term === current.term)) continue;
     current.to = event.at;
-    found.push({ ...next, from: event.at, to: Infinity, cause: event.words });
+    current = { ...next, from: event.at, to: Infinity, cause: event.words };
+    found.push(current);
   }
-  agree(found, node);
+  agree(current, node);
   return found;
 }
 
@@ -106,12 +107,11 @@ function roleAfter(event, current) {
 
 /**
  * What the node says of itself is right where the events, which go back only so far, say nothing or cannot say it.
- * @param {Interval[]} found
+ * @param {Interval} last
  * @param {Node | null} node
  */
-function agree(found, node) {
+function agree(last, node) {
   if (!node?.role || !node.reachable) return;
-  const last = found[found.length - 1];
   const learnerOrOutsider = node.role === "learner" || node.role === "outsider";
   if (last.role !== "unknown" && !(learnerOrOutsider && last.role === "follower")) return;
   last.role = node.role;
@@ -158,7 +158,7 @@ export function arrows(events) {
     const kind = arrowKind(sent);
     const to = sent.peer === null ? undefined : idOf.get(sent.peer);
     if (!kind || to === undefined || to === sent.node) return;
-    const received = arrival(events, at, kind, to);
+    const received = arrival(events, at, sent, kind, to);
     found.push({ kind, sent, received, from: sent.node, to, at: sent.at, until: received?.at ?? sent.at });
   });
   return found;
@@ -177,12 +177,12 @@ function arrowKind(event) {
 /**
  * Clocks of nodes differ, so the arrival may stand before the departure.
  * @param {readonly Event[]} events
- * @param {number} at of what was sent
+ * @param {number} at  place of what was sent
+ * @param {Event} sent
  * @param {Arrow["kind"]} kind
  * @param {string} to
  */
-function arrival(events, at, kind, to) {
-  const sent = events[at];
+function arrival(events, at, sent, kind, to) {
   const name = kind === "transfer" ? "timeout_now_received" : "vote_received";
   /** @param {Event} event */
   const fits = (event) =>
@@ -192,10 +192,10 @@ function arrival(events, at, kind, to) {
     (kind === "transfer" || (event.term === sent.term && isPreVote(event) === isPreVote(sent)));
   for (let step = 1; step < events.length; step++) {
     const [before, after] = [events[at - step], events[at + step]];
-    const near = (/** @type {Event | undefined} */ event) => event && Math.abs(event.at - sent.at) <= ARROW_MAX_MS;
-    if (!near(before) && !near(after)) return null;
-    if (near(after) && fits(after)) return after;
-    if (near(before) && fits(before)) return before;
+    const near = [after, before].filter((event) => event !== undefined && Math.abs(event.at - sent.at) <= ARROW_MAX_MS);
+    if (near.length === 0) return null;
+    const found = near.find((event) => event !== undefined && fits(event));
+    if (found) return found;
   }
   return null;
 }
@@ -235,7 +235,9 @@ export function marks(events, xOf, apart) {
   return found;
 }
 
-const STEPS_MS = [100, 200, 500, 1000, 2000, 5000, 10_000, 15_000, 30_000, 60_000, 120_000, 300_000, 600_000, 900_000, 1_800_000];
+const STEPS_MS = [
+  100, 200, 500, 1000, 2000, 5000, 10_000, 15_000, 30_000, 60_000, 120_000, 300_000, 600_000, 900_000, 1_800_000,
+];
 
 /**
  * Times for the axis, at least `apart` pixels from each other.
