@@ -134,6 +134,8 @@ export function makeTable(options) {
   let following = false;
   let frame = 0;
   let settle = 0;
+  /** What was to be brought into view before the table had a height. @type {[number, "start" | "center" | "nearest"] | null} */
+  let wanted = null;
   let visible = "";
 
   const total = () => rows.count * rowHeight;
@@ -256,6 +258,7 @@ export function makeTable(options) {
    * @param {"start" | "center" | "nearest"} [align]
    */
   function reveal(place, align = "nearest") {
+    wanted = viewport === 0 ? [place, align] : null;
     const top = place * rowHeight;
     if (align === "start") moveTo(top);
     else if (align === "center") moveTo(top - (room() - rowHeight) / 2);
@@ -341,7 +344,8 @@ export function makeTable(options) {
     viewport = scroller.clientHeight;
     if (node.clientWidth < NARROW_PX !== (width >= 0 && width < NARROW_PX) || width < 0) arrange();
     width = node.clientWidth;
-    moveTo(following ? aboveMax() : above);
+    if (wanted && viewport > 0) reveal(...wanted);
+    else moveTo(following ? aboveMax() : above);
   });
   resized.observe(node);
   scroller.addEventListener("scroll", onScrolled, { passive: true });

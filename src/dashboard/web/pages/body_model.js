@@ -1,0 +1,142 @@
+// What others have written, made safe to look at: bodies as text, JSON or hexadecimal, and characters that hide made visible.
+// Pure: no document.
+
+/** Rows of 16 bytes that a hexadecimal view shows at once. */
+export const HEX_ROWS = 256;
+
+/**
+ * Characters that show nothing, or change how others are shown: controls, marks of direction, invisible ones, tags, halves of pairs.
+ * Joiners (U+200C, U+200D) are parts of words and signs in use, and stay.
+ */
+const HIDDEN =
+  // eslint-disable-next-line no-control-regex
+  /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\u3164\ufeff\uffa0\ufff0-\ufffb]|[\u{e0000}-\u{e0fff}]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/gu;
+
+/** @typedef {{text: string, hidden: string | null}} Run  `hidden` names the character that `text` stands for */
+
+/**
+ * Splits text so that each hidden character can be shown as a sign of its own.
+ * @param {string} text
+ * @param {string} [plain] hidden characters that are shown as they are, such as the line breaks of a block of text
+ * @returns {Run[]}
+ */
+export function runs(text, plain = "") {
+  /** @type {Run[]} */
+  const found = [];
+  let at = 0;
+  for (const match of text.matchAll(HIDDEN)) {
+    if (plain.includes(match[0])) continue;
+    if (match.index > at) found.push({ text: text.slice(at, match.index), hidden: null });
+    found.push(sign(match[0]));
+    at = match.index + match[0].length;
+  }
+  if (at < text.length) found.push({ text: text.slice(at), hidden: null });
+  return found;
+}
+
+/** @param {string} character */
+function sign(character) {
+  const code = character.codePointAt(0) ?? 0;
+  const name = `U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
+  if (code < 0x20) return { text: String.fromCharCode(0x2400 + code), hidden: name };
+  if (code === 0x7f) return { text: "\u2421", hidden: name };
+  return { text: `<${name}>`, hidden: name };
+}
+
+/**
+ * Cuts text to about `length` characters, and never between the halves of a pair.
+ * @param {string} text
+ * @param {number} length
+ */
+export function cut(text, length) {
+  if (text.length <= length) return text;
+  const inPair = /[\ud800-\udbff]/.test(text.charAt(length - 1));
+  return text.slice(0, inPair ? length - 1 : length);
+}
+
+/**
+ * The bytes behind base64; null when it is none.
+ * @param {string} data
+ */
+export function fromBase64(data) {
+  try {
+    return Uint8Array.from(atob(data), (character) => character.charCodeAt(0));
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * @typedef {object} Body
+ * @property {string | null} text  null: it is no text
+ * @property {Uint8Array} bytes
+ */
+
+/**
+ * A body as it came; null when it is masked, or there is none.
+ * @param {{text: string | null, data: string | null}} carrier
+ * @returns {Body | null}
+ */
+export function bodyOf({ text, data }) {
+  if (text !== null) return { text, bytes: new TextEncoder().encode(text) };
+  const bytes = data === null ? null : fromBase64(data);
+  return bytes === null ? null : { text: null, bytes };
+}
+
+/**
+ * One row of a hexadecimal view: `00000010  68 65 6c 6c 6f ...  hello`.
+ * @param {Uint8Array} bytes
+ * @param {number} row
+ */
+export function hexRow(bytes, row) {
+  const part = bytes.subarray(row * 16, row * 16 + 16);
+  const hex = [...part].map((byte) => byte.toString(16).padStart(2, "0"));
+  const halves = [hex.slice(0, 8).join(" "), hex.slice(8).join(" ")].map((half) => half.padEnd(23));
+  const letters = [...part].map((byte) => (byte >= 0x20 && byte < 0x7f ? String.fromCharCode(byte) : "·")).join("");
+  return `${(row * 16).toString(16).padStart(8, "0")}  ${halves.join("  ")}  ${letters}`;
+}
+
+/**
+ * @param {Uint8Array} bytes
+ * @param {number} rows at most so many
+ */
+export function hexRows(bytes, rows = HEX_ROWS) {
+  const count = Math.min(rows, Math.ceil(bytes.length / 16));
+  return Array.from({ length: count }, (_, row) => hexRow(bytes, row)).join("\n");
+}
+
+/** JSON longer than this is not laid out. */
+const JSON_MAX = 1024 * 1024;
+
+/**
+ * JSON laid out in lines; null when the text is none. Numbers and texts stay letter by letter what they were: parsing and writing
+ * them anew would round a large number, and drop a key that is there twice.
+ * @param {string} text
+ * @returns {string | null}
+ */
+export function prettyJson(text) {
+  if (text.length > JSON_MAX || !/^\s*[[{]/.test(text)) return null;
+  try {
+    JSON.parse(text);
+  } catch {
+    return null;
+  }
+  const tokens = text.match(/"(?:[^"\\]|\\.)*"|[[\]{},:]|[^\s[\]{},:"]+/gs) ?? [];
+  const lines = [""];
+  let depth = 0;
+  const newLine = () => lines.push("  ".repeat(depth));
+  tokens.forEach((token, at) => {
+    const opens = token === "{" || token === "[";
+    const closes = token === "}" || token === "]";
+    const empty = closes && (tokens[at - 1] === "{" || tokens[at - 1] === "[");
+    if (closes) {
+      depth -= 1;
+      if (!empty) newLine();
+    }
+    lines[lines.length - 1] += token === ":" ? ": " : token;
+    if (opens) depth += 1;
+    const closesNext = tokens[at + 1] === "}" || tokens[at + 1] === "]";
+    if (token === "," || (opens && !closesNext)) newLine();
+  });
+  return lines.join("\n");
+}

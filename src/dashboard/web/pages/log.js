@@ -1,0 +1,419 @@
+// The log page: the log of one node, or of two side by side, with a panel for the entry that is selected.
+
+import { attribute, h, list, replace, text } from "../lib/dom.js";
+import * as format from "../lib/format.js";
+import { roleWord, shownRole } from "../lib/marks.js";
+import { inline, plain } from "./content.js";
+import { KIND_WORDS, entryDetail, showing } from "./log_entry.js";
+import { makePair } from "./log_pair.js";
+import { isEmpty } from "./log_search.js";
+import { makeSingle } from "./log_single.js";
+
+/** @import { App, Cluster, Mounted, Node, Part } from "../lib/types.js" */
+/** @import { Listeners, Selected, View } from "./log_single.js" */
+/** @import { Filter } from "./log_search.js" */
+
+export const title = "Log";
+export const styles = ["content.css", "log.css"];
+/** @type {[string, string][]} */
+export const keys = [
+  ["f", "Follow the tail, or stop"],
+  ["g", "Go to an index"],
+  ["/", "Search"],
+  ["↑ ↓ PgUp PgDn Home End", "Move through the entries"],
+  ["Enter", "Go to the details of the entry"],
+  ["Esc", "Leave the entry"],
+];
+
+/** The address follows the selection, but not every step of a key that is held. */
+const ADDRESS_MS = 400;
+
+/** @typedef {{left: string, right: string | null, from: number | null, filter: Filter}} Wish  what the address asks for */
+
+/**
+ * @param {HTMLElement} root
+ * @param {App} app
+ * @returns {Mounted}
+ */
+export function mount(root, app) {
+  /** @type {View | null} */
+  let view = null;
+  /** @type {Wish} */
+  let wish = readWish(app.params);
+  let following = false;
+  let addressTimer = 0;
+
+  const left = nodeSelect("Node", () => reopen({ ...wish, left: left.input.value }));
+  const right = nodeSelect("and", () => reopen({ ...wish, right: right.input.value }));
+  const one = h("button", { type: "button", onclick: () => reopen({ ...wish, right: null }) }, "One node");
+  const two = h(
+    "button",
+    { type: "button", onclick: () => reopen({ ...wish, right: other(wish.left), filter: noFilter() }) },
+    "Two side by side",
+  );
+  const jumpInput = h("input", {
+    inputmode: "numeric",
+    size: 9,
+    "aria-label": "Index to go to",
+    placeholder: "Index",
+    autocomplete: "off",
+  });
+  const jumpForm = h("form", { class: "row", onsubmit: onJump }, jumpInput, h("button", { type: "submit" }, "Go"));
+  const followButton = h(
+    "button",
+    {
+      type: "button",
+      class: "log-follow",
+      "aria-keyshortcuts": "f",
+      "aria-pressed": "false",
+      onclick: () => view?.follow(!following),
+    },
+    "Follow the tail",
+  );
+  const filter = filterForm((wanted) => reopen({ ...wish, filter: wanted, from: null }));
+  const notice = h("p", { class: "note", "data-level": "warn", hidden: true });
+  const place = h("div", { class: "log-place" });
+  const panel = makePanel(
+    () => app.announce,
+    () => close(),
+  );
+  const body = h("div", { class: "log-body" }, place, panel.node);
+  const head = h(
+    "div",
+    { class: "page-head" },
+    h("h1", null, title),
+    h("div", { class: "row", role: "group", "aria-label": "What is shown" }, one, two),
+  );
+  const tools = h("div", { class: "log-tools" }, left.node, right.node, jumpForm, followButton, filter.node);
+  replace(root, head, tools, notice, body);
+  root.classList.add("log");
+
+  /** @type {Listeners} */
+  const listeners = {
+    onSelect(selected) {
+      panel.show(selected, app.cluster());
+      attribute(body, "data-open", selected !== null);
+      if (selected) rememberSoon(selected.index);
+    },
+    onFollow(follows) {
+      if (following !== follows) app.announce(follows ? "Following the tail." : "Stopped following the tail.");
+      following = follows;
+      attribute(followButton, "aria-pressed", String(follows));
+      text(followButton, follows ? "Following the tail" : "Follow the tail");
+    },
+    onOpen: () => panel.focus(),
+  };
+
+  /** @param {Wish} wanted */
+  function reopen(wanted) {
+    wish = wanted;
+    app.replace(writeWish(wish));
+    open();
+  }
+
+  function open() {
+    const cluster = app.cluster();
+    if (!cluster) return;
+    view?.destroy();
+    const nodeId = idOf(cluster, wish.left) ?? cluster.asked.id;
+    const rightId = wish.right === null ? null : (idOf(cluster, wish.right) ?? other(nodeId));
+    wish = { ...wish, left: nodeId, right: rightId };
+    view =
+      rightId === null
+        ? makeSingle(app, nodeId, wish.filter, listeners)
+        : makePair(app, nodeId, rightId, cluster, listeners);
+    replace(place, view.node);
+    panel.show(null, cluster);
+    attribute(body, "data-open", false);
+    filter.set(wish.filter);
+    update(cluster);
+    begin(view);
+  }
+
+  /** @param {View} opened */
+  function begin(opened) {
+    const { from } = wish;
+    const problem = from === null ? null : opened.jump(from);
+    if (from === null) opened.follow(true);
+    else if (problem !== null) app.toast(`Not shown: ${problem}.`, "warn");
+  }
+
+  /** @param {Cluster} cluster */
+  function update(cluster) {
+    const pair = wish.right !== null;
+    left.update(cluster.nodes, wish.left);
+    right.update(cluster.nodes, wish.right ?? "");
+    attribute(one, "aria-pressed", String(!pair));
+    attribute(two, "aria-pressed", String(pair));
+    two.disabled = cluster.nodes.length < 2;
+    right.node.hidden = !pair;
+    filter.node.hidden = pair;
+    showNotice(cluster);
+    view?.update(cluster);
+  }
+
+  /** @param {Cluster} cluster */
+  function showNotice(cluster) {
+    const silent = cluster.nodes.filter(({ id, reachable }) => !reachable && (id === wish.left || id === wish.right));
+    notice.hidden = silent.length === 0;
+    const words = silent.map(
+      ({ name, seen_at }) =>
+        `${plain(name)} does not answer; ${seen_at === null ? "it has not been heard" : `last heard ${format.ago(seen_at, cluster.now)}`}.`,
+    );
+    text(notice, words.join(" "));
+  }
+
+  /** @param {string} id  another node than this one, one that answers first */
+  function other(id) {
+    const rest = (app.cluster()?.nodes ?? []).filter((node) => node.id !== id);
+    return (rest.find(({ reachable }) => reachable) ?? rest[0])?.id ?? id;
+  }
+
+  /** @param {globalThis.Event} event */
+  function onJump(event) {
+    event.preventDefault();
+    const index = Number(jumpInput.value.replaceAll(/[\s,.]/g, ""));
+    const valid = Number.isSafeInteger(index) && index >= 1;
+    const problem = valid ? (view?.jump(index) ?? null) : "an index is a whole number from 1 on";
+    attribute(jumpInput, "aria-invalid", problem !== null && !valid);
+    if (problem !== null) app.toast(`Not shown: ${problem}.`, "warn");
+    else view?.focus();
+  }
+
+  /** @param {number} index */
+  function rememberSoon(index) {
+    clearTimeout(addressTimer);
+    addressTimer = window.setTimeout(() => app.replace(writeWish({ ...wish, from: index })), ADDRESS_MS);
+  }
+
+  function close() {
+    view?.focus();
+    root.querySelector(".vt-scroll")?.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape" }));
+  }
+
+  /** @param {KeyboardEvent} event */
+  function onKey(event) {
+    const target = event.target instanceof HTMLElement ? event.target : null;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+    if (target?.closest("input, textarea, select, dialog")) return;
+    if (event.key === "f") view?.follow(!following);
+    else if (event.key === "g") jumpInput.focus();
+    else if (event.key === "/" && wish.right === null) filter.focus();
+    else if (event.key === "Escape" && panel.node.contains(target)) close();
+    else return;
+    event.preventDefault();
+  }
+
+  document.addEventListener("keydown", onKey);
+  const off = app.on("cluster", (cluster) => (view ? update(cluster) : open()));
+  open();
+
+  return {
+    unmount() {
+      off();
+      clearTimeout(addressTimer);
+      document.removeEventListener("keydown", onKey);
+      view?.destroy();
+    },
+    navigate(params) {
+      wish = readWish(params);
+      open();
+    },
+  };
+}
+
+/** @returns {Filter} */
+const noFilter = () => ({ kind: "", queue: "", text: "" });
+
+/**
+ * @param {URLSearchParams} params
+ * @returns {Wish}
+ */
+function readWish(params) {
+  const from = Number(params.get("from"));
+  return {
+    left: params.get("left") ?? params.get("node") ?? "",
+    right: params.get("right"),
+    from: Number.isSafeInteger(from) && from > 0 ? from : null,
+    filter: { kind: params.get("kind") ?? "", queue: params.get("queue") ?? "", text: params.get("text") ?? "" },
+  };
+}
+
+/** @param {Wish} wish */
+function writeWish({ left, right, from, filter }) {
+  const params = new URLSearchParams(right === null ? { node: left } : { left, right });
+  if (from !== null) params.set("from", String(from));
+  for (const [name, value] of Object.entries(filter)) if (value !== "") params.set(name, value);
+  return params;
+}
+
+/**
+ * @param {Cluster} cluster
+ * @param {string} wanted  an id or a name
+ */
+function idOf(cluster, wanted) {
+  return cluster.nodes.find(({ id, name }) => id === wanted || name === wanted)?.id ?? null;
+}
+
+/**
+ * @param {string} label
+ * @param {() => void} onChange
+ */
+function nodeSelect(label, onChange) {
+  const input = h("select", { onchange: onChange });
+  const node = h("label", { class: "row log-node" }, h("span", { class: "muted" }, label), input);
+  return {
+    node,
+    input,
+    /** @param {Node[]} nodes @param {string} chosen */
+    update(nodes, chosen) {
+      list(input, nodes, ({ id }) => id, nodeOption);
+      if (input.value !== chosen) input.value = chosen;
+    },
+  };
+}
+
+/** @param {Node} made @returns {Part<Node>} */
+function nodeOption(made) {
+  const node = h("option", { value: made.id });
+  return {
+    node,
+    update: (changed) => text(node, `${plain(changed.name, 60)} (${roleWord(shownRole(changed)).toLowerCase()})`),
+  };
+}
+
+/** @param {(filter: Filter) => void} onFilter */
+function filterForm(onFilter) {
+  const kinds = Object.entries(KIND_WORDS).map(([value, word]) => h("option", { value }, word));
+  const kind = h("select", { "aria-label": "Kind" }, h("option", { value: "" }, "any kind"), kinds);
+  const queue = h("input", {
+    size: 12,
+    placeholder: "Queue",
+    "aria-label": "Queue",
+    autocomplete: "off",
+    spellcheck: "false",
+    maxlength: 255,
+  });
+  const words = h("input", {
+    type: "search",
+    size: 16,
+    placeholder: "Text",
+    "aria-label": "Text",
+    "aria-keyshortcuts": "/",
+    autocomplete: "off",
+    spellcheck: "false",
+    maxlength: 200,
+  });
+  const clear = h("button", { type: "button", class: "quiet", onclick: () => send(noFilter()) }, "Show all");
+  const read = () => ({ kind: kind.value, queue: queue.value.trim(), text: words.value });
+  /** @param {Filter} filter */
+  const set = (filter) => {
+    if (kind.value !== filter.kind) kind.value = filter.kind;
+    if (queue.value !== filter.queue) queue.value = filter.queue;
+    if (words.value !== filter.text) words.value = filter.text;
+    clear.hidden = isEmpty(filter);
+  };
+  /** @param {Filter} filter */
+  const send = (filter) => {
+    set(filter);
+    onFilter(filter);
+  };
+  const onSubmit = (/** @type {globalThis.Event} */ event) => {
+    event.preventDefault();
+    send(read());
+  };
+  kind.addEventListener("change", () => send(read()));
+  const node = h(
+    "form",
+    { class: "row log-filter", role: "search", onsubmit: onSubmit },
+    kind,
+    queue,
+    words,
+    h("button", { type: "submit" }, "Search"),
+    clear,
+  );
+  return { node, set, focus: () => words.focus() };
+}
+
+/**
+ * The panel of the selected entry: of one log, or of both, which are shown once where they are equal.
+ * @param {() => App["announce"]} announce
+ * @param {() => void} onClose
+ */
+function makePanel(announce, onClose) {
+  const heading = h("h2", { tabindex: "-1" });
+  const closeButton = h(
+    "button",
+    { type: "button", class: "quiet icon", "aria-label": "Close the details", title: "Close (Esc)", onclick: onClose },
+    "✕",
+  );
+  const content = h("div", { class: "stack" });
+  const node = h(
+    "aside",
+    { class: "log-detail card", "aria-label": "The selected entry", hidden: true },
+    h("div", { class: "row apart" }, heading, closeButton),
+    content,
+  );
+  let last = "";
+
+  /**
+   * @param {Selected | null} selected
+   * @param {Cluster | null} cluster
+   */
+  function show(selected, cluster) {
+    node.hidden = selected === null;
+    const key = JSON.stringify(
+      selected && [
+        selected.index,
+        selected.words,
+        selected.sides.map(({ name, entry }) => [name, entry?.term, entry?.digest, entry?.trace, entry === undefined]),
+      ],
+    );
+    if (selected !== null && key === last) return showProgress(selected);
+    last = key;
+    if (selected === null) return;
+    text(heading, `Entry ${format.number(selected.index)}`);
+    const how = showing(cluster, announce());
+    const [first, second] = selected.sides;
+    const alike =
+      second?.entry &&
+      first?.entry &&
+      first.entry.digest === second.entry.digest &&
+      first.entry.term === second.entry.term;
+    const sides = alike ? selected.sides.slice(0, 1) : selected.sides;
+    replace(
+      content,
+      selected.words && h("p", { class: "pair-words" }, selected.words),
+      ...sides.map((side) => sideDetail(side, sides.length > 1, how)),
+    );
+    content.scrollTop = 0;
+    showProgress(selected);
+  }
+
+  /** @param {Selected} selected */
+  function showProgress({ sides }) {
+    const facts = [...content.querySelectorAll(".progress")];
+    const same = sides.every(({ progress }) => progress === sides[0]?.progress);
+    const both = same
+      ? (sides[0]?.progress ?? "")
+      : sides.map(({ name, progress }) => `${plain(name)}: ${progress}`).join("; ");
+    facts.forEach((fact, at) => text(fact, facts.length > 1 ? (sides[at]?.progress ?? "") : both));
+  }
+
+  return { node, show, focus: () => heading.focus() };
+}
+
+/**
+ * @param {Selected["sides"][number]} side
+ * @param {boolean} named
+ * @param {import("./log_entry.js").Showing} how
+ */
+function sideDetail({ name, entry, progress }, named, how) {
+  const absent = entry === undefined ? "Not read." : "There is no entry here.";
+  return h(
+    "section",
+    { class: "stack log-side" },
+    named && h("h3", null, "On ", inline(name, 60)),
+    entry ? entryDetail(entry, progress, how) : h("p", { class: "muted" }, absent),
+  );
+}

@@ -1,0 +1,294 @@
+// Events as a picture: a lane for each node, with intervals of roles, arrows between lanes, and marks.
+// Pure: no document, no clock.
+//
+//   a  |---- follower 1 ----|- candidate 2 -|------ leader 2 ------ ...
+//                           \      ^
+//   b  |---- follower 1 -----\----/ votes  |----- follower 2 ------ ...
+
+/** @import { Event, Node, Role } from "../lib/types.js" */
+
+/**
+ * @typedef {object} Interval
+ * @property {Role | "unknown" | "unreachable"} role
+ * @property {number | null} term
+ * @property {number} from  -Infinity: since before anything is known
+ * @property {number} to  Infinity: still so
+ * @property {string} cause  the sentence of the event that began it; empty: none is known
+ */
+
+/**
+ * @typedef {object} Lane
+ * @property {string} node
+ * @property {string} name
+ * @property {Interval[]} roles  in order, without gaps
+ * @property {Interval[]} absences  while the node did not answer
+ * @property {Event[]} events  in the order of their times
+ */
+
+/**
+ * @typedef {object} Arrow
+ * @property {"vote" | "pre_vote" | "transfer"} kind
+ * @property {Event} sent
+ * @property {Event | null} received  null: nobody has told of it
+ * @property {string} from  node
+ * @property {string} to  node
+ * @property {number} at
+ * @property {number} until
+ */
+
+/** A vote that has not arrived after so long is taken for lost. */
+const ARROW_MAX_MS = 10_000;
+
+const ROLES = new Map(
+  /** @type {[string, Role][]} */ ([
+    ["becomes_leader", "leader"],
+    ["becomes_follower", "follower"],
+    ["becomes_pre_candidate", "pre_candidate"],
+    ["becomes_candidate", "candidate"],
+  ]),
+);
+
+/**
+ * @param {readonly Event[]} events  by time
+ * @param {readonly Node[]} nodes
+ * @returns {Lane[]} in the order of `nodes`; nodes that are known from events only come last
+ */
+export function lanes(events, nodes) {
+  /** @type {Map<string, Event[]>} */
+  const byNode = new Map(nodes.map((node) => [node.id, []]));
+  for (const event of events) {
+    const list = byNode.get(event.node) ?? [];
+    list.push(event);
+    byNode.set(event.node, list);
+  }
+  return [...byNode].map(([id, own]) => {
+    const node = nodes.find((candidate) => candidate.id === id) ?? null;
+    const name = node?.name ?? own.at(-1)?.name ?? id;
+    return { node: id, name, roles: roles(own, node), absences: absences(node), events: own };
+  });
+}
+
+/**
+ * @param {readonly Event[]} events of one node
+ * @param {Node | null} node
+ * @returns {Interval[]}
+ */
+export function roles(events, node) {
+  /** @type {Interval} */
+  let current = { role: "unknown", term: null, from: -Infinity, to: Infinity, cause: "" };
+  const found = [current];
+  for (const event of events) {
+    const next = roleAfter(event, current);
+    if (!next || (next.role === current.role && next.term === current.term)) continue;
+    current.to = event.at;
+    current = { ...next, from: event.at, to: Infinity, cause: event.words };
+    found.push(current);
+  }
+  agree(current, node);
+  return found;
+}
+
+/**
+ * @param {Event} event
+ * @param {Interval} current
+ * @returns {{role: Interval["role"], term: number | null} | null} null: it says nothing about the role
+ */
+function roleAfter(event, current) {
+  const role = ROLES.get(event.event);
+  if (role) return { role, term: event.term };
+  if (isStart(event)) return { role: "unknown", term: null };
+  if (event.event === "follows_leader") {
+    return { role: current.role === "learner" ? "learner" : "follower", term: event.term };
+  }
+  // Whoever votes in a later term has taken that term on.
+  const votes = event.event === "vote_granted" && !isPreVote(event) && (event.term ?? 0) > (current.term ?? 0);
+  return votes ? { role: current.role === "unknown" ? "follower" : current.role, term: event.term } : null;
+}
+
+/**
+ * What the node says of itself is right where the events, which go back only so far, say nothing or cannot say it.
+ * @param {Interval} last
+ * @param {Node | null} node
+ */
+function agree(last, node) {
+  if (!node?.role || !node.reachable) return;
+  const learnerOrOutsider = node.role === "learner" || node.role === "outsider";
+  if (last.role !== "unknown" && !(learnerOrOutsider && last.role === "follower")) return;
+  last.role = node.role;
+  last.term = node.term ?? last.term;
+}
+
+/**
+ * @param {Node | null} node
+ * @returns {Interval[]}
+ */
+function absences(node) {
+  if (!node || node.reachable || node.seen_at === null) return [];
+  return [{ role: "unreachable", term: null, from: node.seen_at, to: Infinity, cause: "does not answer" }];
+}
+
+/** @param {Event} event */
+export function isStart(event) {
+  return event.kind === "process" && /start/.test(event.event);
+}
+
+/** @param {Event} event */
+export function isPreVote(event) {
+  return /pre_vote/.test(event.event) || /pre-vote|would vote/.test(event.words);
+}
+
+/**
+ * Whether a leader has become something else.
+ * @param {Event} event
+ */
+export function isStepDown(event) {
+  return event.event === "becomes_follower" && /because|step/.test(event.words) && !/leader of term/.test(event.words);
+}
+
+/**
+ * Votes and orders to campaign, from the node that gave them to the one that got them.
+ * @param {readonly Event[]} events by time
+ * @returns {Arrow[]}
+ */
+export function arrows(events) {
+  const idOf = new Map(events.map((event) => [event.name, event.node]));
+  /** @type {Arrow[]} */
+  const found = [];
+  events.forEach((sent, at) => {
+    const kind = arrowKind(sent);
+    const to = sent.peer === null ? undefined : idOf.get(sent.peer);
+    if (!kind || to === undefined || to === sent.node) return;
+    const received = arrival(events, at, sent, kind, to);
+    found.push({ kind, sent, received, from: sent.node, to, at: sent.at, until: received?.at ?? sent.at });
+  });
+  return found;
+}
+
+/**
+ * @param {Event} event
+ * @returns {Arrow["kind"] | null}
+ */
+function arrowKind(event) {
+  if (event.event === "timeout_now_sent") return "transfer";
+  if (event.event !== "vote_granted") return null;
+  return isPreVote(event) ? "pre_vote" : "vote";
+}
+
+/**
+ * Clocks of nodes differ, so the arrival may stand before the departure.
+ * @param {readonly Event[]} events
+ * @param {number} at  place of what was sent
+ * @param {Event} sent
+ * @param {Arrow["kind"]} kind
+ * @param {string} to
+ */
+function arrival(events, at, sent, kind, to) {
+  const name = kind === "transfer" ? "timeout_now_received" : "vote_received";
+  /** @param {Event} event */
+  const fits = (event) =>
+    event.node === to &&
+    event.event === name &&
+    event.peer === sent.name &&
+    (kind === "transfer" || (event.term === sent.term && isPreVote(event) === isPreVote(sent)));
+  for (let step = 1; step < events.length; step++) {
+    const [before, after] = [events[at - step], events[at + step]];
+    const near = [after, before].filter((event) => event !== undefined && Math.abs(event.at - sent.at) <= ARROW_MAX_MS);
+    if (near.length === 0) return null;
+    const found = near.find((event) => event !== undefined && fits(event));
+    if (found) return found;
+  }
+  return null;
+}
+
+/**
+ * How far the clocks of nodes are apart at least. What is received before it was sent tells: `behind` shows a time that is at
+ * least `ms` earlier than that of `ahead`.
+ * @param {readonly Arrow[]} found
+ * @returns {{behind: string, ahead: string, ms: number} | null} the largest
+ */
+export function skew(found) {
+  let worst = null;
+  for (const { sent, received } of found) {
+    const ms = received ? sent.at - received.at : 0;
+    if (received && ms > (worst?.ms ?? 0)) worst = { behind: received.name, ahead: sent.name, ms };
+  }
+  return worst;
+}
+
+/** @typedef {{x: number, events: Event[]}} Mark  events that are too close to be told apart */
+
+/**
+ * @param {readonly Event[]} events of one lane, by time
+ * @param {(at: number) => number} xOf
+ * @param {number} apart  pixels
+ * @returns {Mark[]}
+ */
+export function marks(events, xOf, apart) {
+  /** @type {Mark[]} */
+  const found = [];
+  for (const event of events) {
+    const x = xOf(event.at);
+    const last = found.at(-1);
+    if (last && x - last.x < apart) last.events.push(event);
+    else found.push({ x, events: [event] });
+  }
+  return found;
+}
+
+const STEPS_MS = [
+  100, 200, 500, 1000, 2000, 5000, 10_000, 15_000, 30_000, 60_000, 120_000, 300_000, 600_000, 900_000, 1_800_000,
+];
+
+/**
+ * Times for the axis, at least `apart` pixels from each other.
+ * @param {number} from
+ * @param {number} span
+ * @param {number} width
+ * @param {number} apart
+ * @returns {{step: number, times: number[]}}
+ */
+export function ticks(from, span, width, apart = 90) {
+  const step = STEPS_MS.find((candidate) => (candidate / span) * width >= apart) ?? 3_600_000;
+  const first = Math.ceil(from / step) * step;
+  const times = [];
+  for (let at = first; at <= from + span; at += step) times.push(at);
+  return { step, times };
+}
+
+/** The shortest and the longest stretch of time that the picture shows. */
+export const SPAN_MIN_MS = 2000;
+export const SPAN_MAX_MS = 2 * 3_600_000;
+
+/**
+ * The stretch of time that is shown. While it follows, its end is the present.
+ * @typedef {object} View
+ * @property {number} end
+ * @property {number} span
+ * @property {boolean} follows
+ */
+
+/**
+ * Makes the stretch longer or shorter; the moment at `share` of the width (0 left, 1 right) stays where it is. A view that follows keeps its end.
+ * @param {View} view
+ * @param {number} factor
+ * @param {number} share
+ * @returns {View}
+ */
+export function zoomed(view, factor, share) {
+  const span = Math.min(SPAN_MAX_MS, Math.max(SPAN_MIN_MS, view.span * factor));
+  if (view.follows) return { ...view, span };
+  const fixed = view.end - view.span * (1 - share);
+  return { ...view, span, end: fixed + span * (1 - share) };
+}
+
+/**
+ * Moves the stretch. Whoever goes back in time stops following; whoever comes to the present follows again.
+ * @param {View} view
+ * @param {number} ms
+ * @param {number} now
+ * @returns {View}
+ */
+export function panned(view, ms, now) {
+  const end = (view.follows ? now : view.end) + ms;
+  return end >= now ? { ...view, end: now, follows: true } : { ...view, end, follows: false };
+}

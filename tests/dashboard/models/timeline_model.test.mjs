@@ -1,0 +1,136 @@
+// How events become lanes, intervals and arrows. Run with `node --test tests/dashboard/models`.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { arrows, lanes, marks, panned, skew, ticks, zoomed } from "../../../src/dashboard/web/pages/timeline_model.js";
+
+let seq = 0;
+const event = (name, at, event, more = {}) => ({
+  node: `id-${name}`,
+  name,
+  seq: ++seq,
+  at,
+  event,
+  words: event,
+  kind: "role",
+  level: "info",
+  peer: null,
+  term: null,
+  index: null,
+  ...more,
+});
+const node = (name, more = {}) => ({
+  id: `id-${name}`,
+  name,
+  reachable: true,
+  seen_at: 1,
+  role: "follower",
+  term: 2,
+  ...more,
+});
+
+const election = [
+  event("a", 100, "becomes_leader", { term: 1 }),
+  event("b", 101, "follows_leader", { peer: "a", term: 1 }),
+  event("b", 500, "becomes_pre_candidate", { term: 1 }),
+  event("c", 502, "vote_granted", { peer: "b", term: 2, words: "would vote for b in term 2" }),
+  event("b", 504, "vote_received", { peer: "c", term: 2, words: "has the pre-vote of c in term 2" }),
+  event("b", 505, "becomes_candidate", { term: 2 }),
+  event("c", 508, "vote_granted", { peer: "b", term: 2, words: "votes for b in term 2" }),
+  event("b", 511, "vote_received", { peer: "c", term: 2, words: "has the vote of c in term 2" }),
+  event("b", 512, "becomes_leader", { term: 2 }),
+  event("a", 520, "becomes_follower", { term: 2 }),
+];
+
+test("roles are intervals without gaps", () => {
+  const [a, b, c] = lanes(election, [node("a"), node("b", { role: "leader" }), node("c")]);
+  const short = (lane) => lane.roles.map(({ role, term, from }) => [role, term, from]);
+  assert.deepEqual(short(a), [
+    ["unknown", null, -Infinity],
+    ["leader", 1, 100],
+    ["follower", 2, 520],
+  ]);
+  assert.deepEqual(short(b), [
+    ["unknown", null, -Infinity],
+    ["follower", 1, 101],
+    ["pre_candidate", 1, 500],
+    ["candidate", 2, 505],
+    ["leader", 2, 512],
+  ]);
+  assert.deepEqual(short(c), [
+    ["unknown", null, -Infinity],
+    ["follower", 2, 508],
+  ]);
+  for (const lane of [a, b, c]) lane.roles.slice(1).forEach((role, at) => assert.equal(role.from, lane.roles[at].to));
+});
+
+test("a node tells its role where no event does", () => {
+  const [d, e] = lanes([], [node("d", { role: "learner", term: 7 }), node("e", { reachable: false, role: "leader" })]);
+  assert.deepEqual([d.roles[0].role, d.roles[0].term], ["learner", 7]);
+  assert.equal(e.roles[0].role, "unknown", "what a node said that is gone is no longer so");
+  assert.deepEqual([e.absences[0].role, e.absences[0].from], ["unreachable", 1]);
+});
+
+test("a restart ends what was", () => {
+  const events = [event("a", 1, "becomes_leader", { term: 1 }), event("a", 9, "started", { kind: "process" })];
+  const [a] = lanes(events, [node("a", { role: null })]);
+  assert.deepEqual(
+    a.roles.map(({ role }) => role),
+    ["unknown", "leader", "unknown"],
+  );
+});
+
+test("votes go from who gives to who gets them", () => {
+  const [pre, vote] = arrows(election);
+  assert.deepEqual([pre.kind, pre.from, pre.to, pre.at, pre.until], ["pre_vote", "id-c", "id-b", 502, 504]);
+  assert.deepEqual([vote.kind, vote.at, vote.until], ["vote", 508, 511]);
+});
+
+test("a vote that never arrived, and one to a stranger", () => {
+  const lost = arrows([
+    event("c", 508, "vote_granted", { peer: "b", term: 2 }),
+    event("b", 90_000, "vote_received", { peer: "c", term: 2 }),
+  ]);
+  assert.deepEqual([lost[0].received, lost[0].until], [null, 508]);
+  assert.deepEqual(arrows([event("c", 1, "vote_granted", { peer: "z", term: 2 })]), []);
+});
+
+test("clocks that differ show in votes that arrive before they were given", () => {
+  assert.equal(skew(arrows(election)), null);
+  const early = [
+    event("b", 300, "vote_received", { peer: "c", term: 3 }),
+    event("c", 420, "vote_granted", { peer: "b", term: 3 }),
+  ];
+  assert.deepEqual(skew(arrows(early)), { behind: "b", ahead: "c", ms: 120 });
+});
+
+test("marks that are too close are one", () => {
+  const events = [0, 4, 9, 30, 33].map((at) => event("a", at, "x"));
+  assert.deepEqual(
+    marks(events, (at) => at, 10).map((mark) => [mark.x, mark.events.length]),
+    [
+      [0, 3],
+      [30, 2],
+    ],
+  );
+});
+
+test("the axis has round times", () => {
+  const { step, times } = ticks(61_234, 60_000, 1000);
+  assert.equal(step, 10_000);
+  assert.deepEqual([times[0], times.at(-1)], [70_000, 120_000]);
+});
+
+test("zoom keeps the moment under the pointer, and following", () => {
+  const held = zoomed({ end: 10_000, span: 8000, follows: false }, 0.5, 0.25);
+  assert.deepEqual(held, { end: 7000, span: 4000, follows: false });
+  assert.deepEqual(zoomed({ end: 0, span: 8000, follows: true }, 0.5, 0.25), { end: 0, span: 4000, follows: true });
+  assert.equal(zoomed({ end: 0, span: 8000, follows: true }, 1e-9, 0).span, 2000);
+});
+
+test("going back stops following, coming to the present follows again", () => {
+  const back = panned({ end: 0, span: 8000, follows: true }, -1000, 50_000);
+  assert.deepEqual([back.end, back.follows], [49_000, false]);
+  assert.equal(panned(back, 5000, 51_000).follows, true);
+});
