@@ -39,7 +39,7 @@ const tools = element("tools");
 const banner = element("banner");
 const announcer = element("announcer");
 const toasts = element("toasts");
-const askedName = h("span", { class: "asked", title: "The node that this page asks" });
+const askedName = h("span", { class: "asked" });
 const lostWords = h("span");
 const otherNodes = h("span", { class: "row" });
 
@@ -118,6 +118,7 @@ function onCluster(changed) {
   strip.update(changed);
   announceChanges(before, changed);
   text(askedName, changed.asked.name);
+  attribute(askedName, "title", `This page asks ${changed.asked.name}`);
   document.title = titleNow();
   tell("cluster", changed);
 }
@@ -158,7 +159,9 @@ function announceChanges(before, now) {
     words.push(name ? `${name} leads in term ${now.term}.` : "There is no leader.");
   }
   const known = new Set(before.alarms.map((alarm) => `${alarm.code}/${alarm.node}`));
-  words.push(...now.alarms.filter((alarm) => !known.has(`${alarm.code}/${alarm.node}`)).map((alarm) => alarm.text));
+  words.push(
+    ...now.alarms.filter((alarm) => !known.has(`${alarm.code}/${alarm.node}`)).map((alarm) => `${alarm.text}.`),
+  );
   if (before.alarms.length > 0 && now.alarms.length === 0) words.push("All alarms are over.");
   if (words.length > 0) app.announce(words.join(" "));
 }

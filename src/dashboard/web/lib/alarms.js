@@ -1,5 +1,4 @@
-// What each alarm means, and what to do. The node that raises an alarm words what is the case; this is what holds in
-// general.
+// What each alarm means, and what to do. The node that raises it says what is the case; this is what holds in general.
 
 /** @typedef {{means: string, todo: string}} Advice */
 
@@ -7,71 +6,100 @@
 const ADVICE = {
   no_leader: {
     means:
-      "Without a leader nothing is written or read. Clients wait and try again; nothing that was answered is lost.",
+      "Without a leader nothing is written or read. Clients wait and try again; nothing that was acknowledged " +
+      "is lost.",
     todo:
-      "An election takes a second or two. If it does not end, too few voters reach each other: look for " +
-      "nodes that do not answer, start them, or mend the network between them.",
+      "An election takes a second or two. If none succeeds, too few voters reach each other: look for nodes " +
+      "that do not answer, start them, or mend the network between them.",
   },
-  no_quorum: {
-    means: "Fewer voters are up than a commit needs, so that nothing is committed. Nothing that was answered is lost.",
+  quorum_lost: {
+    means:
+      "Fewer voters are up than a commit needs, so that nothing is acknowledged. Nothing that was acknowledged " +
+      "before is lost.",
     todo:
-      "Start the voters that do not answer, with their data directories. A voter whose disk is lost can be " +
-      "replaced by a node of the same name once a quorum is back.",
+      "Start the voters that do not answer, with their data directories. Once a quorum is back, a voter whose " +
+      "disk is lost is replaced by a node of the same name.",
   },
-  no_margin: {
-    means: "The cluster works, and stops working when it loses one more voter.",
+  no_failure_tolerated: {
+    means: "The cluster works, and stops when it loses one more voter.",
     todo:
-      "Bring back the voter that does not answer, or add a node in its place before anything is restarted " +
-      "on purpose.",
-  },
-  unreachable: {
-    means: "The node does not answer. Its card keeps what it last told.",
-    todo:
-      "See whether its process runs and whether its peer port can be reached. If it will not return, remove" +
-      " it on the page Members, and add another.",
-  },
-  slow_fsync: {
-    means: "Writes wait for the disk: no entry counts on a node before its fsync is done.",
-    todo:
-      "See what else uses that disk. Keep the data directory on a local SSD of its own, not on a network " +
-      "file system.",
+      "Bring back the voter that does not answer, or let another node take its place, before anything is " +
+      "restarted on purpose.",
   },
   slow_commit: {
-    means: "Entries take long until a quorum has them on disk.",
+    means: "Entries take long until a quorum has them on disk, and so does every request.",
     todo: "Compare fsync and round trip on the cards: the slowest member of the fastest quorum sets the pace.",
   },
-  lag: {
-    means: "The node lacks entries that its leader has. It does not count for commits until it has them.",
-    todo: "It catches up by itself. If it does not, look at its disk, its fsync, and its round trip.",
-  },
-  elections: {
-    means: "Leaders change often. Each change stops writes for about one election time-out.",
-    todo: "Look at the events for the cause: a slow disk, a busy processor, or a network that loses packets.",
-  },
-  disk_full: {
-    means: "The disk of the node has little room left. A node that cannot write stops.",
+  frequent_elections: {
+    means: "Every election stops writes for about one election time-out.",
     todo:
-      "Give the disk more room, consume what waits in queues, or see on the card why the oldest file of the" +
-      " log is kept.",
+      "The events say why leaders fell: a slow disk, a busy processor, a network that loses packets, or a node " +
+      "that is restarted again and again.",
   },
-  learner: {
-    means: "A learner receives the log and has no vote: it adds nothing to the failures that are tolerated.",
-    todo: "Wait until it has caught up, or promote it on the page Members.",
+  unreachable: {
+    means: "The node that was asked hears nothing from it. Its card keeps what it last told.",
+    todo:
+      "See whether its process runs, and whether its peer port can be reached from here. If it will not return," +
+      " remove it on the page Members, and add another.",
   },
   trouble: {
-    means: "The node answers and cannot take part.",
+    means: "The node answers and cannot take part. A voter that cannot is as good as lost.",
     todo: "Its card says why, in its own words.",
   },
-  unhealthy: {
-    means: "The node answers and says that something it needs is missing.",
+  lags: {
+    means: "The node lacks entries that its leader has. It does not count for a commit until it has them.",
+    todo:
+      "It catches up by itself, if it can: see on its card whether its disk or its round trip is slower than " +
+      "those of the others.",
+  },
+  slow_fsync: {
+    means:
+      "No entry counts on a node before it is on its disk, so that a slow disk slows every commit that it is " +
+      "needed for.",
+    todo:
+      "See what else uses this disk. Keep the data directory on a local SSD, not on a network file system. If " +
+      "only the leader is slow, make another node the leader.",
+  },
+  disk_full: {
+    means: "A node whose disk is full cannot write, and stops.",
+    todo:
+      "Give the disk more room, let consumers take what waits in queues, and see on the card why the oldest " +
+      "file of the log is kept.",
+  },
+  learner_stays: {
+    means: "A learner receives the log and has no vote: it adds nothing to the failures that are tolerated.",
+    todo:
+      "It becomes a voter once it has caught up. If it does not, its card says how far it is behind, and its " +
+      "health what is missing.",
+  },
+  clock_skew: {
+    means:
+      "Leases and delays follow the clock of the leader. When leadership changes, they end earlier or later by the " +
+      "difference, so that a message may be delivered again too soon.",
+    todo: "Let NTP keep the clocks of all nodes.",
+  },
+  not_ready: {
+    means: "The node answers, and says that something is missing that it needs.",
     todo: "Its card lists what is missing, and why.",
+  },
+  dead_letters: {
+    means: "Messages were delivered as often as their queue allows, or rejected, and nobody finished with them.",
+    todo:
+      "Look at the dead letters on the page of the queue: each says why it is there. Mend the consumer, then " +
+      "redrive them.",
+  },
+  oldest_message: {
+    means: "Nobody takes this message, or consumers are slower than producers.",
+    todo:
+      "See on the page Queues whether the queue has consumers, and compare the rates of what comes in and goes " +
+      "out.",
   },
 };
 
 /** @type {Advice} */
 const OTHER = {
-  means: "The node that raised it says what is the case.",
-  todo: "Look at the cards of the nodes and at the events around this time.",
+  means: "The node that raises it says what is the case.",
+  todo: "Look at the cards of the nodes, and at the events around this time.",
 };
 
 /**

@@ -1,7 +1,7 @@
 // The card of a node: all that it says of itself, and what its leader says of it.
 
 import { attribute, h, list, replace, show, text } from "./dom.js";
-import { ago, bytes, duration, milliseconds, number, shortId } from "./format.js";
+import { ago, bytes, duration, milliseconds, number, shortId, shortName } from "./format.js";
 import { mark, roleWord, shownRole } from "./marks.js";
 
 /** @import { Cluster, Disk, Node, Part, Transfer } from "./types.js" */
@@ -22,6 +22,9 @@ import { mark, roleWord, shownRole } from "./marks.js";
  * @property {(sight: Sight) => string | null} value
  * @property {(node: Node) => string} why Why it may be unknown.
  */
+
+/** So many letters of a name have room before a bar. */
+const NAME_MAX = 12;
 
 /** A disk that has less of itself free is short, or nearly full. */
 const FREE_SHORT = 0.1;
@@ -155,7 +158,7 @@ export function makeCard(onCharts) {
     ),
     kept,
     transfers,
-    h("footer", null, health, h("nav", { class: "row" }, log, charts)),
+    h("footer", null, health, h("div", { class: "row" }, log, charts)),
   );
 
   /** @param {Sight} sight */
@@ -265,7 +268,7 @@ function makeBar(label) {
  * @returns {Part<Transfer>}
  */
 function makeTransfer(transfer, cluster) {
-  const peer = nameOf(transfer.peer, cluster) ?? shortId(transfer.peer);
+  const peer = shortName(nameOf(transfer.peer, cluster) ?? "", NAME_MAX);
   const bar = makeBar(transfer.sends ? `Snapshot to ${peer}` : `Snapshot from ${peer}`);
   const words = h("p", { class: "small muted" });
   return {

@@ -100,6 +100,17 @@ export const counted = (count, one, many = `${one}s`) => `${whole.format(count)}
 export const shortId = (id) => id.slice(0, 8);
 
 /**
+ * A name where there is little room: what of it comes before a dot, if that fits, otherwise its beginning.
+ * @param {string} name
+ * @param {number} letters At most.
+ */
+export function shortName(name, letters) {
+  if (name.length <= letters) return name;
+  const label = name.split(".", 1)[0] ?? name;
+  return `${label.length < letters ? label : name.slice(0, letters - 1)}…`;
+}
+
+/**
  * @param {Maybe} value
  * @param {(value: number) => string} format
  * @returns {string | null}

@@ -9,15 +9,15 @@
 // outline of a node is as complete as its log, measured against the longest. The line of words below the picture says
 // the same, and is all that changes for a reader who wants no motion.
 
-import { attribute, h, list, svg, text } from "./dom.js";
-import { counted, number } from "./format.js";
+import { UNKNOWN, attribute, h, list, svg, text } from "./dom.js";
+import { counted, number, shortName } from "./format.js";
 import { roleWord, shape, shownRole } from "./marks.js";
 
 /** @import { Cluster, Node, Part } from "./types.js" */
 /** @typedef {{x: number, y: number}} Point */
 /** @typedef {"beat" | "answer" | "ask" | "vote"} Message */
 
-const WIDTH = 480;
+const WIDTH = 500;
 const HEIGHT = 312;
 const RADIUS = 25;
 const ROUND = 2 * Math.PI * RADIUS;
@@ -27,7 +27,7 @@ const CENTRE = { x: WIDTH / 2, y: 156 };
 const REACH = { x: 118, y: 92 };
 
 /** So many letters of a name have room beside a node. */
-const NAME_MAX = 12;
+const NAME_MAX = 11;
 
 /** How long a dot is on its way. There and back fits between two updates and a half. */
 const TRAVEL_MS = 450;
@@ -182,7 +182,7 @@ function makeBody({ link, longest, place }) {
   const sign = svg("g", { class: "sign", transform: "translate(-10.8 -10.8) scale(1.8)" });
   const name = svg("text", { class: "name" });
   const role = svg("text", { class: "role" });
-  const anchor = svg("a", null, svg("circle", { r: RADIUS, class: "body" }), log, sign, name, role);
+  const anchor = svg("a", null, svg("circle", { r: RADIUS, class: "body" }), log, sign, name, " ", role);
   const node = svg("g", null, anchor);
   let shown = "";
 
@@ -194,19 +194,18 @@ function makeBody({ link, longest, place }) {
     attribute(node, "transform", `translate(${x.toFixed(1)} ${y.toFixed(1)})`);
     attribute(node, "data-role", as);
     attribute(anchor, "href", link(value));
-    attribute(
-      anchor,
-      "aria-label",
-      `${value.name}: ${roleWord(as)}${value.term === null ? "" : `, term ${value.term}`}`,
-    );
+    attribute(anchor, "aria-label", `${value.name} ${stateOf(value)}, ${roleWord(as)}`);
     attribute(log, "stroke-dasharray", `${(((value.last ?? 0) / longest()) * ROUND).toFixed(1)} ${ROUND.toFixed(1)}`);
-    text(name, value.name.length > NAME_MAX ? `${value.name.slice(0, NAME_MAX - 1)}…` : value.name);
-    text(role, value.reachable ? `term ${number(value.term) ?? "–"}` : "no answer");
+    text(name, shortName(value.name, NAME_MAX));
+    text(role, stateOf(value));
     if (shown !== as) sign.replaceChildren(shape(as));
     shown = as;
   }
   return { node, update };
 }
+
+/** @param {Node} node */
+const stateOf = (node) => (node.reachable ? `term ${number(node.term) ?? UNKNOWN}` : "no answer");
 
 /**
  * Puts the words of a node on the side that faces away from all others.

@@ -22,7 +22,7 @@ export function makeStrip() {
     h("span", { class: "value" }, verdictMark, verdict),
   );
   const leader = h("a", { href: "#/cluster" });
-  const leaderValue = h("span", { class: "value" });
+  const leaderValue = h("span", { class: "value name" });
   const term = h("span", { class: "value" });
   const commits = h("span", { class: "value digits" });
   const p99 = h("span", { class: "value digits" });
@@ -62,6 +62,7 @@ export function makeStrip() {
     const leads = cluster.nodes.find((node) => node.id === cluster.leader);
     if (leads) {
       text(leader, leads.name);
+      attribute(leader, "title", leads.name);
       attribute(leader, "href", `#/cluster?node=${encodeURIComponent(leads.id)}`);
       if (leader.parentNode !== leaderValue) replace(leaderValue, leader);
     } else {

@@ -32,7 +32,7 @@ export function mount(root, app) {
     "and of those after it.",
   );
   const rows = h("tbody");
-  const titles = ["Name", "Role", "Membership", "Addresses", "Lag", "Last contact", "Changes"];
+  const titles = ["Name", "Role", "Membership", "Client, peer address", "Lag", "Last contact", "Changes"];
   const heads = titles.map((title) =>
     h("th", { scope: "col", class: ["Lag", "Last contact"].includes(title) && "end" }, title),
   );
@@ -105,7 +105,7 @@ function makeRow(app) {
     h("th", { scope: "row", role: "rowheader" }, name, h("br"), id),
     h("td", { role: "cell", "data-title": "Role" }, badge.node),
     h("td", { role: "cell", "data-title": "Membership" }, membership),
-    h("td", { role: "cell", "data-title": "Addresses" }, h("span", { class: "addresses" }, clients, peers)),
+    h("td", { role: "cell", "data-title": "Client, peer address" }, h("span", { class: "addresses" }, clients, peers)),
     lag,
     contact,
     h("td", { role: "cell", "data-title": "Changes" }, h("div", { class: "row" }, promote, transfer, remove)),
