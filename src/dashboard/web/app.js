@@ -29,6 +29,7 @@ const EVENTS_MAX = 5000;
 const OLD_MS = 3000;
 
 const TOKEN_KEY = "quorate-admin-token";
+const TOKEN_NEEDED = "Changes need the admin token of this cluster.";
 
 /** @param {string} id */
 const element = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
@@ -197,25 +198,27 @@ function showLost(age) {
 }
 
 /**
+ * Asks for the admin token where one is needed and none is known, or the known one is refused.
  * @param {string} path
  * @param {object} body
  * @returns {Promise<any>}
  */
 async function postWithToken(path, body) {
-  for (let why = ""; ;) {
+  let token = sessionStorage.getItem(TOKEN_KEY);
+  let why = cluster?.token_needed && !token ? TOKEN_NEEDED : "";
+  for (;;) {
+    if (why) token = await askForToken(why);
+    if (why && token === null)
+      throw new ApiError(401, "TOKEN_NEEDED", "Nothing was done: the admin token was not given.");
     try {
-      return await post(path, body, sessionStorage.getItem(TOKEN_KEY));
+      const answer = await post(path, body, token);
+      if (token) sessionStorage.setItem(TOKEN_KEY, token);
+      return answer;
     } catch (error) {
       if (!(error instanceof ApiError) || !["TOKEN_NEEDED", "TOKEN_WRONG"].includes(error.reason)) throw error;
-      why =
-        error.reason === "TOKEN_WRONG" && sessionStorage.getItem(TOKEN_KEY)
-          ? "This token is not the right one."
-          : "Changes need the admin token of this cluster.";
+      why = token ? "This token is not the right one." : TOKEN_NEEDED;
       sessionStorage.removeItem(TOKEN_KEY);
     }
-    const token = await askForToken(why);
-    if (token === null) throw new ApiError(401, "TOKEN_NEEDED", "Nothing was done: the admin token was not given.");
-    sessionStorage.setItem(TOKEN_KEY, token);
   }
 }
 

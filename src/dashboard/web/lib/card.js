@@ -67,9 +67,9 @@ const READINGS = [
     value: ({ node }) => milliseconds(node.round_trip_ms),
     why: OF_A_FOLLOWER,
   },
-  { label: "fsync p50 / p99", value: ({ node }) => pair(node.fsync_p50_ms, node.fsync_p99_ms), why: none("write") },
+  { label: "fsync p50/p99", value: ({ node }) => pair(node.fsync_p50_ms, node.fsync_p99_ms), why: none("write") },
   {
-    label: "Commit p50 / p99",
+    label: "Commit p50/p99",
     title: "From the proposal to the commit, on the leader",
     value: ({ node }) => pair(node.commit_p50_ms, node.commit_p99_ms),
     why: (node) => (node.role === "leader" ? "nothing was committed in the last minute" : "only a leader measures it"),

@@ -38,7 +38,7 @@ export function mount(root, app) {
   );
   const table = h(
     "table",
-    { class: "plain members", role: "table" },
+    { class: "plain members", role: "table", tabindex: -1 },
     h("caption", { class: "sr" }, "Members"),
     h("thead", null, h("tr", null, heads)),
     rows,
@@ -55,12 +55,15 @@ export function mount(root, app) {
   function update(cluster) {
     text(summary, summaryOf(cluster));
     attribute(joint, "hidden", !cluster.joint);
+    const focused = rows.contains(document.activeElement) ? document.activeElement : null;
     list(
       rows,
       cluster.nodes,
       (node) => node.id,
       () => makeRow(app),
     );
+    // What had the focus is gone with its row, or is not offered any more.
+    if (focused && (!focused.isConnected || focused.closest("[hidden]"))) table.focus({ preventScroll: true });
     adding.update(cluster);
   }
 
