@@ -15,6 +15,7 @@ const date = new Intl.DateTimeFormat("en-CA", { year: "numeric", month: "2-digit
 
 const UNITS = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
 
+/** @import { Cluster } from "./types.js" */
 /** @typedef {number | null | undefined} Maybe */
 
 /**
@@ -98,6 +99,15 @@ export const counted = (count, one, many = `${one}s`) => `${whole.format(count)}
  * @param {string} id
  */
 export const shortId = (id) => id.slice(0, 8);
+
+/**
+ * The name of a node, or the beginning of its id when it is no member any more. Null: there is no id.
+ * @param {string | null} id
+ * @param {Cluster} cluster
+ */
+export function nameOf(id, { nodes }) {
+  return id ? (nodes.find((node) => node.id === id)?.name ?? shortId(id)) : null;
+}
 
 /**
  * A name where there is little room: what of it comes before a dot, if that fits, otherwise its beginning.

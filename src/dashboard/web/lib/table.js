@@ -134,7 +134,10 @@ export function makeTable(options) {
   let following = false;
   let frame = 0;
   let settle = 0;
-  /** What was to be brought into view before the table had a height. @type {[number, "start" | "center" | "nearest"] | null} */
+  /**
+   * What was to be brought into view before the table had a height.
+   * @type {[number, "start" | "center" | "nearest"] | null}
+   */
   let wanted = null;
   let visible = "";
 

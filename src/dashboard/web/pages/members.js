@@ -1,7 +1,7 @@
 // Who belongs to the cluster, and changing that. No change is asked for before the page has shown what would come of
 // it.
 
-import { makeBadge } from "../lib/card.js";
+import { makeBadge } from "../lib/badge.js";
 import { openDialog } from "../lib/dialog.js";
 import { attribute, h, list, show, text } from "../lib/dom.js";
 import { counted, duration, milliseconds, number } from "../lib/format.js";

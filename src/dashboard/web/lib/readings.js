@@ -1,0 +1,142 @@
+// The numbers on the card of a node: what each is called, means, and why it may be unknown.
+
+import { h, show } from "./dom.js";
+import { bytes, duration, milliseconds, nameOf, number } from "./format.js";
+
+/** @import { Cluster, Node, Part } from "./types.js" */
+
+/**
+ * What a card is drawn from.
+ * @typedef {object} Sight
+ * @property {Node} node
+ * @property {Cluster} cluster
+ * @property {boolean} chosen Its charts are shown.
+ */
+
+/**
+ * A number with its name.
+ * @typedef {object} Reading
+ * @property {string} label
+ * @property {string} [title] What it means.
+ * @property {(sight: Sight) => string | null} value
+ * @property {(node: Node) => string} why Why it may be unknown.
+ */
+
+/** @param {string} why Why the leader says nothing of a node that does not lead. */
+const fromLeader = (why) => (/** @type {Node} */ node) =>
+  node.role === "leader" ? "it leads; this is of those that follow it" : why;
+const OF_A_FOLLOWER = fromLeader("no leader says so");
+const none = (/** @type {string} */ what) => () => `no ${what} in the last minute`;
+const never = () => "it has not said so";
+
+/** @type {Reading[]} */
+export const READINGS = [
+  { label: "Term", value: ({ node }) => number(node.term), why: never },
+  {
+    label: "Voted for",
+    title: "Whom it gave its vote in this term",
+    value: ({ node, cluster }) => nameOf(node.voted_for, cluster),
+    why: () => "it has given nobody its vote in this term",
+  },
+  { label: "Uptime", value: ({ node }) => duration(node.uptime_s === null ? null : node.uptime_s * 1000), why: never },
+  { label: "Lag", title: "Entries that it lacks", value: ({ node }) => number(node.lag), why: OF_A_FOLLOWER },
+  {
+    label: "In flight",
+    title: "Messages with entries that the leader has sent and that are not answered yet",
+    value: ({ node: { in_flight } }) => in_flight && `${number(in_flight.messages)} · ${bytes(in_flight.bytes)}`,
+    why: OF_A_FOLLOWER,
+  },
+  {
+    label: "Last contact",
+    title: "Since the leader last heard from it",
+    value: ({ node }) =>
+      (node.last_contact_ms ?? 0) < 1000 ? milliseconds(node.last_contact_ms) : duration(node.last_contact_ms),
+    why: OF_A_FOLLOWER,
+  },
+  {
+    label: "Round trip",
+    title: "From the leader to it and back",
+    value: ({ node }) => milliseconds(node.round_trip_ms),
+    why: OF_A_FOLLOWER,
+  },
+  { label: "fsync p50/p99", value: ({ node }) => pair(node.fsync_p50_ms, node.fsync_p99_ms), why: none("write") },
+  {
+    label: "Commit p50/p99",
+    title: "From the proposal to the commit, on the leader",
+    value: ({ node }) => pair(node.commit_p50_ms, node.commit_p99_ms),
+    why: (node) => (node.role === "leader" ? "nothing was committed in the last minute" : "only a leader measures it"),
+  },
+  {
+    label: "Elections",
+    title: "That it has stood for since it started",
+    value: ({ node }) => number(node.elections),
+    why: never,
+  },
+  {
+    label: "Leader changes",
+    title: "That it has seen since it started",
+    value: ({ node }) => number(node.leader_changes),
+    why: never,
+  },
+  { label: "Memory", value: ({ node }) => bytes(node.memory), why: never },
+  {
+    label: "Election time-out",
+    value: ({ node: { timeouts } }) =>
+      timeouts && together(milliseconds(timeouts.election_min_ms), " – ", milliseconds(timeouts.election_max_ms)),
+    why: never,
+  },
+  {
+    label: "Heartbeat every",
+    value: ({ node: { timeouts } }) => timeouts && milliseconds(timeouts.heartbeat_ms),
+    why: never,
+  },
+  { label: "Version", value: ({ node }) => node.version || null, why: never },
+];
+
+/**
+ * @param {string} label
+ * @param {string} title
+ * @param {"log" | "archive" | "snapshot" | "spare"} part
+ * @returns {Reading}
+ */
+const onDisk = (label, title, part) => ({ label, title, value: ({ node }) => bytes(node.disk?.[part]), why: never });
+
+export const DISK_READINGS = [
+  onDisk("Log", "Files of the log", "log"),
+  onDisk("Archive", "Files that have left the log and hold bodies of messages that still live", "archive"),
+  onDisk("Snapshot", "Queues and sessions as they were at the entry that the log begins after", "snapshot"),
+  onDisk("Spare", "Files that wait to be used again", "spare"),
+];
+
+/**
+ * @param {Reading} reading
+ * @returns {Part<Sight>}
+ */
+export function makeReading({ label, title, value, why }) {
+  const number = h("dd");
+  const node = h("div", null, h("dt", { title }, label), number);
+  return {
+    node,
+    update: (sight) =>
+      show(number, value(sight), sight.node.seen_at === null ? "it has never answered" : why(sight.node)),
+  };
+}
+
+/**
+ * @param {number | null} p50
+ * @param {number | null} p99
+ */
+function pair(p50, p99) {
+  return p50 === null || p99 === null ? null : together(milliseconds(p50), " / ", milliseconds(p99));
+}
+
+/**
+ * Two times, with the unit once where it is the same.
+ * @param {string | null} from
+ * @param {string} between
+ * @param {string | null} to
+ */
+function together(from, between, to) {
+  const [number, unit] = from?.split(" ") ?? [];
+  return (to?.endsWith(` ${unit}`) ? number : from) + between + to;
+}
