@@ -3,7 +3,18 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { arrows, lanes, marks, panned, skew, ticks, zoomed } from "../../../src/dashboard/web/pages/timeline_model.js";
+import {
+  arrows,
+  lanes,
+  marks,
+  merged,
+  panned,
+  placeAt,
+  skew,
+  stepDowns,
+  ticks,
+  zoomed,
+} from "../../../src/dashboard/web/pages/timeline_model.js";
 
 let seq = 0;
 const event = (name, at, event, more = {}) => ({
@@ -79,6 +90,36 @@ test("a restart ends what was", () => {
     a.roles.map(({ role }) => role),
     ["unknown", "leader", "unknown"],
   );
+});
+
+test("a leader that becomes something else steps down; one that restarts does not", () => {
+  const restarted = event("b", 900, "started", { kind: "process" });
+  const [a, b] = lanes([...election, restarted], [node("a"), node("b")]);
+  assert.deepEqual(
+    [...stepDowns(a)].map(({ at }) => at),
+    [520],
+  );
+  assert.deepEqual([...stepDowns(b)], []);
+});
+
+test("events of several sources are merged by time, each once", () => {
+  const [first, second, third] = election;
+  const both = merged([first, third], [second, third]);
+  assert.deepEqual(both, [first, second, third]);
+  assert.equal(merged(both, [second]), both, "nothing is new");
+  assert.deepEqual([placeAt(both, 0), placeAt(both, 101), placeAt(both, 102), placeAt(both, 900)], [0, 1, 2, 3]);
+});
+
+test("a node that comes back was away since another lost the connection to it", () => {
+  const lost = event("b", 700, "disconnected", { kind: "connection", level: "warn", peer: "a" });
+  const back = event("a", 900, "started", { kind: "process" });
+  const [a] = lanes([...election, lost, back], [node("a"), node("b")]);
+  assert.deepEqual(
+    a.absences.map(({ role, from, to }) => [role, from, to]),
+    [["unreachable", 700, 900]],
+  );
+  const [unnoticed] = lanes([...election, back], [node("a")]);
+  assert.deepEqual(unnoticed.absences, []);
 });
 
 test("votes go from who gives to who gets them", () => {

@@ -13,7 +13,7 @@
  * @property {number | null} term
  * @property {number} from  -Infinity: since before anything is known
  * @property {number} to  Infinity: still so
- * @property {string} cause  the sentence of the event that began it; empty: none is known
+ * @property {Event | null} began  null: nothing is known of its beginning
  */
 
 /**
@@ -64,9 +64,36 @@ export function lanes(events, nodes) {
   return [...byNode].map(([id, own]) => {
     const node = nodes.find((candidate) => candidate.id === id) ?? null;
     const name = node?.name ?? own.at(-1)?.name ?? id;
-    return { node: id, name, roles: roles(own, node), absences: absences(node), events: own };
+    return {
+      node: id,
+      name,
+      roles: roles(own, node),
+      absences: [...outages(own, events), ...absences(node)],
+      events: own,
+    };
   });
 }
+
+/**
+ * When a node was away before it started anew, as far as the others have noticed: from when one of them lost the connection.
+ * @param {readonly Event[]} own  of the node
+ * @param {readonly Event[]} events  of all
+ * @returns {Interval[]}
+ */
+function outages(own, events) {
+  return own.flatMap((start, at) => {
+    const before = own[at - 1];
+    if (!isStart(start) || !before) return [];
+    const lost = events.find((event) => event.at > before.at && event.at < start.at && isLoss(event, start.name));
+    return lost ? [{ role: "unreachable", term: null, from: lost.at, to: start.at, began: lost }] : [];
+  });
+}
+
+/**
+ * @param {Event} event
+ * @param {string} name
+ */
+const isLoss = ({ kind, level, peer }, name) => kind === "connection" && level !== "info" && peer === name;
 
 /**
  * @param {readonly Event[]} events of one node
@@ -75,16 +102,19 @@ export function lanes(events, nodes) {
  */
 export function roles(events, node) {
   /** @type {Interval} */
-  let current = { role: "unknown", term: null, from: -Infinity, to: Infinity, cause: "" };
+  let current = { role: "unknown", term: null, from: -Infinity, to: Infinity, began: null };
   const found = [current];
   for (const event of events) {
     const next = roleAfter(event, current);
     if (!next || (next.role === current.role && next.term === current.term)) continue;
     current.to = event.at;
-    current = { ...next, from: event.at, to: Infinity, cause: event.words };
+    current = { ...next, from: event.at, to: Infinity, began: event };
     found.push(current);
   }
   agree(current, node);
+  // Who is a learner has always been one: voters do not become learners.
+  if (node?.role === "learner")
+    for (const interval of found) if (interval.role === "follower") interval.role = "learner";
   return found;
 }
 
@@ -124,12 +154,12 @@ function agree(last, node) {
  */
 function absences(node) {
   if (!node || node.reachable || node.seen_at === null) return [];
-  return [{ role: "unreachable", term: null, from: node.seen_at, to: Infinity, cause: "does not answer" }];
+  return [{ role: "unreachable", term: null, from: node.seen_at, to: Infinity, began: null }];
 }
 
 /** @param {Event} event */
 export function isStart(event) {
-  return event.kind === "process" && /start/.test(event.event);
+  return event.kind === "process" && event.event === "started";
 }
 
 /** @param {Event} event */
@@ -138,11 +168,13 @@ export function isPreVote(event) {
 }
 
 /**
- * Whether a leader has become something else.
- * @param {Event} event
+ * The events by which leaders became something else.
+ * @param {Lane} lane
+ * @returns {Set<Event>}
  */
-export function isStepDown(event) {
-  return event.event === "becomes_follower" && /because|step/.test(event.words) && !/leader of term/.test(event.words);
+export function stepDowns({ roles: intervals }) {
+  const ends = intervals.filter((interval, at) => intervals[at - 1]?.role === "leader" && interval.role !== "leader");
+  return new Set(ends.flatMap(({ began }) => (began === null || isStart(began) ? [] : [began])));
 }
 
 /**
@@ -291,4 +323,38 @@ export function zoomed(view, factor, share) {
 export function panned(view, ms, now) {
   const end = (view.follows ? now : view.end) + ms;
   return end >= now ? { ...view, end: now, follows: true } : { ...view, end, follows: false };
+}
+
+/**
+ * The place of the first event at `at` or later.
+ * @param {readonly Event[]} events  by time
+ * @param {number} at
+ */
+export function placeAt(events, at) {
+  let [low, high] = [0, events.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((events[middle]?.at ?? Infinity) < at) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+/** Events that are kept, of all nodes together. */
+export const EVENTS_MAX = 20_000;
+
+/** @param {Event} event */
+export const eventKey = (event) => `${event.node}/${event.seq}/${event.at}`;
+
+/**
+ * Events of several sources, by time, each once, the newest of them when they are too many.
+ * @param {readonly Event[]} known
+ * @param {readonly Event[]} more
+ * @returns {readonly Event[]} `known` itself when there is nothing else
+ */
+export function merged(known, more) {
+  const keys = new Set(known.map(eventKey));
+  const fresh = more.filter((event) => !keys.has(eventKey(event)));
+  if (fresh.length === 0) return known;
+  return [...known, ...fresh].sort((a, b) => a.at - b.at || a.seq - b.seq).slice(-EVENTS_MAX);
 }
