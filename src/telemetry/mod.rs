@@ -75,6 +75,7 @@ mod received;
 pub mod request;
 mod rpc;
 mod span;
+mod sync;
 mod tell;
 #[cfg(test)]
 mod tests;
@@ -100,6 +101,9 @@ pub use span::{Call, failed, step};
 pub use tell::tell;
 pub use verb::Verb;
 pub use vitals::Vitals;
+
+/// How many spans one span links at most, as the SDK has it.
+const LINKS_MAX: usize = 128;
 
 /// Where a node tells of its requests: spans, figures, both or neither. Cheap to clone; the default is neither.
 #[derive(Clone, Debug, Default)]
@@ -137,11 +141,16 @@ impl Telemetry {
         (from, to): (Moment, Moment),
         attributes: impl FnOnce() -> Vec<KeyValue>,
     ) {
-        if let Some(instruments) = &self.instruments {
-            instruments.stage(verb, to.since(from));
-        }
+        self.measure(verb, (from, to));
         if let Some(parent) = span {
             self.span(verb, parent, (from, to), attributes);
+        }
+    }
+
+    /// A request has been through a verb, traced or not.
+    fn measure(&self, verb: Verb, (from, to): (Moment, Moment)) {
+        if let Some(instruments) = &self.instruments {
+            instruments.stage(verb, to.since(from));
         }
     }
 

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::metrics::MeterProvider as _;
-use opentelemetry::trace::TracerProvider as _;
-use opentelemetry::{InstrumentationScope, KeyValue};
+use opentelemetry::trace::{Link, SpanKind, TraceContextExt as _, TraceId, TracerProvider as _};
+use opentelemetry::{Context, InstrumentationScope, KeyValue};
 use opentelemetry_otlp::{MetricExporter, SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::resource::TelemetryResourceDetector;
-use opentelemetry_sdk::trace::{BatchSpanProcessor, Sampler, SdkTracerProvider};
+use opentelemetry_sdk::trace::{BatchSpanProcessor, Sampler, SamplingResult, SdkTracerProvider, ShouldSample};
 
 use super::collector::Watched;
 use super::{Instruments, Telemetry};
@@ -76,7 +76,8 @@ impl Providers {
 fn start_traces(traces: &config::Traces, resource: Resource) -> Result<SdkTracerProvider, Unusable> {
     let exporter = SpanExporter::builder().with_tonic().with_endpoint(&traces.endpoint).build()?;
     let processor = BatchSpanProcessor::builder(Watched::new(exporter, "spans", &traces.endpoint)).build();
-    let provider = SdkTracerProvider::builder().with_span_processor(processor).with_sampler(sampler(traces));
+    let provider =
+        SdkTracerProvider::builder().with_span_processor(processor).with_sampler(FollowsLinks(sampler(traces)));
     Ok(provider.with_resource(resource).build())
 }
 
@@ -85,6 +86,27 @@ fn start_metrics(metrics: &config::Metrics, resource: Resource) -> Result<SdkMet
     let exporter = Watched::new(exporter, "metrics", &metrics.endpoint);
     let reader = PeriodicReader::builder(exporter).with_interval(metrics.interval).build();
     Ok(SdkMeterProvider::builder().with_reader(reader).with_resource(resource).build())
+}
+
+/// What has no parent and links traced requests, as a batch does, is traced with them. Of all else the other sampler decides.
+#[derive(Clone, Debug)]
+pub(super) struct FollowsLinks(pub(super) Sampler);
+
+impl ShouldSample for FollowsLinks {
+    fn should_sample(
+        &self,
+        parent: Option<&Context>,
+        trace_id: TraceId,
+        name: &str,
+        kind: &SpanKind,
+        attributes: &[KeyValue],
+        links: &[Link],
+    ) -> SamplingResult {
+        let has_parent = parent.is_some_and(|parent| parent.span().span_context().is_valid());
+        let links_traced = links.iter().any(|link| link.span_context.is_sampled());
+        let sampler = if links_traced && !has_parent { &Sampler::AlwaysOn } else { &self.0 };
+        sampler.should_sample(parent, trace_id, name, kind, attributes, links)
+    }
 }
 
 fn sampler(traces: &config::Traces) -> Sampler {
