@@ -112,9 +112,16 @@ pub struct Telemetry {
     tracer: Option<SdkTracer>,
     /// None: nothing is measured.
     instruments: Option<Arc<Instruments>>,
+    /// Where clients reach the node, as spans of calls say it.
+    server: Arc<[KeyValue]>,
 }
 
 impl Telemetry {
+    /// The same, for a node that clients reach at `address`, `HOST:PORT`.
+    pub fn serving_at(self, address: &str) -> Self {
+        Self { server: rpc::server(address).into(), ..self }
+    }
+
     /// Has the use of the disk told with every export, instead of that of the node before, until what is returned is dropped.
     /// `usage` is asked on a thread of the exporter.
     #[must_use = "it is told no more when this is dropped"]

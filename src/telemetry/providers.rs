@@ -16,6 +16,9 @@ use super::collector::Watched;
 use super::{Instruments, Telemetry};
 use crate::config::{self, Exporter, NodeConfig};
 
+/// The version of the semantic conventions by which spans and figures are named.
+pub(super) const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.45.0";
+
 /// What a stopping node waits for its collector at most.
 const FLUSH_MAX: Duration = Duration::from_secs(2);
 
@@ -49,10 +52,12 @@ impl Providers {
 
     /// Where the node tells of its requests.
     pub fn telemetry(&self) -> Telemetry {
-        let scope = InstrumentationScope::builder("quorate").with_version(env!("CARGO_PKG_VERSION")).build();
+        let scope = InstrumentationScope::builder("quorate").with_version(env!("CARGO_PKG_VERSION"));
+        let scope = scope.with_schema_url(SCHEMA_URL).build();
         let tracer = self.traces.as_ref().map(|provider| provider.tracer_with_scope(scope.clone()));
         let meter = self.metrics.as_ref().map(|provider| provider.meter_with_scope(scope));
-        Telemetry { tracer, instruments: meter.map(|meter| Arc::new(Instruments::new(&meter))) }
+        let instruments = meter.map(|meter| Arc::new(Instruments::new(&meter)));
+        Telemetry { tracer, instruments, ..Telemetry::default() }
     }
 
     /// Sends what waits, for two seconds at most. What is told after that is lost.
@@ -127,6 +132,7 @@ fn resource(config: &NodeConfig) -> Resource {
     let config::Telemetry { service_name, service_instance, resource_attributes, .. } = &config.telemetry;
     let named = [("service.name", service_name), ("service.instance.id", service_instance)];
     Resource::builder_empty()
+        .with_schema_url([], SCHEMA_URL)
         .with_detector(Box::new(TelemetryResourceDetector))
         .with_attributes([
             KeyValue::new("service.name", "quorate"),

@@ -55,7 +55,8 @@ pub(super) fn telemetry() -> (Telemetry, Spans) {
     let spans = Spans::default();
     let sampler = FollowsLinks(Sampler::ParentBased(Box::new(Sampler::AlwaysOff)));
     let provider = SdkTracerProvider::builder().with_simple_exporter(spans.clone()).with_sampler(sampler).build();
-    (Telemetry { tracer: Some(provider.tracer("test")), instruments: None }, spans)
+    let telemetry = Telemetry { tracer: Some(provider.tracer("test")), ..Telemetry::default() };
+    (telemetry.serving_at("a.example:7400"), spans)
 }
 
 pub(super) fn client(flags: TraceFlags) -> Context {
@@ -89,7 +90,7 @@ impl PushMetricExporter for Ignored {
 fn only_the_node_that_runs_tells_how_its_disk_is_used() {
     let provider = SdkMeterProvider::builder().with_periodic_exporter(Ignored).build();
     let instruments = Arc::new(Instruments::new(&provider.meter("test")));
-    let telemetry = Telemetry { tracer: None, instruments: Some(instruments) };
+    let telemetry = Telemetry { instruments: Some(instruments), ..Telemetry::default() };
     let node = || {
         let asked = Arc::new(AtomicU64::new(0));
         let counted = asked.clone();

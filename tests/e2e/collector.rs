@@ -30,6 +30,8 @@ pub struct Span {
     pub start: u64,
     pub end: u64,
     pub kind: i32,
+    /// The spans that it links, by their ids.
+    pub links: Vec<String>,
     /// What went wrong; empty: nothing.
     pub error: String,
     pub attributes: BTreeMap<String, String>,
@@ -124,6 +126,7 @@ impl TraceService for Told {
                 start: span.start_time_unix_nano,
                 end: span.end_time_unix_nano,
                 kind: span.kind,
+                links: span.links.iter().map(|link| hex(&link.span_id)).collect(),
                 error: span.status.map(|status| status.message).unwrap_or_default(),
                 attributes: attributes(&span.attributes),
                 resource: resource.clone(),
