@@ -67,6 +67,7 @@ mod collector;
 pub mod events;
 mod format;
 mod instruments;
+mod lines;
 mod log;
 mod moment;
 pub mod propagation;
@@ -86,6 +87,7 @@ use std::sync::Arc;
 
 use opentelemetry::trace::{Span as _, Tracer as _};
 use opentelemetry::{Context, KeyValue};
+use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::trace::SdkTracer;
 
 use crate::storage::Usage;
@@ -105,13 +107,15 @@ pub use vitals::Vitals;
 /// How many spans one span links at most, as the SDK has it.
 const LINKS_MAX: usize = 128;
 
-/// Where a node tells of its requests: spans, figures, both or neither. Cheap to clone; the default is neither.
+/// Where a node tells of its requests: spans, figures, lines, any or none of them. Cheap to clone; the default is none.
 #[derive(Clone, Debug, Default)]
 pub struct Telemetry {
     /// None: nothing is traced.
     tracer: Option<SdkTracer>,
     /// None: nothing is measured.
     instruments: Option<Arc<Instruments>>,
+    /// None: lines of the log stay in the log.
+    logs: Option<SdkLoggerProvider>,
     /// Where clients reach the node, as spans of calls say it.
     server: Arc<[KeyValue]>,
 }

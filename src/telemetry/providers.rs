@@ -1,4 +1,4 @@
-//! From settings to what takes spans and figures, and their end.
+//! From settings to what takes spans, figures and lines, and their end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,13 +6,15 @@ use std::time::Duration;
 use opentelemetry::metrics::MeterProvider as _;
 use opentelemetry::trace::{Link, SpanKind, TraceContextExt as _, TraceId, TracerProvider as _};
 use opentelemetry::{Context, InstrumentationScope, KeyValue};
-use opentelemetry_otlp::{MetricExporter, SpanExporter, WithExportConfig as _};
+use opentelemetry_otlp::{LogExporter, MetricExporter, SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::logs::{BatchLogProcessor, SdkLoggerProvider};
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::resource::TelemetryResourceDetector;
 use opentelemetry_sdk::trace::{BatchSpanProcessor, Sampler, SamplingResult, SdkTracerProvider, ShouldSample};
 
 use super::collector::Watched;
+use super::lines::Tidy;
 use super::{Instruments, Telemetry};
 use crate::config::{self, Exporter, NodeConfig};
 
@@ -27,16 +29,18 @@ const FLUSH_MAX: Duration = Duration::from_secs(2);
 #[error("telemetry: {0}")]
 pub struct Unusable(#[from] opentelemetry_otlp::ExporterBuildError);
 
-/// What collects spans and figures and sends them, each on a thread of its own. Spans that wait are bounded: 2,048 unless
-/// `OTEL_BSP_MAX_QUEUE_SIZE` says otherwise. Further ones are dropped and counted, with a line at the first and one at the end.
+/// What collects spans, figures and lines and sends them, each on a thread of its own. Spans and lines that wait are bounded:
+/// 2,048 of each unless `OTEL_BSP_MAX_QUEUE_SIZE` or `OTEL_BLRP_MAX_QUEUE_SIZE` say otherwise. Further ones are dropped and
+/// counted, with a line at the first and one at the end.
 #[derive(Debug)]
 pub struct Providers {
     traces: Option<SdkTracerProvider>,
     metrics: Option<SdkMeterProvider>,
+    logs: Option<SdkLoggerProvider>,
 }
 
 impl Providers {
-    /// Starts what the settings ask for: nothing at all when both exporters are `none`. To be called within a tokio runtime,
+    /// Starts what the settings ask for: nothing at all when all exporters are `none`. To be called within a tokio runtime,
     /// which runs the connections. Nobody is connected to before there is something to send. The time that one sending may
     /// take, and headers for the collector, come from `OTEL_EXPORTER_OTLP_TIMEOUT` and `OTEL_EXPORTER_OTLP_HEADERS`.
     ///
@@ -44,10 +48,12 @@ impl Providers {
     /// What the rules for settings do not know of, such as bad values of those variables.
     pub fn start(config: &NodeConfig) -> Result<Self, Unusable> {
         let resource = resource(config);
-        let config::Telemetry { traces, metrics, .. } = &config.telemetry;
+        let config::Telemetry { traces, metrics, logs, .. } = &config.telemetry;
         let traces = (traces.exporter == Exporter::Otlp).then(|| start_traces(traces, resource.clone())).transpose()?;
-        let metrics = (metrics.exporter == Exporter::Otlp).then(|| start_metrics(metrics, resource)).transpose()?;
-        Ok(Self { traces, metrics })
+        let metrics =
+            (metrics.exporter == Exporter::Otlp).then(|| start_metrics(metrics, resource.clone())).transpose()?;
+        let logs = (logs.exporter == Exporter::Otlp).then(|| start_logs(logs, resource)).transpose()?;
+        Ok(Self { traces, metrics, logs })
     }
 
     /// Where the node tells of its requests.
@@ -57,20 +63,21 @@ impl Providers {
         let tracer = self.traces.as_ref().map(|provider| provider.tracer_with_scope(scope.clone()));
         let meter = self.metrics.as_ref().map(|provider| provider.meter_with_scope(scope));
         let instruments = meter.map(|meter| Arc::new(Instruments::new(&meter)));
-        Telemetry { tracer, instruments, ..Telemetry::default() }
+        Telemetry { tracer, instruments, logs: self.logs.clone(), ..Telemetry::default() }
     }
 
     /// Sends what waits, for two seconds at most. What is told after that is lost.
     pub async fn stop(self) {
-        let Self { traces, metrics } = self;
-        if traces.is_none() && metrics.is_none() {
+        let Self { traces, metrics, logs } = self;
+        if traces.is_none() && metrics.is_none() && logs.is_none() {
             return;
         }
         // Side by side: each waits for a thread of its own.
         let traces =
             tokio::task::spawn_blocking(move || traces.map(|provider| provider.shutdown_with_timeout(FLUSH_MAX)));
         let metrics = tokio::task::spawn_blocking(move || metrics.map(|provider| provider.shutdown()));
-        let stopped = async { tokio::join!(traces, metrics) };
+        let logs = tokio::task::spawn_blocking(move || logs.map(|provider| provider.shutdown_with_timeout(FLUSH_MAX)));
+        let stopped = async { tokio::join!(traces, metrics, logs) };
         // What could not be sent is lost, and has been told of if a collector refused it.
         if tokio::time::timeout(FLUSH_MAX, stopped).await.is_err() {
             tracing::warn!("stops without having told its collector everything: that took more than {FLUSH_MAX:?}");
@@ -91,6 +98,16 @@ fn start_metrics(metrics: &config::Metrics, resource: Resource) -> Result<SdkMet
     let exporter = Watched::new(exporter, "metrics", &metrics.endpoint);
     let reader = PeriodicReader::builder(exporter).with_interval(metrics.interval).build();
     Ok(SdkMeterProvider::builder().with_reader(reader).with_resource(resource).build())
+}
+
+fn start_logs(logs: &config::Logs, resource: Resource) -> Result<SdkLoggerProvider, Unusable> {
+    let exporter = LogExporter::builder().with_tonic().with_endpoint(&logs.endpoint).build()?;
+    let processor = BatchLogProcessor::builder(Watched::new(exporter, "lines of the log", &logs.endpoint)).build();
+    Ok(SdkLoggerProvider::builder()
+        .with_log_processor(Tidy)
+        .with_log_processor(processor)
+        .with_resource(resource)
+        .build())
 }
 
 /// What has no parent and links traced requests, as a batch does, is traced with them. Of all else the other sampler decides.
@@ -154,6 +171,7 @@ mod tests {
         config.node.name = "a".to_owned();
         let value =
             |config: &NodeConfig, key: &'static str| resource(config).get(&key.into()).map(|value| value.to_string());
+        assert_eq!(resource(&config).schema_url(), Some(SCHEMA_URL));
         assert_eq!(value(&config, "service.name").as_deref(), Some("quorate"));
         assert_eq!(value(&config, "service.instance.id").as_deref(), Some("a"));
         assert_eq!(value(&config, "service.version").as_deref(), Some(env!("CARGO_PKG_VERSION")));

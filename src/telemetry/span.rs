@@ -139,9 +139,10 @@ mod tests {
             let _foreign = tracing::error_span!("of a library").entered();
             tracing::error!("says something");
         });
-        assert_eq!(lines, ["ERROR says something"]);
         assert_eq!(spans.names(), ["first", STATUS]);
         let spans = spans.0.lock().unwrap();
+        let ids = format!("{}-{}", spans[0].span_context.trace_id(), spans[0].span_context.span_id());
+        assert_eq!(lines, [format!("ERROR says something trace={ids}")]);
         assert!(spans.iter().all(|span| span.events.is_empty() && span.status == Status::Unset), "{spans:#?}");
         assert_eq!(spans[0].parent_span_id, spans[1].span_context.span_id());
     }

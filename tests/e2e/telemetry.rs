@@ -14,7 +14,7 @@ use quorate::proto::v1;
 use tempfile::TempDir;
 
 use crate::cluster::{Cluster, Node, eventually, quorate};
-use crate::collector::{Collector, Span, tree};
+use crate::collector::{Collector, Line, Span, tree};
 
 const EXECUTE: &str = "quorate.v1.Quorate/Execute";
 const VERBS: [&str; 8] =
@@ -334,6 +334,41 @@ fn the_disk_is_measured() {
     assert_eq!(counts.get(&of("quorate.storage.oldest", "living")), Some(&0), "{counts:#?}");
 }
 
+/// The lines of the log go to the collector as well, and those about a traced request lead to its trace.
+#[test]
+fn lines_of_the_log_lead_to_the_traces_that_they_are_about() {
+    let collector = Collector::start();
+    let mut settings = traced_by_clients(&collector);
+    settings.extend([
+        ("OTEL_LOGS_EXPORTER", "otlp".to_owned()),
+        ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", collector.endpoint()),
+        ("OTEL_BLRP_SCHEDULE_DELAY", "50".to_owned()),
+    ]);
+    let cluster = Cluster::start_with(2, &settings);
+    enqueue(&cluster, client_span(10, TraceFlags::SAMPLED));
+    let about = |event: &str| {
+        let lines = collector.lines().into_iter();
+        lines.filter(|line| line.trace == hex(10) && line.attributes["event"] == event).collect::<Vec<_>>()
+    };
+    for event in ["received", "routed", "proposed", "replicated", "committed", "applied", "answered"] {
+        let lines = eventually(event, || Some(about(event)).filter(|lines| !lines.is_empty()));
+        assert_eq!((lines.len(), &*lines[0].severity), (1, "INFO"), "{lines:#?}");
+    }
+    let appended = eventually("the appends of both", || Some(about("appended")).filter(|lines| lines.len() == 2));
+    let spans = collector.trace(&hex(10));
+    for line in &appended {
+        let span = spans.iter().find(|span| span.id == line.span).expect("the line leads to a span of the trace");
+        let is_leader = line.node == cluster.nodes[cluster.leader()].name;
+        assert_eq!(span.name, if is_leader { EXECUTE } else { "replicated" }, "{line:?}");
+    }
+    for node in &cluster.nodes {
+        let of_node = |line: &&Line| line.node == node.name && line.trace == hex(10);
+        let line = collector.lines().iter().find(of_node).cloned().unwrap();
+        let shown = format!("{} trace={}-{}", line.text, line.trace, line.span);
+        assert!(node.log().contains(&shown), "{shown:?} is not in\n{}", node.log());
+    }
+}
+
 /// With a collector that is away, a node works as ever, says so once, and stops in time.
 #[test]
 fn a_collector_that_is_away_harms_nobody() {
@@ -342,6 +377,8 @@ fn a_collector_that_is_away_harms_nobody() {
     let settings = [
         ("OTEL_TRACES_EXPORTER", "otlp".to_owned()),
         ("OTEL_METRICS_EXPORTER", "otlp".to_owned()),
+        ("OTEL_LOGS_EXPORTER", "otlp".to_owned()),
+        ("OTEL_BLRP_SCHEDULE_DELAY", "50".to_owned()),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{gone}")),
         ("OTEL_METRIC_EXPORT_INTERVAL", "100".to_owned()),
         ("OTEL_BSP_SCHEDULE_DELAY", "50".to_owned()),
@@ -352,10 +389,12 @@ fn a_collector_that_is_away_harms_nobody() {
         cluster.nodes[0].eventually_tells("takes no spans");
     }
     cluster.nodes[0].eventually_tells("takes no metrics");
+    cluster.nodes[0].eventually_tells("takes no lines of the log");
     let start = Instant::now();
     assert!(cluster.nodes[0].terminate().success());
     assert!(start.elapsed() < Duration::from_secs(5), "within the drain deadline: {:?}", start.elapsed());
     let log = cluster.nodes[0].log();
     assert_eq!(log.matches("takes no spans").count(), 1, "{log}");
     assert_eq!(log.matches("takes no metrics").count(), 1, "{log}");
+    assert_eq!(log.matches("takes no lines of the log").count(), 1, "{log}");
 }
