@@ -355,17 +355,17 @@ fn lines_of_the_log_lead_to_the_traces_that_they_are_about() {
         assert_eq!((lines.len(), &*lines[0].severity), (1, "INFO"), "{lines:#?}");
     }
     let appended = eventually("the appends of both", || Some(about("appended")).filter(|lines| lines.len() == 2));
-    let spans = collector.trace(&hex(10));
     for line in &appended {
-        let span = spans.iter().find(|span| span.id == line.span).expect("the line leads to a span of the trace");
+        let span = eventually("the span that a line leads to", || {
+            collector.trace(&hex(10)).into_iter().find(|span| span.id == line.span)
+        });
         let is_leader = line.node == cluster.nodes[cluster.leader()].name;
         assert_eq!(span.name, if is_leader { EXECUTE } else { "replicated" }, "{line:?}");
     }
     for node in &cluster.nodes {
         let of_node = |line: &&Line| line.node == node.name && line.trace == hex(10);
         let line = collector.lines().iter().find(of_node).cloned().unwrap();
-        let shown = format!("{} trace={}-{}", line.text, line.trace, line.span);
-        assert!(node.log().contains(&shown), "{shown:?} is not in\n{}", node.log());
+        node.eventually_tells(&format!("{} trace={}-{}", line.text, line.trace, line.span));
     }
 }
 
