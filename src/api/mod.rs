@@ -98,7 +98,7 @@ impl Context {
     where
         F: Future<Output = Result<R, Rejection>>,
     {
-        let mut call = Call::arrived(rpc, || propagation::from_metadata(request.metadata()));
+        let mut call = Call::arrived(&self.telemetry, rpc, || propagation::from_metadata(request.metadata()));
         let served = serve(request.into_inner()).instrument(call.span().clone()).await;
         call.is_answered(served.as_ref().err().map(|rejection| (rejection.code(), rejection.reason())));
         call.span().in_scope(|| served.map(Response::new).map_err(|rejection| rejection.into_status(self)))

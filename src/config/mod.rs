@@ -321,6 +321,8 @@ pub struct Telemetry {
     pub traces: Traces,
     /// Figures over all requests.
     pub metrics: Metrics,
+    /// The lines of the log.
+    pub logs: Logs,
 }
 
 /// The way of single requests through all nodes.
@@ -352,6 +354,17 @@ pub struct Metrics {
     #[serde(with = "values::duration")]
     #[schemars(schema_with = "values::duration::schema")]
     pub interval: Duration,
+}
+
+/// The lines of the log, where they go besides the terminal: those that `log.level` shows, with the ids of their traces.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Logs {
+    /// Where lines go: `none` or `otlp`. Default: `OTEL_LOGS_EXPORTER`, then none.
+    pub exporter: Exporter,
+    /// The collector, `http://HOST:PORT`; it speaks OTLP over gRPC. Default: `OTEL_EXPORTER_OTLP_LOGS_ENDPOINT`, then
+    /// `OTEL_EXPORTER_OTLP_ENDPOINT`.
+    pub endpoint: String,
 }
 
 /// Where telemetry goes.
@@ -449,6 +462,7 @@ impl Default for NodeConfig {
                     endpoint: COLLECTOR.into(),
                     interval: Duration::from_secs(60),
                 },
+                logs: Logs { exporter: Exporter::None, endpoint: COLLECTOR.into() },
             },
             drain_deadline: Duration::from_secs(5),
         }

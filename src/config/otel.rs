@@ -2,21 +2,26 @@
 //! same way as every other service beside it. They are weaker than whatever is meant for Quorate alone.
 
 use super::load::Loader;
-use super::{Exporter, NodeConfig, Origin, Problem};
+use super::{Exporter, NodeConfig, Origin, Problem, Telemetry};
 
 /// Which settings each variable sets. Of two that set the same, the later one wins: the more special one.
-const VARIABLES: [(&str, &[&str]); 11] = [
+const VARIABLES: [(&str, &[&str]); 13] = [
     ("OTEL_SERVICE_NAME", &["telemetry.service_name"]),
     ("OTEL_RESOURCE_ATTRIBUTES", &["telemetry.resource_attributes"]),
     ("OTEL_TRACES_EXPORTER", &["telemetry.traces.exporter"]),
     ("OTEL_METRICS_EXPORTER", &["telemetry.metrics.exporter"]),
-    ("OTEL_EXPORTER_OTLP_ENDPOINT", &["telemetry.traces.endpoint", "telemetry.metrics.endpoint"]),
+    ("OTEL_LOGS_EXPORTER", &["telemetry.logs.exporter"]),
+    (
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        &["telemetry.traces.endpoint", "telemetry.metrics.endpoint", "telemetry.logs.endpoint"],
+    ),
     ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", &["telemetry.traces.endpoint"]),
     ("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT", &["telemetry.metrics.endpoint"]),
+    ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", &["telemetry.logs.endpoint"]),
     ("OTEL_TRACES_SAMPLER", &["telemetry.traces.sampler"]),
     ("OTEL_TRACES_SAMPLER_ARG", &["telemetry.traces.sample_ratio"]),
     (INTERVAL, &["telemetry.metrics.interval"]),
-    (DISABLED, &["telemetry.traces.exporter", "telemetry.metrics.exporter"]),
+    (DISABLED, &["telemetry.traces.exporter", "telemetry.metrics.exporter", "telemetry.logs.exporter"]),
 ];
 
 /// A number of milliseconds.
@@ -26,8 +31,12 @@ const INTERVAL: &str = "OTEL_METRIC_EXPORT_INTERVAL";
 const DISABLED: &str = "OTEL_SDK_DISABLED";
 
 /// How to talk to the collector; only gRPC is spoken here.
-const PROTOCOLS: [&str; 3] =
-    ["OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL"];
+const PROTOCOLS: [&str; 4] = [
+    "OTEL_EXPORTER_OTLP_PROTOCOL",
+    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+    "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
+    "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL",
+];
 
 impl Loader {
     /// Takes the variables of OpenTelemetry. One that is empty counts as not given, as its specification says.
@@ -55,7 +64,8 @@ pub(super) fn variables(environment: &[(String, String)]) -> impl Iterator<Item 
 
 /// What is wrong with the protocols that are asked for, if anything is to be exported at all.
 pub(super) fn wrong_protocols(config: &NodeConfig, environment: &[(String, String)]) -> Vec<Problem> {
-    let exporters = [config.telemetry.traces.exporter, config.telemetry.metrics.exporter];
+    let Telemetry { traces, metrics, logs, .. } = &config.telemetry;
+    let exporters = [traces.exporter, metrics.exporter, logs.exporter];
     if !exporters.contains(&Exporter::Otlp) {
         return Vec::new();
     }
@@ -91,8 +101,10 @@ mod tests {
             ("OTEL_RESOURCE_ATTRIBUTES", "team=a%2Cb"),
             ("OTEL_TRACES_EXPORTER", "otlp"),
             ("OTEL_METRICS_EXPORTER", "otlp"),
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://both:1"),
+            ("OTEL_LOGS_EXPORTER", "otlp"),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://all:1"),
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://traces:2"),
+            ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://logs:3"),
             ("OTEL_TRACES_SAMPLER", "traceidratio"),
             ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
             ("OTEL_METRIC_EXPORT_INTERVAL", "2500"),
@@ -107,7 +119,8 @@ mod tests {
         assert_eq!(telemetry.traces.sampler, Sampler::TraceIdRatio);
         assert_eq!(telemetry.traces.sample_ratio, 0.25);
         assert_eq!(telemetry.metrics.exporter, Exporter::Otlp);
-        assert_eq!(telemetry.metrics.endpoint, "http://both:1");
+        assert_eq!(telemetry.metrics.endpoint, "http://all:1");
+        assert_eq!((telemetry.logs.exporter, &*telemetry.logs.endpoint), (Exporter::Otlp, "http://logs:3"));
         assert_eq!(telemetry.metrics.interval, Duration::from_millis(2500));
     }
 

@@ -222,6 +222,7 @@ impl Rules<'_> {
         let endpoints = [
             ("telemetry.traces.endpoint", &telemetry.traces.endpoint),
             ("telemetry.metrics.endpoint", &telemetry.metrics.endpoint),
+            ("telemetry.logs.endpoint", &telemetry.logs.endpoint),
         ];
         for (key, endpoint) in endpoints {
             self.demand(is_collector(endpoint), &[key], || format!("expected http://HOST:PORT, found {endpoint:?}"));

@@ -280,6 +280,7 @@ impl EventLoop {
     fn on_completion(&mut self, completion: Completion) -> Result<(), Error> {
         match completion {
             Completion::Durable(synced) => {
+                self.requests.on_synced(&synced);
                 for Durable { shard, ticket, .. } in synced.writes {
                     self.on_event(shard, Event::Persisted(ticket));
                 }
@@ -370,6 +371,7 @@ impl EventLoop {
                 });
             }
             Effect::Tell(told) => {
+                let _logged_with_its_trace = self.requests.enter(shard, &told);
                 self.requests.on_told(shard, &told);
                 telemetry::tell(&told, self.vitals.events(), |node| self.name_of(node));
             }

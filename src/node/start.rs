@@ -110,7 +110,7 @@ impl Node {
             book: book.clone(),
             peers,
             phase: phases,
-            telemetry,
+            telemetry: telemetry.serving_at(&contact.client_address),
             vitals,
             transfers,
             founder,

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use opentelemetry::{Context, KeyValue};
 
-use super::{Moment, Telemetry, Verb, propagation};
+use super::sync::{Carried, Ranges, Sync};
+use super::{Moment, Telemetry, propagation};
 use crate::ids::{Index, ShardId, TraceContext};
 
 /// How many are kept. The oldest goes when another comes: then its span is missing.
@@ -21,6 +22,8 @@ struct Arrived {
     /// With the leader's span `replicated`.
     span: Context,
     at: Moment,
+    /// The sync that has carried it.
+    sync: Option<Sync>,
 }
 
 impl Appending {
@@ -32,19 +35,30 @@ impl Appending {
     pub(super) fn arrive(&mut self, shard: ShardId, traces: impl IntoIterator<Item = (Index, TraceContext)>) {
         let at = Moment::now();
         for (index, trace) in traces {
-            self.entries.insert((shard, index), Arrived { span: propagation::from_peer(trace), at });
+            self.entries.insert((shard, index), Arrived { span: propagation::from_peer(trace), at, sync: None });
         }
         while self.entries.len() > ENTRIES_MAX {
             self.entries.pop_first();
         }
     }
 
+    /// What of it was carried by a sync.
+    pub(super) fn carried(&mut self, ranges: &Ranges) -> impl Iterator<Item = Carried<'_>> {
+        let carried = self.entries.iter_mut().filter(|(place, arrived)| ranges.carry(**place, arrived.at));
+        carried.map(|(_, Arrived { span, sync, .. })| Carried { span, sync })
+    }
+
+    /// The first of those that the disk has when it has everything up to `last`.
+    pub(super) fn first_up_to(&self, shard: ShardId, last: Index) -> Option<&Context> {
+        self.entries.range((shard, Index(0))..=(shard, last)).next().map(|(_, arrived)| &arrived.span)
+    }
+
     /// The disk has everything up to `last`.
     pub(super) fn end(&mut self, telemetry: &Telemetry, shard: ShardId, last: Index, at: Moment) {
         let done = self.entries.extract_if((shard, Index(0))..=(shard, last), |_, _| true);
         for ((_, index), arrived) in done {
-            let attributes = || vec![KeyValue::new("quorate.index", index.0 as i64)];
-            telemetry.span(Verb::Appended, &arrived.span, (arrived.at, at), attributes);
+            let attributes = vec![KeyValue::new("quorate.index", index.0 as i64)];
+            telemetry.appended(&arrived.span, (arrived.at, at), arrived.sync.as_ref(), attributes);
         }
     }
 

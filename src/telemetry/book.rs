@@ -6,6 +6,8 @@
 //!    appending  shard, index   -> another leader's span, on a follower                from on_message to Appended
 //! ```
 //!
+//! A sync of the log tells of itself which entries it carried, before the loop turns and their appends are over.
+//!
 //! A request is followed when it is traced, or, with metrics on, always. When nothing is followed each call looks at an empty
 //! map and returns.
 
@@ -13,13 +15,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use opentelemetry::trace::{Status, TraceContextExt as _, Tracer as _};
-use opentelemetry::{Context, KeyValue};
+use opentelemetry::{Context, ContextGuard, KeyValue};
 
 use super::appending::Appending;
+use super::sync::{Carried, Ranges, Sync};
 use super::{Mark, Moment, Telemetry, Verb, propagation};
 use crate::ids::{EntryId, Index, NodeId, ShardId, TRACES_MAX, TraceContext};
 use crate::raft::{Body, Event, Message};
 use crate::replica::{RequestId, Told};
+use crate::storage::Synced;
 
 /// How many requests are followed at once. One that comes when there are as many is not.
 pub(super) const REQUESTS_MAX: usize = 4096;
@@ -60,6 +64,8 @@ struct Entry {
     is_appended: bool,
     is_applied: bool,
     is_answered: bool,
+    /// The sync of this node's log that has carried it.
+    sync: Option<Sync>,
     /// To whom it was sent, and who has not acknowledged it.
     sent: Vec<Sent>,
 }
@@ -98,6 +104,18 @@ impl RequestBook {
         if self.telemetry.tracer.is_some() {
             self.appending.arrive(shard, traces.into_iter().filter(|(index, _)| *index > durable));
         }
+    }
+
+    /// The log was synced. Its replicas have not been told yet.
+    pub fn on_synced(&mut self, synced: &Synced) {
+        if self.telemetry.tracer.is_none() || (self.entries.is_empty() && self.appending.is_empty()) {
+            return;
+        }
+        let ranges = Ranges::of(synced);
+        let entries = self.entries.iter_mut().filter(|(place, entry)| ranges.carry(**place, entry.placed_at));
+        let carried = entries.filter_map(|(_, Entry { span, sync, .. })| Some(Carried { span: span.as_ref()?, sync }));
+        let carried = carried.chain(self.appending.carried(&ranges)).collect();
+        self.telemetry.synced(synced, &ranges, carried);
     }
 
     /// The loop turns: what it tells from here on of the disk and of peers, it has learnt before.
@@ -159,6 +177,36 @@ impl RequestBook {
         self.entries.retain(|_, entry| !entry.is_done());
     }
 
+    /// What is logged on this thread while the guard lives is about the traced request that `told` is about; the first one, if
+    /// it is about several. None: it is about none.
+    pub fn enter(&self, shard: ShardId, told: &Told) -> Option<ContextGuard> {
+        if self.telemetry.tracer.is_none() || self.is_empty() {
+            return None;
+        }
+        self.traced(shard, told).cloned().map(Context::attach)
+    }
+
+    fn traced(&self, shard: ShardId, told: &Told) -> Option<&Context> {
+        let entries = |first, last| self.entries.range((shard, first)..=(shard, last)).map(|(_, entry)| entry);
+        let first_of = |first, last, of: fn(&Entry) -> bool| {
+            entries(first, last).filter(|entry| of(entry)).find_map(|entry| entry.span.as_ref())
+        };
+        match told {
+            Told::Placed { request, .. } => self.requests.get(request)?.span.as_ref(),
+            Told::Answered { index, .. } => first_of(*index, *index, |_| true),
+            Told::Applied { first, last } => first_of(*first, *last, |_| true),
+            Told::Raft(Event::Proposed { first, last }) => first_of(first.index, last.index, |_| true),
+            Told::Raft(Event::Appended { last }) => first_of(Index(0), last.index, |entry| !entry.is_appended)
+                .or_else(|| self.appending.first_up_to(shard, last.index)),
+            Told::Raft(Event::Committed { index }) => first_of(Index(0), *index, |entry| entry.committed_at.is_none()),
+            Told::Raft(Event::Replicated { to, matched }) => {
+                let mut sent = entries(Index(0), *matched).flat_map(|entry| &entry.sent).filter(|sent| sent.to == *to);
+                sent.find_map(|sent| sent.span.as_ref())
+            }
+            _ => None,
+        }
+    }
+
     /// Nothing is followed.
     pub fn is_empty(&self) -> bool {
         self.requests.is_empty() && self.entries.is_empty() && self.appending.is_empty()
@@ -213,7 +261,10 @@ impl RequestBook {
         for (_, entry) in self.entries.range_mut((shard, Index(0))..=(shard, last)) {
             if !std::mem::replace(&mut entry.is_appended, true) {
                 let times = (entry.placed_at, self.turn_began);
-                self.telemetry.stage(Verb::Appended, entry.span.as_ref(), times, Vec::new);
+                self.telemetry.measure(Verb::Appended, times);
+                if let Some(span) = &entry.span {
+                    self.telemetry.appended(span, times, entry.sync.as_ref(), Vec::new());
+                }
             }
         }
         self.entries.retain(|_, entry| !entry.is_done());
@@ -287,6 +338,7 @@ impl Entry {
             is_appended: false,
             is_applied: false,
             is_answered: false,
+            sync: None,
             sent: Vec::new(),
         }
     }

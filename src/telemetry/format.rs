@@ -8,8 +8,8 @@
 //! ```
 //!
 //! An event with a field `event`, a stable name for programs, says everything in its words as well: text leaves its fields out.
-//! What is said about a request that is traced has the ids of its trace in JSON (`trace_id`, `span_id`); a line for people stays
-//! short. Times are UTC.
+//! What is said about a request that is traced has the ids of its trace and span: `trace_id` and `span_id` in JSON, and in a line
+//! for people `trace=TRACE-SPAN` at its end, as they stand in a `traceparent`. Times are UTC.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -72,6 +72,10 @@ impl Format {
                 painted(writer, dim, &format!("{name}="))?;
                 writer.write_str(&readable(value))?;
             }
+        }
+        if let Some((trace_id, span_id)) = current_ids() {
+            writer.write_char(' ')?;
+            painted(writer, dim, &format!("trace={trace_id}-{span_id}"))?;
         }
         writer.write_char('\n')
     }
@@ -234,11 +238,13 @@ pub(super) mod tests {
     use std::io;
     use std::sync::{Arc, Mutex};
 
+    use opentelemetry::trace::TraceFlags;
     use tracing::subscriber::with_default;
     use tracing_appender::non_blocking::NonBlocking;
     use tracing_subscriber::fmt::MakeWriter;
 
     use super::*;
+    use crate::telemetry::tests::client;
 
     #[derive(Clone, Default)]
     pub(in crate::telemetry) struct Lines(pub(in crate::telemetry) Arc<Mutex<Vec<u8>>>);
@@ -290,6 +296,17 @@ pub(super) mod tests {
         assert_eq!(line, "BEAT  a  sends heartbeats\n");
         let line = text(|| tracing::error!(target: "h2::codec", "odd frame"));
         assert_eq!(line, "ERROR a  h2::codec: odd frame\n");
+    }
+
+    #[test]
+    fn a_line_about_a_traced_request_has_its_ids() {
+        let traced = |flags| {
+            let _traced = client(flags).attach();
+            text(|| tracing::info!(event = "committed", "committed up to 17"))
+        };
+        let ids = "00000000000000000000000000000001-0000000000000001";
+        assert_eq!(traced(TraceFlags::SAMPLED), format!("INFO  a  committed up to 17 trace={ids}\n"));
+        assert_eq!(traced(TraceFlags::default()), "INFO  a  committed up to 17\n", "nobody would find it");
     }
 
     #[test]

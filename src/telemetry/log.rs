@@ -11,9 +11,9 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
-use super::Telemetry;
 use super::format::Format;
 use super::span::{self, SPAN};
+use super::{Telemetry, lines};
 use crate::config::{Color, Log, LogFormat};
 
 /// Lines that may wait for the terminal.
@@ -53,7 +53,7 @@ pub struct Guard {
 }
 
 /// Starts the log of this process. `node` is the name that every line carries. Spans that are blocks of code go where
-/// `telemetry` traces requests.
+/// `telemetry` traces requests, and lines to where it tells them.
 ///
 /// # Errors
 /// The level is not one, or there is a log already.
@@ -81,9 +81,10 @@ where
 {
     let lines = tracing_subscriber::fmt::layer().with_ansi(is_coloured).event_format(format).with_writer(writer);
     let lines = lines.with_filter(EnvFilter::builder().parse(directives(log))?);
+    let told = telemetry.logs.as_ref().map(|provider| lines::layer(provider, &directives(log))).transpose()?;
     // A list, because a layer that is None has no filter: then every line that is filtered out would be asked about each time.
     let spans = telemetry.tracer.clone().map(span::layer);
-    let layers: Vec<_> = [lines.boxed()].into_iter().chain(spans).collect();
+    let layers: Vec<_> = [lines.boxed()].into_iter().chain(told).chain(spans).collect();
     Ok(tracing_subscriber::registry().with(layers))
 }
 

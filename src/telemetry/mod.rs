@@ -67,6 +67,7 @@ mod collector;
 pub mod events;
 mod format;
 mod instruments;
+mod lines;
 mod log;
 mod moment;
 pub mod propagation;
@@ -75,6 +76,7 @@ mod received;
 pub mod request;
 mod rpc;
 mod span;
+mod sync;
 mod tell;
 #[cfg(test)]
 mod tests;
@@ -85,6 +87,7 @@ use std::sync::Arc;
 
 use opentelemetry::trace::{Span as _, Tracer as _};
 use opentelemetry::{Context, KeyValue};
+use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::trace::SdkTracer;
 
 use crate::storage::Usage;
@@ -101,16 +104,28 @@ pub use tell::tell;
 pub use verb::Verb;
 pub use vitals::Vitals;
 
-/// Where a node tells of its requests: spans, figures, both or neither. Cheap to clone; the default is neither.
+/// How many spans one span links at most, as the SDK has it.
+const LINKS_MAX: usize = 128;
+
+/// Where a node tells of its requests: spans, figures, lines, any or none of them. Cheap to clone; the default is none.
 #[derive(Clone, Debug, Default)]
 pub struct Telemetry {
     /// None: nothing is traced.
     tracer: Option<SdkTracer>,
     /// None: nothing is measured.
     instruments: Option<Arc<Instruments>>,
+    /// None: lines of the log stay in the log.
+    logs: Option<SdkLoggerProvider>,
+    /// Where clients reach the node, as spans of calls say it.
+    server: Arc<[KeyValue]>,
 }
 
 impl Telemetry {
+    /// The same, for a node that clients reach at `address`, `HOST:PORT`.
+    pub fn serving_at(self, address: &str) -> Self {
+        Self { server: rpc::server(address).into(), ..self }
+    }
+
     /// Has the use of the disk told with every export, instead of that of the node before, until what is returned is dropped.
     /// `usage` is asked on a thread of the exporter.
     #[must_use = "it is told no more when this is dropped"]
@@ -137,11 +152,16 @@ impl Telemetry {
         (from, to): (Moment, Moment),
         attributes: impl FnOnce() -> Vec<KeyValue>,
     ) {
-        if let Some(instruments) = &self.instruments {
-            instruments.stage(verb, to.since(from));
-        }
+        self.measure(verb, (from, to));
         if let Some(parent) = span {
             self.span(verb, parent, (from, to), attributes);
+        }
+    }
+
+    /// A request has been through a verb, traced or not.
+    fn measure(&self, verb: Verb, (from, to): (Moment, Moment)) {
+        if let Some(instruments) = &self.instruments {
+            instruments.stage(verb, to.since(from));
         }
     }
 

@@ -15,13 +15,42 @@ impl Moment {
         Self { wall: SystemTime::now(), steady: Instant::now() }
     }
 
+    /// The moment at which the steady clock stood at `steady`, as both clocks go now.
+    pub fn at(self, steady: Instant) -> Self {
+        let (before, after) =
+            (self.steady.saturating_duration_since(steady), steady.saturating_duration_since(self.steady));
+        let wall = self.wall.checked_sub(before).and_then(|wall| wall.checked_add(after)).unwrap_or(self.wall);
+        Self { wall, steady }
+    }
+
     /// How much later this is; zero if it is not.
     pub fn since(self, earlier: Moment) -> Duration {
         self.steady.saturating_duration_since(earlier.steady)
     }
 
+    /// Whether the steady clock had not come to `steady` yet.
+    pub fn is_before(self, steady: Instant) -> bool {
+        self.steady < steady
+    }
+
     /// On the wall clock, which may jump.
     pub fn wall(self) -> SystemTime {
         self.wall
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reading_of_the_steady_clock_has_a_date() {
+        let now = Moment::now();
+        let second = Duration::from_secs(1);
+        for (steady, wall) in [(now.steady - second, now.wall - second), (now.steady + second, now.wall + second)] {
+            let moment = now.at(steady);
+            assert_eq!((moment.wall(), moment.steady), (wall, steady));
+        }
+        assert_eq!(now.since(now.at(now.steady - second)), second);
     }
 }

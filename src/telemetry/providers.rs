@@ -1,20 +1,25 @@
-//! From settings to what takes spans and figures, and their end.
+//! From settings to what takes spans, figures and lines, and their end.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::metrics::MeterProvider as _;
-use opentelemetry::trace::TracerProvider as _;
-use opentelemetry::{InstrumentationScope, KeyValue};
-use opentelemetry_otlp::{MetricExporter, SpanExporter, WithExportConfig as _};
+use opentelemetry::trace::{Link, SpanKind, TraceContextExt as _, TraceId, TracerProvider as _};
+use opentelemetry::{Context, InstrumentationScope, KeyValue};
+use opentelemetry_otlp::{LogExporter, MetricExporter, SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::logs::{BatchLogProcessor, SdkLoggerProvider};
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::resource::TelemetryResourceDetector;
-use opentelemetry_sdk::trace::{BatchSpanProcessor, Sampler, SdkTracerProvider};
+use opentelemetry_sdk::trace::{BatchSpanProcessor, Sampler, SamplingResult, SdkTracerProvider, ShouldSample};
 
 use super::collector::Watched;
+use super::lines::Tidy;
 use super::{Instruments, Telemetry};
 use crate::config::{self, Exporter, NodeConfig};
+
+/// The version of the semantic conventions by which spans and figures are named.
+pub(super) const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.45.0";
 
 /// What a stopping node waits for its collector at most.
 const FLUSH_MAX: Duration = Duration::from_secs(2);
@@ -24,16 +29,18 @@ const FLUSH_MAX: Duration = Duration::from_secs(2);
 #[error("telemetry: {0}")]
 pub struct Unusable(#[from] opentelemetry_otlp::ExporterBuildError);
 
-/// What collects spans and figures and sends them, each on a thread of its own. Spans that wait are bounded: 2,048 unless
-/// `OTEL_BSP_MAX_QUEUE_SIZE` says otherwise. Further ones are dropped and counted, with a line at the first and one at the end.
+/// What collects spans, figures and lines and sends them, each on a thread of its own. Spans and lines that wait are bounded:
+/// 2,048 of each unless `OTEL_BSP_MAX_QUEUE_SIZE` or `OTEL_BLRP_MAX_QUEUE_SIZE` say otherwise. Further ones are dropped and
+/// counted, with a line at the first and one at the end.
 #[derive(Debug)]
 pub struct Providers {
     traces: Option<SdkTracerProvider>,
     metrics: Option<SdkMeterProvider>,
+    logs: Option<SdkLoggerProvider>,
 }
 
 impl Providers {
-    /// Starts what the settings ask for: nothing at all when both exporters are `none`. To be called within a tokio runtime,
+    /// Starts what the settings ask for: nothing at all when all exporters are `none`. To be called within a tokio runtime,
     /// which runs the connections. Nobody is connected to before there is something to send. The time that one sending may
     /// take, and headers for the collector, come from `OTEL_EXPORTER_OTLP_TIMEOUT` and `OTEL_EXPORTER_OTLP_HEADERS`.
     ///
@@ -41,31 +48,36 @@ impl Providers {
     /// What the rules for settings do not know of, such as bad values of those variables.
     pub fn start(config: &NodeConfig) -> Result<Self, Unusable> {
         let resource = resource(config);
-        let config::Telemetry { traces, metrics, .. } = &config.telemetry;
+        let config::Telemetry { traces, metrics, logs, .. } = &config.telemetry;
         let traces = (traces.exporter == Exporter::Otlp).then(|| start_traces(traces, resource.clone())).transpose()?;
-        let metrics = (metrics.exporter == Exporter::Otlp).then(|| start_metrics(metrics, resource)).transpose()?;
-        Ok(Self { traces, metrics })
+        let metrics =
+            (metrics.exporter == Exporter::Otlp).then(|| start_metrics(metrics, resource.clone())).transpose()?;
+        let logs = (logs.exporter == Exporter::Otlp).then(|| start_logs(logs, resource)).transpose()?;
+        Ok(Self { traces, metrics, logs })
     }
 
     /// Where the node tells of its requests.
     pub fn telemetry(&self) -> Telemetry {
-        let scope = InstrumentationScope::builder("quorate").with_version(env!("CARGO_PKG_VERSION")).build();
+        let scope = InstrumentationScope::builder("quorate").with_version(env!("CARGO_PKG_VERSION"));
+        let scope = scope.with_schema_url(SCHEMA_URL).build();
         let tracer = self.traces.as_ref().map(|provider| provider.tracer_with_scope(scope.clone()));
         let meter = self.metrics.as_ref().map(|provider| provider.meter_with_scope(scope));
-        Telemetry { tracer, instruments: meter.map(|meter| Arc::new(Instruments::new(&meter))) }
+        let instruments = meter.map(|meter| Arc::new(Instruments::new(&meter)));
+        Telemetry { tracer, instruments, logs: self.logs.clone(), ..Telemetry::default() }
     }
 
     /// Sends what waits, for two seconds at most. What is told after that is lost.
     pub async fn stop(self) {
-        let Self { traces, metrics } = self;
-        if traces.is_none() && metrics.is_none() {
+        let Self { traces, metrics, logs } = self;
+        if traces.is_none() && metrics.is_none() && logs.is_none() {
             return;
         }
         // Side by side: each waits for a thread of its own.
         let traces =
             tokio::task::spawn_blocking(move || traces.map(|provider| provider.shutdown_with_timeout(FLUSH_MAX)));
         let metrics = tokio::task::spawn_blocking(move || metrics.map(|provider| provider.shutdown()));
-        let stopped = async { tokio::join!(traces, metrics) };
+        let logs = tokio::task::spawn_blocking(move || logs.map(|provider| provider.shutdown_with_timeout(FLUSH_MAX)));
+        let stopped = async { tokio::join!(traces, metrics, logs) };
         // What could not be sent is lost, and has been told of if a collector refused it.
         if tokio::time::timeout(FLUSH_MAX, stopped).await.is_err() {
             tracing::warn!("stops without having told its collector everything: that took more than {FLUSH_MAX:?}");
@@ -76,7 +88,8 @@ impl Providers {
 fn start_traces(traces: &config::Traces, resource: Resource) -> Result<SdkTracerProvider, Unusable> {
     let exporter = SpanExporter::builder().with_tonic().with_endpoint(&traces.endpoint).build()?;
     let processor = BatchSpanProcessor::builder(Watched::new(exporter, "spans", &traces.endpoint)).build();
-    let provider = SdkTracerProvider::builder().with_span_processor(processor).with_sampler(sampler(traces));
+    let provider =
+        SdkTracerProvider::builder().with_span_processor(processor).with_sampler(FollowsLinks(sampler(traces)));
     Ok(provider.with_resource(resource).build())
 }
 
@@ -85,6 +98,37 @@ fn start_metrics(metrics: &config::Metrics, resource: Resource) -> Result<SdkMet
     let exporter = Watched::new(exporter, "metrics", &metrics.endpoint);
     let reader = PeriodicReader::builder(exporter).with_interval(metrics.interval).build();
     Ok(SdkMeterProvider::builder().with_reader(reader).with_resource(resource).build())
+}
+
+fn start_logs(logs: &config::Logs, resource: Resource) -> Result<SdkLoggerProvider, Unusable> {
+    let exporter = LogExporter::builder().with_tonic().with_endpoint(&logs.endpoint).build()?;
+    let processor = BatchLogProcessor::builder(Watched::new(exporter, "lines of the log", &logs.endpoint)).build();
+    Ok(SdkLoggerProvider::builder()
+        .with_log_processor(Tidy)
+        .with_log_processor(processor)
+        .with_resource(resource)
+        .build())
+}
+
+/// What has no parent and links traced requests, as a batch does, is traced with them. Of all else the other sampler decides.
+#[derive(Clone, Debug)]
+pub(super) struct FollowsLinks(pub(super) Sampler);
+
+impl ShouldSample for FollowsLinks {
+    fn should_sample(
+        &self,
+        parent: Option<&Context>,
+        trace_id: TraceId,
+        name: &str,
+        kind: &SpanKind,
+        attributes: &[KeyValue],
+        links: &[Link],
+    ) -> SamplingResult {
+        let has_parent = parent.is_some_and(|parent| parent.span().span_context().is_valid());
+        let links_traced = links.iter().any(|link| link.span_context.is_sampled());
+        let sampler = if links_traced && !has_parent { &Sampler::AlwaysOn } else { &self.0 };
+        sampler.should_sample(parent, trace_id, name, kind, attributes, links)
+    }
 }
 
 fn sampler(traces: &config::Traces) -> Sampler {
@@ -105,6 +149,7 @@ fn resource(config: &NodeConfig) -> Resource {
     let config::Telemetry { service_name, service_instance, resource_attributes, .. } = &config.telemetry;
     let named = [("service.name", service_name), ("service.instance.id", service_instance)];
     Resource::builder_empty()
+        .with_schema_url([], SCHEMA_URL)
         .with_detector(Box::new(TelemetryResourceDetector))
         .with_attributes([
             KeyValue::new("service.name", "quorate"),
@@ -126,6 +171,7 @@ mod tests {
         config.node.name = "a".to_owned();
         let value =
             |config: &NodeConfig, key: &'static str| resource(config).get(&key.into()).map(|value| value.to_string());
+        assert_eq!(resource(&config).schema_url(), Some(SCHEMA_URL));
         assert_eq!(value(&config, "service.name").as_deref(), Some("quorate"));
         assert_eq!(value(&config, "service.instance.id").as_deref(), Some("a"));
         assert_eq!(value(&config, "service.version").as_deref(), Some(env!("CARGO_PKG_VERSION")));

@@ -34,7 +34,8 @@ impl Telemetry {
     /// Whether it is traced is decided here.
     pub fn receive(&self, rpc: &'static str, parent: impl FnOnce() -> Context) -> Received {
         let span = self.tracer.as_ref().and_then(|tracer| {
-            let builder = tracer.span_builder(rpc).with_kind(SpanKind::Server).with_attributes(rpc::method(rpc));
+            let attributes = rpc::method(rpc).into_iter().chain(self.server.iter().cloned());
+            let builder = tracer.span_builder(rpc).with_kind(SpanKind::Server).with_attributes(attributes);
             let span = tracer.build_with_context(builder, &parent());
             span.span_context().is_sampled().then(|| Context::new().with_span(span))
         });

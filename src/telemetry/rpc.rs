@@ -5,21 +5,50 @@ use opentelemetry::trace::Status;
 use tonic::Code;
 
 /// Which method was called: `rpc` is `package.Service/Method`.
-pub(super) fn method(rpc: &'static str) -> [KeyValue; 3] {
-    let (service, method) = rpc.split_once('/').unwrap_or((rpc, ""));
-    let attributes = [("rpc.system", "grpc"), ("rpc.service", service), ("rpc.method", method)];
-    attributes.map(|(key, value)| KeyValue::new(key, value))
+pub(super) fn method(rpc: &'static str) -> [KeyValue; 2] {
+    [KeyValue::new("rpc.system.name", "grpc"), KeyValue::new("rpc.method", rpc)]
+}
+
+/// Where clients reach the server: `HOST:PORT`.
+pub(super) fn server(address: &str) -> Vec<KeyValue> {
+    let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    let port = port.parse::<u16>().ok().map(|port| KeyValue::new("server.port", i64::from(port)));
+    [KeyValue::new("server.address", host)].into_iter().chain(port).collect()
 }
 
 /// How the call ended. A refusal has its code and its reason.
 pub(super) fn outcome(refusal: Option<(Code, &'static str)>) -> (Vec<KeyValue>, Status) {
     let (code, reason) = refusal.unwrap_or((Code::Ok, ""));
-    let mut attributes = vec![KeyValue::new("rpc.grpc.status_code", code as i64)];
+    let mut attributes = vec![KeyValue::new("rpc.status_code", name(code))];
     if refusal.is_some() {
         attributes.push(KeyValue::new("error.type", reason));
     }
     let status = if is_fault_of_server(code) { Status::error(reason) } else { Status::Unset };
     (attributes, status)
+}
+
+/// The name of a code in the documents of gRPC.
+fn name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
 }
 
 /// Only these codes are errors of a server; others tell of the client.
@@ -33,4 +62,23 @@ fn is_fault_of_server(code: Code) -> bool {
             | Code::Unavailable
             | Code::DataLoss
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_host_and_a_port() {
+        let port = |port| KeyValue::new("server.port", port);
+        for (address, host, expected) in [
+            ("10.0.0.1:7400", "10.0.0.1", Some(port(7400))),
+            ("[::1]:7400", "::1", Some(port(7400))),
+            ("a.example", "a.example", None),
+        ] {
+            let mut attributes = server(address).into_iter();
+            assert_eq!(attributes.next(), Some(KeyValue::new("server.address", host)));
+            assert_eq!(attributes.next(), expected);
+        }
+    }
 }

@@ -13,7 +13,7 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use tracing_subscriber::filter::filter_fn;
 use tracing_subscriber::{Layer, Registry};
 
-use super::rpc;
+use super::{Telemetry, rpc};
 
 /// The target of these spans. Nobody else's get to the collector, and none gets into the log.
 pub(super) const SPAN: &str = "quorate::span";
@@ -45,14 +45,15 @@ pub struct Call {
 }
 
 impl Call {
-    /// A call has arrived by the gRPC method `rpc` (`package.Service/Method`), in the context `parent` of its client.
-    /// Whether it is traced is decided here.
-    pub fn arrived(rpc: &'static str, parent: impl FnOnce() -> Context) -> Self {
+    /// A call has arrived at this node by the gRPC method `rpc` (`package.Service/Method`), in the context `parent` of its
+    /// client. Whether it is traced is decided here.
+    pub fn arrived(telemetry: &Telemetry, rpc: &'static str, parent: impl FnOnce() -> Context) -> Self {
         let span = info_span!(target: SPAN, parent: None, "call", otel.name = rpc, otel.kind = "server");
         if !span.is_disabled() {
             // Fails only for a span that has begun, and where nobody sends spans.
             let _ = span.set_parent(parent());
-            rpc::method(rpc).into_iter().for_each(|attribute| span.set_attribute(attribute.key, attribute.value));
+            let attributes = rpc::method(rpc).into_iter().chain(telemetry.server.iter().cloned());
+            attributes.for_each(|attribute| span.set_attribute(attribute.key, attribute.value));
         }
         Self { span, is_answered: false }
     }
@@ -93,7 +94,6 @@ mod tests {
 
     use super::*;
     use crate::config::NodeConfig;
-    use crate::telemetry::Telemetry;
     use crate::telemetry::format::Format;
     use crate::telemetry::format::tests::Lines;
     use crate::telemetry::log::subscriber;
@@ -120,7 +120,7 @@ mod tests {
     /// The span of a call that a client traces.
     fn span_of(serve: impl FnOnce(Call)) -> SpanData {
         let (telemetry, spans) = telemetry();
-        lines_of(&telemetry, || serve(Call::arrived(STATUS, || client(TraceFlags::SAMPLED))));
+        lines_of(&telemetry, || serve(Call::arrived(&telemetry, STATUS, || client(TraceFlags::SAMPLED))));
         spans.0.lock().unwrap().pop().expect("it is traced")
     }
 
@@ -133,15 +133,16 @@ mod tests {
     fn lines_are_no_part_of_spans_nor_spans_of_lines() {
         let (telemetry, spans) = telemetry();
         let lines = lines_of(&telemetry, || {
-            let call = Call::arrived(STATUS, || client(TraceFlags::SAMPLED));
+            let call = Call::arrived(&telemetry, STATUS, || client(TraceFlags::SAMPLED));
             let _served = call.span().enter();
             let _step = step("first").entered();
             let _foreign = tracing::error_span!("of a library").entered();
             tracing::error!("says something");
         });
-        assert_eq!(lines, ["ERROR says something"]);
         assert_eq!(spans.names(), ["first", STATUS]);
         let spans = spans.0.lock().unwrap();
+        let ids = format!("{}-{}", spans[0].span_context.trace_id(), spans[0].span_context.span_id());
+        assert_eq!(lines, [format!("ERROR says something trace={ids}")]);
         assert!(spans.iter().all(|span| span.events.is_empty() && span.status == Status::Unset), "{spans:#?}");
         assert_eq!(spans[0].parent_span_id, spans[1].span_context.span_id());
     }
@@ -150,13 +151,14 @@ mod tests {
     fn a_call_says_what_was_called_by_whom_and_how_it_ended() {
         let span = span_of(|mut call| call.is_answered(None));
         assert_eq!((&span.span_kind, span.parent_span_id), (&SpanKind::Server, SpanId::from(1)));
-        assert_eq!(attribute(&span, "rpc.service").as_deref(), Some("quorate.v1.Cluster"));
-        assert_eq!(attribute(&span, "rpc.method").as_deref(), Some("Status"));
-        assert_eq!(attribute(&span, "rpc.grpc.status_code").as_deref(), Some("0"));
+        assert_eq!(attribute(&span, "rpc.system.name").as_deref(), Some("grpc"));
+        assert_eq!(attribute(&span, "rpc.method").as_deref(), Some(STATUS));
+        assert_eq!(attribute(&span, "server.port").as_deref(), Some("7400"));
+        assert_eq!(attribute(&span, "rpc.status_code").as_deref(), Some("OK"));
         assert_eq!(attribute(&span, "error.type"), None);
 
         let span = span_of(|mut call| call.is_answered(Some((Code::NotFound, "MEMBER_NOT_FOUND"))));
-        assert_eq!(attribute(&span, "rpc.grpc.status_code").as_deref(), Some("5"));
+        assert_eq!(attribute(&span, "rpc.status_code").as_deref(), Some("NOT_FOUND"));
         assert_eq!(attribute(&span, "error.type").as_deref(), Some("MEMBER_NOT_FOUND"));
         assert_eq!(span.status, Status::Unset, "the client is to blame");
         let span = span_of(|mut call| call.is_answered(Some((Code::Unavailable, "NO_LEADER"))));
@@ -172,7 +174,7 @@ mod tests {
         let (traced, _) = telemetry();
         let mut places = Vec::new();
         lines_of(&traced, || {
-            places.extend(Call::arrived(STATUS, Context::new).span().metadata());
+            places.extend(Call::arrived(&traced, STATUS, Context::new).span().metadata());
             places.extend(step("start").metadata());
         });
         assert_eq!(places.len(), 2);

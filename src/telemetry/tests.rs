@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use opentelemetry::Context;
 use opentelemetry::metrics::MeterProvider as _;
@@ -15,10 +15,13 @@ use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::metrics::{SdkMeterProvider, Temporality};
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SpanData, SpanExporter};
 
-use super::{Instruments, Mark, RequestBook, Telemetry};
-use crate::ids::{EntryId, Index, NodeId, SHARD_0, TRACES_MAX, Term, TraceContext};
+use super::providers::FollowsLinks;
+use super::sync::SYNC_LOG;
+use super::{Instruments, LINKS_MAX, Mark, RequestBook, Telemetry};
+use crate::ids::{EntryId, Index, NodeId, SHARD_0, TRACES_MAX, Term, Ticket, TraceContext};
 use crate::raft::{Body, Entry, Event, Message, Payload, RoleName};
 use crate::replica::{RequestId, Told};
+use crate::storage::{Durable, Synced};
 
 const B: NodeId = NodeId(2);
 const C: NodeId = NodeId(3);
@@ -50,9 +53,10 @@ impl Spans {
 /// A telemetry that traces what its clients trace.
 pub(super) fn telemetry() -> (Telemetry, Spans) {
     let spans = Spans::default();
-    let sampler = Sampler::ParentBased(Box::new(Sampler::AlwaysOff));
+    let sampler = FollowsLinks(Sampler::ParentBased(Box::new(Sampler::AlwaysOff)));
     let provider = SdkTracerProvider::builder().with_simple_exporter(spans.clone()).with_sampler(sampler).build();
-    (Telemetry { tracer: Some(provider.tracer("test")), instruments: None }, spans)
+    let telemetry = Telemetry { tracer: Some(provider.tracer("test")), ..Telemetry::default() };
+    (telemetry.serving_at("a.example:7400"), spans)
 }
 
 pub(super) fn client(flags: TraceFlags) -> Context {
@@ -86,7 +90,7 @@ impl PushMetricExporter for Ignored {
 fn only_the_node_that_runs_tells_how_its_disk_is_used() {
     let provider = SdkMeterProvider::builder().with_periodic_exporter(Ignored).build();
     let instruments = Arc::new(Instruments::new(&provider.meter("test")));
-    let telemetry = Telemetry { tracer: None, instruments: Some(instruments) };
+    let telemetry = Telemetry { instruments: Some(instruments), ..Telemetry::default() };
     let node = || {
         let asked = Arc::new(AtomicU64::new(0));
         let counted = asked.clone();
@@ -256,4 +260,123 @@ fn a_follower_tells_of_what_it_did_not_have() {
     book.on_told(SHARD_0, &Told::Raft(Event::FollowsLeader { leader: C, term: Term(2) }));
     book.on_told(SHARD_0, &appended(7));
     assert_eq!(spans.names(), ["appended"], "whether it is the old leader's entry that is durable is not known");
+}
+
+/// A sync of these entries that began then.
+fn synced(indexes: std::ops::RangeInclusive<u64>, began: Instant) -> Synced {
+    let (first, last) = (*indexes.start(), *indexes.end());
+    let write = |index| Durable { shard: SHARD_0, ticket: Ticket(index), entries: Some((Index(index), Index(index))) };
+    let millisecond = Duration::from_millis(1);
+    Synced {
+        writes: indexes.map(write).collect(),
+        entries: last - first + 1,
+        bytes: 100,
+        began,
+        written: began + millisecond,
+        ended: began + 10 * millisecond,
+    }
+}
+
+fn attribute(span: &SpanData, key: &str) -> Option<String> {
+    span.attributes.iter().find(|attribute| attribute.key.as_str() == key).map(|attribute| attribute.value.to_string())
+}
+
+/// One sync carries the requests that waited for it: its span links them, each has its own `fsync` that links the sync, and the
+/// times are those of the disk.
+#[test]
+fn a_sync_links_the_requests_that_it_carries_and_they_it() {
+    let (mut book, telemetry, spans) = book();
+    (1..=3).for_each(|index| begin(&mut book, &telemetry, index));
+    let disk = synced(1..=3, Instant::now());
+    book.on_synced(&disk);
+    book.on_told(SHARD_0, &appended(3));
+    let told = spans.0.lock().unwrap();
+    let of = |name: &str| told.iter().filter(|span| span.name == name).collect::<Vec<_>>();
+    let sync = of(SYNC_LOG)[0];
+    assert_eq!((of(SYNC_LOG).len(), sync.parent_span_id), (1, SpanId::INVALID), "it belongs to no single request");
+    assert_eq!(sync.end_time.duration_since(sync.start_time).unwrap(), disk.ended - disk.began);
+    for (key, value) in [("entries", "3"), ("bytes", "100"), ("shard", "0"), ("first_index", "1"), ("last_index", "3")]
+    {
+        assert_eq!(attribute(sync, &format!("quorate.{key}")).as_deref(), Some(value), "{key}");
+    }
+    assert_eq!(attribute(sync, "quorate.links_left_out"), None);
+    let linked: Vec<SpanId> = sync.links.iter().map(|link| link.span_context.span_id()).collect();
+    let requests: Vec<SpanId> = of("appended").iter().map(|span| span.parent_span_id).collect();
+    assert_eq!(linked, requests, "the spans of the requests");
+    for (fsync, appended) in of("fsync").iter().zip(of("appended")) {
+        assert_eq!(fsync.parent_span_id, appended.span_context.span_id());
+        assert_eq!(fsync.span_context.trace_id(), TraceId::from(1), "the trace of the client");
+        assert_eq!(fsync.links[0].span_context, sync.span_context);
+        assert_eq!(fsync.end_time.duration_since(fsync.start_time).unwrap(), disk.sync_took());
+    }
+    assert_eq!(of("fsync").len(), 3);
+}
+
+#[test]
+fn a_sync_on_a_follower_links_what_the_leader_has_told_of() {
+    let (mut book, _, spans) = book();
+    let trace = |index: u64| (Index(index), TraceContext { trace_id: [1; 16], span_id: [index as u8; 8] });
+    book.on_message(SHARD_0, Index(5), vec![trace(6), trace(7)]);
+    let began = Instant::now();
+    std::thread::sleep(Duration::from_millis(1));
+    book.on_message(SHARD_0, Index(5), vec![trace(8)]);
+    book.on_synced(&synced(6..=8, began));
+    book.on_told(SHARD_0, &appended(8));
+    assert_eq!(spans.names(), [SYNC_LOG, "fsync", "appended", "fsync", "appended", "appended"]);
+    let told = spans.0.lock().unwrap();
+    let linked: Vec<SpanId> = told[0].links.iter().map(|link| link.span_context.span_id()).collect();
+    assert_eq!(linked, [6, 7].map(|index| SpanId::from_bytes([index; 8])), "8 arrived when that sync was under way");
+    assert_eq!(told[1].parent_span_id, told[2].span_context.span_id());
+}
+
+#[test]
+fn a_sync_that_nobody_traces_is_not_told() {
+    let (mut book, telemetry, spans) = book();
+    book.on_synced(&synced(1..=1, Instant::now()));
+    begin(&mut book, &telemetry, 2);
+    book.on_synced(&synced(1..=1, Instant::now()));
+    assert!(!spans.names().iter().any(|name| name == SYNC_LOG), "{:?}", spans.names());
+}
+
+#[test]
+fn a_sync_links_only_so_many_and_says_how_many_it_leaves_out() {
+    let (mut book, telemetry, spans) = book();
+    let many = LINKS_MAX as u64 + 5;
+    for index in 1..=many {
+        book.on_input(RequestId(index), mark(&telemetry));
+        book.on_told(SHARD_0, &placed(index));
+    }
+    book.on_synced(&synced(1..=many, Instant::now()));
+    let told = spans.0.lock().unwrap();
+    let sync = told.iter().find(|span| span.name == SYNC_LOG).unwrap();
+    assert_eq!((sync.links.len(), sync.links.dropped_count), (LINKS_MAX, 0));
+    assert_eq!(attribute(sync, "quorate.links_left_out").as_deref(), Some("5"));
+}
+
+/// The ids in the lines of the log are those of the request that a line is about.
+#[test]
+fn what_is_told_of_a_request_is_told_in_its_context() {
+    let (mut book, telemetry, _) = book();
+    let current = || Context::current().span().span_context().trace_id();
+    let told_in = |book: &RequestBook, told: &Told| {
+        let _entered = book.enter(SHARD_0, told);
+        current()
+    };
+    begin(&mut book, &telemetry, 5);
+    let about = [
+        placed(5),
+        appended(5),
+        replicated(B, 5),
+        Told::Raft(Event::Proposed { first: id(4), last: id(6) }),
+        Told::Raft(Event::Committed { index: Index(9) }),
+        Told::Applied { first: Index(5), last: Index(5) },
+        Told::Answered { index: Index(5), operations: 1, replayed: false },
+    ];
+    for told in &about {
+        assert_eq!(told_in(&book, told), TraceId::from(1), "{told:?}");
+    }
+    assert_eq!(told_in(&book, &appended(4)), TraceId::INVALID, "another request's");
+    book.on_told(SHARD_0, &appended(5));
+    assert_eq!(told_in(&book, &appended(6)), TraceId::INVALID, "that was told before");
+    assert_eq!(current(), TraceId::INVALID, "only while the guard lives");
 }

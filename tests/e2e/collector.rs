@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_server::{LogsService, LogsServiceServer};
+use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsServiceRequest, ExportLogsServiceResponse};
 use opentelemetry_proto::tonic::collector::metrics::v1::metrics_service_server::{
     MetricsService, MetricsServiceServer,
 };
 use opentelemetry_proto::tonic::collector::metrics::v1::{ExportMetricsServiceRequest, ExportMetricsServiceResponse};
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{TraceService, TraceServiceServer};
 use opentelemetry_proto::tonic::collector::trace::v1::{ExportTraceServiceRequest, ExportTraceServiceResponse};
-use opentelemetry_proto::tonic::common::v1::{KeyValue, any_value};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -30,10 +32,25 @@ pub struct Span {
     pub start: u64,
     pub end: u64,
     pub kind: i32,
+    /// The spans that it links, by their ids.
+    pub links: Vec<String>,
     /// What went wrong; empty: nothing.
     pub error: String,
     pub attributes: BTreeMap<String, String>,
     pub resource: BTreeMap<String, String>,
+}
+
+/// A line of a log as it was told.
+#[derive(Clone, Debug)]
+pub struct Line {
+    /// The attribute `service.instance.id` of whoever told it.
+    pub node: String,
+    pub severity: String,
+    pub text: String,
+    /// Empty: it is about no request that is traced.
+    pub trace: String,
+    pub span: String,
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// For each metric, by its name and one attribute: how often something was counted, or how much there is.
@@ -44,6 +61,7 @@ pub type Counts = BTreeMap<(String, String), u64>;
 struct Told {
     spans: Arc<Mutex<Vec<Span>>>,
     counts: Arc<Mutex<Counts>>,
+    lines: Arc<Mutex<Vec<Line>>>,
 }
 
 pub struct Collector {
@@ -60,7 +78,8 @@ impl Collector {
         let told = Told::default();
         let router = tonic::transport::Server::builder()
             .add_service(TraceServiceServer::new(told.clone()))
-            .add_service(MetricsServiceServer::new(told.clone()));
+            .add_service(MetricsServiceServer::new(told.clone()))
+            .add_service(LogsServiceServer::new(told.clone()));
         runtime.spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
         Self { address, told, _runtime: runtime }
     }
@@ -79,6 +98,11 @@ impl Collector {
         let mut spans: Vec<Span> = self.spans().into_iter().filter(|span| span.trace == trace).collect();
         spans.sort_by_key(|span| (span.start, span.end));
         spans
+    }
+
+    /// All lines.
+    pub fn lines(&self) -> Vec<Line> {
+        self.told.lines.lock().unwrap().clone()
     }
 
     pub fn counts(&self) -> Counts {
@@ -124,11 +148,34 @@ impl TraceService for Told {
                 start: span.start_time_unix_nano,
                 end: span.end_time_unix_nano,
                 kind: span.kind,
+                links: span.links.iter().map(|link| hex(&link.span_id)).collect(),
                 error: span.status.map(|status| status.message).unwrap_or_default(),
                 attributes: attributes(&span.attributes),
                 resource: resource.clone(),
             });
             self.spans.lock().unwrap().extend(spans);
+        }
+        Ok(Response::new(Default::default()))
+    }
+}
+
+#[tonic::async_trait]
+impl LogsService for Told {
+    async fn export(
+        &self,
+        request: Request<ExportLogsServiceRequest>,
+    ) -> Result<Response<ExportLogsServiceResponse>, Status> {
+        for told in request.into_inner().resource_logs {
+            let resource = attributes(&told.resource.unwrap_or_default().attributes);
+            let lines = told.scope_logs.into_iter().flat_map(|scope| scope.log_records).map(|record| Line {
+                node: resource["service.instance.id"].clone(),
+                severity: record.severity_text,
+                text: record.body.map(|body| text(&body)).unwrap_or_default(),
+                trace: hex(&record.trace_id),
+                span: hex(&record.span_id),
+                attributes: attributes(&record.attributes),
+            });
+            self.lines.lock().unwrap().extend(lines);
         }
         Ok(Response::new(Default::default()))
     }
@@ -173,12 +220,16 @@ fn point_value(value: &Option<opentelemetry_proto::tonic::metrics::v1::number_da
 }
 
 fn attributes(told: &[KeyValue]) -> BTreeMap<String, String> {
-    let value = |attribute: &KeyValue| match attribute.value.as_ref().and_then(|value| value.value.as_ref()) {
+    let value = |attribute: &KeyValue| attribute.value.as_ref().map(text).unwrap_or_default();
+    told.iter().map(|attribute| (attribute.key.clone(), value(attribute))).collect()
+}
+
+fn text(value: &AnyValue) -> String {
+    match &value.value {
         Some(any_value::Value::StringValue(text)) => text.clone(),
         Some(any_value::Value::IntValue(number)) => number.to_string(),
         other => format!("{other:?}"),
-    };
-    told.iter().map(|attribute| (attribute.key.clone(), value(attribute))).collect()
+    }
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -1,19 +1,20 @@
 //! What nodes tell a collector: one trace over all nodes for a request, figures over all requests; and what becomes of a node
 //! whose collector is away.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use opentelemetry::Context;
 use opentelemetry::context::FutureExt as _;
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
-use quorate::client::{Client, Options};
+use quorate::client::{Body, Client, Options};
 use quorate::proto::v1;
 use tempfile::TempDir;
 
 use crate::cluster::{Cluster, Node, eventually, quorate};
-use crate::collector::{Collector, Span, tree};
+use crate::collector::{Collector, Line, Span, tree};
 
 const EXECUTE: &str = "quorate.v1.Quorate/Execute";
 const VERBS: [&str; 8] =
@@ -65,22 +66,24 @@ fn a_request_is_one_trace_over_all_nodes() {
     enqueue(&cluster, client_span(1, TraceFlags::default()));
     enqueue(&cluster, client_span(2, TraceFlags::SAMPLED));
 
-    // The request, its eight verbs, one more `replicated`, and two appends of followers.
-    let spans = eventually(&format!("12 spans of the trace, there are:\n{}", tree(&collector.trace(&hex(2)))), || {
-        Some(collector.trace(&hex(2))).filter(|spans| spans.len() >= 12)
-    });
+    // The request, its eight verbs, one more `replicated`, two appends of followers, and three fsyncs.
+    let spans =
+        eventually("15 spans of the trace", || Some(collector.trace(&hex(2))).filter(|spans| spans.len() >= 15));
     println!("{}", tree(&spans));
-    assert_eq!(spans.len(), 12);
+    assert_eq!(spans.len(), 15);
+    let is_connected =
+        |span: &Span| span.parent == SpanId::from(7).to_string() || spans.iter().any(|parent| parent.id == span.parent);
+    assert!(spans.iter().all(is_connected), "{}", tree(&spans));
 
     let leader = &cluster.nodes[cluster.leader()].name;
     let request = named(&spans, EXECUTE)[0];
     assert_eq!(request.parent, SpanId::from(7).to_string(), "the span of the client");
     assert_eq!(request.kind, 2, "SERVER");
     for (key, value) in [
-        ("rpc.system", "grpc"),
-        ("rpc.service", "quorate.v1.Quorate"),
-        ("rpc.method", "Execute"),
-        ("rpc.grpc.status_code", "0"),
+        ("rpc.system.name", "grpc"),
+        ("rpc.method", EXECUTE),
+        ("rpc.status_code", "OK"),
+        ("server.address", "127.0.0.1"),
         ("messaging.system", "quorate"),
         ("messaging.destination.name", "orders"),
         ("messaging.operation.type", "send"),
@@ -105,7 +108,59 @@ fn a_request_is_one_trace_over_all_nodes() {
         // One machine, one clock: it is written between the sending and the acknowledgement.
         assert!(replicated.start <= appended.start && appended.end <= replicated.end, "{}", tree(&spans));
     }
+    for fsync in named(&spans, "fsync") {
+        let appended = spans.iter().find(|span| span.id == fsync.parent).expect("the trace is connected");
+        assert_eq!((&*appended.name, &appended.node), ("appended", &fsync.node));
+        assert!(appended.start <= fsync.start && fsync.end <= appended.end, "{}", tree(&spans));
+        let sync = eventually("the sync that a request links", || {
+            collector.spans().into_iter().find(|span| fsync.links == [span.id.clone()])
+        });
+        assert_eq!((&*sync.name, &sync.node, sync.end), ("sync_log", &fsync.node, fsync.end));
+        let linked = spans.iter().find(|span| sync.links.contains(&span.id)).expect("it links the request");
+        assert_eq!(linked.name, if fsync.node == *leader { EXECUTE } else { "replicated" });
+    }
+    assert_eq!(named(&spans, "fsync").len(), 3);
     assert!(collector.trace(&hex(1)).is_empty(), "its client does not trace it");
+    let syncs = collector.spans().into_iter().filter(|span| span.name == "sync_log").count();
+    assert_eq!(syncs, 3, "the syncs for what nobody traces are not told");
+}
+
+/// Requests that wait for the disk together are written together: the sync is told once on each node, and links them all.
+#[test]
+fn requests_that_share_a_sync_are_linked_by_it() {
+    const TOGETHER: u128 = 10;
+    let collector = Collector::start();
+    let cluster = Cluster::start_with(3, &traced_by_clients(&collector));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let client = Client::new(cluster.addresses(), Options::default()).unwrap();
+    let mut round = 0;
+    // How many of a round come into the loop before it turns is a matter of chance.
+    eventually("a sync of ten traced requests on every node", || {
+        round += 1;
+        let enqueue = |number| {
+            let body = vec![Body::Text("x".to_owned())];
+            client.enqueue("orders", body).with_context(client_span(1000 * round + number, TraceFlags::SAMPLED))
+        };
+        runtime.block_on(join_all((0..TOGETHER).map(enqueue))).into_iter().for_each(|enqueued| drop(enqueued.unwrap()));
+        let shared = |span: &&Span| span.name == "sync_log" && span.links.len() >= TOGETHER as usize;
+        let spans = collector.spans();
+        let nodes: BTreeSet<&str> = spans.iter().filter(shared).map(|span| &*span.node).collect();
+        (nodes.len() == 3).then_some(())
+    });
+    let spans = collector.spans();
+    let of_ids: BTreeMap<&str, &Span> = spans.iter().map(|span| (&*span.id, span)).collect();
+    for sync in spans.iter().filter(|span| span.name == "sync_log" && span.links.len() >= TOGETHER as usize) {
+        let traces: BTreeSet<&str> =
+            sync.links.iter().filter_map(|link| of_ids.get(&**link)).map(|span| &*span.trace).collect();
+        let parts = spans.iter().filter(|span| span.name == "fsync" && span.links == [sync.id.clone()]);
+        let parts: BTreeSet<&str> = parts.map(|span| &*span.trace).collect();
+        assert_eq!(
+            sync.attributes["quorate.entries"].parse::<usize>().unwrap(),
+            sync.links.len(),
+            "each has its entry"
+        );
+        assert!(parts.len() >= TOGETHER as usize && parts.is_superset(&traces), "{parts:?} {traces:?}");
+    }
 }
 
 /// A command of a traced pipeline: whatever it asks, and also what it asks in vain, belongs to the pipeline's trace.
@@ -151,16 +206,16 @@ fn every_call_belongs_to_the_trace_of_its_client() {
         assert_eq!(command.output().unwrap().status.success(), trace != 7, "{arguments:?}");
     }
     for (trace, rpc, code) in [
-        (5, "quorate.v1.Cluster/Status", "0"),
-        (6, "quorate.v1.Cluster/ListMembers", "0"),
-        (7, "quorate.v1.Cluster/RemoveMember", "5"),
-        (8, "quorate.v1.Quorate/RequestLog", "0"),
+        (5, "quorate.v1.Cluster/Status", "OK"),
+        (6, "quorate.v1.Cluster/ListMembers", "OK"),
+        (7, "quorate.v1.Cluster/RemoveMember", "NOT_FOUND"),
+        (8, "quorate.v1.Quorate/RequestLog", "OK"),
     ] {
         let call = eventually(&format!("a span of {rpc}"), || {
             collector.trace(&hex(trace)).into_iter().find(|span| span.name == rpc)
         });
         assert_eq!((call.kind, call.parent), (2, SpanId::from(7).to_string()), "{rpc}: SERVER, the span of the client");
-        assert_eq!(call.attributes["rpc.grpc.status_code"], code, "{rpc}");
+        assert_eq!(call.attributes["rpc.status_code"], code, "{rpc}");
         let reason = (trace == 7).then_some("MEMBER_NOT_FOUND");
         assert_eq!(call.attributes.get("error.type").map(String::as_str), reason, "{rpc}");
     }
@@ -222,8 +277,8 @@ fn what_waits_is_told_at_a_graceful_stop() {
     enqueue(&cluster, client_span(4, TraceFlags::SAMPLED));
     assert!(collector.trace(&hex(4)).is_empty(), "it waits for an hour");
     assert!(cluster.nodes[0].terminate().success());
-    // All but `replicated`: there is no peer.
-    assert_eq!(collector.trace(&hex(4)).len(), VERBS.len(), "{}", tree(&collector.trace(&hex(4))));
+    // The request, all its verbs but `replicated`, as there is no peer, and the fsync.
+    assert_eq!(collector.trace(&hex(4)).len(), VERBS.len() + 1, "{}", tree(&collector.trace(&hex(4))));
 }
 
 #[test]
@@ -279,6 +334,41 @@ fn the_disk_is_measured() {
     assert_eq!(counts.get(&of("quorate.storage.oldest", "living")), Some(&0), "{counts:#?}");
 }
 
+/// The lines of the log go to the collector as well, and those about a traced request lead to its trace.
+#[test]
+fn lines_of_the_log_lead_to_the_traces_that_they_are_about() {
+    let collector = Collector::start();
+    let mut settings = traced_by_clients(&collector);
+    settings.extend([
+        ("OTEL_LOGS_EXPORTER", "otlp".to_owned()),
+        ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", collector.endpoint()),
+        ("OTEL_BLRP_SCHEDULE_DELAY", "50".to_owned()),
+    ]);
+    let cluster = Cluster::start_with(2, &settings);
+    enqueue(&cluster, client_span(10, TraceFlags::SAMPLED));
+    let about = |event: &str| {
+        let lines = collector.lines().into_iter();
+        lines.filter(|line| line.trace == hex(10) && line.attributes["event"] == event).collect::<Vec<_>>()
+    };
+    for event in ["received", "routed", "proposed", "replicated", "committed", "applied", "answered"] {
+        let lines = eventually(event, || Some(about(event)).filter(|lines| !lines.is_empty()));
+        assert_eq!((lines.len(), &*lines[0].severity), (1, "INFO"), "{lines:#?}");
+    }
+    let appended = eventually("the appends of both", || Some(about("appended")).filter(|lines| lines.len() == 2));
+    for line in &appended {
+        let span = eventually("the span that a line leads to", || {
+            collector.trace(&hex(10)).into_iter().find(|span| span.id == line.span)
+        });
+        let is_leader = line.node == cluster.nodes[cluster.leader()].name;
+        assert_eq!(span.name, if is_leader { EXECUTE } else { "replicated" }, "{line:?}");
+    }
+    for node in &cluster.nodes {
+        let of_node = |line: &&Line| line.node == node.name && line.trace == hex(10);
+        let line = collector.lines().iter().find(of_node).cloned().unwrap();
+        node.eventually_tells(&format!("{} trace={}-{}", line.text, line.trace, line.span));
+    }
+}
+
 /// With a collector that is away, a node works as ever, says so once, and stops in time.
 #[test]
 fn a_collector_that_is_away_harms_nobody() {
@@ -287,6 +377,8 @@ fn a_collector_that_is_away_harms_nobody() {
     let settings = [
         ("OTEL_TRACES_EXPORTER", "otlp".to_owned()),
         ("OTEL_METRICS_EXPORTER", "otlp".to_owned()),
+        ("OTEL_LOGS_EXPORTER", "otlp".to_owned()),
+        ("OTEL_BLRP_SCHEDULE_DELAY", "50".to_owned()),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", format!("http://{gone}")),
         ("OTEL_METRIC_EXPORT_INTERVAL", "100".to_owned()),
         ("OTEL_BSP_SCHEDULE_DELAY", "50".to_owned()),
@@ -297,10 +389,12 @@ fn a_collector_that_is_away_harms_nobody() {
         cluster.nodes[0].eventually_tells("takes no spans");
     }
     cluster.nodes[0].eventually_tells("takes no metrics");
+    cluster.nodes[0].eventually_tells("takes no lines of the log");
     let start = Instant::now();
     assert!(cluster.nodes[0].terminate().success());
     assert!(start.elapsed() < Duration::from_secs(5), "within the drain deadline: {:?}", start.elapsed());
     let log = cluster.nodes[0].log();
     assert_eq!(log.matches("takes no spans").count(), 1, "{log}");
     assert_eq!(log.matches("takes no metrics").count(), 1, "{log}");
+    assert_eq!(log.matches("takes no lines of the log").count(), 1, "{log}");
 }
