@@ -92,6 +92,11 @@ const strip = makeStrip();
 element("strip").append(strip.node);
 drawNavigation();
 drawTools();
+element("skip").addEventListener("click", (event) => {
+  // The address names the page: a jump within it must not change it.
+  event.preventDefault();
+  main.focus();
+});
 addEventListener("hashchange", route);
 addEventListener("keydown", onKey);
 listen("api/stream", ["cluster", "events", "queues"], onMessage, (alive) => {

@@ -291,9 +291,13 @@ function describe(cluster) {
   const others = nodes.filter((node) => node.id !== leader);
   if (leads && others.length === 0) return `${leads.name} leads term ${term}, alone.`;
   if (leads) {
-    const answer = others.filter((node) => node.reachable).length;
-    const missing = others.filter((node) => !node.reachable).map((node) => node.name);
-    const who = missing.length === 0 ? "all answer" : `${answer} answer, not ${missing.join(", ")}`;
+    const silent = others.filter((node) => !node.reachable).map((node) => node.name);
+    const who =
+      silent.length === 0
+        ? "all answer"
+        : silent.length === others.length
+          ? "none answers"
+          : `all but ${silent.join(", ")} answer`;
     return `${leads.name} leads term ${term} and sends heartbeats to ${counted(others.length, "node")}: ${who}.`;
   }
   const candidates = nodes.filter(asksForVotes);
