@@ -4,6 +4,7 @@
 // `pages/`, loaded when it is first opened. Keys 1 to 5 open the pages and `?` lists all keys, unless a field has the
 // focus.
 
+import { alarmKey } from "./lib/alarm_list.js";
 import { ApiError, get, listen, post } from "./lib/api.js";
 import { askForToken, openHelp, toast } from "./lib/dialog.js";
 import { attribute, h, replace, text } from "./lib/dom.js";
@@ -164,7 +165,7 @@ function announceChanges(before, now) {
     const name = now.nodes.find((node) => node.id === now.leader)?.name;
     words.push(name ? `${name} leads in term ${now.term}.` : "There is no leader.");
   }
-  const known = new Set(before.alarms.map((alarm) => `${alarm.code}/${alarm.node}`));
+  const known = new Set(before.alarms.map(alarmKey));
   words.push(
     ...now.alarms.filter((alarm) => !known.has(`${alarm.code}/${alarm.node}`)).map((alarm) => `${alarm.text}.`),
   );
