@@ -317,6 +317,8 @@ export function makeTable(options) {
 
   /** @type {Map<string, HTMLElement>} */
   const heads = new Map();
+  /** @type {{key: string, direction: string} | null} */
+  let sorted = null;
 
   /** Chooses the columns that there is room for. */
   function arrange() {
@@ -337,7 +339,12 @@ export function makeTable(options) {
     const title = column.sortable
       ? h("button", { type: "button", onclick: () => options.onSort?.(column.key) }, column.title)
       : column.title;
-    const cell = h("div", { role: "columnheader", class: column.align === "end" ? "end" : "" }, title);
+    const order = sorted?.key === column.key ? sorted.direction : null;
+    const cell = h(
+      "div",
+      { role: "columnheader", class: column.align === "end" ? "end" : "", "aria-sort": order },
+      title,
+    );
     heads.set(column.key, cell);
     return cell;
   }
@@ -380,8 +387,10 @@ export function makeTable(options) {
     scrollTo: moveTo,
     position: () => above,
     follow: (follows) => setFollowing(follows),
-    showSort: (key, direction) =>
-      heads.forEach((cell, name) => attribute(cell, "aria-sort", name === key ? direction : null)),
+    showSort(key, direction) {
+      sorted = { key, direction };
+      heads.forEach((cell, name) => attribute(cell, "aria-sort", name === key ? direction : null));
+    },
     focus: () => scroller.focus({ preventScroll: true }),
     destroy() {
       cancelAnimationFrame(frame);

@@ -197,7 +197,7 @@ export function mount(root, app) {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
     if (target?.closest("input, textarea, select, dialog")) return;
     if (event.key === "f") view?.follow(!following);
-    else if (event.key === "g") jumpInput.focus();
+    else if (event.key === "g") ask(jumpInput);
     else if (event.key === "/" && wish.right === null) filter.focus();
     else if (event.key === "Escape" && panel.node.contains(target)) close();
     else return;
@@ -220,6 +220,15 @@ export function mount(root, app) {
       open();
     },
   };
+}
+
+/**
+ * Goes to a field, so that what is typed takes the place of what is in it.
+ * @param {HTMLInputElement} input
+ */
+function ask(input) {
+  input.focus();
+  input.select();
 }
 
 /** @returns {Filter} */
@@ -332,7 +341,7 @@ function filterForm(onFilter) {
     h("button", { type: "submit" }, "Search"),
     clear,
   );
-  return { node, set, focus: () => words.focus() };
+  return { node, set, focus: () => ask(words) };
 }
 
 /**
