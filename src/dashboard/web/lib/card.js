@@ -118,7 +118,7 @@ function makeDisk() {
       const level = share === null || share > FREE_SHORT ? "muted" : share > FREE_FULL ? "warn" : "bad";
       bar.update({ part: share === null ? 0 : 1 - share, words: free === null ? null : `${bytes(free)} free`, level });
       sizes.update(sight);
-      tell(kept, disk?.oldest_kept_for ? `The oldest file is kept for ${disk.oldest_kept_for}.` : "");
+      tell(kept, disk?.oldest_kept_for ? `Why the oldest file is kept: ${disk.oldest_kept_for}.` : "");
       attribute(kept, "title", disk?.oldest_file);
     },
   };
@@ -175,7 +175,7 @@ function makeFoot(onCharts) {
  * @returns {Finding[]}
  */
 function healthOf(node) {
-  if (!node.reachable || node.health === null) return [];
+  if (!node.reachable || !node.health?.length) return [];
   const missing = node.health.filter((each) => each.missing !== null);
   if (missing.length > 0)
     return missing.map(({ what, missing }) => ({

@@ -17,17 +17,18 @@ import { roleWord, shape, shownRole } from "./marks.js";
 /** @typedef {{x: number, y: number}} Point */
 /** @typedef {"beat" | "answer" | "ask" | "vote"} Message */
 
-const WIDTH = 500;
 const HEIGHT = 312;
 const RADIUS = 25;
 const ROUND = 2 * Math.PI * RADIUS;
 
 /** Where the centres of the nodes are. */
-const CENTRE = { x: WIDTH / 2, y: 156 };
+const CENTRE = { x: 0, y: HEIGHT / 2 };
 const REACH = { x: 118, y: 92 };
 
 /** So many letters of a name have room beside a node. */
 const NAME_MAX = 11;
+const LETTER_PX = 8;
+const LABEL_PX = 54;
 
 /** How long a dot is on its way. There and back fits between two updates and a half. */
 const TRAVEL_MS = 450;
@@ -44,13 +45,7 @@ export function makeRing({ link }) {
   const links = svg("g", { class: "links" });
   const dots = svg("g");
   const bodies = svg("g");
-  const picture = svg(
-    "svg",
-    { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "group", "aria-label": "The nodes" },
-    links,
-    dots,
-    bodies,
-  );
+  const picture = svg("svg", { role: "group", "aria-label": "The nodes" }, links, dots, bodies);
   const words = h("figcaption");
   const node = h("figure", { class: "ring" }, picture, words, legend());
   const stillness = matchMedia("(prefers-reduced-motion: reduce)");
@@ -62,6 +57,7 @@ export function makeRing({ link }) {
   /** @param {Cluster} cluster */
   function update(cluster) {
     places = arrange(cluster.nodes);
+    attribute(picture, "viewBox", viewBoxFor(cluster.nodes));
     const longest = Math.max(1, ...cluster.nodes.map((each) => each.last ?? 0));
     list(
       bodies,
@@ -141,6 +137,16 @@ export function makeRing({ link }) {
   }
 
   return { node, update };
+}
+
+/**
+ * As narrow as the names allow, so that all is large.
+ * @param {readonly Node[]} nodes
+ */
+function viewBoxFor(nodes) {
+  const letters = Math.max(0, ...nodes.map(({ name }) => shortName(name, NAME_MAX).length));
+  const half = REACH.x + RADIUS + 10 + Math.max(LABEL_PX, letters * LETTER_PX);
+  return `${-half} 0 ${2 * half} ${HEIGHT}`;
 }
 
 /**
