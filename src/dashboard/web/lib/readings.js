@@ -67,6 +67,24 @@ export const READINGS = [
     why: (node) => (node.role === "leader" ? "nothing was committed in the last minute" : "only a leader measures it"),
   },
   {
+    label: "Election time-out",
+    title: "It stands for election when it has heard from no leader for a time in this range",
+    value: ({ node: { timeouts } }) =>
+      timeouts && together(milliseconds(timeouts.election_min_ms), " – ", milliseconds(timeouts.election_max_ms)),
+    why: never,
+  },
+  {
+    label: "Heartbeat every",
+    value: ({ node: { timeouts } }) => timeouts && milliseconds(timeouts.heartbeat_ms),
+    why: never,
+  },
+  {
+    label: "Clock",
+    title: "Against the clock of the node that serves this page, at least",
+    value: ({ node }) => difference(node.clock_ahead_ms),
+    why: never,
+  },
+  {
     label: "Elections",
     title: "That it has stood for since it started",
     value: ({ node }) => number(node.elections),
@@ -79,15 +97,11 @@ export const READINGS = [
     why: never,
   },
   { label: "Memory", value: ({ node }) => bytes(node.memory), why: never },
+  { label: "Log begins at", title: "Its first entry", value: ({ node }) => number(node.first), why: never },
   {
-    label: "Election time-out",
-    value: ({ node: { timeouts } }) =>
-      timeouts && together(milliseconds(timeouts.election_min_ms), " – ", milliseconds(timeouts.election_max_ms)),
-    why: never,
-  },
-  {
-    label: "Heartbeat every",
-    value: ({ node: { timeouts } }) => timeouts && milliseconds(timeouts.heartbeat_ms),
+    label: "Snapshot up to",
+    title: "The last entry that its snapshot has in it",
+    value: ({ node }) => (node.snapshot === 0 ? "none" : number(node.snapshot)),
     why: never,
   },
   { label: "Version", value: ({ node }) => node.version || null, why: never },
@@ -128,6 +142,12 @@ export function makeReading({ label, title, value, why }) {
  */
 function pair(p50, p99) {
   return p50 === null || p99 === null ? null : together(milliseconds(p50), " / ", milliseconds(p99));
+}
+
+/** @param {number | null | undefined} ahead In milliseconds. */
+function difference(ahead) {
+  if (ahead === null || ahead === undefined) return null;
+  return ahead === 0 ? "the same" : `${milliseconds(Math.abs(ahead))} ${ahead > 0 ? "ahead" : "behind"}`;
 }
 
 /**

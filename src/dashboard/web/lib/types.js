@@ -62,6 +62,7 @@
  * @property {number|null} round_trip_ms
  * @property {number|null} heartbeats_sent From the leader to this node, since the leader's term began.
  * @property {number|null} heartbeats_heard From this node to the leader, since the leader's term began.
+ * @property {number|null} clock_ahead_ms Of its clock before that of the node that was asked, at least; negative: behind.
  * @property {number|null} fsync_p50_ms Of the last minute, as the next three; null: none happened.
  * @property {number|null} fsync_p99_ms
  * @property {number|null} commit_p50_ms

@@ -4,7 +4,7 @@
 import { makeCard } from "../lib/card.js";
 import { makeChart } from "../lib/chart.js";
 import { attribute, h, list, text } from "../lib/dom.js";
-import { bytes, counted, milliseconds, number, rate } from "../lib/format.js";
+import { bytes, counted, milliseconds, number, rate, shortId } from "../lib/format.js";
 import { makeRing } from "../lib/ring.js";
 
 /** @import { App, Cluster, History, Mounted, Part } from "../lib/types.js" */
@@ -76,6 +76,7 @@ export function mount(root, app) {
       () => makeItem(showCharts),
     );
     text(facts, factsOf(cluster));
+    attribute(facts, "title", `cluster ${cluster.cluster_id}`);
     ring.update(cluster);
     charts.update(shown ?? null);
   }
@@ -142,7 +143,7 @@ function factsOf(cluster) {
     quorum,
     learners > 0 && counted(learners, "learner"),
     cluster.joint && "a change of members is under way",
-    `cluster ${cluster.cluster_id}`,
+    `cluster ${shortId(cluster.cluster_id)}`,
   ]
     .filter(Boolean)
     .join(" · ");
