@@ -419,6 +419,7 @@ mod tests {
                 "telemetry.traces.endpoint: expected http://HOST:PORT, found \"collector:4317\"",
             ),
             ("telemetry: {metrics: {interval: 10ms}}", "telemetry.metrics.interval: must be at least 100ms"),
+            ("telemetry: {metrics: {queues_max: 401}}", "telemetry.metrics.queues_max: must be at most 400"),
             (
                 "telemetry: {traces: {sample_ratio: half}}",
                 "telemetry.traces.sample_ratio: expected a number, found \"half\"",

@@ -341,7 +341,7 @@ pub struct Traces {
     pub sample_ratio: f64,
 }
 
-/// Figures over all requests.
+/// Figures over all requests, and of the node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Metrics {
@@ -354,6 +354,10 @@ pub struct Metrics {
     #[serde(with = "values::duration")]
     #[schemars(schema_with = "values::duration::schema")]
     pub interval: Duration,
+    /// Whether they are recorded for whoever scrapes `/metrics`. With `false` and no exporter, nothing is recorded at all.
+    pub scrape: bool,
+    /// How many queues are told one by one, those with the most messages; the others count in the totals only. At most 400.
+    pub queues_max: usize,
 }
 
 /// The lines of the log, where they go besides the terminal: those that `log.level` shows, with the ids of their traces.
@@ -371,7 +375,7 @@ pub struct Logs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Exporter {
-    /// Nowhere: nothing is recorded.
+    /// Nowhere.
     None,
     /// To a collector, by OTLP over gRPC.
     Otlp,
@@ -461,6 +465,8 @@ impl Default for NodeConfig {
                     exporter: Exporter::None,
                     endpoint: COLLECTOR.into(),
                     interval: Duration::from_secs(60),
+                    scrape: true,
+                    queues_max: 100,
                 },
                 logs: Logs { exporter: Exporter::None, endpoint: COLLECTOR.into() },
             },

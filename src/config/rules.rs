@@ -18,6 +18,9 @@ const GIB: u64 = 1 << 30;
 /// More nodes than this never start a cluster together.
 const FOUNDERS_MAX: u16 = 9;
 
+/// A metric with a point for each state of each queue stays below the 2,000 points that OpenTelemetry keeps.
+const QUEUES_TOLD_MAX: usize = 400;
+
 /// What `RequestLog` promises to find.
 const LOG_ENTRIES_MIN: u64 = 10_000;
 
@@ -233,6 +236,8 @@ impl Rules<'_> {
         });
         let often = telemetry.metrics.interval >= Duration::from_millis(100);
         self.demand(often, &["telemetry.metrics.interval"], || "must be at least 100ms".to_owned());
+        let few = telemetry.metrics.queues_max <= QUEUES_TOLD_MAX;
+        self.demand(few, &["telemetry.metrics.queues_max"], || format!("must be at most {QUEUES_TOLD_MAX}"));
     }
 }
 

@@ -21,7 +21,7 @@ use crate::cluster::kubernetes::Pod;
 use crate::health::Health;
 use crate::ids::ClusterId;
 use crate::storage::DataDirectory;
-use crate::telemetry::StorageUsage;
+use crate::telemetry::Source;
 
 /// A task of this room ends with a result; a panic in it is a defect, and the release build aborts on it.
 const NO_PANIC: &str = "the tasks of a node do not panic, and nobody aborts them before they are of no use";
@@ -37,13 +37,13 @@ pub(super) struct Beside {
     /// Tells how the node is, to the end.
     pub(super) health: Health,
     directory: Arc<DataDirectory>,
-    _storage_usage: Arc<StorageUsage>,
+    _figures: Arc<Source>,
 }
 
 impl Beside {
-    pub(super) fn new(directory: Arc<DataDirectory>, health: Health, storage_usage: Arc<StorageUsage>) -> Self {
+    pub(super) fn new(directory: Arc<DataDirectory>, health: Health, figures: Arc<Source>) -> Self {
         let (clients, peers, tasks) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
-        Self { clients, peers, tasks, health, directory, _storage_usage: storage_usage }
+        Self { clients, peers, tasks, health, directory, _figures: figures }
     }
 
     /// The end of a node that cannot go on, and whose loop has ended. Its ports are free when this returns. Returns what is to be

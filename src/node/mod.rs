@@ -32,6 +32,7 @@ mod clock;
 mod ending;
 mod error;
 pub mod event_loop;
+mod figures;
 mod find_cluster;
 mod handle;
 mod host;

@@ -13,6 +13,7 @@ use tracing::{Instrument as _, Span};
 
 use super::ending::{Beside, Ending};
 use super::event_loop::{Completion, Completions, EventLoop, INBOUND_BULK_MAX};
+use super::figures::{self, Gatherer, Gathering};
 use super::find_cluster::Seeker;
 use super::handle::Inbox;
 use super::host::Host;
@@ -36,7 +37,7 @@ use crate::raft::{self, Recovered};
 use crate::replica::{Replica, Restored};
 use crate::state_machine::{self, Living};
 use crate::storage::{self, DataDirectory, FileDisk, Log, Synced, Writer};
-use crate::telemetry::{self, RequestBook, StorageUsage, Telemetry, Vitals, step};
+use crate::telemetry::{self, RequestBook, Source, Telemetry, Vitals, step};
 use crate::transport::{self, AddressBook, Listener, Transport};
 
 /// Small messages of peers, such as heartbeats and votes, that may wait for the loop. When they are that many, the transport
@@ -74,8 +75,10 @@ struct Node {
     inbox: Inbox,
     context: api::Context,
     phase: watch::Sender<Phase>,
-    /// Told to a collector for as long as this lives.
-    storage_usage: Arc<StorageUsage>,
+    /// Whoever collects metrics asks it for as long as it lives, and `gatherer` answers.
+    figures: Arc<Source>,
+    /// None once it runs.
+    gatherer: Option<Gathering>,
 }
 
 impl Node {
@@ -95,15 +98,26 @@ impl Node {
         let (phase, _) = watch::channel(Phase::Joining);
         let peers = Peers::default();
         let transfers = Transfers::new(log.store(), transfer_limits(&config));
-        let storage_usage = telemetry.observe_storage({
-            let transfers = transfers.clone();
-            move || transfers.usage()
-        });
         let vitals = Vitals::new();
         let phases = phase.subscribe();
         let waits_for = watch::Sender::default();
         let leader_wait = config.health.leader_wait;
         ports.health.watch(handle.clone(), phases.clone(), waits_for.subscribe(), leader_wait);
+        let (figures, wanted) = figures::source();
+        telemetry.watch(&figures);
+        let gatherer = Gatherer {
+            handle: handle.clone(),
+            book: book.clone(),
+            transfers: transfers.clone(),
+            verdicts: ports.health.verdicts(),
+            clients: ports.client.occupancy(),
+            peers: ports.peer.occupancy(),
+            data_dir: config.node.data_dir.clone(),
+            queues_max: config.telemetry.metrics.queues_max,
+            timeouts: figures::timeouts(&config),
+            clock: Clock::start(),
+            learners: BTreeMap::new(),
+        };
         let founder = founder(&config, &directory, &contact, recovered.get(&SHARD_0));
         let context = api::Context {
             handle,
@@ -129,7 +143,8 @@ impl Node {
             inbox,
             context,
             phase,
-            storage_usage,
+            figures,
+            gatherer: Some((gatherer, wanted)),
         };
         Ok((node, ports))
     }
@@ -138,8 +153,10 @@ impl Node {
     /// port answers to the end.
     async fn run(mut self, ports: Ports, start: Span) -> Result<(), Error> {
         let Ports { client, peer, health, client_address, .. } = ports;
-        let (directory, storage_usage) = (self.directory.clone(), self.storage_usage.clone());
-        let mut beside = Beside::new(directory, health, storage_usage);
+        let mut beside = Beside::new(self.directory.clone(), health, self.figures.clone());
+        if let Some((gatherer, wanted)) = self.gatherer.take() {
+            beside.tasks.spawn(gatherer.answer(wanted));
+        }
         beside.clients.spawn(self.serve_clients(client, &beside.health));
         let stopped = reached(&self.phase, Phase::HandingOver);
         let cluster = tokio::select! {

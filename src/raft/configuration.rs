@@ -161,6 +161,22 @@ impl Configuration {
         self.lower_of_halves(|voters| self.commit_quorum.size(voters), matched)
     }
 
+    /// How many more voters can be lost before too few are left to commit or to elect, of those that `is_heard`; negative: so
+    /// many are missing.
+    pub fn failures_tolerated(&self, is_heard: impl Fn(NodeId) -> bool) -> i64 {
+        let margin = |half: &BTreeSet<NodeId>| {
+            let heard = half.iter().filter(|voter| is_heard(**voter)).count();
+            heard as i64 - self.needed(half.len()) as i64
+        };
+        let incoming = margin(&self.voters);
+        if self.is_joint() { incoming.min(margin(&self.voters_outgoing)) } else { incoming }
+    }
+
+    /// How many of so many voters it takes to commit and to elect.
+    fn needed(&self, voters: usize) -> usize {
+        self.commit_quorum.size(voters).max(quorum::majority(voters))
+    }
+
     fn lower_of_halves<T: Ord + Copy + Default>(
         &self,
         size: impl Fn(usize) -> usize,
@@ -265,6 +281,25 @@ mod tests {
         assert_eq!(one.changed(&MembershipChange::Promote(NodeId(1))), Err(ChangeRefused::AlreadyVoter(NodeId(1))));
         let joint = Configuration { voters_outgoing: configuration(&[1, 2]).voters, ..one };
         assert_eq!(joint.changed(&remove(2)), Err(ChangeRefused::InProgress));
+    }
+
+    /// Losing one more than is tolerated leaves too few to commit or to elect; while joint, in either half.
+    #[test]
+    fn failures_are_tolerated_as_long_as_both_quorums_are_left() {
+        let tolerated = |voters: &[u64], heard: u64, commit_quorum| {
+            let configuration = Configuration { commit_quorum, ..configuration(voters) };
+            configuration.failures_tolerated(|voter| voter.0 <= heard)
+        };
+        let by_majority = |voters: &[u64], heard| tolerated(voters, heard, CommitQuorum::Majority);
+        assert_eq!(by_majority(&[1], 1), 0);
+        assert_eq!((by_majority(&[1, 2], 2), by_majority(&[1, 2], 1)), (0, -1));
+        assert_eq!((by_majority(&[1, 2, 3], 3), by_majority(&[1, 2, 3], 2)), (1, 0));
+        assert_eq!(by_majority(&[1, 2, 3, 4, 5], 5), 2);
+        assert_eq!(tolerated(&[1, 2, 3], 3, CommitQuorum::HalfPlusOne), 0);
+        assert_eq!(tolerated(&[1, 2, 3, 4, 5], 5, CommitQuorum::HalfPlusOne), 1);
+        let joint =
+            Configuration { voters_outgoing: configuration(&[1, 2, 3]).voters, ..configuration(&[1, 2, 3, 4, 5]) };
+        assert_eq!(joint.failures_tolerated(|_| true), 1, "the smaller half counts");
     }
 
     /// Paper, section 6: while joint, agreement needs majorities of both halves.

@@ -18,6 +18,7 @@ use opentelemetry::trace::{Status, TraceContextExt as _, Tracer as _};
 use opentelemetry::{Context, ContextGuard, KeyValue};
 
 use super::appending::Appending;
+use super::metrics::Commits;
 use super::sync::{Carried, Ranges, Sync};
 use super::{Mark, Moment, Telemetry, Verb, propagation};
 use crate::ids::{EntryId, Index, NodeId, ShardId, TRACES_MAX, TraceContext};
@@ -39,6 +40,8 @@ pub struct RequestBook {
     requests: BTreeMap<RequestId, Request>,
     entries: BTreeMap<(ShardId, Index), Entry>,
     appending: Appending,
+    /// What is proposed and not committed, to tell how long that took. Empty while nothing is measured.
+    commits: Commits,
     /// When the turn began that carries out effects now: then came what it tells of the disk and of peers.
     turn_began: Moment,
 }
@@ -87,6 +90,7 @@ impl RequestBook {
             requests: BTreeMap::new(),
             entries: BTreeMap::new(),
             appending: Appending::default(),
+            commits: Commits::default(),
             turn_began: Moment::now(),
         }
     }
@@ -108,6 +112,9 @@ impl RequestBook {
 
     /// The log was synced. Its replicas have not been told yet.
     pub fn on_synced(&mut self, synced: &Synced) {
+        if let Some(instruments) = &self.telemetry.instruments {
+            instruments.synced(synced);
+        }
         if self.telemetry.tracer.is_none() || (self.entries.is_empty() && self.appending.is_empty()) {
             return;
         }
@@ -138,6 +145,10 @@ impl RequestBook {
 
     /// The replica tells something.
     pub fn on_told(&mut self, shard: ShardId, told: &Told) {
+        if let Some(instruments) = &self.telemetry.instruments {
+            instruments.told(told);
+            self.commits.on_told(told).into_iter().for_each(|took| instruments.committed(took));
+        }
         if self.is_empty() {
             return;
         }

@@ -66,9 +66,9 @@ mod book;
 mod collector;
 pub mod events;
 mod format;
-mod instruments;
 mod lines;
 mod log;
+pub mod metrics;
 mod moment;
 pub mod propagation;
 mod providers;
@@ -90,12 +90,10 @@ use opentelemetry::{Context, KeyValue};
 use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::trace::SdkTracer;
 
-use crate::storage::Usage;
-
 pub use book::RequestBook;
 pub use format::escaped;
-pub use instruments::{Instruments, StorageUsage};
 pub use log::{Error, Guard, Stream, start, wants_color};
+pub use metrics::{Figures, FileSystem, Instruments, Listing, NotExposed, Queues, Source};
 pub use moment::Moment;
 pub use providers::{Providers, Unusable};
 pub use received::{Mark, Received};
@@ -118,6 +116,8 @@ pub struct Telemetry {
     logs: Option<SdkLoggerProvider>,
     /// Where clients reach the node, as spans of calls say it.
     server: Arc<[KeyValue]>,
+    /// None: nobody can scrape.
+    scrape: Option<metrics::Scrape>,
 }
 
 impl Telemetry {
@@ -126,15 +126,23 @@ impl Telemetry {
         Self { server: rpc::server(address).into(), ..self }
     }
 
-    /// Has the use of the disk told with every export, instead of that of the node before, until what is returned is dropped.
-    /// `usage` is asked on a thread of the exporter.
-    #[must_use = "it is told no more when this is dropped"]
-    pub fn observe_storage(&self, usage: impl Fn() -> Option<Usage> + Send + Sync + 'static) -> Arc<StorageUsage> {
-        let usage: Arc<StorageUsage> = Arc::new(usage);
+    /// Has the figures of this node told to whoever collects, instead of those of the node before, for as long as somebody keeps
+    /// `source`. It is asked on a thread of the exporter.
+    pub fn watch(&self, source: &Arc<Source>) {
         if let Some(instruments) = &self.instruments {
-            instruments.tell_storage_of(&usage);
+            instruments.watch(source);
         }
-        usage
+    }
+
+    /// All metrics as a text that Prometheus reads, of type [`metrics::CONTENT_TYPE`].
+    ///
+    /// # Errors
+    /// Nothing is recorded, or too many ask at once.
+    pub async fn exposition(&self) -> Result<String, NotExposed> {
+        match &self.scrape {
+            Some(scrape) => scrape.text().await,
+            None => Err(NotExposed::Off),
+        }
     }
 
     /// A call of the gRPC method `rpc` (`package.Service/Method`) is passed on to the leader.

@@ -8,6 +8,7 @@ use opentelemetry::trace::{Link, SpanKind, TraceContextExt as _, TraceId, Tracer
 use opentelemetry::{Context, InstrumentationScope, KeyValue};
 use opentelemetry_otlp::{LogExporter, MetricExporter, SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::error::OTelSdkError;
 use opentelemetry_sdk::logs::{BatchLogProcessor, SdkLoggerProvider};
 use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
 use opentelemetry_sdk::resource::TelemetryResourceDetector;
@@ -15,6 +16,7 @@ use opentelemetry_sdk::trace::{BatchSpanProcessor, Sampler, SamplingResult, SdkT
 
 use super::collector::Watched;
 use super::lines::Tidy;
+use super::metrics::{Ending, Scrape};
 use super::{Instruments, Telemetry};
 use crate::config::{self, Exporter, NodeConfig};
 
@@ -26,8 +28,14 @@ const FLUSH_MAX: Duration = Duration::from_secs(2);
 
 /// The exporter does not accept its settings.
 #[derive(Debug, thiserror::Error)]
-#[error("telemetry: {0}")]
-pub struct Unusable(#[from] opentelemetry_otlp::ExporterBuildError);
+pub enum Unusable {
+    /// That which sends.
+    #[error("telemetry: {0}")]
+    Exporter(#[from] opentelemetry_otlp::ExporterBuildError),
+    /// That which is scraped.
+    #[error("telemetry: {0}")]
+    Scrape(#[from] OTelSdkError),
+}
 
 /// What collects spans, figures and lines and sends them, each on a thread of its own. Spans and lines that wait are bounded:
 /// 2,048 of each unless `OTEL_BSP_MAX_QUEUE_SIZE` or `OTEL_BLRP_MAX_QUEUE_SIZE` say otherwise. Further ones are dropped and
@@ -37,10 +45,12 @@ pub struct Providers {
     traces: Option<SdkTracerProvider>,
     metrics: Option<SdkMeterProvider>,
     logs: Option<SdkLoggerProvider>,
+    scrape: Option<Scrape>,
 }
 
 impl Providers {
-    /// Starts what the settings ask for: nothing at all when all exporters are `none`. To be called within a tokio runtime,
+    /// Starts what the settings ask for: nothing at all when all exporters are `none` and nobody is to scrape. To be called
+    /// within a tokio runtime,
     /// which runs the connections. Nobody is connected to before there is something to send. The time that one sending may
     /// take, and headers for the collector, come from `OTEL_EXPORTER_OTLP_TIMEOUT` and `OTEL_EXPORTER_OTLP_HEADERS`.
     ///
@@ -50,10 +60,9 @@ impl Providers {
         let resource = resource(config);
         let config::Telemetry { traces, metrics, logs, .. } = &config.telemetry;
         let traces = (traces.exporter == Exporter::Otlp).then(|| start_traces(traces, resource.clone())).transpose()?;
-        let metrics =
-            (metrics.exporter == Exporter::Otlp).then(|| start_metrics(metrics, resource.clone())).transpose()?;
+        let (metrics, scrape) = start_metrics(metrics, resource.clone())?;
         let logs = (logs.exporter == Exporter::Otlp).then(|| start_logs(logs, resource)).transpose()?;
-        Ok(Self { traces, metrics, logs })
+        Ok(Self { traces, metrics, logs, scrape })
     }
 
     /// Where the node tells of its requests.
@@ -63,12 +72,13 @@ impl Providers {
         let tracer = self.traces.as_ref().map(|provider| provider.tracer_with_scope(scope.clone()));
         let meter = self.metrics.as_ref().map(|provider| provider.meter_with_scope(scope));
         let instruments = meter.map(|meter| Arc::new(Instruments::new(&meter)));
-        Telemetry { tracer, instruments, logs: self.logs.clone(), ..Telemetry::default() }
+        let (logs, scrape) = (self.logs.clone(), self.scrape.clone());
+        Telemetry { tracer, instruments, logs, scrape, ..Telemetry::default() }
     }
 
     /// Sends what waits, for two seconds at most. What is told after that is lost.
     pub async fn stop(self) {
-        let Self { traces, metrics, logs } = self;
+        let Self { traces, metrics, logs, .. } = self;
         if traces.is_none() && metrics.is_none() && logs.is_none() {
             return;
         }
@@ -93,11 +103,26 @@ fn start_traces(traces: &config::Traces, resource: Resource) -> Result<SdkTracer
     Ok(provider.with_resource(resource).build())
 }
 
-fn start_metrics(metrics: &config::Metrics, resource: Resource) -> Result<SdkMeterProvider, Unusable> {
-    let exporter = MetricExporter::builder().with_tonic().with_endpoint(&metrics.endpoint).build()?;
-    let exporter = Watched::new(exporter, "metrics", &metrics.endpoint);
-    let reader = PeriodicReader::builder(exporter).with_interval(metrics.interval).build();
-    Ok(SdkMeterProvider::builder().with_reader(reader).with_resource(resource).build())
+/// One provider for both who scrape and a collector, or none where there is neither.
+fn start_metrics(
+    metrics: &config::Metrics,
+    resource: Resource,
+) -> Result<(Option<SdkMeterProvider>, Option<Scrape>), Unusable> {
+    let mut provider = SdkMeterProvider::builder().with_resource(resource);
+    let mut scrape = None;
+    if metrics.scrape {
+        let (scraped, reader) = Scrape::new()?;
+        provider = provider.with_reader(reader);
+        scrape = Some(scraped);
+    }
+    if metrics.exporter == Exporter::Otlp {
+        let exporter = MetricExporter::builder().with_tonic().with_endpoint(&metrics.endpoint).build()?;
+        let exporter = Watched::new(exporter, "metrics", &metrics.endpoint);
+        provider =
+            provider.with_reader(Ending(PeriodicReader::builder(exporter).with_interval(metrics.interval).build()));
+    }
+    let is_recorded = metrics.scrape || metrics.exporter == Exporter::Otlp;
+    Ok((is_recorded.then(|| provider.build()), scrape))
 }
 
 fn start_logs(logs: &config::Logs, resource: Resource) -> Result<SdkLoggerProvider, Unusable> {

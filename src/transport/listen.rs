@@ -104,6 +104,20 @@ impl Limits {
     }
 }
 
+/// Tells how many connections of a port are open, also when somebody else has the port.
+#[derive(Clone, Debug)]
+pub struct Occupancy {
+    free: Arc<Semaphore>,
+    connections_max: usize,
+}
+
+impl Occupancy {
+    /// Open connections now.
+    pub fn open(&self) -> usize {
+        self.connections_max.saturating_sub(self.free.available_permits())
+    }
+}
+
 /// A bound port.
 #[derive(Debug)]
 pub struct Listener {
@@ -146,6 +160,11 @@ impl Listener {
     /// The system does not tell.
     pub fn local_address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
+    }
+
+    /// How many connections are open, from here on.
+    pub fn occupancy(&self) -> Occupancy {
+        Occupancy { free: self.free.clone(), connections_max: self.limits.connections_max }
     }
 
     /// What it bears.

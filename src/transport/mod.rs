@@ -59,7 +59,7 @@ use crate::storage::transfer;
 pub use address_book::{AddressBook, Contacts, InvalidContact, Store};
 pub use handshake::{Removed, printable};
 pub use inbox::{Delivery, Inbox};
-pub use listen::{Connection, Limits, Listener, Surplus};
+pub use listen::{Connection, Limits, Listener, Occupancy, Surplus};
 pub use questions::LogPart;
 pub use server::{Host, PeerService};
 

@@ -215,7 +215,8 @@ fn point_value(value: &Option<opentelemetry_proto::tonic::metrics::v1::number_da
     use opentelemetry_proto::tonic::metrics::v1::number_data_point::Value;
     match value {
         Some(Value::AsInt(count)) => *count as u64,
-        other => panic!("counters count in whole numbers: {other:?}"),
+        Some(Value::AsDouble(seconds)) => *seconds as u64,
+        None => panic!("a point without a value"),
     }
 }
 

@@ -4,6 +4,7 @@ mod forward;
 mod health;
 mod hung_disk;
 mod inside;
+mod metrics;
 mod stream;
 
 use std::path::Path;

@@ -1,0 +1,124 @@
+//! What a node tells those who scrape it.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::telemetry::Providers;
+use crate::telemetry::metrics::{Kind, catalogue};
+
+/// A node that is measured, where its metrics are, and what keeps them.
+async fn start_measured(config: NodeConfig) -> (Running, Telemetry, Providers) {
+    let providers = Providers::start(&config).expect("the settings are good");
+    let telemetry = providers.telemetry();
+    let running = start(config, telemetry.clone()).await.expect("the node starts");
+    let mut phase = running.phase();
+    tokio::time::timeout(PATIENCE, phase.wait_for(|phase| *phase == Phase::Serving)).await.unwrap().unwrap();
+    (running, telemetry, providers)
+}
+
+/// The line of a series without its value.
+fn value(text: &str, series: &str) -> Option<f64> {
+    let line = text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')))?;
+    line.rsplit(' ').next()?.parse().ok()
+}
+
+/// Waits until a series has a value.
+async fn until(telemetry: &Telemetry, series: &str, wanted: impl Fn(Option<f64>) -> bool) -> String {
+    eventually(series, async || {
+        let text = telemetry.exposition().await.expect("it is recorded");
+        wanted(value(&text, series)).then_some(text)
+    })
+    .await
+}
+
+/// Of everything in the catalogue that a leader alone has there is a series, and of nothing else.
+#[tokio::test]
+async fn a_leader_tells_all_that_is_in_the_catalogue() {
+    let directory = TempDir::new().unwrap();
+    let (node, telemetry, _providers) = start_measured(config("a", directory.path(), &[])).await;
+    eventually("the only node to lead", async || execute(&node, vec![enqueue("orders", "one pizza")]).await.ok()).await;
+    until(&telemetry, "quorate_storage_size_bytes{quorate_storage_kind=\"log\"}", |bytes| bytes > Some(0.0)).await;
+    let text = until(
+        &telemetry,
+        "quorate_queue_messages{quorate_message_state=\"ready\",quorate_queue=\"orders\"}",
+        |count| count >= Some(1.0),
+    )
+    .await;
+
+    for (series, expected) in [
+        ("quorate_raft_role{quorate_raft_role=\"leader\"}", 1.0),
+        ("quorate_raft_role{quorate_raft_role=\"follower\"}", 0.0),
+        ("quorate_raft_leader_known", 1.0),
+        ("quorate_cluster_failures_tolerated", 0.0),
+        ("quorate_cluster_members{quorate_member_kind=\"voter\"}", 1.0),
+        ("quorate_raft_leader_changes_total", 1.0),
+        ("quorate_queues", 1.0),
+        ("quorate_redirects_total", 0.0),
+    ] {
+        assert_eq!(value(&text, series), Some(expected), "{series} in\n{text}");
+    }
+    assert!(value(&text, "quorate_storage_sync_duration_seconds_count") > Some(0.0), "{text}");
+    assert!(value(&text, "quorate_raft_commit_duration_seconds_count") > Some(0.0), "{text}");
+
+    let told: BTreeSet<(&str, &str)> =
+        text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' ')).collect();
+    let metrics = catalogue();
+    let known: BTreeSet<(String, &str)> =
+        metrics.iter().map(|metric| (metric.scraped_name(), metric.kind.name())).collect();
+    for (name, kind) in &told {
+        let is_known = *name == "target_info" || known.contains(&(name.to_string(), kind));
+        assert!(is_known, "{name}, a {kind}, is not in the catalogue");
+    }
+    // Alone, a leader has no peers, no learners, and forwards nothing.
+    let alone = ["quorate.raft.peer.heard", "quorate.cluster.learner.age", "quorate.forwarded"];
+    for metric in metrics.iter().filter(|metric| !alone.contains(&metric.name)) {
+        let name = metric.scraped_name();
+        assert!(told.contains(&(name.as_str(), metric.kind.name())), "{name} is not told:\n{text}");
+        if metric.kind == Kind::Gauge {
+            let series = text.lines().find(|line| line.starts_with(&name) && !line.starts_with('#')).unwrap_or("");
+            for label in metric.labels() {
+                assert!(series.contains(&format!("{label}=\"")), "{series} has no label {label}");
+            }
+        }
+    }
+    node.stop().await.unwrap();
+    let text = telemetry.exposition().await.unwrap();
+    assert_eq!(value(&text, "quorate_raft_leader_known"), None, "of a node that has ended nothing is told:\n{text}");
+    assert!(value(&text, "process_uptime_seconds").is_some(), "the process goes on");
+}
+
+/// Two nodes in this process: each tells of itself, and a leader of the other only as long as that is a member.
+#[tokio::test]
+async fn nodes_in_one_process_do_not_mix_and_who_is_removed_is_told_no_more() {
+    let directory = TempDir::new().unwrap();
+    let (first, leader, _of_first) = start_measured(config("a", directory.path(), &[])).await;
+    let (second, follower, _of_second) = start_measured(config("b", directory.path(), &[&first])).await;
+    until(&leader, "quorate_cluster_members{quorate_member_kind=\"voter\"}", |voters| voters == Some(2.0)).await;
+    until(&leader, "quorate_raft_peer_heard{quorate_peer=\"b\"}", |heard| heard == Some(1.0)).await;
+    let text = until(&follower, "quorate_raft_role{quorate_raft_role=\"follower\"}", |is| is == Some(1.0)).await;
+    for of_leaders in ["quorate_cluster_failures_tolerated", "quorate_raft_peer_heard{quorate_peer=\"a\"}"] {
+        assert_eq!(value(&text, of_leaders), None, "{text}");
+    }
+    let tolerated = until(&leader, "quorate_cluster_failures_tolerated", |tolerated| tolerated == Some(0.0)).await;
+    assert!(tolerated.contains("target_info{"), "{tolerated}");
+
+    let b = second.handle.node().to_string();
+    let remove = v1::RemoveMemberRequest { members: vec![b] };
+    cluster(&first).await.remove_member(remove).await.unwrap();
+    until(&leader, "quorate_raft_peer_heard{quorate_peer=\"b\"}", |heard| heard.is_none()).await;
+    let _ = second.stop().await;
+    first.stop().await.unwrap();
+}
+
+/// However many ask, one is served at a time, and only a few wait.
+#[tokio::test]
+async fn too_many_who_scrape_are_refused() {
+    let directory = TempDir::new().unwrap();
+    let (node, telemetry, _providers) = start_measured(config("a", directory.path(), &[])).await;
+    let asked: Vec<_> = (0..100).map(|_| telemetry.exposition()).collect();
+    let answers = futures_util::future::join_all(asked).await;
+    assert!(answers.iter().filter(|answer| answer.is_ok()).count() >= 1);
+    assert!(answers.iter().any(|answer| answer.is_err()), "some are refused");
+    assert!(telemetry.exposition().await.is_ok(), "and come again");
+    node.stop().await.unwrap();
+}

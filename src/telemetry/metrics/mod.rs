@@ -1,0 +1,39 @@
+//! Figures over all requests, and of the node: what is measured, and how it gets out.
+//!
+//! ```text
+//!    something happens      ->  Instruments   counters and histograms                \          /->  /metrics, when asked
+//!    somebody collects      ->  observed      what to take out of Figures, Process   -+->  SDK  -+
+//!                                  Figures    <- the node, asked when it is needed   /          \->  OTLP, at an interval
+//! ```
+//!
+//! What OpenTelemetry calls `quorate.raft.commit.index` is `quorate_raft_commit_index` for Prometheus: points become underscores, a
+//! unit of seconds or bytes goes to the end, and then `_total` for a counter. All names are in [`catalogue`], and in the README.
+//!
+//! Invariants
+//! - The number of series has a bound: attributes have few values, or those of the members, or of as many queues as the settings
+//!   say. What is gone (a member, a queue, leadership) is told no more.
+//! - Nothing is kept of a node that has ended, and two nodes in one process have nothing in common but the process.
+//! - Whoever collects costs the loop a few short reads, and holds up nobody: one collects at a time.
+
+mod commits;
+mod exposition;
+mod figures;
+mod instruments;
+mod metric;
+mod observed;
+mod process;
+
+pub use commits::Commits;
+pub use exposition::{CONTENT_TYPE, NotExposed, Scrape};
+pub use figures::{Figures, FileSystem, Listing, Queues};
+pub use instruments::Instruments;
+pub use metric::{Kind, Metric, table};
+pub use observed::Source;
+pub use process::Process;
+
+pub(super) use exposition::Ending;
+
+/// Everything that is measured.
+pub fn catalogue() -> Vec<Metric> {
+    instruments::RECORDED.into_iter().chain(observed::all().map(|observed| observed.metric)).collect()
+}

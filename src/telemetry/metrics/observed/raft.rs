@@ -1,0 +1,159 @@
+//! The protocol, as this node's replica sees it.
+
+use opentelemetry::KeyValue;
+
+use super::Look::{Gauge, Seconds};
+use super::{Observed, Seen, Tell, one_of, whole};
+use crate::ids::Index;
+use crate::raft::RoleName;
+use crate::replica::Status;
+use crate::telemetry::metrics::figures::Figures;
+
+const ROLE: &str = "quorate.raft.role";
+const TIMEOUT: &str = "quorate.raft.timeout";
+const PEER: &str = "quorate.peer";
+
+/// All that [`role`] says.
+const ROLES: [&str; 6] = ["leader", "follower", "candidate", "pre_candidate", "learner", "outsider"];
+
+pub(super) const ALL: &[Observed] = &[
+    Observed::new(
+        "quorate.raft.role",
+        "",
+        &[ROLE],
+        "1 for the role of the node, 0 for the others",
+        Gauge(|seen, tell| {
+            one_of(&ROLES, seen.node.as_ref().map(role), ROLE, tell);
+        }),
+    ),
+    Observed::new(
+        "quorate.raft.leader.known",
+        "",
+        &[],
+        "1 while the node knows who leads, itself included",
+        Gauge(|seen, tell| {
+            if let Some(figures) = &seen.node {
+                let knows = figures.replica.as_ref().is_some_and(|status| status.leader.is_some());
+                tell(i64::from(knows), &[]);
+            }
+        }),
+    ),
+    Observed::new(
+        "quorate.raft.term",
+        "{term}",
+        &[],
+        "The term",
+        Gauge(|seen, tell| {
+            if let Some(status) = status(seen) {
+                tell(whole(status.term.0), &[]);
+            }
+        }),
+    ),
+    Observed::new(
+        "quorate.raft.commit.index",
+        "{entry}",
+        &[],
+        "The last entry that the node knows to be committed",
+        Gauge(|seen, tell| {
+            index(seen, |status| status.commit, tell);
+        }),
+    ),
+    Observed::new(
+        "quorate.raft.applied.index",
+        "{entry}",
+        &[],
+        "The last entry that the node has applied",
+        Gauge(|seen, tell| {
+            index(seen, |status| status.applied, tell);
+        }),
+    ),
+    Observed::new(
+        "quorate.raft.last.index",
+        "{entry}",
+        &[],
+        "The last entry of the log of the node",
+        Gauge(|seen, tell| {
+            index(seen, |status| status.last.index, tell);
+        }),
+    ),
+    Observed::new(
+        "quorate.raft.durable.index",
+        "{entry}",
+        &[],
+        "The last entry that is on the disk of the node",
+        Gauge(|seen, tell| {
+            index(seen, |status| status.durable, tell);
+        }),
+    ),
+    Observed::new(
+        "quorate.raft.first.index",
+        "{entry}",
+        &[],
+        "The first entry of the log of the node; those before are in its snapshot",
+        Gauge(|seen, tell| {
+            index(seen, |status| status.log_start.index.next(), tell);
+        }),
+    ),
+    Observed::new(
+        "quorate.raft.snapshot.index",
+        "{entry}",
+        &[],
+        "The last entry that the snapshot of the node has in it",
+        Gauge(|seen, tell| {
+            index(seen, |status| status.snapshot.index, tell);
+        }),
+    ),
+    Observed::new(
+        "quorate.raft.timeout",
+        "s",
+        &[TIMEOUT],
+        "The time-outs in force",
+        Seconds(|seen, tell| {
+            for (what, duration) in seen.node.iter().flat_map(|figures| figures.timeouts) {
+                tell(duration.as_secs_f64(), &[KeyValue::new(TIMEOUT, what)]);
+            }
+        }),
+    ),
+    Observed::new(
+        "quorate.raft.peer.heard",
+        "",
+        &[PEER],
+        "1 for a member that the leader hears, 0 for one that it does not; told by the leader",
+        Gauge(|seen, tell| {
+            let Some((figures, status)) = leader(seen) else { return };
+            for peer in status.membership.configuration.members().filter(|member| *member != figures.node) {
+                tell(i64::from(status.well.contains(&peer)), &[KeyValue::new(PEER, figures.name(peer))]);
+            }
+        }),
+    ),
+];
+
+fn status(seen: &Seen) -> Option<&Status> {
+    seen.node.as_ref()?.replica.as_ref()
+}
+
+fn index(seen: &Seen, of: fn(&Status) -> Index, tell: Tell<i64>) {
+    if let Some(status) = status(seen) {
+        tell(whole(of(status).0), &[]);
+    }
+}
+
+/// The figures of a node that leads.
+pub(super) fn leader(seen: &Seen) -> Option<(&Figures, &Status)> {
+    let figures = seen.node.as_ref()?;
+    let status = figures.replica.as_ref()?;
+    (status.role == RoleName::Leader).then_some((figures, status))
+}
+
+fn role(figures: &Figures) -> &'static str {
+    let Some(status) = &figures.replica else { return "outsider" };
+    let configuration = &status.membership.configuration;
+    match status.role {
+        _ if status.removed.is_some() || !configuration.is_member(figures.node) => "outsider",
+        _ if configuration.learners.contains_key(&figures.node) => "learner",
+        RoleName::Leader => "leader",
+        RoleName::Follower => "follower",
+        RoleName::Candidate => "candidate",
+        RoleName::PreCandidate => "pre_candidate",
+    }
+}
