@@ -155,14 +155,14 @@ async fn a_node_tells_how_it_is() {
     assert_eq!((told.durable, told.commit), (told.last_index, told.last_index));
     assert_eq!((told.elections, told.leader_changes, told.progress.len()), (1, 1, 0));
     assert!(told.memory_bytes > 1 << 20, "{}", told.memory_bytes);
-    assert!(millis(told.uptime.clone()).is_some_and(|uptime| uptime < 60_000), "{:?}", told.uptime);
-    let syncs = told.fsync.clone().unwrap();
+    assert!(millis(told.uptime).is_some_and(|uptime| uptime < 60_000), "{:?}", told.uptime);
+    let syncs = told.fsync.unwrap();
     assert!(syncs.count >= 2 && syncs.p50.is_some() && syncs.p99.is_some(), "{syncs:?}");
-    let commits = told.commit_latency.clone().unwrap();
+    let commits = told.commit_latency.unwrap();
     assert!(commits.count >= 2 && millis(commits.p99).is_some(), "{:?}", told.commit_latency);
     assert!(told.commits_per_second > 0.0);
     let timeouts = told.timeouts.unwrap();
-    assert!(millis(timeouts.heartbeat) < millis(timeouts.election_min.clone()), "{timeouts:?}");
+    assert!(millis(timeouts.heartbeat) < millis(timeouts.election_min), "{timeouts:?}");
     assert!(millis(timeouts.election_min) < millis(timeouts.election_max), "{timeouts:?}");
     let storage = told.storage.unwrap();
     assert!(storage.free_bytes > 0 && storage.free_bytes <= storage.total_bytes, "{storage:?}");
@@ -188,8 +188,8 @@ async fn a_leader_tells_of_those_that_follow_and_nobody_else_does() {
     for node in [follower, &gone] {
         let progress = progress(&well, node);
         assert!(progress.heartbeats_sent >= progress.heartbeats_heard && progress.heartbeats_heard > 0, "{progress:?}");
-        assert!(millis(progress.round_trip.clone()).is_some_and(|millis| millis < 10_000), "{progress:?}");
-        assert!(millis(progress.last_contact.clone()).is_some_and(|millis| millis < 10_000), "{progress:?}");
+        assert!(millis(progress.round_trip).is_some_and(|millis| millis < 10_000), "{progress:?}");
+        assert!(millis(progress.last_contact).is_some_and(|millis| millis < 10_000), "{progress:?}");
     }
     assert_eq!(status(follower).await.progress, []);
     let heard = |status: &v1::NodeStatus, node| progress(status, node).heartbeats_heard;
@@ -208,7 +208,7 @@ async fn a_leader_tells_of_those_that_follow_and_nobody_else_does() {
     let before = of_gone().await.unwrap();
     let (contact, heard) = (millis(before.last_contact).unwrap(), before.heartbeats_heard);
     let is_gone = |now: &v1::Progress| {
-        now.messages_in_flight > 0 && now.bytes_in_flight > 0 && millis(now.last_contact.clone()) > Some(contact + 200)
+        now.messages_in_flight > 0 && now.bytes_in_flight > 0 && millis(now.last_contact) > Some(contact + 200)
     };
     let after = eventually("it to be missed", async || of_gone().await.filter(is_gone)).await;
     assert!(after.heartbeats_heard == heard && after.heartbeats_sent > heard, "{after:?}");
