@@ -72,7 +72,7 @@ fn short(duration: prost_types::Duration) -> Option<String> {
     })
 }
 
-/// A duration of hours, in its two largest units: `5s`, `3h 12m`, `41days 2h`.
+/// A duration of hours, in its two largest units: `5s`, `3h 12m`, `1month 11days`.
 fn long(duration: prost_types::Duration) -> Option<String> {
     let seconds = Duration::from_secs(Duration::try_from(duration).ok()?.as_secs());
     let text = humantime::format_duration(seconds).to_string();
@@ -122,7 +122,7 @@ mod tests {
             .lines()
             .map(|line| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect())
             .collect();
-        let of_leader = "quorate-a,-,-,-,0.21 ms,1.2 s,12345.7,512.0 GiB (50 %),120.0 MiB,41days 12h,0.1.0";
+        let of_leader = "quorate-a,-,-,-,0.21 ms,1.2 s,12345.7,512.0 GiB (50 %),120.0 MiB,1month 11days,0.1.0";
         assert_eq!(lines[1].join(","), of_leader);
         assert_eq!(lines[2].join(","), "quorate-b,0,0,48.1 ms,-,-,0.0,-,-,-,0.1.0");
         assert_eq!(lines[3].join(","), "quorate-c,100000000,16 of 16.0 MiB,48.1 ms,-,-,-,-,-,-,-");
