@@ -79,6 +79,8 @@ pub struct Context {
     pub telemetry: Telemetry,
     /// What it knows of itself.
     pub vitals: Vitals,
+    /// How it is.
+    pub verdicts: watch::Receiver<Verdict>,
     /// Its disk, and snapshots on their way.
     pub transfers: Transfers,
     /// What it has promised to other nodes.

@@ -1,38 +1,101 @@
 //! The condition of nodes, in the words of the interface.
 
+use std::time::Duration;
+
 use super::Context;
 use crate::cluster::members;
+use crate::health::Condition;
 use crate::ids::{NodeId, SHARD_0};
+use crate::node::Seen;
 use crate::proto::v1;
-use crate::raft::RoleName;
+use crate::raft::{ProgressView, RoleName, Timeouts};
 use crate::replica::Status;
 use crate::storage::Usage;
+use crate::telemetry::{Latency, escaped};
 
 /// The condition of this node. Also what peers are told when they ask.
 pub fn own(context: &Context) -> v1::NodeStatus {
     let node = context.handle.node();
-    let member = Some(members::describe(node, &context.configuration(), &context.book));
-    let version = env!("CARGO_PKG_VERSION").to_owned();
-    let Some(status) = context.handle.status(SHARD_0) else {
-        let trouble = context.waits_for.borrow().clone();
-        let role = v1::Role::Outsider.into();
-        return v1::NodeStatus { member, reachable: true, role, trouble, version, ..Default::default() };
-    };
-    v1::NodeStatus {
-        member,
+    let vitals = &context.vitals;
+    let status = v1::NodeStatus {
+        member: Some(members::describe(node, &context.configuration(), &context.book)),
         reachable: true,
-        role: role(node, &status).into(),
-        term: status.term.0,
-        commit: status.commit.0,
-        applied: status.applied.0,
-        last_index: status.last.index.0,
-        leader_id: status.leader.map(|leader| leader.to_string()).unwrap_or_default(),
-        trouble: trouble(context, &status),
-        version,
-        storage: context.transfers.usage().map(|usage| storage(&status, usage)),
-        transfers: transfers(context),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime: duration(vitals.uptime()),
+        memory_bytes: vitals.memory_bytes().unwrap_or(0),
+        fsync: Some(latency(vitals.sync_latency())),
+        commit_latency: Some(latency(vitals.commit_latency())),
+        commits_per_second: vitals.commits_per_second(),
+        elections: vitals.elections(),
+        leader_changes: vitals.leader_changes(),
+        conditions: context.verdicts.borrow().ready.iter().map(condition).collect(),
         ..Default::default()
+    };
+    match context.handle.status(SHARD_0) {
+        Some(replica) => of_replica(context, &replica, status),
+        None => {
+            v1::NodeStatus { role: v1::Role::Outsider.into(), trouble: context.waits_for.borrow().clone(), ..status }
+        }
     }
+}
+
+/// The same, with the condition of the replica.
+fn of_replica(context: &Context, replica: &Status, status: v1::NodeStatus) -> v1::NodeStatus {
+    let seen = context.handle.seen(SHARD_0);
+    v1::NodeStatus {
+        role: role(context.handle.node(), replica).into(),
+        term: replica.term.0,
+        voted_for_id: replica.vote.map(|vote| vote.to_string()).unwrap_or_default(),
+        commit: replica.commit.0,
+        applied: replica.applied.0,
+        last_index: replica.last.index.0,
+        durable: replica.durable.0,
+        leader_id: replica.leader.map(|leader| leader.to_string()).unwrap_or_default(),
+        trouble: trouble(context, replica),
+        storage: context.transfers.usage().map(|usage| storage(replica, usage)),
+        transfers: transfers(context),
+        timeouts: seen.as_ref().map(|seen| timeouts(&seen.view.timeouts)),
+        // What was seen while it led is none of its business any more.
+        progress: seen.filter(|_| replica.role == RoleName::Leader).as_ref().map(progress).unwrap_or_default(),
+        ..status
+    }
+}
+
+fn progress(seen: &Seen) -> Vec<v1::Progress> {
+    let encode = |(node, view): (&NodeId, &ProgressView)| v1::Progress {
+        node_id: node.to_string(),
+        matched: view.matched.0,
+        messages_in_flight: view.messages_in_flight as u64,
+        bytes_in_flight: view.bytes_in_flight,
+        last_contact: seen.last_contact(*node).and_then(duration),
+        round_trip: view.round_trip.and_then(duration),
+        heartbeats_sent: view.heartbeats_sent,
+        heartbeats_heard: view.heartbeats_heard,
+    };
+    seen.view.progress.iter().map(encode).collect()
+}
+
+fn timeouts(timeouts: &Timeouts) -> v1::Timeouts {
+    v1::Timeouts {
+        election_min: duration(timeouts.election_min),
+        election_max: duration(timeouts.election_max),
+        heartbeat: duration(timeouts.heartbeat),
+    }
+}
+
+fn latency(latency: Latency) -> v1::Latency {
+    let Latency { count, p50, p99 } = latency;
+    v1::Latency { count, p50: p50.and_then(duration), p99: p99.and_then(duration) }
+}
+
+fn condition(condition: &Condition) -> v1::Condition {
+    let missing = condition.missing.as_deref().map(escaped).unwrap_or_default();
+    v1::Condition { what: condition.what.to_owned(), missing }
+}
+
+/// None: it is longer than the interface can say, which is thousands of years.
+fn duration(duration: Duration) -> Option<prost_types::Duration> {
+    duration.try_into().ok()
 }
 
 fn storage(status: &Status, usage: Usage) -> v1::StorageStatus {
@@ -49,7 +112,8 @@ fn storage(status: &Status, usage: Usage) -> v1::StorageStatus {
         written_bytes: usage.written.total(),
         oldest_file,
         oldest_kept_for,
-        ..Default::default()
+        free_bytes: usage.space.map_or(0, |space| space.free_bytes),
+        total_bytes: usage.space.map_or(0, |space| space.total_bytes),
     }
 }
 

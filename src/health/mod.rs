@@ -33,6 +33,7 @@ use tokio::sync::watch::{Receiver, Sender};
 use tokio::task::JoinSet;
 
 use crate::node::{Handle, Phase};
+use crate::telemetry::events::Ring;
 use crate::transport::Listener;
 pub use condition::{Condition, Verdict};
 
@@ -53,15 +54,17 @@ impl Health {
     }
 
     /// The log is recovered: looks at the node from here on, until it is gone. `waits_for` is what it waits for before it can
-    /// take part, in words; empty: nothing. A node that takes part and hears of no leader is ready after `leader_wait`.
+    /// take part, in words; empty: nothing. A node that takes part and hears of no leader is ready after `leader_wait`. Changes are told
+    /// as `events`.
     pub fn watch(
         &mut self,
         handle: Handle,
         phase: Receiver<Phase>,
         waits_for: Receiver<String>,
         leader_wait: Duration,
+        events: Ring,
     ) {
-        let watched = watch::Watched { handle, phase, waits_for };
+        let watched = watch::Watched { handle, phase, waits_for, events };
         self.tasks.spawn(watch::watch(watched, leader_wait, self.verdicts.clone()));
     }
 

@@ -10,6 +10,7 @@ use crate::ids::{NodeId, SHARD_0};
 use crate::node::{Handle, Phase};
 use crate::raft::Configuration;
 use crate::replica::Status;
+use crate::telemetry::events::{Kind, Level, Ring};
 
 /// How often the node is looked at.
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -19,6 +20,7 @@ pub(super) struct Watched {
     pub(super) handle: Handle,
     pub(super) phase: Receiver<Phase>,
     pub(super) waits_for: Receiver<String>,
+    pub(super) events: Ring,
 }
 
 impl Watched {
@@ -62,7 +64,7 @@ pub(super) async fn watch(mut node: Watched, leader_wait: Duration, verdicts: Se
     loop {
         let sight = node.look();
         let verdict = judge.judge(Instant::now(), &sight);
-        log_change(&verdicts.borrow(), &verdict, sight.phase);
+        tell_change(&node.events, &verdicts.borrow(), &verdict, sight.phase);
         verdicts.send_if_modified(|before| {
             let changed = *before != verdict;
             *before = verdict;
@@ -77,20 +79,23 @@ pub(super) async fn watch(mut node: Watched, leader_wait: Duration, verdicts: Se
 }
 
 /// Tells of a change, and why it came.
-fn log_change(before: &Verdict, after: &Verdict, phase: Phase) {
+fn tell_change(events: &Ring, before: &Verdict, after: &Verdict, phase: Phase) {
+    let say = |level, event, words| events.say(Kind::Process, level, event, words, None);
     match (before.is_live(), first_missing(&after.live)) {
-        (true, Some(Condition { what, missing: Some(why) })) => tracing::error!("is not live: {what}: {why}"),
-        (false, None) => tracing::info!("is live again"),
+        (true, Some(Condition { what, missing: Some(why) })) => {
+            say(Level::Error, "not_live", format!("is not live: {what}: {why}"));
+        }
+        (false, None) => say(Level::Info, "live", "is live again".to_owned()),
         _ => {}
     }
     match (before.is_ready(), first_missing(&after.ready)) {
         (true, Some(Condition { .. })) if phase >= Phase::HandingOver => {
-            tracing::info!("is not ready any more: it was told to stop");
+            say(Level::Info, "not_ready", "is not ready any more: it was told to stop".to_owned());
         }
-        (true, Some(missing)) => tracing::warn!("is not ready any more: {missing}"),
+        (true, Some(missing)) => say(Level::Warn, "not_ready", format!("is not ready any more: {missing}")),
         (false, None) => {
             let held: Vec<&str> = after.ready.iter().map(|condition| condition.what).collect();
-            tracing::info!("is ready: {}", held.join(", "));
+            say(Level::Info, "ready", format!("is ready: {}", held.join(", ")));
         }
         _ => {}
     }

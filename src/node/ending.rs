@@ -22,6 +22,7 @@ use crate::health::Health;
 use crate::ids::ClusterId;
 use crate::storage::DataDirectory;
 use crate::telemetry::Source;
+use crate::telemetry::events::{Kind, Level, Ring};
 
 /// A task of this room ends with a result; a panic in it is a defect, and the release build aborts on it.
 const NO_PANIC: &str = "the tasks of a node do not panic, and nobody aborts them before they are of no use";
@@ -70,6 +71,7 @@ impl Beside {
 pub(super) struct Ending {
     pub(super) cluster: ClusterId,
     pub(super) handle: Handle,
+    pub(super) events: Ring,
     pub(super) phase: watch::Sender<Phase>,
     /// None: it is no pod.
     pub(super) pod: Option<Pod>,
@@ -113,6 +115,8 @@ impl Ending {
     /// What a node does for the others once it is told to stop. Returns how long clients may take to be answered.
     async fn leave_and_hand_over(&self) -> Duration {
         reached(&self.phase, Phase::HandingOver).await;
+        let words = "is told to stop: it gives up leadership, answers who waits, and ends".to_owned();
+        self.events.say(Kind::Process, Level::Info, "stopping", words, None);
         let left = match &self.pod {
             Some(pod) => leave(pod, self.drain_deadline).await,
             None => self.drain_deadline,

@@ -19,7 +19,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 
 use super::clock::Clock;
-use super::handle::{AnswerSlot, Asked, Inbox, Input, Published};
+use super::handle::{AnswerSlot, Asked, Inbox, Input, Published, Seen};
 use super::log_reader::LogReader;
 use super::snapshots::Snapshots;
 use super::{Error, Phase};
@@ -33,6 +33,9 @@ use crate::transport::{self, AddressBook, Contacts, Envelope, Inbound, Transport
 
 /// The loop turns at least this often, so that whoever counts its turns sees that it lives.
 pub const IDLE_MAX: Duration = Duration::from_millis(500);
+
+/// What the loop shows of its replicas without telling anybody is this old, or as old as its last turn.
+pub const SEEN_AGE: Duration = Duration::from_millis(50);
 
 /// From each source at most this much is taken in one turn, so that no source keeps the others waiting.
 const DRAINED_MAX: usize = 512;
@@ -111,6 +114,8 @@ pub struct EventLoop {
     pub vitals: Vitals,
     /// What has happened to each replica since its last turn.
     pub events: BTreeMap<ShardId, Vec<Event>>,
+    /// When the loop last showed what changes all the time.
+    pub shown_at: Option<Time>,
     /// Names of nodes that are about to come into the book.
     pub newcomers: BTreeMap<NodeId, String>,
     /// What is done beside the loop with snapshots.
@@ -330,6 +335,7 @@ impl EventLoop {
             self.carry_out(shard, effect);
         }
         self.publish();
+        self.show(now);
         // Last, so that whoever has an answer and looks sees no earlier state than the answer tells of.
         for (shard, effect) in answers {
             self.carry_out(shard, effect);
@@ -373,6 +379,7 @@ impl EventLoop {
             Effect::Tell(told) => {
                 let _logged_with_its_trace = self.requests.enter(shard, &told);
                 self.requests.on_told(shard, &told);
+                self.vitals.on_told(shard, &told);
                 telemetry::tell(&told, self.vitals.events(), |node| self.name_of(node));
             }
         }
@@ -428,6 +435,17 @@ impl EventLoop {
         if members_changed {
             self.keep_connections();
         }
+    }
+
+    /// Lets those see who look what changes all the time, now and then: it wakes nobody.
+    fn show(&mut self, now: Time) {
+        if self.shown_at.is_some_and(|at| now - at < SEEN_AGE) {
+            return;
+        }
+        self.shown_at = Some(now);
+        let seen = |replica: &Replica| Seen { view: replica.view(), clock: self.clock };
+        let seen = self.replicas.iter().map(|(shard, replica)| (*shard, seen(replica))).collect();
+        self.inbox.seen.send_replace(seen);
     }
 
     /// Lets those see it who wait for the end of this node's leadership. After the rest, in which they look who leads instead.

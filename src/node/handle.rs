@@ -6,13 +6,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError, mpsc, oneshot, watch};
 
+use super::clock::Clock;
 use super::log_reader::LogReader;
 use crate::ids::{ClusterId, EntryId, Index, NodeId, ShardId, Term};
 use crate::raft::{Entry, MembershipChange};
-use crate::replica::{Answer, Execute, Read, Refusal, RequestId, Status};
+use crate::replica::{Answer, Execute, Read, Refusal, RequestId, Status, View};
 use crate::storage;
 use crate::telemetry::Mark;
 use crate::transport::{LogPart, questions};
@@ -93,6 +95,23 @@ pub struct Published {
     pub cluster: Option<ClusterId>,
 }
 
+/// What there is to see of a replica, and of the time in it.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// What was seen.
+    pub view: View,
+    /// The clock of the times in it.
+    pub clock: Clock,
+}
+
+impl Seen {
+    /// How long ago a member that this node leads last answered. None: it has not answered in this term.
+    pub fn last_contact(&self, member: NodeId) -> Option<Duration> {
+        let heard_at = self.view.progress.get(&member)?.heard_at?;
+        Some(self.clock.now() - heard_at)
+    }
+}
+
 /// A way to ask the node's loop. Cheap to clone; works from before the node belongs to a cluster until it has stopped.
 #[derive(Clone)]
 pub struct Handle {
@@ -107,6 +126,7 @@ struct Shared {
     requests: AtomicU64,
     turns: Arc<AtomicU64>,
     published: watch::Receiver<Published>,
+    seen: watch::Receiver<BTreeMap<ShardId, Seen>>,
     leading: watch::Receiver<BTreeMap<ShardId, Term>>,
     reader: LogReader,
 }
@@ -120,6 +140,8 @@ pub struct Inbox {
     pub forgotten: mpsc::UnboundedReceiver<RequestId>,
     /// Where the loop tells what it knows.
     pub published: watch::Sender<Published>,
+    /// Where the loop shows what changes all the time. Nobody waits for changes of it.
+    pub seen: watch::Sender<BTreeMap<ShardId, Seen>>,
     /// Where the loop tells which shards this node leads, and in which term.
     pub leading: watch::Sender<BTreeMap<ShardId, Term>>,
     /// Counts the turns of the loop: it stands still only when the loop does.
@@ -133,12 +155,24 @@ impl Handle {
         let room = Arc::new(Semaphore::new(limits.bytes_max.min(Semaphore::MAX_PERMITS)));
         let (forget, forgotten) = mpsc::unbounded_channel();
         let (publish, published) = watch::channel(Published::default());
+        let (show, seen) = watch::channel(BTreeMap::new());
         let (lead, leading) = watch::channel(BTreeMap::new());
         let turns = Arc::new(AtomicU64::new(0));
         let requests = AtomicU64::new(1);
-        let shared =
-            Shared { node, inbox, room, forgotten: forget, requests, turns: turns.clone(), published, leading, reader };
-        (Self { shared: Arc::new(shared) }, Inbox { inputs, forgotten, published: publish, leading: lead, turns })
+        let shared = Shared {
+            node,
+            inbox,
+            room,
+            forgotten: forget,
+            requests,
+            turns: turns.clone(),
+            published,
+            seen,
+            leading,
+            reader,
+        };
+        let inbox = Inbox { inputs, forgotten, published: publish, seen: show, leading: lead, turns };
+        (Self { shared: Arc::new(shared) }, inbox)
     }
 
     /// A place in the loop's inbox for a request of so many bytes, as soon as there is one; in the order of asking.
@@ -254,6 +288,11 @@ impl Handle {
     /// What `look` finds in that condition, without a copy of it. The loop waits while `look` looks.
     pub fn look<T>(&self, shard: ShardId, look: impl FnOnce(&Status) -> T) -> Option<T> {
         self.shared.published.borrow().replicas.get(&shard).map(look)
+    }
+
+    /// What there is to see of this node's replica of `shard`, a moment ago ([`super::event_loop::SEEN_AGE`]).
+    pub fn seen(&self, shard: ShardId) -> Option<Seen> {
+        self.shared.seen.borrow().get(&shard).cloned()
     }
 
     /// The shards that this node leads, each with the term, to wait for changes of it. Unlike [`Handle::published`] it changes

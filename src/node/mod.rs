@@ -50,7 +50,7 @@ mod transfers;
 
 pub use clock::Clock;
 pub use error::Error;
-pub use handle::{Asked, Handle, Place, Published};
+pub use handle::{Asked, Handle, Place, Published, Seen};
 pub use peers::Peers;
 pub use running::{Phase, Running};
 pub use start::start;

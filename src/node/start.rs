@@ -37,6 +37,7 @@ use crate::raft::{self, Recovered};
 use crate::replica::{Replica, Restored};
 use crate::state_machine::{self, Living};
 use crate::storage::{self, DataDirectory, FileDisk, Log, Synced, Writer};
+use crate::telemetry::events::{Kind, Level};
 use crate::telemetry::{self, RequestBook, Source, Telemetry, Vitals, step};
 use crate::transport::{self, AddressBook, Listener, Transport};
 
@@ -85,24 +86,25 @@ impl Node {
     /// Binds the ports, and finds in the directory what the node was. That can take a while, in which the health port answers.
     async fn open(config: NodeConfig, telemetry: Telemetry) -> Result<(Self, Ports), Error> {
         let mut ports = Ports::bind(&config).instrument(step("bind_ports")).await?;
+        let vitals = Vitals::new();
         let directory = open_directory(&config).instrument(step("open_directory")).await?;
         let (log, mut recovered) = recover_log(&config, &directory).instrument(step("recover_log")).await?;
         check_log(&config, &directory, &recovered)?;
         let restored = restore_snapshot(&log, &directory, &mut recovered).instrument(step("restore_snapshot")).await?;
         let book = open_address_book(&directory)?;
         let contact = step("announce_addresses").in_scope(|| announce_addresses(&config, &ports, &book))?;
-        tell_start(&contact, &ports, &config, &directory, &log, restored.as_ref());
+        tell_start(&vitals, &contact, &ports, &config, &directory, &log, restored.as_ref());
 
         let reader = LogReader::new(log.reader());
         let (handle, inbox) = Handle::new(contact.node, reader.clone(), handle_limits(&config));
         let (phase, _) = watch::channel(Phase::Joining);
         let peers = Peers::default();
         let transfers = Transfers::new(log.store(), transfer_limits(&config));
-        let vitals = Vitals::new();
         let phases = phase.subscribe();
         let waits_for = watch::Sender::default();
         let leader_wait = config.health.leader_wait;
-        ports.health.watch(handle.clone(), phases.clone(), waits_for.subscribe(), leader_wait);
+        let events = vitals.events().clone();
+        ports.health.watch(handle.clone(), phases.clone(), waits_for.subscribe(), leader_wait, events);
         let (figures, wanted) = figures::source();
         telemetry.watch(&figures);
         let gatherer = Gatherer {
@@ -126,6 +128,7 @@ impl Node {
             phase: phases,
             telemetry: telemetry.serving_at(&contact.client_address),
             vitals,
+            verdicts: ports.health.verdicts(),
             transfers,
             founder,
             waits_for,
@@ -180,6 +183,7 @@ impl Node {
             cluster,
             pod,
             handle: self.context.handle.clone(),
+            events: self.context.vitals.events().clone(),
             phase: self.phase.clone(),
             drain_deadline: self.config.drain_deadline,
             can_join_anew: !Places::new(&self.config.cluster).is_empty(),
@@ -309,7 +313,7 @@ impl Node {
             tools.keep_living(SHARD_0, last, living);
             snapshots.compact(SHARD_0, last, BTreeSet::new());
         }
-        let writer = Writer::start(log, tell_completions(completions.clone()));
+        let writer = Writer::start(log, tell_completions(completions.clone(), self.context.vitals.clone()));
         let requests = request_book(self.context.telemetry, self.book.clone());
         EventLoop {
             node,
@@ -329,6 +333,7 @@ impl Node {
             waiting: BTreeMap::new(),
             requests,
             vitals: self.context.vitals,
+            shown_at: None,
             newcomers: BTreeMap::new(),
             snapshots,
             directory: self.directory,
@@ -420,6 +425,7 @@ fn founder(
 }
 
 fn tell_start(
+    vitals: &Vitals,
     contact: &Contact,
     Ports { health_address, .. }: &Ports,
     config: &NodeConfig,
@@ -427,29 +433,36 @@ fn tell_start(
     log: &Log<FileDisk>,
     restored: Option<&(Restored, Vec<Living>)>,
 ) {
+    let say = |level, event, words| vitals.events().say(Kind::Process, level, event, words, None);
     let Contact { node, name, client_address, peer_address, .. } = contact;
-    let data = config.node.data_dir.display();
-    tracing::info!(
-        "is node {name} ({node}); serves clients on {client_address} and peers on {peer_address}, and tells on {health_address} how it is"
+    let (data, version) = (config.node.data_dir.display(), env!("CARGO_PKG_VERSION"));
+    let words = format!(
+        "is node {name} ({node}) of version {version}; serves clients on {client_address} and peers on {peer_address}, and \
+         tells on {health_address} how it is"
     );
+    say(Level::Info, "started", words);
     let recovery = log.recovery();
-    match directory.identity().cluster {
-        Some(cluster) => tracing::info!(
-            "resumes as a member of cluster {cluster}: recovered {} entries in {} bytes from {data}",
+    let words = match directory.identity().cluster {
+        Some(cluster) => format!(
+            "resumes as a member of cluster {cluster}: recovered {} entries in {} bytes from {data} in {} ms",
             recovery.entries,
-            recovery.bytes
+            recovery.bytes,
+            vitals.uptime().as_millis()
         ),
-        None => tracing::info!("begins with an empty data directory, {data}"),
-    }
+        None => format!("begins with an empty data directory, {data}"),
+    };
+    say(Level::Info, "recovered", words);
     if let Some((Restored { state, bytes }, living)) = restored {
         let last = state.snapshot.last;
-        tracing::info!("goes on from the snapshot up to entry {last}: {bytes} bytes, {} living messages", living.len());
+        let words =
+            format!("goes on from the snapshot up to entry {last}: {bytes} bytes, {} living messages", living.len());
+        say(Level::Info, "snapshot_restored", words);
     }
-    if let Some(torn) = &recovery.torn_tail {
-        let storage::TornTail { file, offset, bytes, why } = torn;
-        tracing::warn!(
-            "a write was not finished before the stop, and is cut: {bytes} bytes at {offset} of {file} ({why})"
+    if let Some(storage::TornTail { file, offset, bytes, why }) = &recovery.torn_tail {
+        let words = format!(
+            "ended in the middle of a write the last time, which is cut: {bytes} bytes at {offset} of {file} ({why})"
         );
+        say(Level::Warn, "torn_tail", words);
     }
 }
 
@@ -458,10 +471,16 @@ fn request_book(telemetry: Telemetry, book: AddressBook) -> RequestBook {
     RequestBook::new(telemetry, move |node| book.name_of(node))
 }
 
-fn tell_completions(completions: Completions) -> impl FnMut(Result<Synced, storage::Error>) + Send + 'static {
+fn tell_completions(
+    completions: Completions,
+    vitals: Vitals,
+) -> impl FnMut(Result<Synced, storage::Error>) + Send + 'static {
     move |synced| {
         let completion = match synced {
-            Ok(synced) => Completion::Durable(synced),
+            Ok(synced) => {
+                vitals.on_synced(&synced);
+                Completion::Durable(synced)
+            }
             Err(error) => Completion::Failed(error),
         };
         // A loop that has ended has no use for it.

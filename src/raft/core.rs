@@ -36,6 +36,17 @@ pub struct Options {
     pub cache_bytes_max: u64,
 }
 
+/// The time-outs by which a member goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// As [`Options::election_timeout_min`].
+    pub election_min: Duration,
+    /// As [`Options::election_timeout_max`].
+    pub election_max: Duration,
+    /// As [`Options::heartbeat_interval`].
+    pub heartbeat: Duration,
+}
+
 /// One member of a Raft group.
 #[derive(Debug)]
 pub struct Raft {
@@ -263,6 +274,21 @@ impl Raft {
     /// The current term.
     pub fn term(&self) -> Term {
         self.hard_state.term
+    }
+
+    /// Whom this member has given its vote to in the current term.
+    pub fn vote(&self) -> Option<NodeId> {
+        self.hard_state.vote
+    }
+
+    /// The time-outs that are in force.
+    pub fn timeouts(&self) -> Timeouts {
+        let Options { election_timeout_min, election_timeout_max, heartbeat_interval, .. } = self.options;
+        Timeouts {
+            election_min: election_timeout_min,
+            election_max: election_timeout_max,
+            heartbeat: heartbeat_interval,
+        }
     }
 
     /// The commit index.

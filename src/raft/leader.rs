@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::core::{Raft, Role};
-use super::progress::Progress;
+use super::progress::{Progress, ProgressView};
 use super::read_index::Reads;
 use super::transfer::Transfer;
 use super::{AppendReply, Body, Effect, Entry, Event, OpaqueTime, Payload, RoleName};
@@ -150,6 +150,7 @@ impl Raft {
         let read_round = self.read_round();
         let Role::Leader(leader) = &mut self.role else { return };
         let heartbeat = |(peer, progress): (&NodeId, &mut Progress)| {
+            progress.on_heartbeat_sent();
             let clock = progress.echo.confirm(led_at).filter(|_| knows_commit);
             let fresh = clock.map(|clock| (clock, commit));
             (*peer, Body::Heartbeat { commit: commit.min(progress.matched), sent_at: now, read_round, fresh })
@@ -237,7 +238,7 @@ impl Raft {
         // What was not sent was not answered, whatever the peer says.
         let (sent_at, read_round) = (sent_at.min(now), read_round.min(self.read_round()));
         if let Some(progress) = self.progress_mut(from) {
-            progress.on_heartbeat_answered(sent_at, read_round);
+            progress.on_heartbeat_answered(now, sent_at, read_round);
         }
         let led_at = self.led_at(now);
         if let Some(progress) = self.progress_mut(from) {
@@ -264,6 +265,15 @@ impl Raft {
             None => self.tell(Event::Ignored { from, why: "it answers something that is no longer asked" }),
         }
         self.progress(from).is_some()
+    }
+
+    /// What this member, while it leads, knows of each of the others; nothing otherwise.
+    pub fn progress_views(&self) -> impl Iterator<Item = (NodeId, ProgressView)> {
+        let leader = match &self.role {
+            Role::Leader(leader) => Some(leader),
+            _ => None,
+        };
+        leader.into_iter().flat_map(|leader| &leader.progress).map(|(peer, progress)| (*peer, progress.view()))
     }
 
     pub(super) fn progress(&self, peer: NodeId) -> Option<&Progress> {

@@ -52,7 +52,7 @@ mod snapshot;
 mod transfer;
 mod writes;
 
-pub use self::core::{Options, Raft};
+pub use self::core::{Options, Raft, Timeouts};
 pub use configuration::{ChangeRefused, Configuration, Learner, MembershipChange};
 pub use effect::{Effect, Write};
 pub use entry::{Entry, HardState, Payload};
@@ -60,7 +60,7 @@ pub use event::{Event, RoleName};
 pub use freshness::Fresh;
 pub use leader::ProposalRefused;
 pub use message::{AppendReply, Body, Message, OpaqueTime, ReadContext, VoteRefusal};
-pub use progress::Window;
+pub use progress::{ProgressView, Window};
 pub use quorum::CommitQuorum;
 pub use read_index::{NoLeader, ReadBatch};
 pub use recovered::Recovered;

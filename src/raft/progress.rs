@@ -28,6 +28,10 @@ pub struct Progress {
     disconnected: bool,
     /// When the latest of the heartbeats was sent that it has answered.
     heartbeat_answered: Time,
+    /// How long the answer to that one took. None: it has answered none.
+    round_trip: Option<Duration>,
+    heartbeats_sent: u64,
+    heartbeats_heard: u64,
     /// The latest read round that it has answered.
     read_round: u64,
     /// Its clock.
@@ -64,6 +68,7 @@ enum Mode {
 #[derive(Clone, Copy, Debug)]
 struct Probe {
     last: Index,
+    bytes: u64,
     sent_at: Time,
 }
 
@@ -80,6 +85,25 @@ struct InFlight {
 struct Round {
     target: Index,
     started_at: Time,
+}
+
+/// What there is to see of a member, for whoever looks at the leader. Nothing here decides anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProgressView {
+    /// The member's log is durable and equal to the leader's up to here.
+    pub matched: Index,
+    /// AppendEntries that it has not answered yet.
+    pub messages_in_flight: usize,
+    /// The entries in them, in bytes.
+    pub bytes_in_flight: u64,
+    /// When it last answered anything in this term. None: it has not.
+    pub heard_at: Option<Time>,
+    /// How long the answer to a heartbeat took: to the latest one that it has answered. None: it has answered none.
+    pub round_trip: Option<Duration>,
+    /// Heartbeats that went out to it in this term.
+    pub heartbeats_sent: u64,
+    /// Answers to them.
+    pub heartbeats_heard: u64,
 }
 
 /// How much may be in flight to one member.
@@ -102,6 +126,9 @@ impl Progress {
             heard_at: None,
             disconnected: false,
             heartbeat_answered: Time(0),
+            round_trip: None,
+            heartbeats_sent: 0,
+            heartbeats_heard: 0,
             read_round: 0,
             echo: Echo::default(),
             caught_up: false,
@@ -124,7 +151,7 @@ impl Progress {
     /// Entries up to `last` were sent.
     pub fn on_sent(&mut self, last: Index, bytes: u64, now: Time) {
         match &mut self.mode {
-            Mode::Probe { sent } => *sent = Some(Probe { last, sent_at: now }),
+            Mode::Probe { sent } => *sent = Some(Probe { last, bytes, sent_at: now }),
             Mode::Replicate { in_flight, bytes: total } => {
                 in_flight.push_back(InFlight { last, bytes, sent_at: now });
                 *total += bytes;
@@ -227,10 +254,37 @@ impl Progress {
         self.disconnected = false;
     }
 
-    /// The member answered a heartbeat that was sent then and carried this read round.
-    pub fn on_heartbeat_answered(&mut self, sent_at: Time, read_round: u64) {
-        self.heartbeat_answered = self.heartbeat_answered.max(sent_at);
+    /// A heartbeat goes out to the member.
+    pub fn on_heartbeat_sent(&mut self) {
+        self.heartbeats_sent += 1;
+    }
+
+    /// The member answered a heartbeat that was sent at `sent_at` and carried this read round.
+    pub fn on_heartbeat_answered(&mut self, now: Time, sent_at: Time, read_round: u64) {
+        self.heartbeats_heard += 1;
+        if sent_at >= self.heartbeat_answered {
+            self.heartbeat_answered = sent_at;
+            self.round_trip = Some(now - sent_at);
+        }
         self.read_round = self.read_round.max(read_round);
+    }
+
+    /// What there is to see of the member.
+    pub fn view(&self) -> ProgressView {
+        let (messages_in_flight, bytes_in_flight) = match &self.mode {
+            Mode::Probe { sent } => (usize::from(sent.is_some()), sent.map_or(0, |probe| probe.bytes)),
+            Mode::Replicate { in_flight, bytes } => (in_flight.len(), *bytes),
+            Mode::Snapshot { .. } => (0, 0),
+        };
+        ProgressView {
+            matched: self.matched,
+            messages_in_flight,
+            bytes_in_flight,
+            heard_at: self.heard_at,
+            round_trip: self.round_trip,
+            heartbeats_sent: self.heartbeats_sent,
+            heartbeats_heard: self.heartbeats_heard,
+        }
     }
 
     /// When the latest of the heartbeats was sent that the member has answered; 0: none was answered.
@@ -355,6 +409,39 @@ mod tests {
         assert!(!progress.may_send(WINDOW));
         progress.on_accepted(Index(12), Index(0));
         assert!(progress.may_send(WINDOW));
+    }
+
+    #[test]
+    fn what_is_in_flight_is_seen_until_it_is_answered() {
+        let in_flight = |progress: &Progress| (progress.view().messages_in_flight, progress.view().bytes_in_flight);
+        let mut progress = Progress::new(Index(9), Time(0));
+        assert_eq!(in_flight(&progress), (0, 0));
+        progress.on_sent(Index(9), 7, Time(0));
+        assert_eq!(in_flight(&progress), (1, 7), "a probe");
+        progress.on_accepted(Index(9), Index(0));
+        progress.on_sent(Index(10), 20, Time(0));
+        progress.on_sent(Index(12), 30, Time(0));
+        assert_eq!(in_flight(&progress), (2, 50));
+        progress.on_accepted(Index(10), Index(0));
+        assert_eq!((in_flight(&progress), progress.view().matched), ((1, 30), Index(10)));
+        progress.on_snapshot_told(EntryId::new(Term(1), Index(20)), Index(15), Time(0));
+        assert_eq!(in_flight(&progress), (0, 0));
+    }
+
+    /// Answers can overtake each other.
+    #[test]
+    fn the_round_trip_is_that_of_the_latest_heartbeat_that_was_answered() {
+        let mut progress = replicating();
+        assert_eq!((progress.view().round_trip, progress.view().heard_at), (None, None));
+        for _ in 0..3 {
+            progress.on_heartbeat_sent();
+        }
+        progress.on_heard(Time(25));
+        progress.on_heartbeat_answered(Time(25), Time(20), 0);
+        progress.on_heartbeat_answered(Time(90), Time(10), 0);
+        let view = progress.view();
+        assert_eq!((view.round_trip, view.heard_at), (Some(Duration::from_micros(5)), Some(Time(25))));
+        assert_eq!((view.heartbeats_sent, view.heartbeats_heard), (3, 2));
     }
 
     #[test]

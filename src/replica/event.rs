@@ -409,6 +409,8 @@ pub struct Status {
     pub role: RoleName,
     /// Its term.
     pub term: Term,
+    /// Whom it has voted for in its term.
+    pub vote: Option<NodeId>,
     /// The leader it knows.
     pub leader: Option<NodeId>,
     /// The commit index.
@@ -435,6 +437,15 @@ pub struct Status {
     pub removed: Option<Index>,
     /// Why the replica stands still, if it does.
     pub quarantined: Option<String>,
+}
+
+/// What there is to see of a replica beside its condition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// The time-outs by which it goes.
+    pub timeouts: raft::Timeouts,
+    /// What it knows of each other member, while it leads.
+    pub progress: BTreeMap<NodeId, raft::ProgressView>,
 }
 
 /// Who belongs to the shard and who once did.

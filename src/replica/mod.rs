@@ -41,7 +41,7 @@ mod waiting;
 
 pub use event::{
     Answer, Consistency, Effect, Event, Execute, Executed, Membership, Read, ReadId, Refusal, RequestId, Restored,
-    Shown, State, Status, Taking, Told,
+    Shown, State, Status, Taking, Told, View,
 };
 pub use replica::{Options, Replica};
 pub use snapshots::Rules as SnapshotRules;

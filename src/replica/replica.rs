@@ -11,7 +11,7 @@ use super::proposing::Batch;
 use super::reading::{Age, Reads};
 use super::snapshots::{self, Snapshots};
 use super::waiting::Waiting;
-use super::{Answer, Effect, Event, ReadId, Refusal, RequestId, Restored, Status, Told};
+use super::{Answer, Effect, Event, ReadId, Refusal, RequestId, Restored, Status, Told, View};
 use crate::ids::{EntryId, Index, NodeId, Term, Time, Timestamp};
 use crate::raft::{self, Entry, Payload, Raft};
 use crate::state_machine::{Limits, StateMachine};
@@ -161,6 +161,7 @@ impl Replica {
         Status {
             role: self.raft.role(),
             term: self.raft.term(),
+            vote: self.raft.vote(),
             leader: self.raft.leader(),
             commit: self.raft.commit(),
             heard_commit: self.raft.heard_commit(),
@@ -175,6 +176,12 @@ impl Replica {
             removed: self.raft.removed(),
             quarantined: self.raft.quarantined().map(str::to_owned),
         }
+    }
+
+    /// What changes with every heartbeat and decides nothing: the progress of the others, while this replica leads, and the
+    /// time-outs in force.
+    pub fn view(&self) -> View {
+        View { timeouts: self.raft.timeouts(), progress: self.raft.progress_views().collect() }
     }
 
     /// The state machine, to be looked at.

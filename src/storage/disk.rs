@@ -26,6 +26,19 @@ pub trait Disk: Send + Sync + 'static {
     fn sync_directory(&self) -> io::Result<()>;
     /// The file's name as an operator would write it.
     fn describe(&self, name: &str) -> String;
+    /// How much room there is; none on a disk that has no bounds.
+    fn space(&self) -> io::Result<Option<Space>> {
+        Ok(None)
+    }
+}
+
+/// The room on a file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// What this process may still use, in bytes.
+    pub free_bytes: u64,
+    /// All that there is, in bytes.
+    pub total_bytes: u64,
 }
 
 /// An open file.
@@ -92,6 +105,12 @@ impl Disk for FileDisk {
 
     fn describe(&self, name: &str) -> String {
         self.directory.join(name).display().to_string()
+    }
+
+    fn space(&self) -> io::Result<Option<Space>> {
+        let told = rustix::fs::statvfs(&self.directory)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(told.f_frsize);
+        Ok(Some(Space { free_bytes: bytes(told.f_bavail), total_bytes: bytes(told.f_blocks) }))
     }
 }
 

@@ -119,7 +119,7 @@ mod writer;
 pub use bodies::{BodiesWriter, FinishedBodies};
 pub use compaction::Compacted;
 pub use directory::{DataDirectory, Identity};
-pub use disk::{Disk, File, FileDisk};
+pub use disk::{Disk, File, FileDisk, Space};
 pub use error::Error;
 pub use founding_record::{FoundingRecord, Proposal};
 pub use log::{Log, Options, SEGMENT_BYTES_MAX};

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::disk::Space;
 use super::error::Error;
 use super::files::FileId;
 use super::manifest::Manifest;
@@ -39,6 +40,8 @@ pub struct Usage {
     pub written: Written,
     /// The oldest file with entries in it.
     pub oldest: Option<Oldest>,
+    /// The room on the file system; none where that is not told.
+    pub space: Option<Space>,
 }
 
 /// Bytes that were handed to the disk since the start.
@@ -163,6 +166,7 @@ pub fn usage(store: &Store, manifest: &Manifest, doomed: &[Stale]) -> Result<Usa
         files: names.len() as u64,
         written: store.counters().written(),
         oldest: oldest(store, manifest, doomed, &shards, log.iter().max().copied()),
+        space: disk.space().unwrap_or(None),
     })
 }
 

@@ -100,7 +100,7 @@ pub use received::{Mark, Received};
 pub use span::{Call, failed, step};
 pub use tell::tell;
 pub use verb::Verb;
-pub use vitals::Vitals;
+pub use vitals::{Latency, Vitals};
 
 /// How many spans one span links at most, as the SDK has it.
 const LINKS_MAX: usize = 128;

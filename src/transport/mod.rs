@@ -62,10 +62,10 @@ pub use inbox::{Delivery, Inbox};
 pub use listen::{Connection, Limits, Listener, Occupancy, Surplus};
 pub use questions::LogPart;
 pub use server::{Host, PeerService};
+pub use throttle::Throttle;
 
 use peer::Peer;
 use peers::Peers;
-use throttle::Throttle;
 
 /// The most bytes of one frame, as sent and as accepted.
 pub const FRAME_BYTES_MAX: usize = 8 << 20;

@@ -13,6 +13,7 @@ mod forward;
 mod founding;
 mod hand_over;
 mod health;
+mod inside;
 mod kubernetes;
 mod load;
 mod membership;

@@ -9,6 +9,7 @@ use super::console::Console;
 use super::json;
 use super::report::Error;
 use super::table::Table;
+use super::vitals;
 use super::watch::{self, Sample};
 use crate::client::Client;
 use crate::proto::v1;
@@ -83,7 +84,11 @@ pub struct Add {
 }
 
 pub(super) const STATUS_HELP: &str = "\
-Any node answers, also without a leader; '-' stands for what a node that cannot be reached did not tell.
+Any node answers, also without a leader; '-' stands for what is not known: what a node that cannot be reached did not tell, and
+what did not happen.
+
+LAG is how many entries of the leader's log the leader does not know a node to have, IN FLIGHT what it has sent to it without an
+answer so far, and CONTACT how long ago it last heard from it. FSYNC and COMMIT are the 99th percentiles of the last minute.
 
 With --watch a terminal is redrawn, with the age of what is seen and how many entries a second are committed. Elsewhere
 samples follow one another; JSON has one document a line, with also \"time\" and for each node \"commit_per_second\". When
@@ -97,9 +102,16 @@ Examples:
 
 JSON: {\"asked\": {...}, \"nodes\": [{\"member\": {...}, \"reachable\", \"role\", \"term\", \"commit\", \"applied\",
 \"last_index\", \"leader_id\", \"trouble\", \"version\", \"storage\": {\"first_index\", \"snapshot_index\", \"snapshot_bytes\",
-\"log_bytes\", \"archive_bytes\", \"living_bytes\", \"spare_bytes\", \"written_bytes\", \"oldest_file\", \"oldest_kept_for\"},
+\"log_bytes\", \"archive_bytes\", \"living_bytes\", \"spare_bytes\", \"written_bytes\", \"oldest_file\", \"oldest_kept_for\",
+\"free_bytes\", \"total_bytes\"},
 \"transfers\": [{\"peer_id\", \"sends\", \"index\", \"file_bytes\", \"file_bytes_total\", \"bodies\", \"bodies_total\",
-\"held_bytes\"}, ...]}, ...]}";
+\"held_bytes\"}, ...], \"voted_for_id\", \"durable\", \"uptime_s\", \"memory_bytes\", \"admin_address\", \"progress\": [{\"node_id\",
+\"matched\", \"messages_in_flight\", \"bytes_in_flight\", \"last_contact_ms\", \"round_trip_ms\", \"heartbeats_sent\",
+\"heartbeats_heard\"}, ...], \"fsync\": {\"count\", \"p50_ms\", \"p99_ms\"}, \"commit_latency\": {...}, \"commits_per_second\",
+\"timeouts\": {\"election_min_ms\", \"election_max_ms\", \"heartbeat_ms\"}, \"elections\", \"leader_changes\",
+\"conditions\": [{\"what\", \"missing\"}, ...]}, ...]}
+
+\"progress\" is there on the leader. The latencies are those of the last minute, the rate that of ten seconds.";
 
 pub(super) const MEMBER_HELP: &str = "\
 A node that is started with --join applies by itself; `add` is for the rest.
@@ -135,9 +147,10 @@ pub(super) async fn status(client: &Client, command: &Status, console: &mut Cons
         console.json(&json!({ "asked": json::decided(status.header.as_ref()), "nodes": nodes }))?;
     } else {
         console.table(&mut status_table(&status.nodes, None))?;
-        for table in [storage_table(&status.nodes), transfers_table(&status.nodes)].iter_mut().flatten() {
+        let tables = [vitals::table(&status.nodes), storage_table(&status.nodes), transfers_table(&status.nodes)];
+        for mut table in tables.into_iter().flatten() {
             console.line(b"")?;
-            console.table(table)?;
+            console.table(&mut table)?;
         }
     }
     Ok(())
@@ -264,7 +277,7 @@ fn transfers_table(nodes: &[v1::NodeStatus]) -> Option<Table> {
 }
 
 /// Bytes as people write them.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     bytesize::ByteSize(bytes).to_string()
 }
 

@@ -66,7 +66,7 @@ pub(super) fn member(member: &v1::Member) -> Value {
 }
 
 /// `member`, `reachable`, `role`, `term`, `commit`, `applied`, `last_index`, `leader_id`, `trouble`, `version`, `storage`,
-/// `transfers`. What an unreachable node could not tell is null.
+/// `transfers`, and the vital signs of the node. What an unreachable node could not tell is null.
 pub(super) fn node(node: &v1::NodeStatus) -> Value {
     let known = |value: Value| if node.reachable { value } else { Value::Null };
     json!({
@@ -82,7 +82,60 @@ pub(super) fn node(node: &v1::NodeStatus) -> Value {
         "version": known(json!(node.version)),
         "storage": node.storage.as_ref().map(storage),
         "transfers": known(node.transfers.iter().map(transfer).collect()),
+        "voted_for_id": known(json!(node.voted_for_id)),
+        "durable": known(json!(node.durable)),
+        "uptime_s": node.uptime.and_then(seconds),
+        "memory_bytes": known(json!(node.memory_bytes)),
+        "admin_address": known(json!(node.admin_address)),
+        "progress": known(node.progress.iter().map(progress).collect()),
+        "fsync": node.fsync.as_ref().map(latency),
+        "commit_latency": node.commit_latency.as_ref().map(latency),
+        "commits_per_second": known(json!(node.commits_per_second)),
+        "timeouts": node.timeouts.as_ref().map(timeouts),
+        "elections": known(json!(node.elections)),
+        "leader_changes": known(json!(node.leader_changes)),
+        "conditions": known(node.conditions.iter().map(condition).collect()),
     })
+}
+
+fn progress(progress: &v1::Progress) -> Value {
+    json!({
+        "node_id": progress.node_id,
+        "matched": progress.matched,
+        "messages_in_flight": progress.messages_in_flight,
+        "bytes_in_flight": progress.bytes_in_flight,
+        "last_contact_ms": progress.last_contact.and_then(millis),
+        "round_trip_ms": progress.round_trip.and_then(millis),
+        "heartbeats_sent": progress.heartbeats_sent,
+        "heartbeats_heard": progress.heartbeats_heard,
+    })
+}
+
+fn latency(latency: &v1::Latency) -> Value {
+    json!({ "count": latency.count, "p50_ms": latency.p50.and_then(millis), "p99_ms": latency.p99.and_then(millis) })
+}
+
+fn timeouts(timeouts: &v1::Timeouts) -> Value {
+    json!({
+        "election_min_ms": timeouts.election_min.and_then(millis),
+        "election_max_ms": timeouts.election_max.and_then(millis),
+        "heartbeat_ms": timeouts.heartbeat.and_then(millis),
+    })
+}
+
+/// `missing` is null when it holds.
+fn condition(condition: &v1::Condition) -> Value {
+    let missing = Some(&condition.missing).filter(|missing| !missing.is_empty());
+    json!({ "what": condition.what, "missing": missing })
+}
+
+/// With three digits after the point.
+fn millis(duration: prost_types::Duration) -> Option<f64> {
+    seconds(duration).map(|seconds| (seconds * 1e6).round() / 1e3)
+}
+
+fn seconds(duration: prost_types::Duration) -> Option<f64> {
+    std::time::Duration::try_from(duration).ok().map(|duration| duration.as_secs_f64())
 }
 
 fn storage(storage: &v1::StorageStatus) -> Value {
@@ -97,6 +150,8 @@ fn storage(storage: &v1::StorageStatus) -> Value {
         "written_bytes": storage.written_bytes,
         "oldest_file": storage.oldest_file,
         "oldest_kept_for": storage.oldest_kept_for,
+        "free_bytes": storage.free_bytes,
+        "total_bytes": storage.total_bytes,
     })
 }
 

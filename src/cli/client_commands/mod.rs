@@ -29,6 +29,7 @@ mod log_filter;
 mod queue;
 mod report;
 mod table;
+mod vitals;
 mod watch;
 
 #[cfg(test)]

@@ -75,6 +75,7 @@ fn event_loop(directory: &TempDir, disk: &MemoryDisk) -> (EventLoop, Handle) {
         waiting: BTreeMap::new(),
         requests: RequestBook::new(Telemetry::default(), |node| node.to_string()),
         vitals: Vitals::new(),
+        shown_at: None,
         newcomers: BTreeMap::new(),
         snapshots: Snapshots::start(tools, 1 << 20),
         directory: data,

@@ -7,11 +7,17 @@ use crate::proto::internal::{EventsReply, EventsRequest, ReadLogRequest};
 use crate::raft::Payload;
 use crate::transport::LogPart;
 
-/// A running cluster of so many nodes; the first one leads.
+/// A running cluster of so many nodes. The first one leads, also on a machine that is busy.
 async fn start_cluster(directory: &Path, names: &[&str]) -> Vec<Running> {
-    let mut nodes = vec![start_alone(directory).await];
+    let patient = |mut config: NodeConfig| {
+        config.raft.election_timeout_min = Duration::from_secs(4);
+        config.raft.election_timeout_max = Duration::from_secs(8);
+        config
+    };
+    let mut nodes = vec![start_node(patient(config("a", directory, &[]))).await];
+    eventually("the only node to lead", async || execute(&nodes[0], vec![list()]).await.ok()).await;
     for name in &names[1..] {
-        nodes.push(start_node(config(name, directory, &[&nodes[0]])).await);
+        nodes.push(start_node(patient(config(name, directory, &[&nodes[0]]))).await);
         let is_voter =
             |status: &v1::NodeStatus| status.member.as_ref().map(v1::Member::membership) == Some(v1::Membership::Voter);
         let all_vote = async || statuses(&nodes[0]).await.iter().filter(|node| is_voter(node)).count() == nodes.len();
@@ -120,4 +126,124 @@ async fn the_last_entries_are_shown_also_when_they_are_large() {
     let head = log(&node, tail.last.0 - 7, 8).await;
     assert_eq!(indexes(&head), [tail.last.0 - 7, tail.last.0 - 6]);
     node.stop().await.unwrap();
+}
+
+/// What `node` says of itself.
+async fn status(node: &Running) -> v1::NodeStatus {
+    let id = node.handle.node().to_string();
+    let is_own = |status: &v1::NodeStatus| status.member.as_ref().is_some_and(|member| member.node_id == id);
+    statuses(node).await.into_iter().find(is_own).expect("it is a member")
+}
+
+fn progress<'a>(leader: &'a v1::NodeStatus, of: &Running) -> &'a v1::Progress {
+    let id = of.handle.node().to_string();
+    leader.progress.iter().find(|progress| progress.node_id == id).expect("the leader tells of every other member")
+}
+
+fn millis(duration: Option<prost_types::Duration>) -> Option<u128> {
+    duration.map(|duration| Duration::try_from(duration).expect("it is none below zero").as_millis())
+}
+
+#[tokio::test]
+async fn a_node_tells_how_it_is() {
+    let directory = TempDir::new().unwrap();
+    let node = start_alone(directory.path()).await;
+    execute(&node, vec![enqueue("q", "one")]).await.unwrap();
+    eventually("a look at the disk", async || status(&node).await.storage).await;
+    let told = status(&node).await;
+    assert_eq!(told.voted_for_id, node.handle.node().to_string());
+    assert_eq!((told.durable, told.commit), (told.last_index, told.last_index));
+    assert_eq!((told.elections, told.leader_changes, told.progress.len()), (1, 1, 0));
+    assert!(told.memory_bytes > 1 << 20, "{}", told.memory_bytes);
+    assert!(millis(told.uptime).is_some_and(|uptime| uptime < 60_000), "{:?}", told.uptime);
+    let syncs = told.fsync.unwrap();
+    assert!(syncs.count >= 2 && syncs.p50.is_some() && syncs.p99.is_some(), "{syncs:?}");
+    let commits = told.commit_latency.unwrap();
+    assert!(commits.count >= 2 && millis(commits.p99).is_some(), "{:?}", told.commit_latency);
+    assert!(told.commits_per_second > 0.0);
+    let timeouts = told.timeouts.unwrap();
+    assert!(millis(timeouts.heartbeat) < millis(timeouts.election_min), "{timeouts:?}");
+    assert!(millis(timeouts.election_min) < millis(timeouts.election_max), "{timeouts:?}");
+    let storage = told.storage.unwrap();
+    assert!(storage.free_bytes > 0 && storage.free_bytes <= storage.total_bytes, "{storage:?}");
+    let votes = async || {
+        let conditions = status(&node).await.conditions;
+        conditions.into_iter().find(|condition| condition.what == "votes" && condition.missing.is_empty())
+    };
+    eventually("it to be seen to vote", votes).await;
+    node.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_leader_tells_of_those_that_follow_and_nobody_else_does() {
+    let directory = TempDir::new().unwrap();
+    let mut nodes = start_cluster(directory.path(), &["a", "b", "c"]).await;
+    let gone = nodes.pop().unwrap();
+    let [leader, follower] = &nodes[..] else { panic!("two stay") };
+    let has_all = async || {
+        let status = status(leader).await;
+        [follower, &gone].iter().all(|node| progress(&status, node).matched == status.last_index).then_some(status)
+    };
+    let well = eventually("both to have the whole log", has_all).await;
+    for node in [follower, &gone] {
+        let progress = progress(&well, node);
+        assert!(progress.heartbeats_sent >= progress.heartbeats_heard && progress.heartbeats_heard > 0, "{progress:?}");
+        assert!(millis(progress.round_trip).is_some_and(|millis| millis < 10_000), "{progress:?}");
+        assert!(millis(progress.last_contact).is_some_and(|millis| millis < 10_000), "{progress:?}");
+    }
+    assert_eq!(status(follower).await.progress, []);
+    let heard = |status: &v1::NodeStatus, node| progress(status, node).heartbeats_heard;
+    eventually("more heartbeats", async || {
+        (heard(&status(leader).await, follower) > heard(&well, follower)).then_some(())
+    })
+    .await;
+
+    let gone_handle = gone.handle.clone();
+    gone.stop().await.unwrap();
+    execute(leader, vec![enqueue("q", "one")]).await.unwrap();
+    let of_gone = async || {
+        let id = gone_handle.node().to_string();
+        status(leader).await.progress.into_iter().find(|progress| progress.node_id == id)
+    };
+    let before = of_gone().await.unwrap();
+    let (contact, heard) = (millis(before.last_contact).unwrap(), before.heartbeats_heard);
+    let is_gone = |now: &v1::Progress| {
+        now.messages_in_flight > 0 && now.bytes_in_flight > 0 && millis(now.last_contact) > Some(contact + 200)
+    };
+    let after = eventually("it to be missed", async || of_gone().await.filter(is_gone)).await;
+    assert!(after.heartbeats_heard == heard && after.heartbeats_sent > heard, "{after:?}");
+    for node in nodes {
+        node.stop().await.unwrap();
+    }
+}
+
+/// Whoever waits for a change of what the loop publishes is woken by changes, and not by heartbeats.
+#[tokio::test]
+async fn heartbeats_wake_nobody() {
+    let directory = TempDir::new().unwrap();
+    let nodes = start_cluster(directory.path(), &["a", "b"]).await;
+    let leader = &nodes[0];
+    let settled = async || {
+        let status = status(leader).await;
+        (progress(&status, &nodes[1]).matched == status.last_index && status.applied == status.last_index).then_some(())
+    };
+    eventually("nothing more to come", settled).await;
+    let mut published = leader.handle.published();
+    let mut leading = leader.handle.leading();
+    let heard = || {
+        leader.handle.seen(SHARD_0).map_or(0, |seen| seen.view.progress.values().map(|it| it.heartbeats_heard).sum())
+    };
+    let quiet = async || {
+        published.borrow_and_update();
+        leading.borrow_and_update();
+        let (turns, before): (u64, u64) = (leader.handle.turns(), heard());
+        eventually("ten more heartbeats", async || (heard() >= before + 10).then_some(())).await;
+        assert!(leader.handle.turns() >= turns + 10, "the loop has turned");
+        let has_woken = published.has_changed().unwrap() || leading.has_changed().unwrap();
+        (!has_woken).then_some(())
+    };
+    eventually("ten heartbeats in which nothing is told", quiet).await;
+    for node in nodes {
+        node.stop().await.unwrap();
+    }
 }

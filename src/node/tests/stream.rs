@@ -14,6 +14,7 @@ use crate::api::execute_stream::{Limits, STREAMS_MAX};
 use crate::api::quorate_service::QuorateService;
 use crate::api::{self, execute_stream};
 use crate::cluster::founder::Founder;
+use crate::health::Verdict;
 use crate::ids::Contact;
 use crate::node::{Peers, Transfers};
 use crate::raft::CommitQuorum;
@@ -94,7 +95,9 @@ fn serve(
     let contact = book.announce("a", "a:1", "a:2").unwrap();
     let founder = Founder::new(Weak::new(), contact, None, CommitQuorum::Majority, false);
     let (phase, vitals) = (node.phase(), Vitals::new());
-    let context = api::Context { handle, book, peers, phase, telemetry, vitals, transfers, founder, waits_for };
+    let verdicts = watch::Sender::new(Verdict { live: Vec::new(), ready: Vec::new() }).subscribe();
+    let context =
+        api::Context { handle, book, peers, phase, telemetry, vitals, verdicts, transfers, founder, waits_for };
     let room = api::streams::Streams::new(1).enter().unwrap();
     execute_stream::serve(QuorateService::new(context), requests, limits, room)
 }

@@ -1,0 +1,250 @@
+//! What a node knows of itself: one place that the loop and the disk tell, and from which others read.
+//!
+//! ```text
+//!    loop    on_told    --> proposal to commit, commits in a second, elections, leaders
+//!    writer  on_synced  --> syncs of the log; one that is slow is an event
+//!    anybody            --> events (Ring::say)
+//! ```
+//!
+//! Whoever tells never waits longer than somebody reads, and what is kept has a fixed size.
+
+mod proposals;
+mod rate;
+mod window;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use procfs::WithCurrentSystemInfo as _;
+
+use super::events::{Kind, Level, Ring};
+use crate::ids::ShardId;
+use crate::raft::{Event, RoleName};
+use crate::replica::Told;
+use crate::storage::Synced;
+use crate::transport::Throttle;
+use proposals::Proposals;
+use rate::Rate;
+use window::Window;
+
+pub use window::Latency;
+
+/// A sync that takes longer than this is told as an event: a disk in good health takes a hundredth of it.
+const SYNC_SLOW: Duration = Duration::from_millis(100);
+
+/// So often at most.
+const SYNC_SLOW_INTERVAL: Duration = Duration::from_secs(10);
+
+/// The vital signs of one node. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Vitals {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    started: Instant,
+    events: Ring,
+    syncs: Mutex<Window>,
+    commits: Mutex<Commits>,
+    elections: AtomicU64,
+    leader_changes: AtomicU64,
+    slow_syncs: Throttle,
+}
+
+/// What the loop has told of its commits.
+#[derive(Debug)]
+struct Commits {
+    proposals: Proposals,
+    latency: Window,
+    rate: Rate,
+}
+
+impl Vitals {
+    /// Of a node that starts.
+    pub fn new() -> Self {
+        let started = Instant::now();
+        let commits =
+            Commits { proposals: Proposals::default(), latency: Window::new(started), rate: Rate::new(started) };
+        let shared = Shared {
+            started,
+            events: Ring::new(),
+            syncs: Mutex::new(Window::new(started)),
+            commits: Mutex::new(commits),
+            elections: AtomicU64::new(0),
+            leader_changes: AtomicU64::new(0),
+            slow_syncs: Throttle::new(SYNC_SLOW_INTERVAL),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// A replica tells something.
+    pub fn on_told(&self, shard: ShardId, told: &Told) {
+        let Told::Raft(event) = told else { return };
+        match event {
+            Event::Proposed { last, .. } => {
+                self.commits().proposals.on_proposed(shard, last.index, Instant::now());
+            }
+            Event::Committed { index } => {
+                let now = Instant::now();
+                let Commits { proposals, latency, rate } = &mut *self.commits();
+                let entries = proposals.on_committed(shard, *index, |proposed| latency.record(now, now - proposed));
+                rate.add(now, entries);
+            }
+            Event::RoleChanged { role, .. } => self.on_role(shard, *role),
+            Event::FollowsLeader { .. } => self.on_leader(),
+            _ => {}
+        }
+    }
+
+    /// The disk has made something durable.
+    pub fn on_synced(&self, synced: &Synced) {
+        let took = synced.sync_took();
+        self.syncs().record(synced.ended, took);
+        if took > SYNC_SLOW
+            && let Some(more) = self.shared.slow_syncs.pass()
+        {
+            let more =
+                if more == 0 { String::new() } else { format!("; {more} more were slow since the last such line") };
+            let words = format!("waited {} ms for its disk to sync the log{more}", took.as_millis());
+            self.events().say(Kind::Disk, Level::Warn, "slow_sync", words, None);
+        }
+    }
+
+    /// What happened.
+    pub fn events(&self) -> &Ring {
+        &self.shared.events
+    }
+
+    /// How long the node has run.
+    pub fn uptime(&self) -> Duration {
+        self.shared.started.elapsed()
+    }
+
+    /// Resident memory of the process, in bytes; none where the system does not tell.
+    pub fn memory_bytes(&self) -> Option<u64> {
+        let process = procfs::process::Process::myself().ok()?;
+        process.stat().ok().map(|stat| stat.rss_bytes().get())
+    }
+
+    /// How long syncs of the log took in the last minute.
+    pub fn sync_latency(&self) -> Latency {
+        self.syncs().latency(Instant::now())
+    }
+
+    /// How long it took from a proposal to its commit in the last minute. What was proposed together counts once.
+    pub fn commit_latency(&self) -> Latency {
+        self.commits().latency.latency(Instant::now())
+    }
+
+    /// Entries that were committed in a second, over the last ten seconds.
+    pub fn commits_per_second(&self) -> f64 {
+        self.commits().rate.per_second(Instant::now())
+    }
+
+    /// How often the node asked for votes in a term of its own.
+    pub fn elections(&self) -> u64 {
+        self.shared.elections.load(Ordering::Relaxed)
+    }
+
+    /// How often it came to know another leader, itself included.
+    pub fn leader_changes(&self) -> u64 {
+        self.shared.leader_changes.load(Ordering::Relaxed)
+    }
+
+    fn on_role(&self, shard: ShardId, role: RoleName) {
+        match role {
+            RoleName::Leader => self.on_leader(),
+            RoleName::Candidate => {
+                self.shared.elections.fetch_add(1, Ordering::Relaxed);
+            }
+            RoleName::Follower | RoleName::PreCandidate => {}
+        }
+        // Of what it proposed before, another leader decides.
+        self.commits().proposals.forget(shard);
+    }
+
+    fn on_leader(&self) {
+        self.shared.leader_changes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Numbers, right at any time: good also when somebody panicked with the lock.
+    fn syncs(&self) -> MutexGuard<'_, Window> {
+        self.shared.syncs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As `syncs`.
+    fn commits(&self) -> MutexGuard<'_, Commits> {
+        self.shared.commits.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Default for Vitals {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::{EntryId, Index, NodeId, SHARD_0, Term};
+
+    fn tell(vitals: &Vitals, event: Event) {
+        vitals.on_told(SHARD_0, &Told::Raft(event));
+    }
+
+    fn synced(took: Duration) -> Synced {
+        let began = Instant::now();
+        Synced { writes: Vec::new(), entries: 1, bytes: 1, began, written: began, ended: began + took }
+    }
+
+    fn role(role: RoleName) -> Event {
+        Event::RoleChanged { role, term: Term(2), cause: "of a test" }
+    }
+
+    #[test]
+    fn elections_and_leaders_are_counted() {
+        let vitals = Vitals::new();
+        for event in [role(RoleName::PreCandidate), role(RoleName::Candidate), role(RoleName::Leader)] {
+            tell(&vitals, event);
+        }
+        tell(&vitals, role(RoleName::Follower));
+        tell(&vitals, Event::FollowsLeader { leader: NodeId(2), term: Term(3) });
+        assert_eq!((vitals.elections(), vitals.leader_changes()), (1, 2));
+    }
+
+    #[test]
+    fn what_a_leader_proposes_is_measured_until_it_leads_no_more() {
+        let vitals = Vitals::new();
+        let propose = |index| {
+            let id = EntryId::new(Term(2), Index(index));
+            tell(&vitals, Event::Proposed { first: id, last: id });
+        };
+        tell(&vitals, Event::Committed { index: Index(1) });
+        propose(2);
+        propose(3);
+        tell(&vitals, Event::Committed { index: Index(2) });
+        assert_eq!(vitals.commit_latency().count, 1);
+        tell(&vitals, role(RoleName::Follower));
+        tell(&vitals, Event::Committed { index: Index(3) });
+        assert_eq!(vitals.commit_latency().count, 1);
+        assert!(vitals.commits_per_second() > 0.0);
+    }
+
+    #[test]
+    fn a_slow_sync_is_an_event_now_and_then() {
+        let vitals = Vitals::new();
+        vitals.on_synced(&synced(Duration::from_millis(1)));
+        assert!(vitals.events().after(0, 0, 10).events.is_empty());
+        for _ in 0..100 {
+            vitals.on_synced(&synced(Duration::from_millis(250)));
+        }
+        let page = vitals.events().after(0, 0, 10);
+        let [event] = &page.events[..] else { panic!("{page:?}") };
+        assert_eq!(event.words, "waited 250 ms for its disk to sync the log");
+        assert_eq!((event.kind, event.level), (Kind::Disk, Level::Warn));
+        assert_eq!(vitals.sync_latency().count, 101);
+    }
+}
