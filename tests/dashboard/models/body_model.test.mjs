@@ -11,12 +11,12 @@ const shown = (text, plain) =>
     .join("");
 
 test("hidden characters become visible", () => {
-  assert.equal(shown("a\u0000b\nc"), "a␀b␊c");
+  assert.equal(shown("a\u0000b\nc\u001b[2J"), "a\\0b\\nc\\x1b[2J");
   assert.equal(shown("a\u202egnp.exe"), "a<U+202E>gnp.exe");
   assert.equal(shown("\u200bx\ufeff\u{e0041}"), "<U+200B>x<U+FEFF><U+E0041>");
   assert.equal(shown("\ud800x"), "<U+D800>x");
   assert.equal(shown("👩‍🚀 naïve ليل"), "👩‍🚀 naïve ليل");
-  assert.equal(shown("a\n\tb\r\n", "\n\t"), "a\n\tb␍\n");
+  assert.equal(shown("a\n\tb\r\n", "\n\t"), "a\n\tb\\r\n");
 });
 
 test("a cut never halves a character", () => {

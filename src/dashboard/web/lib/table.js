@@ -91,6 +91,9 @@ const HEAD_PX = 31;
 const NARROW_PX = 620;
 const HEIGHT_MAX = 8_000_000;
 
+/** No screen is higher. A page that gives the table no height must not make it draw all of its rows. */
+const VIEWPORT_MAX = 8000;
+
 /** Rows above and below what is visible, so that a fast wheel shows no gap. */
 const MARGIN_ROWS = 6;
 
@@ -351,7 +354,7 @@ export function makeTable(options) {
 
   let width = -1;
   const resized = new ResizeObserver(() => {
-    viewport = scroller.clientHeight;
+    viewport = Math.min(scroller.clientHeight, VIEWPORT_MAX);
     if (node.clientWidth < NARROW_PX !== (width >= 0 && width < NARROW_PX) || width < 0) arrange();
     width = node.clientWidth;
     if (wanted && viewport > 0) reveal(...wanted);

@@ -12,6 +12,13 @@ const HIDDEN =
   // eslint-disable-next-line no-control-regex
   /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\u3164\ufeff\uffa0\ufff0-\ufffb]|[\u{e0000}-\u{e0fff}]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/gu;
 
+const SHORT = new Map([
+  [0, "\\0"],
+  [9, "\\t"],
+  [10, "\\n"],
+  [13, "\\r"],
+]);
+
 /** @typedef {{text: string, hidden: string | null}} Run  `hidden` names the character that `text` stands for */
 
 /**
@@ -38,8 +45,8 @@ export function runs(text, plain = "") {
 function sign(character) {
   const code = character.codePointAt(0) ?? 0;
   const name = `U+${code.toString(16).toUpperCase().padStart(4, "0")}`;
-  if (code < 0x20) return { text: String.fromCharCode(0x2400 + code), hidden: name };
-  if (code === 0x7f) return { text: "\u2421", hidden: name };
+  // As programmers write them: few fonts have signs for these.
+  if (code < 0x80) return { text: SHORT.get(code) ?? `\\x${code.toString(16).padStart(2, "0")}`, hidden: name };
   return { text: `<${name}>`, hidden: name };
 }
 

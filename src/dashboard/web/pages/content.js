@@ -10,8 +10,9 @@ const INLINE_MAX = 160;
 /** Characters of a body that are shown at once. */
 const BLOCK_MAX = 20_000;
 
-/** The setting that masks bodies and headers. */
-export const MASKED_BY = "the setting admin.show_content of the node";
+/** Why bodies and headers are not shown, where they are masked. */
+export const MASKED_WORDS =
+  "Bodies and headers are masked: the setting admin.show_content of the node that is asked is false.";
 
 /** @type {WeakMap<Element, string>} */
 const shown = new WeakMap();
@@ -133,7 +134,7 @@ export function bodyView(carrier, masked) {
     return h(
       "p",
       { class: "content-masked" },
-      masked ? `${size}masked by ${MASKED_BY}` : `${size}content not available`,
+      masked ? `${size}masked, as are headers` : `${size}content not available`,
     );
   }
   const pretty = body.text === null ? null : prettyJson(body.text);
@@ -203,11 +204,9 @@ export function bodyView(carrier, masked) {
 /**
  * Headers as a table; null where there are none.
  * @param {Object<string, string> | null} headers
- * @param {boolean} masked
  */
-export function headersView(headers, masked) {
-  if (headers === null) return masked ? h("p", { class: "content-masked" }, `headers masked by ${MASKED_BY}`) : null;
-  const rows = Object.entries(headers);
+export function headersView(headers) {
+  const rows = Object.entries(headers ?? {});
   if (rows.length === 0) return null;
   return h(
     "table",

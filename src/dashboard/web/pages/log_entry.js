@@ -3,7 +3,7 @@
 import { h } from "../lib/dom.js";
 import * as format from "../lib/format.js";
 import { fromBase64 } from "./body_model.js";
-import { MASKED_BY, bodyView, copyButton, cuttable, headersView, inline } from "./content.js";
+import { MASKED_WORDS, bodyView, copyButton, cuttable, headersView, inline } from "./content.js";
 
 /** @import { Cluster, Entry, Operation } from "../lib/types.js" */
 /** @typedef {import("../lib/dom.js").Child} Child */
@@ -151,7 +151,6 @@ export function traceAddress(traceUrl, trace) {
 export function traceLink(traceUrl, trace, words) {
   const address = traceAddress(traceUrl, trace);
   if (address === null) return h("span", { class: "mono", title: trace }, words);
-  const label = `trace ${trace}, opens elsewhere`;
   return h(
     "a",
     {
@@ -160,7 +159,6 @@ export function traceLink(traceUrl, trace, words) {
       target: "_blank",
       rel: "noopener noreferrer",
       title: trace,
-      "aria-label": label,
       tabindex: "-1",
     },
     words,
@@ -225,14 +223,14 @@ export function entryDetail(entry, progress, how) {
       facts.map(([name, value]) => [h("dt", null, name), h("dd", null, value)]),
     ),
     entry.kind === "configuration" && configurationDetail(entry),
-    operationsDetail(entry.operations, how),
     how.masked &&
       entry.operations.length > 0 &&
       h(
         "p",
         { class: "note content-masked-note" },
-        `Bodies and headers are masked by ${MASKED_BY}. The digest still tells whether two entries are equal.`,
+        `${MASKED_WORDS} The digest still tells whether two entries are equal.`,
       ),
+    operationsDetail(entry.operations, how),
   ];
 }
 
@@ -313,7 +311,7 @@ function operationDetail(operation, at, of, { masked }) {
       operation.queue !== null && queueLink(operation.queue),
     ),
     operation.more && h("p", { class: "muted" }, cuttable(operation.more, 300)),
-    (hasBody || operation.headers !== null) && headersView(operation.headers, masked && hasBody),
+    headersView(operation.headers),
     hasBody && bodyView(operation, masked),
   );
 }

@@ -33,7 +33,7 @@ const SIGNS = {
   behind_right: ["→", "not yet on %"],
   compacted_left: ["▤", "in snapshot of %"],
   compacted_right: ["▤", "in snapshot of %"],
-  unknown: ["", ""],
+  unknown: ["?", "not read"],
   none: ["▤", "in both snapshots"],
 };
 
@@ -106,8 +106,8 @@ export function makePair(app, leftId, rightId, cluster, listeners) {
     const index = indexOf(place);
     const [here, there] = [left.pages.get(index), right.pages.get(index)];
     const alike = likeness(index, left.pages, right.pages);
-    const waits = alike === "unknown" || (here === undefined && there === undefined);
-    return waits ? null : { index, likeness: alike, left: here ?? null, right: there ?? null };
+    if (waits(left, index) || waits(right, index)) return null;
+    return { index, likeness: alike, left: here ?? null, right: there ?? null };
   }
 
   /** @param {number} from @param {number} to */
@@ -254,6 +254,7 @@ export function makePair(app, leftId, rightId, cluster, listeners) {
         const member = now?.nodes.find(({ id }) => id === reader.node);
         if (!member) continue;
         names[side] = member.name;
+        reader.away = !member.reachable;
         const { first, last, commit, applied } = member;
         if (first !== null && last !== null) reader.moved({ first, last, commit: commit ?? 0, applied: applied ?? 0 });
       }
@@ -315,7 +316,7 @@ function likenessWords(alike, index, left, right, names) {
     case "compacted_right":
       return `${about} has this entry in its snapshot, so it cannot be compared.`;
     case "unknown":
-      return "Not read yet.";
+      return "One side was not read, so nothing can be compared.";
   }
 }
 
@@ -331,7 +332,7 @@ function columns(names, left, right, masked) {
   const reach = (/** @type {Row} */ row) =>
     row.index === 0
       ? { ...left.pages.reach, first: Math.min(left.pages.reach.first, right.pages.reach.first) }
-      : lowest(left, right);
+      : both(left, right);
   return [
     {
       key: "index",
@@ -378,6 +379,15 @@ function columns(names, left, right, masked) {
 }
 
 /**
+ * Whether an entry that the node has is still to be read.
+ * @param {LogReader} reader
+ * @param {number} index
+ */
+function waits({ pages, away }, index) {
+  return !away && index >= pages.reach.first && index <= pages.reach.last && pages.get(index) === undefined;
+}
+
+/**
  * Up to where nothing of a log has to be waited for.
  * @param {LogReader} reader
  */
@@ -386,13 +396,13 @@ function readyTo({ pages }) {
 }
 
 /**
- * What is committed and applied on both.
+ * What is committed, as either knows it, and applied on both.
  * @param {LogReader} left
  * @param {LogReader} right
  */
-function lowest(left, right) {
+function both(left, right) {
   const [a, b] = [left.pages.reach, right.pages.reach];
-  return { first: 1, commit: Math.min(a.commit, b.commit), applied: Math.min(a.applied, b.applied) };
+  return { first: 1, commit: Math.max(a.commit, b.commit), applied: Math.min(a.applied, b.applied) };
 }
 
 /**
@@ -426,25 +436,21 @@ const drawn = new WeakMap();
  * @param {boolean} masked
  */
 function sideCell(cell, entry, row, side, masked) {
-  const absent = row.likeness.endsWith(`_${side}`) || row.likeness === "none";
-  const value = entry ?? (absent ? row.likeness : "");
+  const value = entry ?? absenceWords(row.likeness, side);
   if (drawn.get(cell) === value && (cell.firstChild !== null || value === "")) return;
   drawn.set(cell, value);
-  replace(
-    cell,
-    ...(entry
-      ? contentLine(entry, masked)
-      : [
-          absent &&
-            h(
-              "span",
-              { class: "log-gap" },
-              isDifference(/** @type {Likeness} */ (row.likeness))
-                ? "no entry"
-                : row.likeness.startsWith("behind")
-                  ? "not yet here"
-                  : "in the snapshot",
-            ),
-        ]),
-  );
+  replace(cell, ...(entry ? contentLine(entry, masked) : [h("span", { class: "log-gap" }, String(value))]));
+}
+
+/**
+ * Why there is no entry on a side.
+ * @param {Row["likeness"]} alike
+ * @param {"left" | "right"} side
+ */
+function absenceWords(alike, side) {
+  if (alike === "unknown") return "not read";
+  if (alike === "none") return "in the snapshot";
+  if (!alike.endsWith(`_${side}`)) return "";
+  if (isDifference(alike)) return "no entry";
+  return alike.startsWith("behind") ? "not yet here" : "in the snapshot";
 }

@@ -29,6 +29,7 @@ export class LogReader {
   #timer;
   /** Nothing is asked for before this moment of `performance.now()`. */
   #notBefore = 0;
+  #away = false;
   #stopped = false;
 
   /**
@@ -71,6 +72,17 @@ export class LogReader {
     this.#schedule(0);
   }
 
+  /** Whether the node does not answer. Nothing is asked of it then: asking would only make it wait for its end. */
+  get away() {
+    return this.#away;
+  }
+
+  set away(away) {
+    if (this.#away === away) return;
+    this.#away = away;
+    if (!away) this.#schedule(0);
+  }
+
   stop() {
     this.#stopped = true;
     clearTimeout(this.#timer);
@@ -85,6 +97,7 @@ export class LogReader {
   }
 
   #fetch() {
+    if (this.#away) return;
     const wanted = this.pages.missing(this.#first, this.#last);
     for (const request of wanted) {
       if (this.#flights.length >= IN_FLIGHT_MAX) return;

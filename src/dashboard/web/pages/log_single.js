@@ -97,7 +97,8 @@ export function makeSingle(app, nodeId, filter, listeners) {
     if (place < heads()) return { index: 0, entry: null, note: snapshotWords(shown.first) };
     const index = indexOf(place);
     const entry = reader.pages.get(index);
-    return entry === undefined ? null : { index, entry, note: entry === null ? "this node has no entry here" : null };
+    if (entry === undefined) return reader.away ? { index, entry: null, note: "not read" } : null;
+    return { index, entry, note: entry === null ? "this node has no entry here" : null };
   }
 
   /** @param {number} place @returns {Row | null} */
@@ -210,6 +211,7 @@ export function makeSingle(app, nodeId, filter, listeners) {
       const member = cluster?.nodes.find(({ id }) => id === nodeId);
       if (!member) return;
       name = member.name;
+      reader.away = !member.reachable;
       const { first, last, commit, applied } = member;
       if (first !== null && last !== null) reader.moved({ first, last, commit: commit ?? 0, applied: applied ?? 0 });
       changed();

@@ -13,6 +13,9 @@ import { makeQueueTotals } from "./queue_totals.js";
 export const title = "Queue";
 export const styles = ["content.css", "queues.css"];
 
+/** How long nobody asks again for a queue that there is not. */
+const MISSING_MS = 10_000;
+
 /** @type {Record<keyof QueueDetail["counts"], string>} */
 const COUNTS = {
   enqueued: "Enqueued",
@@ -32,6 +35,9 @@ export function mount(root, app) {
   /** @type {QueueDetail | null} */
   let detail = null;
   let busy = false;
+  /** Nothing is asked for before this moment: there is no such queue. */
+  let notBefore = 0;
+  let begun = false;
 
   const totals = makeQueueTotals();
   const trouble = h("p", { class: "note", "data-level": "warn", hidden: true });
@@ -39,8 +45,9 @@ export function mount(root, app) {
   const settings = makeSettings(() => detail && editSettings(app, name, detail.settings, refresh));
   const messages = makeMessages(app, name, controller.signal, () => detail?.queue ?? null, refresh);
   const sender = makeSender(app, name, () => {
+    notBefore = 0;
     refresh();
-    messages.refresh();
+    if (begun) messages.refresh();
   });
   replace(
     root,
@@ -65,9 +72,10 @@ export function mount(root, app) {
     ),
   );
   root.classList.add("queue-page");
+  settings.update(null);
 
   async function refresh() {
-    if (busy) return;
+    if (busy || performance.now() < notBefore) return;
     busy = true;
     try {
       /** @type {QueueDetail} */
@@ -76,6 +84,8 @@ export function mount(root, app) {
       totals.update(answer.queue);
       charts.update(answer.history);
       settings.update(answer);
+      if (!trouble.hidden || !begun) messages.refresh();
+      begun = true;
       messages.update(answer.queue);
       trouble.hidden = true;
     } catch (error) {
@@ -89,6 +99,7 @@ export function mount(root, app) {
   function showTrouble(error) {
     trouble.hidden = false;
     const missing = error?.reason === "QUEUE_NOT_FOUND";
+    if (missing) notBefore = performance.now() + MISSING_MS;
     text(
       trouble,
       missing
@@ -175,14 +186,15 @@ function makeSettings(onEdit) {
   const why = "the node has not told it";
   return {
     node,
-    /** @param {QueueDetail} detail */
-    update({ settings, counts: counted }) {
-      attribute(edit, "disabled", false);
-      show(lease, leaseWords(settings.lease_ms), why);
-      show(deliveries, format.number(settings.deliveries_max), why);
-      show(limit, format.number(settings.messages_max), why);
-      for (const { key, node: value } of counts)
-        show(value, format.number(counted[/** @type {keyof typeof COUNTS} */ (key)]), why);
+    /** @param {QueueDetail | null} detail */
+    update(detail) {
+      attribute(edit, "disabled", detail === null);
+      show(lease, detail && leaseWords(detail.settings.lease_ms), why);
+      show(deliveries, format.number(detail?.settings.deliveries_max), why);
+      show(limit, format.number(detail?.settings.messages_max), why);
+      for (const { key, node: value } of counts) {
+        show(value, format.number(detail?.counts[/** @type {keyof typeof COUNTS} */ (key)]), why);
+      }
     },
   };
 }

@@ -3,7 +3,7 @@
 import { attribute, h, list, replace, text } from "../lib/dom.js";
 import * as format from "../lib/format.js";
 import { bodyOf } from "./body_model.js";
-import { bodyView, cuttable, headersView, inline } from "./content.js";
+import { MASKED_WORDS, bodyView, cuttable, headersView, inline } from "./content.js";
 import { askRedrive } from "./queue_forms.js";
 
 /** @import { App, Message, MessageList, Part, Queue } from "../lib/types.js" */
@@ -70,10 +70,12 @@ export function makeMessages(app, name, signal, queue, onChange) {
   const trouble = h("p", { class: "note", "data-level": "warn", hidden: true });
   const back = h("button", { type: "button", onclick: () => turnPage(-1) }, "Back");
   const forth = h("button", { type: "button", onclick: () => turnPage(1) }, `Next ${LIMIT}`);
+  const maskedNote = h("p", { class: "note", hidden: true }, MASKED_WORDS);
   const panel = h(
     "div",
     { id: "messages", role: "tabpanel", class: "stack" },
     trouble,
+    maskedNote,
     rows,
     nothing,
     h("div", { class: "row messages-turn" }, back, forth),
@@ -93,6 +95,12 @@ export function makeMessages(app, name, signal, queue, onChange) {
 
   /** @param {Message["state"]} wanted */
   function open(wanted) {
+    choose(wanted);
+    load();
+  }
+
+  /** @param {Message["state"]} wanted */
+  function choose(wanted) {
     state = wanted;
     cursors = [null];
     for (const { value, button } of tabs) {
@@ -100,7 +108,6 @@ export function makeMessages(app, name, signal, queue, onChange) {
       attribute(button, "tabindex", value === state ? null : -1);
     }
     list(rows, /** @type {Message[]} */ ([]), ({ id }) => id, makeMessage);
-    load();
   }
 
   async function load() {
@@ -129,6 +136,7 @@ export function makeMessages(app, name, signal, queue, onChange) {
     next = answer.next;
     trouble.hidden = true;
     list(rows, answer.messages, ({ id, state: of }) => `${of} ${id}`, makeMessage);
+    maskedNote.hidden = app.cluster()?.show_content !== false || answer.messages.length === 0;
     nothing.hidden = answer.messages.length > 0;
     text(nothing, cursors.length > 1 ? "There are no more." : NONE[state]);
     text(asOf, `as of ${format.clock(nowMs())?.slice(0, 8)}`);
@@ -157,11 +165,10 @@ export function makeMessages(app, name, signal, queue, onChange) {
       if (drawn === key) return;
       drawn = key;
       const { reason, headers } = shown;
-      const heads = masked() && Object.keys(headers).length === 0 ? null : headers;
       replace(
         content,
         reason && h("p", null, "Dead: ", cuttable(reason, 300)),
-        headersView(heads, masked()),
+        headersView(headers),
         bodyView(shown, masked()),
       );
     }
@@ -215,7 +222,7 @@ export function makeMessages(app, name, signal, queue, onChange) {
     load();
   }
 
-  open("ready");
+  choose("ready");
   return {
     node,
     refresh: load,
