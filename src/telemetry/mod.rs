@@ -96,7 +96,7 @@ pub use log::{Error, Guard, Stream, start, wants_color};
 pub use metrics::{Figures, FileSystem, Instruments, Listing, NotExposed, Queues, Source};
 pub use moment::Moment;
 pub use providers::{Providers, Unusable};
-pub use received::{Mark, Received};
+pub use received::{Brought, Mark, Received};
 pub use span::{Call, failed, step};
 pub use tell::tell;
 pub use verb::Verb;
