@@ -43,7 +43,9 @@ fn main() {
     let collector = Collector::start();
     let clusters = CLUSTERS.map(|(_, share)| start(&collector, share));
     let rounds = figures::setting("QUORATE_TRACING_ROUNDS", 8) as usize;
-    clusters.iter().for_each(|cluster| drop(measure(cluster)));
+    for cluster in &clusters {
+        measure(cluster);
+    }
     let rounds: Vec<[Measured; 4]> = (0..rounds)
         .map(|number| {
             let measured = round(&clusters, number % 2 == 1);

@@ -172,9 +172,8 @@ fn messaging(operations: &[Operation]) -> Vec<KeyValue> {
     if let Some(kind) = common(operation_type) {
         attributes.push(KeyValue::new("messaging.operation.type", kind.to_owned()));
     }
-    let sent = operations.iter().filter(|operation| operation_type(operation) == Some("send")).count();
-    if sent > 1 {
-        attributes.push(KeyValue::new(MESSAGE_COUNT, sent as i64));
+    if operations.len() > 1 && common(operation_type) == Some("send") {
+        attributes.push(KeyValue::new(MESSAGE_COUNT, operations.len() as i64));
     }
     attributes
 }
