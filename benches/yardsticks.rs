@@ -8,6 +8,9 @@
 #[allow(dead_code)]
 #[path = "../tests/e2e/cluster.rs"]
 mod cluster;
+// Other benchmarks use more of it.
+#[allow(dead_code)]
+mod figures;
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -17,6 +20,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use cluster::{Cluster, Node, PATIENCE, quorate};
+use figures::median;
 
 const ROUNDS: usize = 3;
 const STARTS: usize = 5;
@@ -146,15 +150,7 @@ fn p50(result: &Value) -> f64 {
 
 /// User and system time of all nodes since they started.
 fn cpu_seconds(cluster: &Cluster) -> f64 {
-    let ticks_per_second = rustix::param::clock_ticks_per_second() as f64;
-    let ticks = cluster.nodes.iter().map(|node| {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", node.pid())).unwrap();
-        // The name in brackets may hold anything; what follows begins with the third field. The 14th and 15th are the times.
-        let (_, fields) = stat.rsplit_once(") ").unwrap();
-        let times = fields.split(' ').skip(11).take(2);
-        times.map(|ticks| ticks.parse::<u64>().unwrap()).sum::<u64>()
-    });
-    ticks.sum::<u64>() as f64 / ticks_per_second
+    figures::cpu_seconds_of(cluster.nodes.iter().map(Node::pid))
 }
 
 /// The largest of the nodes that have served nothing yet.
@@ -179,9 +175,4 @@ fn milliseconds_to_lead() -> f64 {
     node.start(&[]);
     runtime.block_on(client.enqueue("first", vec![Body::Text("hello".to_owned())])).unwrap();
     start.elapsed().as_secs_f64() * 1e3
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
 }

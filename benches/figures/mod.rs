@@ -59,6 +59,19 @@ pub fn cpu_seconds() -> f64 {
     nanoseconds as f64 / 1e9
 }
 
+/// How long these processes have run since they started, in user and system mode, in seconds.
+pub fn cpu_seconds_of(processes: impl IntoIterator<Item = u32>) -> f64 {
+    let ticks_per_second = rustix::param::clock_ticks_per_second() as f64;
+    let ticks = processes.into_iter().map(|process| {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("the process lives");
+        // The name in brackets may hold anything; what follows begins with the third field. The 14th and 15th are the times.
+        let (_, fields) = stat.rsplit_once(") ").expect("it has a name");
+        let times = fields.split(' ').skip(11).take(2);
+        times.map(|ticks| ticks.parse::<u64>().expect("a number of ticks")).sum::<u64>()
+    });
+    ticks.sum::<u64>() as f64 / ticks_per_second
+}
+
 /// Bytes as mebibytes.
 pub fn mib(bytes: f64) -> f64 {
     bytes / f64::from(1 << 20)

@@ -24,6 +24,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
 use super::errors::{self, Rejection};
+use super::message_traces::context_of;
 use super::quorate_service::QuorateService;
 use super::route::route_to_leader;
 use super::{Context, DECODED_BYTES_MAX};
@@ -177,9 +178,9 @@ fn execute<'a>(
 ) -> impl Future<Output = Answered> + Send + use<'a> {
     let v1::StreamedRequest { id, request, timeout, traceparent, tracestate } = request;
     let trace = TraceHeaders { traceparent, tracestate };
-    let received = service.context().telemetry.receive(EXECUTE_STREAM, || trace.context());
-    let executing =
-        deadline(timeout).map(|deadline| service.execute(received, request.unwrap_or_default(), deadline, Some(place)));
+    let request = request.unwrap_or_default();
+    let received = service.context().telemetry.receive(EXECUTE_STREAM, || context_of(trace.context(), &request));
+    let executing = deadline(timeout).map(|deadline| service.execute(received, request, deadline, Some(place)));
     async move {
         let answer = match executing {
             Ok(executing) => executing.await,

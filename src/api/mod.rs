@@ -11,6 +11,7 @@
 //!   founding_service  what nodes ask each other before they belong to a cluster
 //!   forward        to the leader, before any of these, if the client asks for that
 //!   execute_stream many requests in flight on one stream, each through the same verbs
+//!   message_traces what messages say of the traces that they belong to
 //!   request_log    a node's log in pages          status   the condition of nodes      health   of this process
 //! ```
 //!
@@ -31,6 +32,7 @@ pub(crate) mod execute_stream;
 pub(crate) mod forward;
 mod founding_service;
 mod health;
+mod message_traces;
 pub(crate) mod quorate_service;
 mod receive;
 mod request_log;

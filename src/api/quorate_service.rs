@@ -8,6 +8,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::answer::answer;
 use super::errors::{self, Rejection};
 use super::execute_stream::{self, Answers};
+use super::message_traces::{brought, context_of};
 use super::receive::{Checked, client_deadline, consistency, receive};
 use super::request_log::{self, Pages};
 use super::route::route;
@@ -66,6 +67,9 @@ impl QuorateService {
         };
         async move {
             let answer = self.answer(submitted).await;
+            if let Ok(answer) = &answer {
+                received.brings(|| brought(answer));
+            }
             received.is_answered(answer.as_ref().err().map(|rejection| (rejection.code(), rejection.reason())));
             let _logged_with_its_trace = received.enter();
             answer.map_err(|rejection| rejection.into_status(&self.context))
@@ -180,7 +184,8 @@ fn check_cluster(session: Option<&v1::SessionRequest>, own: Option<ClusterId>) -
 #[tonic::async_trait]
 impl v1::quorate_server::Quorate for QuorateService {
     async fn execute(&self, request: Request<v1::ExecuteRequest>) -> Result<Response<v1::ExecuteResponse>, Status> {
-        let received = self.context.telemetry.receive(EXECUTE, || propagation::from_metadata(request.metadata()));
+        let parent = || context_of(propagation::from_metadata(request.metadata()), request.get_ref());
+        let received = self.context.telemetry.receive(EXECUTE, parent);
         let deadline = client_deadline(&request);
         self.execute(received, request.into_inner(), deadline, None).await.map(Response::new)
     }

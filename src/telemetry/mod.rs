@@ -3,9 +3,10 @@
 //!
 //! ```text
 //!    tracing event  ->  filter (log.level, heartbeats)  ->  text or JSON line  ->  bounded queue  ->  thread that writes
+//!                                                       \->  record of a log   ->  bounded queue  ->  thread that sends, OTLP
 //!
-//!    request  ->  Received (api)  ->  RequestBook (event loop)  ->  spans      ->  bounded queue  ->  thread that sends, OTLP
-//!                                          |    ^             \->  histograms ->  sums, sent at an interval       ''
+//!    request  ->  Received (api)  ->  RequestBook (event loop)  ->  spans      ->  bounded queue  ->          ''
+//!                                          |    ^             \->  histograms ->  sums, sent at an interval  ''
 //!                                          v    |
 //!                              the book of each follower: entries travel to it with the contexts of their spans
 //!
@@ -16,7 +17,8 @@
 //! from received to answered, `quorate::heartbeat` every heartbeat (off unless asked for), and otherwise the module that speaks.
 //!
 //! A trace has the request's span (of kind SERVER, named by its gRPC method), and under it one span for each verb of the
-//! path; `replicated` is there once for each peer, and has the peer's own `appended` under it:
+//! path; `replicated` is there once for each peer, and has the peer's own `appended` under it. Under each `appended` is the sync
+//! of that disk:
 //!
 //! ```text
 //!    quorate.v1.Quorate/Execute   |------------------------------------------------|
@@ -24,16 +26,30 @@
 //!      routed                        |-|                                              checked ... this node may take it
 //!      proposed                        |------|                                       into the loop's inbox ... has its index
 //!      appended                               |-----------------|                     has its index ... on the own disk
+//!        fsync                                     |----------|                       handed to the system ... durable
 //!      replicated  peer b                     |--------------|                        sent ... acknowledged by b
 //!        appended  (told by b)                   |--------|                           arrived at b ... on b's disk
+//!          fsync                                   |-----|
 //!      committed                              |-----------------|                     has its index ... on a commit quorum
 //!      applied                                                  |---|                 committed ... carried out
 //!      answered                                                     |------|          carried out ... given to whoever waits
+//!
+//!    sync_log  (a trace of its own)               |-----------|                       links every traced request in it; each
+//!                                                                                     `fsync` above links its own
 //! ```
 //!
-//! What comes in from outside (a sync, an acknowledgement) is dated by the turn of the loop that takes notice of it: requests
-//! that share a batch share its times. The names of attributes are those of the semantic conventions, version 1.37, for RPC
-//! and messaging (both are still called a development version there); what has no name in them begins with `quorate.`.
+//! What comes in from outside (an acknowledgement, the end of a sync) is dated by the turn of the loop that takes notice of it:
+//! requests that share a batch share its times. `fsync` and `sync_log` are dated by the thread that writes: the gap between
+//! them and their `appended` is waiting, for the disk before and for the loop behind. A batch of proposals has no span, as it has
+//! no time of its own: `quorate.requests_together` says how many there were.
+//!
+//! A consumer's span links those of the producers of what it takes, as their messages tell of them in `traceparent`; it is no
+//! child of theirs, because it may take messages of many traces. The Rust client makes no spans: it has no tracer, and passes its
+//! caller's context on, in its calls and in the messages that it enqueues.
+//!
+//! The names of attributes are those of the semantic conventions, version 1.45 ([`SCHEMA_URL`]): `rpc.*`, `server.*` and
+//! `error.type` are stable there, `messaging.*` is still called a development version. What has no name in them begins with
+//! `quorate.`.
 //!
 //! The verbs of a request are told to the SDK itself, because the loop learns their times afterwards. What is a block of code
 //! is a span of `tracing` with the target `quorate::span`: a call of the service Cluster, RequestLog until its stream has been
@@ -52,11 +68,12 @@
 //!
 //! Invariants
 //! - Whoever tells something never waits. When `LINES_MAX` lines wait, further ones are dropped, and the next one that gets
-//!   through says how many. Spans that wait for a collector are bounded in the same way ([`Providers`]); a collector that is
-//!   away costs what it would have been told, and one line when it goes and one when it is back.
+//!   through says how many. What waits for a collector is bounded in the same way ([`Providers`]); a collector that is away
+//!   costs what it would have been told, and one line when it goes and one when it is back.
 //! - No logged value can move the cursor or begin a line of its own.
-//! - With traces and metrics off nothing is allocated, dated or kept for a request. Contexts of traces are never written into
-//!   the log of the cluster, nor hashed, nor replayed.
+//! - With traces and metrics off nothing is allocated, dated or kept for a request. The contexts of calls and spans are never
+//!   written into the log of the cluster, nor hashed, nor replayed; what a message says in its headers is the message's own.
+//! - What a client says of traces is bounded: a `tracestate` over 512 bytes is left out, and a span links at most `LINKS_MAX` others.
 //!
 //! Not here: metrics of anything but requests and the disk, and a page that shows all this. Instruments have their place in
 //! [`Instruments`].
@@ -95,8 +112,8 @@ pub use format::escaped;
 pub use log::{Error, Guard, Stream, start, wants_color};
 pub use metrics::{Figures, FileSystem, Instruments, Listing, NotExposed, Queues, Source};
 pub use moment::Moment;
-pub use providers::{Providers, Unusable};
-pub use received::{Mark, Received};
+pub use providers::{Providers, SCHEMA_URL, Unusable};
+pub use received::{Brought, Mark, Received};
 pub use span::{Call, failed, step};
 pub use tell::tell;
 pub use verb::Verb;

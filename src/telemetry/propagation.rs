@@ -1,6 +1,8 @@
 //! Contexts of traces on their way in and out: W3C Trace Context in the metadata of gRPC, in frames of requests and in the
 //! environment, and what goes along with entries to the peers.
 
+use std::collections::BTreeMap;
+
 use opentelemetry::Context;
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator as _};
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
@@ -8,6 +10,10 @@ use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tonic::metadata::{MetadataKey, MetadataMap};
 
 use crate::ids::TraceContext;
+
+/// The longest `tracestate` that is passed on, in bytes: what W3C Trace Context has everybody take. Spans and messages carry it about,
+/// so that a longer one is left out; the trace goes on without.
+const TRACESTATE_BYTES_MAX: usize = 512;
 
 /// The context that a client sends in `traceparent` and `tracestate`; without a good one, none.
 pub fn from_metadata(metadata: &MetadataMap) -> Context {
@@ -31,6 +37,12 @@ impl TraceHeaders {
         headers
     }
 
+    /// Those among the headers of a message.
+    pub fn of_message(headers: &BTreeMap<String, String>) -> Self {
+        let header = |name| headers.get(name).cloned().unwrap_or_default();
+        Self { traceparent: header("traceparent"), tracestate: header("tracestate") }
+    }
+
     /// The variables `TRACEPARENT` and `TRACESTATE`, by which a pipeline passes its trace on to the commands that it runs.
     pub fn from_environment() -> Self {
         let variable = |name| std::env::var(name).unwrap_or_default();
@@ -47,7 +59,7 @@ impl Extractor for TraceHeaders {
     fn get(&self, key: &str) -> Option<&str> {
         match key {
             "traceparent" => Some(&self.traceparent),
-            "tracestate" => Some(&self.tracestate),
+            "tracestate" => short(&self.tracestate),
             _ => None,
         }
     }
@@ -109,11 +121,16 @@ pub(super) fn current_ids() -> Option<(String, String)> {
     })
 }
 
+fn short(tracestate: &str) -> Option<&str> {
+    (tracestate.len() <= TRACESTATE_BYTES_MAX).then_some(tracestate)
+}
+
 struct Incoming<'a>(&'a MetadataMap);
 
 impl Extractor for Incoming<'_> {
     fn get(&self, key: &str) -> Option<&str> {
-        self.0.get(key)?.to_str().ok()
+        let value = self.0.get(key)?.to_str().ok()?;
+        if key == "tracestate" { short(value) } else { Some(value) }
     }
 
     fn keys(&self) -> Vec<&str> {
@@ -173,6 +190,25 @@ mod tests {
         {
             let context = from_metadata(&metadata(&[("traceparent", wrong)]));
             assert!(!context.span().span_context().is_valid(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_trace_goes_on_without_a_state_that_is_too_long() {
+        for (length, is_kept) in [(TRACESTATE_BYTES_MAX, true), (TRACESTATE_BYTES_MAX + 1, false), (10_000, false)] {
+            // Each member has 12 bytes and a comma.
+            let members: Vec<String> = (0..length / 13).map(|number| format!("k{number:06}=vvvv")).collect();
+            let state =
+                format!("{members}{}", " ".repeat(length - members.len() * 13 + 1), members = members.join(","));
+            assert_eq!(state.len(), length);
+            let headers = TraceHeaders { traceparent: PARENT.to_owned(), tracestate: state.clone() };
+            for context in
+                [headers.context(), from_metadata(&metadata(&[("traceparent", PARENT), ("tracestate", &state)]))]
+            {
+                let span = context.span();
+                assert!(span.span_context().is_valid());
+                assert_eq!(span.span_context().trace_state().header().is_empty(), !is_kept, "{length}");
+            }
         }
     }
 

@@ -21,7 +21,7 @@ use super::{Instruments, Telemetry};
 use crate::config::{self, Exporter, NodeConfig};
 
 /// The version of the semantic conventions by which spans and figures are named.
-pub(super) const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.45.0";
+pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.45.0";
 
 /// What a stopping node waits for its collector at most.
 const FLUSH_MAX: Duration = Duration::from_secs(2);

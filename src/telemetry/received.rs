@@ -1,12 +1,16 @@
 //! A request in the api, from its arrival to its answer.
 
-use opentelemetry::trace::{Span as _, SpanKind, TraceContextExt as _, Tracer as _};
+use opentelemetry::trace::{Span as _, SpanContext, SpanId, SpanKind, TraceContextExt as _, TraceId, Tracer as _};
 use opentelemetry::{Context, ContextGuard, KeyValue};
 use tonic::Code;
 
+use super::propagation::TraceHeaders;
 use super::request::verb_and_queue;
-use super::{Moment, Telemetry, Verb, rpc};
+use super::{LINKS_MAX, Moment, Telemetry, Verb, rpc};
 use crate::state_machine::Operation;
+
+const MESSAGE_ID: &str = "messaging.message.id";
+const MESSAGE_COUNT: &str = "messaging.batch.message_count";
 
 /// A request that has arrived. It is dated, and has a span, if anybody wants to know. Dropped without an answer, because its
 /// client has gone away, it counts as cancelled.
@@ -17,7 +21,18 @@ pub struct Received {
     since: Option<Moment>,
     /// With the span of the request; none: it is not traced.
     span: Option<Context>,
+    /// The client's span.
+    parent: (TraceId, SpanId),
     is_answered: bool,
+}
+
+/// A message that an answer names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Brought {
+    /// Its id, as people write it.
+    pub id: String,
+    /// The trace of its producer, if the answer brings the message.
+    pub trace: Option<TraceHeaders>,
 }
 
 /// What the event loop has to know of a request to tell of it.
@@ -33,14 +48,18 @@ impl Telemetry {
     /// A request has arrived by the gRPC method `rpc` (`package.Service/Method`), in the context `parent` of its client.
     /// Whether it is traced is decided here.
     pub fn receive(&self, rpc: &'static str, parent: impl FnOnce() -> Context) -> Received {
+        let mut client = ids(&SpanContext::NONE);
         let span = self.tracer.as_ref().and_then(|tracer| {
+            let parent = parent();
+            client = ids(parent.span().span_context());
             let attributes = rpc::method(rpc).into_iter().chain(self.server.iter().cloned());
             let builder = tracer.span_builder(rpc).with_kind(SpanKind::Server).with_attributes(attributes);
-            let span = tracer.build_with_context(builder, &parent());
+            let span = tracer.build_with_context(builder, &parent);
             span.span_context().is_sampled().then(|| Context::new().with_span(span))
         });
         let matters = span.is_some() || self.instruments.is_some();
-        Received { telemetry: self.clone(), since: matters.then(Moment::now), span, is_answered: false }
+        let since = matters.then(Moment::now);
+        Received { telemetry: self.clone(), since, span, parent: client, is_answered: false }
     }
 }
 
@@ -49,6 +68,7 @@ impl Received {
     pub fn is_checked(&mut self, operations: &[Operation]) {
         if let Some(context) = &self.span {
             context.span().set_attributes(messaging(operations));
+            self.link(operations.iter().filter_map(producer).map(|trace| (trace, Vec::new())));
         }
         self.end(Verb::Received);
     }
@@ -66,6 +86,31 @@ impl Received {
     /// What is logged on this thread while the guard lives, is about this request. None: it is not traced.
     pub fn enter(&self) -> Option<ContextGuard> {
         self.span.clone().map(Context::attach)
+    }
+
+    /// The answer names these messages. Their producers are linked: a consumer may take messages of many traces, so that it belongs
+    /// to none of them.
+    pub fn brings(&self, messages: impl FnOnce() -> Vec<Brought>) {
+        let Some(context) = &self.span else { return };
+        let messages = messages();
+        let is_read = |message: &Brought| message.trace.is_some();
+        match &messages[..] {
+            [message] => context.span().set_attribute(KeyValue::new(MESSAGE_ID, message.id.clone())),
+            messages if messages.iter().any(is_read) => {
+                context.span().set_attribute(KeyValue::new(MESSAGE_COUNT, messages.len() as i64));
+            }
+            _ => {}
+        }
+        let linked = messages.into_iter().filter_map(|message| Some((message.trace?, message.id)));
+        self.link(linked.map(|(trace, id)| (trace, vec![KeyValue::new(MESSAGE_ID, id)])));
+    }
+
+    /// Links the spans that these messages tell of, up to a limit, but for the client's own.
+    fn link(&self, messages: impl Iterator<Item = (TraceHeaders, Vec<KeyValue>)>) {
+        let Some(context) = &self.span else { return };
+        let told = messages.map(|(trace, attributes)| (trace.context().span().span_context().clone(), attributes));
+        let others = told.filter(|(span, _)| span.is_valid() && ids(span) != self.parent);
+        others.take(LINKS_MAX).for_each(|(span, attributes)| context.span().add_link(span, attributes));
     }
 
     /// The answer is ready. A refusal has its code and its reason.
@@ -99,6 +144,18 @@ impl Drop for Received {
     }
 }
 
+fn ids(span: &SpanContext) -> (TraceId, SpanId) {
+    (span.trace_id(), span.span_id())
+}
+
+/// The trace that a message says it belongs to.
+fn producer(operation: &Operation) -> Option<TraceHeaders> {
+    match operation {
+        Operation::Enqueue { message, .. } => Some(TraceHeaders::of_message(&message.headers)),
+        _ => None,
+    }
+}
+
 /// By the conventions for messaging, as far as all operations have it in common.
 fn messaging(operations: &[Operation]) -> Vec<KeyValue> {
     let mut attributes = vec![KeyValue::new("messaging.system", "quorate")];
@@ -115,8 +172,8 @@ fn messaging(operations: &[Operation]) -> Vec<KeyValue> {
     if let Some(kind) = common(operation_type) {
         attributes.push(KeyValue::new("messaging.operation.type", kind.to_owned()));
     }
-    if operations.len() > 1 {
-        attributes.push(KeyValue::new("messaging.batch.message_count", operations.len() as i64));
+    if operations.len() > 1 && common(operation_type) == Some("send") {
+        attributes.push(KeyValue::new(MESSAGE_COUNT, operations.len() as i64));
     }
     attributes
 }

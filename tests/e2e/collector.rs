@@ -32,6 +32,8 @@ pub struct Span {
     pub start: u64,
     pub end: u64,
     pub kind: i32,
+    /// The `tracestate` of its trace.
+    pub state: String,
     /// The spans that it links, by their ids.
     pub links: Vec<String>,
     /// What went wrong; empty: nothing.
@@ -93,6 +95,11 @@ impl Collector {
         self.told.spans.lock().unwrap().clone()
     }
 
+    /// Forgets the spans. Returns how many there were.
+    pub fn forget_spans(&self) -> usize {
+        std::mem::take(&mut *self.told.spans.lock().unwrap()).len()
+    }
+
     /// The spans of one trace, by their start.
     pub fn trace(&self, trace: &str) -> Vec<Span> {
         let mut spans: Vec<Span> = self.spans().into_iter().filter(|span| span.trace == trace).collect();
@@ -148,6 +155,7 @@ impl TraceService for Told {
                 start: span.start_time_unix_nano,
                 end: span.end_time_unix_nano,
                 kind: span.kind,
+                state: span.trace_state,
                 links: span.links.iter().map(|link| hex(&link.span_id)).collect(),
                 error: span.status.map(|status| status.message).unwrap_or_default(),
                 attributes: attributes(&span.attributes),

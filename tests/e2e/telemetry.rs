@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use opentelemetry::Context;
 use opentelemetry::context::FutureExt as _;
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
-use quorate::client::{Body, Client, Options};
+use quorate::client::{Body, Client, Message, Options};
 use quorate::proto::v1;
 use tempfile::TempDir;
 
@@ -219,6 +219,119 @@ fn every_call_belongs_to_the_trace_of_its_client() {
         let reason = (trace == 7).then_some("MEMBER_NOT_FOUND");
         assert_eq!(call.attributes.get("error.type").map(String::as_str), reason, "{rpc}");
     }
+}
+
+fn with_headers(headers: &[(&str, &str)]) -> Message {
+    let headers = headers.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+    Message { headers, ..Message::from(Body::Text("x".to_owned())) }
+}
+
+/// A consumer may take messages of many traces: it belongs to its own, and links those of the producers. What messages say of
+/// traces is brought back as it was sent, however odd.
+#[test]
+fn a_consumer_links_the_producers_of_what_it_takes() {
+    let collector = Collector::start();
+    let cluster = Cluster::start_with(3, &traced_by_clients(&collector));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let client = Client::new(cluster.addresses(), Options::default()).unwrap();
+    let traceparent = |trace| format!("00-{}-{}-01", hex(trace), SpanId::from(9));
+    let endless = format!("vendor={}", "x".repeat(10_000));
+    let headers = [
+        vec![],
+        vec![("traceparent", traceparent(22)), ("tracestate", "vendor=x, other=\u{e9}".to_owned())],
+        vec![("traceparent", traceparent(23)), ("tracestate", endless)],
+        vec![("traceparent", "garbage".to_owned()), ("tracestate", ",,,=".to_owned())],
+        vec![("traceparent", traceparent(0xab).to_uppercase()), ("other", "\u{1b}[2J\n".to_owned())],
+    ];
+    let messages: Vec<Message> = headers
+        .iter()
+        .map(|headers| with_headers(&headers.iter().map(|(key, value)| (*key, &**value)).collect::<Vec<_>>()))
+        .collect();
+    let sent = client.enqueue("orders", messages.clone()).with_context(client_span(21, TraceFlags::SAMPLED));
+    runtime.block_on(sent).unwrap();
+    let peeked = client.peek("orders", 10).with_context(client_span(25, TraceFlags::SAMPLED));
+    let peeked = runtime.block_on(peeked).unwrap().value;
+    let taken: Vec<v1::StoredMessage> = (0..messages.len())
+        .map(|_| client.dequeue("orders", Duration::ZERO).with_context(client_span(26, TraceFlags::SAMPLED)))
+        .map(|taken| runtime.block_on(taken).unwrap().expect("it was enqueued"))
+        .collect();
+
+    let mut expected = messages;
+    expected[0] = with_headers(&[("traceparent", &format!("00-{}-{}-01", hex(21), SpanId::from(7)))]);
+    for brought in [&peeked, &taken] {
+        let brought: Vec<&Message> = brought.iter().map(|message| message.message.as_ref().unwrap()).collect();
+        assert_eq!(brought, expected.iter().collect::<Vec<_>>());
+    }
+    let asked = |trace: u128, operation: &str, count: usize| {
+        eventually(&format!("{count} {operation} of trace {trace}"), || {
+            let is_asked = |span: &Span| {
+                span.kind == 2 && span.attributes.get("messaging.operation.name").is_some_and(|name| name == operation)
+            };
+            let spans: Vec<Span> = collector.trace(&hex(trace)).into_iter().filter(is_asked).collect();
+            (spans.len() == count).then_some(spans)
+        })
+    };
+    let (client_of, producer) = (SpanId::from(7).to_string(), SpanId::from(9).to_string());
+    let sent = &asked(21, "Enqueue", 1)[0];
+    assert_eq!((&sent.parent, &sent.links), (&client_of, &vec![producer.clone(); 2]), "messages of other producers");
+    assert_eq!(sent.attributes["messaging.batch.message_count"], "5");
+    let peek = &asked(25, "Peek", 1)[0];
+    assert_eq!((&peek.parent, &peek.links), (&client_of, &vec![client_of.clone(), producer.clone(), producer.clone()]));
+    assert_eq!(peek.attributes["messaging.batch.message_count"], "5");
+    let takes = asked(26, "Dequeue", 5);
+    let links: Vec<&[String]> = takes.iter().map(|take| &take.links[..]).collect();
+    let (client_of, producer) = ([client_of], [producer]);
+    assert_eq!(links, [&client_of[..], &producer, &producer, &[], &[]]);
+    for (take, message) in takes.iter().zip(&taken) {
+        let id = message.id.unwrap();
+        assert_eq!(take.attributes["messaging.message.id"], format!("{}/{}", id.index, id.item));
+        assert_eq!(take.attributes["messaging.operation.type"], "receive");
+    }
+}
+
+/// A producer that puts its context into the message alone is followed all the same.
+#[test]
+fn a_request_without_a_context_belongs_to_the_trace_of_its_message() {
+    let collector = Collector::start();
+    let cluster = Cluster::start_with(1, &traced_by_clients(&collector));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let client = Client::new(cluster.addresses(), Options::default()).unwrap();
+    let message = with_headers(&[("traceparent", &format!("00-{}-{}-01", hex(31), SpanId::from(9)))]);
+    runtime.block_on(client.enqueue("orders", vec![message])).unwrap();
+    let sent = eventually("the trace", || collector.trace(&hex(31)).into_iter().find(|span| span.kind == 2));
+    assert_eq!((sent.parent, sent.links), (SpanId::from(9).to_string(), Vec::new()));
+}
+
+/// Nothing that is wrong about a context does any harm, but that there is none.
+#[test]
+fn hostile_contexts_do_no_harm() {
+    let collector = Collector::start();
+    let cluster = Cluster::start_with(1, &traced_by_clients(&collector));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let good = format!("00-{}-{}-01", hex(41), SpanId::from(7));
+    let execute = |traceparent: &str, tracestate: &str| {
+        runtime.block_on(async {
+            let address = format!("http://{}", cluster.nodes[0].address);
+            let mut client = v1::quorate_client::QuorateClient::connect(address).await.unwrap();
+            let operation = v1::Peek { queue: "orders".to_owned(), ..Default::default() };
+            let operations = vec![v1::Operation { operation: Some(v1::operation::Operation::Peek(operation)) }];
+            let request = v1::ExecuteRequest { operations, ..Default::default() };
+            let mut request = tonic::Request::new(request);
+            request.metadata_mut().insert("traceparent", traceparent.parse().unwrap());
+            request.metadata_mut().insert("tracestate", tracestate.parse().unwrap());
+            client.execute(request).await.unwrap();
+        });
+    };
+    collector.forget_spans();
+    for traceparent in ["", "garbage", &"0".repeat(55), &"x".repeat(8_000), &good.replace("00-", "ff-")] {
+        execute(traceparent, "vendor=x");
+    }
+    execute(&good, &format!("vendor={}", "x".repeat(10_000)));
+    let followed =
+        eventually("the one that is right", || collector.trace(&hex(41)).into_iter().find(|span| span.kind == 2));
+    assert_eq!((followed.parent, followed.state), (SpanId::from(7).to_string(), String::new()));
+    let is_other = |span: &Span| span.trace != hex(41);
+    assert!(!collector.spans().iter().any(is_other), "no other is traced");
 }
 
 /// Settings by which a node traces everything. It tells what waits when it stops.
