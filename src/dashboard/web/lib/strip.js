@@ -72,12 +72,13 @@ function makeLeader() {
   const link = h("a");
   const nobody = h("span");
   show(nobody, null, "no node that answers knows a leader");
+  const node = h("span", { class: "value name" });
   return {
-    node: h("span", { class: "value name" }, link, nobody),
+    node,
     update({ nodes, leader }) {
-      const leads = nodes.find((node) => node.id === leader);
-      link.hidden = !leads;
-      nobody.hidden = leads !== undefined;
+      const leads = nodes.find((each) => each.id === leader);
+      const shown = leads ? link : nobody;
+      if (node.firstChild !== shown) replace(node, shown);
       if (!leads) return;
       text(link, leads.name);
       attribute(link, "title", leads.name);
