@@ -298,13 +298,9 @@ function describe(cluster) {
   if (leads && others.length === 0) return `${leads.name} leads term ${term}, alone.`;
   if (leads) {
     const silent = others.filter((node) => !node.reachable).map((node) => node.name);
-    const who =
-      silent.length === 0
-        ? "all answer"
-        : silent.length === others.length
-          ? "none answers"
-          : `all but ${silent.join(", ")} answer`;
-    return `${leads.name} leads term ${term} and sends heartbeats to ${counted(others.length, "node")}: ${who}.`;
+    const answers =
+      silent.length === 0 ? "all answer" : `${silent.join(", ")} ${silent.length === 1 ? "does" : "do"} not answer`;
+    return `${leads.name} leads term ${term} and sends heartbeats to ${counted(others.length, "node")}: ${answers}.`;
   }
   const candidates = nodes.filter(asksForVotes);
   if (candidates.length > 0)
