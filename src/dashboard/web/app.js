@@ -1,8 +1,23 @@
 // The frame around every page: it listens to the node, shows the strip, and mounts the page that the address names.
 //
-// What a page gets is `App` of lib/types.js. Addresses are `#/PAGE?parameters`; each page is a module of its own in
-// `pages/`, loaded when it is first opened. Keys 1 to 5 open the pages and `?` lists all keys, unless a field has the
-// focus.
+//   app              the address, the stream, keys, the admin token
+//   pages/           one module for each page, loaded when it is first opened
+//   lib/types        the shapes of all JSON, and what a page gets (`App`) and is (`Page`)
+//   lib/api          requests, and the stream that connects anew by itself
+//   lib/dom          making nodes and patching them             lib/format   numbers, times and names as text
+//   lib/strip        whether the cluster is well, in one line   lib/alarms   what each alarm means, and what to do
+//   lib/card         a node, with readings, bar, badge, transfer
+//   lib/ring         a picture of what goes between nodes       lib/chart    the last hour, drawn by vendor/uplot
+//   lib/table        100,000 rows and more                      lib/dialog   dialogs, the token, toasts
+//
+// Invariants
+// - No text is ever read as markup, script or style: nodes are made one by one, and the Content-Security-Policy of the
+//   node forbids everything else.
+// - What comes twice a second patches what is there: focus, selection and scrolling survive, and nothing moves.
+// - A number that is not known is a dash that says why, never 0. Old data says how old it is.
+// - Nothing is loaded from anywhere but the node.
+//
+// Addresses are `#/PAGE?parameters`. Keys 1 to 5 open the pages and `?` lists all keys, unless a field has the focus.
 
 import { alarmKey } from "./lib/alarm_list.js";
 import { ApiError, get, listen, post } from "./lib/api.js";
