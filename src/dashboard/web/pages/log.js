@@ -93,7 +93,7 @@ export function mount(root, app) {
     onSelect(selected) {
       panel.show(selected, app.cluster());
       attribute(body, "data-open", selected !== null);
-      if (selected) rememberSoon(selected.index);
+      remember(selected?.index ?? null);
     },
     onFollow(follows) {
       if (following !== follows) app.announce(follows ? "Following the tail." : "Stopped following the tail.");
@@ -123,16 +123,18 @@ export function mount(root, app) {
         ? makeSingle(app, nodeId, wish.filter, listeners)
         : makePair(app, nodeId, rightId, cluster, listeners);
     replace(place, view.node);
+    clearTimeout(addressTimer);
     panel.show(null, cluster);
     attribute(body, "data-open", false);
     filter.set(wish.filter);
+    // A view tells at once that nothing is selected in it, which is not what is wished for.
+    const { from } = wish;
     update(cluster);
-    begin(view);
+    begin(view, from);
   }
 
-  /** @param {View} opened */
-  function begin(opened) {
-    const { from } = wish;
+  /** @param {View} opened @param {number | null} from */
+  function begin(opened, from) {
     const problem = from === null ? null : opened.jump(from);
     if (from === null) opened.follow(true);
     else if (problem !== null) app.toast(`Not shown: ${problem}.`, "warn");
@@ -180,15 +182,20 @@ export function mount(root, app) {
     else view?.focus();
   }
 
-  /** @param {number} index */
-  function rememberSoon(index) {
+  /**
+   * The selected entry stays the same when another node is chosen, and when the page is loaded anew.
+   * @param {number | null} index
+   */
+  function remember(index) {
+    if (wish.from === index) return;
+    wish = { ...wish, from: index };
     clearTimeout(addressTimer);
-    addressTimer = window.setTimeout(() => app.replace(writeWish({ ...wish, from: index })), ADDRESS_MS);
+    addressTimer = window.setTimeout(() => app.replace(writeWish(wish)), ADDRESS_MS);
   }
 
   function close() {
     view?.focus();
-    root.querySelector(".vt-scroll")?.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape" }));
+    view?.leave();
   }
 
   /** @param {KeyboardEvent} event */

@@ -6,7 +6,7 @@ import * as format from "../lib/format.js";
 import { contentLine, progressWords } from "./log_entry.js";
 import { Compared, comparedWords, firstDifference, isDifference, likeness } from "./log_model.js";
 import { LogReader } from "./log_reader.js";
-import { indexCell, legend } from "./log_single.js";
+import { indexCell, legend, moveReader } from "./log_single.js";
 import { inline, plain } from "./content.js";
 
 /** @import { App, Cluster, Entry, LogPart } from "../lib/types.js" */
@@ -256,7 +256,7 @@ export function makePair(app, leftId, rightId, cluster, listeners) {
         names[side] = member.name;
         reader.away = !member.reachable;
         const { first, last, commit, applied } = member;
-        if (first !== null && last !== null) reader.moved({ first, last, commit: commit ?? 0, applied: applied ?? 0 });
+        moveReader(reader, { first, last, commit, applied });
       }
       changed();
     },
@@ -276,6 +276,7 @@ export function makePair(app, leftId, rightId, cluster, listeners) {
       if (on) changed();
     },
     focus: () => table.focus(),
+    leave: () => table.select(null),
     destroy() {
       walk?.abort();
       left.stop();

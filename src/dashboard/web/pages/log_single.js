@@ -22,6 +22,7 @@ import { LogSearch, isEmpty } from "./log_search.js";
  * @property {(index: number) => string | null} jump  answers why it cannot, in words
  * @property {(on: boolean) => void} follow
  * @property {() => void} focus
+ * @property {() => void} leave  lets the selected entry go
  * @property {() => void} destroy
  */
 
@@ -213,7 +214,7 @@ export function makeSingle(app, nodeId, filter, listeners) {
       name = member.name;
       reader.away = !member.reachable;
       const { first, last, commit, applied } = member;
-      if (first !== null && last !== null) reader.moved({ first, last, commit: commit ?? 0, applied: applied ?? 0 });
+      moveReader(reader, { first, last, commit, applied });
       changed();
     },
     jump(index) {
@@ -235,6 +236,7 @@ export function makeSingle(app, nodeId, filter, listeners) {
       if (on) changed();
     },
     focus: () => table.focus(),
+    leave: () => table.select(null),
     destroy() {
       reader.stop();
       search?.stop();
@@ -250,6 +252,16 @@ export function makeSingle(app, nodeId, filter, listeners) {
     table.select(place, { align: "center" });
     return null;
   }
+}
+
+/**
+ * Tells a reader how far the log goes. Where the node has not told, the answer to the first request will.
+ * @param {LogReader} reader
+ * @param {{first: number | null, last: number | null, commit: number | null, applied: number | null}} told
+ */
+export function moveReader(reader, { first, last, commit, applied }) {
+  if (first !== null && last !== null) reader.moved({ first, last, commit: commit ?? 0, applied: applied ?? 0 });
+  else if (reader.pages.reach.last === 0) reader.moved({ first: 1, last: 1, commit: 0, applied: 0 });
 }
 
 /** What the two marks before an index mean. */
