@@ -145,7 +145,7 @@ export function bodyView(carrier, masked) {
     ["hex", ""],
   ];
   const ways = all.filter(([, content]) => content !== null).map(([way]) => way);
-  const size = h("span", { class: "content-size" }, format.counted(body.bytes.length, "byte"));
+  const size = h("span", { class: "content-size" }, sizeWords(body.bytes.length, carrier.bytes));
   const frame = h("pre", { class: "content-block", tabindex: "0" });
   const more = h("button", { type: "button", class: "foreign-all" });
   const buttons = ways.map((way) =>
@@ -199,6 +199,16 @@ export function bodyView(carrier, masked) {
     frame,
     more,
   );
+}
+
+/**
+ * Of a large body the node sends the beginning only.
+ * @param {number} sent
+ * @param {number | null} whole
+ */
+function sizeWords(sent, whole) {
+  if (whole === null || whole <= sent) return format.counted(sent, "byte");
+  return `the first ${format.number(sent)} of ${format.counted(whole, "byte")}`;
 }
 
 /**

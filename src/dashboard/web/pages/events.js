@@ -387,7 +387,7 @@ function columns() {
       width: "minmax(44px, 110px)",
       cell: (event, cell) => foreignCell(cell, event.name, 40),
     },
-    { key: "kind", title: "Kind", width: "150px", wide: true, cell: (event, cell) => kindCell(cell, event) },
+    { key: "kind", title: "Kind", width: "176px", wide: true, cell: (event, cell) => kindCell(cell, event) },
     {
       key: "words",
       title: "What happened",

@@ -55,7 +55,7 @@ export function makeMessages(app, name, signal, queue, onChange) {
   });
   const tabList = h(
     "div",
-    { class: "tabs", role: "tablist", "aria-label": "State of the messages", onkeydown: onKey },
+    { class: "tabs messages-tabs", role: "tablist", "aria-label": "State of the messages", onkeydown: onKey },
     tabs.map(({ button }) => button),
   );
   const redrive = h(
@@ -228,7 +228,7 @@ export function makeMessages(app, name, signal, queue, onChange) {
     refresh: load,
     /** @param {Queue} held */
     update(held) {
-      for (const { value, count } of tabs) text(count, `(${format.number(held[value])})`);
+      for (const { value, count } of tabs) text(count, held[value] > 0 ? `(${format.number(held[value])})` : "");
       showRedrive();
     },
   };

@@ -33,6 +33,8 @@ import {
 /** @import { Sign } from "./event_kinds.js" */
 
 const AXIS = 22;
+/** Half of what a time on the axis takes. */
+const TICK_HALF = 26;
 /** Marks that are closer are one. */
 const APART = 13;
 /** How near the pointer must be. */
@@ -150,8 +152,10 @@ export function makeTimeline({ now, onSelect, onView, announce }) {
 
   /** @param {number} from @param {number} height */
   function drawGrid(from, height) {
+    // Words that would be cut at an edge are left out.
+    const isWhole = (/** @type {number} */ x) => x >= TICK_HALF && x <= plotWidth() - TICK_HALF;
     const { step, times } = ticks(from, view.span + MARGIN / pixels(), plotWidth() + MARGIN);
-    const items = times.map((at) => ({ at, x: xOf(at), height, label: tickWords(at, step) }));
+    const items = times.map((at) => ({ at, x: xOf(at), height, label: isWhole(xOf(at)) ? tickWords(at, step) : "" }));
     list(grid, items, ({ at }) => String(at), makeTick);
   }
 
@@ -168,6 +172,7 @@ export function makeTimeline({ now, onSelect, onView, announce }) {
           x,
           y: at * LANE + BAR_TOP,
           width: Math.max(1, right - x),
+          room: Math.min(right, plotWidth()) - Math.max(x, 0),
         };
       }),
     );

@@ -80,7 +80,7 @@ export function makeTick() {
   };
 }
 
-/** @typedef {{key: string, interval: Interval, x: number, y: number, width: number}} Bar */
+/** @typedef {{key: string, interval: Interval, x: number, y: number, width: number, room: number}} Bar  room: for words */
 
 /** @param {Bar} bar @returns {Part<Bar>} */
 export function makeBar({ interval: { role } }) {
@@ -88,13 +88,13 @@ export function makeBar({ interval: { role } }) {
   const words = svg("text", { "dominant-baseline": "central" });
   return {
     node: svg("g", { class: "tl-bar", "data-role": role }, box, words),
-    update({ interval, x, y, width }) {
+    update({ interval, x, y, width, room }) {
       attribute(box, "x", x.toFixed(1));
       attribute(box, "y", y);
       attribute(box, "width", Math.max(1, width - 1).toFixed(1));
       attribute(words, "x", (x + 6).toFixed(1));
       attribute(words, "y", y + BAR / 2 + 0.5);
-      text(words, x < 0 ? "" : barWords(interval, width));
+      text(words, x < 0 ? "" : barWords(interval, room));
     },
   };
 }
@@ -107,9 +107,9 @@ export function makePin({ interval: { role } }) {
   const words = svg("text", { x: 6, "dominant-baseline": "central" });
   return {
     node: svg("g", { class: "tl-bar", "data-role": role }, words),
-    update({ interval, x, y, width }) {
+    update({ interval, y, room }) {
       attribute(words, "y", y + BAR / 2 + 0.5);
-      text(words, barWords(interval, width + x - MARGIN));
+      text(words, barWords(interval, room - MARGIN));
     },
   };
 }
