@@ -327,6 +327,9 @@ function makeEventTable(onSelect) {
     rows = all.filter(matches).reverse();
     const came = before ? rows.indexOf(before) : 0;
     table.setRows({ count: rows.length, row: (place) => rows[place] ?? null }, Math.max(0, came));
+    // An event that comes late stands in the middle: the selection stays with its event.
+    const place = selected ? rows.indexOf(selected) : -1;
+    if (place >= 0 && place !== table.selected()) table.select(place, { quiet: true });
     // Whoever looks at the newest goes on looking at the newest.
     if (atTop) table.scrollTo(0);
     text(

@@ -36,7 +36,7 @@ const AXIS = 22;
 /** Half of what a time on the axis takes. */
 const TICK_HALF = 26;
 /** Marks that are closer are one. */
-const APART = 13;
+const APART = 22;
 /** How near the pointer must be. */
 const NEAR = 8;
 /** Sentences that are shown at once. */
