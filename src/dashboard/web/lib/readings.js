@@ -22,6 +22,9 @@ import { bytes, duration, milliseconds, nameOf, number } from "./format.js";
  * @property {(node: Node) => string} why Why it may be unknown.
  */
 
+/** Clocks that NTP keeps differ by less than this. */
+const CLOCK_SAME_MS = 10;
+
 /** @param {string} why Why the leader says nothing of a node that does not lead. */
 const fromLeader = (why) => (/** @type {Node} */ node) =>
   node.role === "leader" ? "it leads; this is of those that follow it" : why;
@@ -147,7 +150,9 @@ function pair(p50, p99) {
 /** @param {number | null | undefined} ahead In milliseconds. */
 function difference(ahead) {
   if (ahead === null || ahead === undefined) return null;
-  return ahead === 0 ? "the same" : `${milliseconds(Math.abs(ahead))} ${ahead > 0 ? "ahead" : "behind"}`;
+  return Math.abs(ahead) < CLOCK_SAME_MS
+    ? "the same"
+    : `${milliseconds(Math.abs(ahead))} ${ahead > 0 ? "ahead" : "behind"}`;
 }
 
 /**
