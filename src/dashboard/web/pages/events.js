@@ -7,7 +7,7 @@ import { makeTable } from "../lib/table.js";
 import { inline, plain, setInline } from "./content.js";
 import { SIGNS, signFor, signMark } from "./event_kinds.js";
 import { makeTimeline } from "./timeline.js";
-import { EVENTS_MAX, arrows, eventKey, lanes, merged, skew } from "./timeline_model.js";
+import { EVENTS_MAX, arrows, lanes, merged, skew } from "./timeline_model.js";
 
 /** @import { App, Cluster, Event, Node, Part } from "../lib/types.js" */
 /** @import { Column } from "../lib/table.js" */

@@ -3,7 +3,7 @@
 // The picture is drawn anew when something has changed; in between, only one group of it is moved. Nothing in it takes the
 // focus: the whole of it does, and its keys walk from event to event.
 
-import { attribute, h, list, replace, svg, text } from "../lib/dom.js";
+import { attribute, h, list, replace, svg } from "../lib/dom.js";
 import * as format from "../lib/format.js";
 import { roleWord } from "../lib/marks.js";
 import { inline } from "./content.js";
