@@ -137,7 +137,8 @@ export function mount(root, app) {
   function showClocks() {
     const worst = skew(picture.arrows);
     const found = worst
-      ? ` The clock of ${plain(worst.behind, 40)} is behind that of ${plain(worst.ahead, 40)} by ${format.milliseconds(worst.ms)} at least: a vote arrived before it was given.`
+      ? ` The clock of ${plain(worst.behind, 40)} is behind that of ${plain(worst.ahead, 40)} by ` +
+        `${format.milliseconds(worst.ms)} at least: a vote arrived before it was given.`
       : "";
     text(
       clocks,
