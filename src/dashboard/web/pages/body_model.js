@@ -1,15 +1,14 @@
-// What others have written, made safe to look at: bodies as text, JSON or hexadecimal, and characters that hide made visible.
-// Pure: no document.
+// What others have written, made safe to look at: bodies as text, JSON or hexadecimal, and characters that hide made
+// visible. Pure: no document.
 
 /** Rows of 16 bytes that a hexadecimal view shows at once. */
 export const HEX_ROWS = 256;
 
 /**
- * Characters that show nothing, or change how others are shown: controls, marks of direction, invisible ones, tags, halves of pairs.
- * Joiners (U+200C, U+200D) are parts of words and signs in use, and stay.
+ * Characters that show nothing, or change how others are shown: controls, marks of direction, invisible ones, tags,
+ * halves of pairs. Joiners (U+200C, U+200D) are parts of words and signs in use, and stay.
  */
 const HIDDEN =
-  // eslint-disable-next-line no-control-regex
   /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u115f\u1160\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\u3164\ufeff\uffa0\ufff0-\ufffb]|[\u{e0000}-\u{e0fff}]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/gu;
 
 const SHORT = new Map([
@@ -116,8 +115,8 @@ export function hexRows(bytes, rows = HEX_ROWS) {
 const JSON_MAX = 1024 * 1024;
 
 /**
- * JSON laid out in lines; null when the text is none. Numbers and texts stay letter by letter what they were: parsing and writing
- * them anew would round a large number, and drop a key that is there twice.
+ * JSON laid out in lines; null when the text is none. Numbers and texts stay letter by letter what they were: parsing
+ * and writing them anew would round a large number, and drop a key that is there twice.
  * @param {string} text
  * @returns {string | null}
  */

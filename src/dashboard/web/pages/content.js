@@ -1,5 +1,5 @@
-// Shows what others have written: names, bodies and headers. Always as text nodes, isolated from the direction of the text around
-// it, with hidden characters visible, and cut where it is long, with a way to see all.
+// Shows what others have written: names, bodies and headers. Always as text nodes, isolated from the direction of the
+// text around it, with hidden characters visible, and cut where it is long, with a way to see all.
 
 import { h, replace } from "../lib/dom.js";
 import * as format from "../lib/format.js";
@@ -58,7 +58,8 @@ function runNodes(text, plain) {
 }
 
 /**
- * A value where only plain text can stand, such as an option of a list: hidden characters as signs, isolated by marks of direction.
+ * A value where only plain text can stand, such as an option of a list: hidden characters as signs, isolated by marks
+ * of direction.
  * @param {string} value
  * @param {number} [max]
  */

@@ -7,7 +7,7 @@ import { makeTable } from "../lib/table.js";
 import { inline, plain, setInline } from "./content.js";
 import { SIGNS, signFor, signMark } from "./event_kinds.js";
 import { makeTimeline } from "./timeline.js";
-import { EVENTS_MAX, arrows, eventKey, lanes, merged, skew } from "./timeline_model.js";
+import { EVENTS_MAX, arrows, lanes, merged, skew } from "./timeline_model.js";
 
 /** @import { App, Cluster, Event, Node, Part } from "../lib/types.js" */
 /** @import { Column } from "../lib/table.js" */
@@ -137,7 +137,8 @@ export function mount(root, app) {
   function showClocks() {
     const worst = skew(picture.arrows);
     const found = worst
-      ? ` The clock of ${plain(worst.behind, 40)} is behind that of ${plain(worst.ahead, 40)} by ${format.milliseconds(worst.ms)} at least: a vote arrived before it was given.`
+      ? ` The clock of ${plain(worst.behind, 40)} is behind that of ${plain(worst.ahead, 40)} by ` +
+        `${format.milliseconds(worst.ms)} at least: a vote arrived before it was given.`
       : "";
     text(
       clocks,

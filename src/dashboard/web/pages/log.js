@@ -28,7 +28,10 @@ export const keys = [
 /** The address follows the selection, but not every step of a key that is held. */
 const ADDRESS_MS = 400;
 
-/** @typedef {{left: string, right: string | null, from: number | null, filter: Filter}} Wish  what the address asks for */
+/**
+ * What the address asks for.
+ * @typedef {{left: string, right: string | null, from: number | null, filter: Filter}} Wish
+ */
 
 /**
  * @param {HTMLElement} root
@@ -158,9 +161,10 @@ export function mount(root, app) {
   function showNotice(cluster) {
     const silent = cluster.nodes.filter(({ id, reachable }) => !reachable && (id === wish.left || id === wish.right));
     notice.hidden = silent.length === 0;
-    const words = silent.map(
-      ({ name, seen_at }) =>
-        `${plain(name)} does not answer; ${seen_at === null ? "it has not been heard" : `last heard ${format.ago(seen_at, cluster.now)}`}.`,
+    const words = silent.map(({ name, seen_at }) =>
+      seen_at === null
+        ? `${plain(name)} does not answer, and has not been heard.`
+        : `${plain(name)} does not answer; last heard ${format.ago(seen_at, cluster.now)}.`,
     );
     text(notice, words.join(" "));
   }

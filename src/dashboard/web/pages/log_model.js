@@ -2,7 +2,10 @@
 // Pure: no document, no network, no clock.
 
 /** @import { Entry } from "../lib/types.js" */
-/** @typedef {{first: number, last: number, commit: number, applied: number}} Reach  what a log covers, and how far it has come */
+/**
+ * What a log covers, and how far it has come.
+ * @typedef {{first: number, last: number, commit: number, applied: number}} Reach
+ */
 
 /** Entries of one page. A page covers the indexes `n * 200 + 1` to `(n + 1) * 200`. */
 export const PAGE = 200;
@@ -58,9 +61,9 @@ export class EntryPages {
   }
 
   /**
-   * The log has moved on, as the cluster's condition tells it: entries may have come, or gone behind a snapshot. What is told may be
-   * older than what was read meanwhile; so a log is taken for shorter, as a follower's is whose entries another leader replaces,
-   * only when that is told twice.
+   * The log has moved on, as the cluster's condition tells it: entries may have come, or gone behind a snapshot. What
+   * is told may be older than what was read meanwhile; so a log is taken for shorter, as a follower's is whose entries
+   * another leader replaces, only when that is told twice.
    * @param {Reach} told
    */
   moved(told) {
@@ -116,8 +119,8 @@ export class EntryPages {
   }
 
   /**
-   * What to ask for so that `first` to `last` can be shown; asking for it again later brings what came meanwhile. One request
-   * for each page, the page in the middle first.
+   * What to ask for so that `first` to `last` can be shown; asking for it again later brings what came meanwhile. One
+   * request for each page, the page in the middle first.
    * @param {number} first
    * @param {number} last
    * @returns {{from: number, limit: number}[]}

@@ -1,4 +1,5 @@
-// The logs of two nodes side by side, in rows of one index each, and how they compare. One table has both, so they scroll as one.
+// The logs of two nodes side by side, in rows of one index each, and how they compare. One table has both, so they
+// scroll as one.
 
 import { makeTable } from "../lib/table.js";
 import { attribute, h, replace, text } from "../lib/dom.js";
@@ -303,7 +304,7 @@ function likenessWords(alike, index, left, right, names) {
       return "Both logs have the same entry here.";
     case "term":
       return committed
-        ? "Two different entries are committed at one index. Raft rules that out: one of the nodes has lost or changed its log."
+        ? "Two different entries are committed at one index. Raft rules that out: a node has lost or changed its log."
         : "Two leaders put different entries here. At most one of them can be committed; the other will be replaced.";
     case "content":
       return "One term, and different content. A leader makes one entry at an index: one of the two is corrupt.";

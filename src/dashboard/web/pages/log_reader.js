@@ -8,7 +8,9 @@ import { EntryPages, PAGE } from "./log_model.js";
 const IN_FLIGHT_MAX = 2;
 /** How long a page is left alone after it could not be fetched. */
 const RETRY_MS = 2000;
-/** How long the view must rest before anything is asked for. A drag along the scroll bar passes by hundreds of pages. */
+/**
+ * How long the view must rest before anything is asked for. A drag along the scroll bar passes by hundreds of pages.
+ */
 const REST_MS = 60;
 
 /** @typedef {{from: number, limit: number, controller: AbortController}} Flight */

@@ -1,4 +1,5 @@
-// Searches the log of one node on that node: back from its end, some thousand entries at a time, and forward as entries come.
+// Searches the log of one node on that node: back from its end, some thousand entries at a time, and forward as entries
+// come.
 
 /** @import { LogMatches } from "../lib/types.js" */
 import { Matches } from "./log_model.js";

@@ -29,7 +29,8 @@ import { LogSearch, isEmpty } from "./log_search.js";
 /**
  * @typedef {object} Selected
  * @property {number} index
- * @property {{name: string, entry: Entry | null | undefined, progress: string}[]} sides  one for each log; undefined: not read yet
+ * @property {{name: string, entry: Entry | null | undefined, progress: string}[]} sides  one for each log; undefined:
+ *   not read yet
  * @property {string} [words]  how the two compare
  */
 
@@ -164,12 +165,13 @@ export function makeSingle(app, nodeId, filter, listeners) {
       ? searchWords(search, last)
       : last === 0
         ? ""
-        : `${plain(name)} has ${format.number(first)} to ${format.number(last)}; committed to ${format.number(commit)}, applied to ${format.number(applied)}`;
+        : `${plain(name)} has ${format.number(first)} to ${format.number(last)}; ` +
+          `committed to ${format.number(commit)}, applied to ${format.number(applied)}`;
     text(status, words);
     text(
       nothing,
       last === 0
-        ? `${reader.trouble === null ? "Asking" : "Nothing is known of the log of"} ${plain(name)}${reader.trouble === null ? " for its log" : ""}`
+        ? unknownWords(plain(name), reader.trouble !== null)
         : search?.busy
           ? "Looking …"
           : search
@@ -278,6 +280,10 @@ export function legend() {
   );
 }
 
+/** @param {string} name @param {boolean} failed */
+const unknownWords = (name, failed) =>
+  failed ? `Nothing is known of the log of ${name}.` : `Asking ${name} for its log …`;
+
 /** @param {number} first */
 const snapshotWords = (first) =>
   first === 2 ? "entry 1 is in the snapshot" : `entries 1 to ${format.number(first - 1)} are in the snapshot`;
@@ -288,7 +294,8 @@ const snapshotWords = (first) =>
  */
 function searchWords({ matches, busy }, last) {
   if (last === 0) return "";
-  const found = `${format.counted(matches.entries.length, "match", "matches")}${matches.full ? " (as many as are kept)" : ""}`;
+  const kept = matches.full ? " (as many as are kept)" : "";
+  const found = `${format.counted(matches.entries.length, "match", "matches")}${kept}`;
   if (matches.looked === 0) return "looking …";
   const range = `${format.number(matches.from)} to ${format.number(matches.to)}`;
   const end = busy ? ", looking further back …" : matches.more ? "" : ": that is all of the log";

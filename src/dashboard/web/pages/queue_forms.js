@@ -132,7 +132,8 @@ export function askRedrive(app, queue, dead, onDone) {
       words,
       wanted === null
         ? "This is not a number of messages that there are."
-        : `${which} ready again, at their place in the order of the queue, as if never delivered. Consumers get them at once: whatever made them dead should be mended first.`,
+        : `${which} ready again, at their place in the order of the queue, as if never delivered. ` +
+            "Consumers get them at once: whatever made them dead should be mended first.",
     );
   }
 

@@ -43,8 +43,9 @@ export class QueuePages {
   }
 
   /**
-   * The pages to be fetched so that the rows `from` to `to` (exclusive) are shown as they are. Names stay in their order, so each page
-   * is fetched by itself; by any other order what has grown moves to another page, so all of them are, from the first one on.
+   * The pages to be fetched so that the rows `from` to `to` (exclusive) are shown as they are. Names stay in their
+   * order, so each page is fetched by itself; by any other order what has grown moves to another page, so all of them
+   * are, from the first one on.
    * @param {number} from
    * @param {number} to
    * @param {Sort} sort

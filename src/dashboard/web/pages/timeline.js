@@ -1,9 +1,10 @@
-// The timeline: what happened on all nodes, a lane for each, time to the right. While it follows the present, it moves with it.
+// The timeline: what happened on all nodes, a lane for each, time to the right. While it follows the present, it moves
+// with it.
 //
-// The picture is drawn anew when something has changed; in between, only one group of it is moved. Nothing in it takes the
-// focus: the whole of it does, and its keys walk from event to event.
+// The picture is drawn anew when something has changed; in between, only one group of it is moved. Nothing in it takes
+// the focus: the whole of it does, and its keys walk from event to event.
 
-import { attribute, h, list, replace, svg, text } from "../lib/dom.js";
+import { attribute, h, list, replace, svg } from "../lib/dom.js";
 import * as format from "../lib/format.js";
 import { roleWord } from "../lib/marks.js";
 import { inline } from "./content.js";
@@ -96,7 +97,8 @@ export function makeTimeline({ now, onSelect, onView, announce }) {
   const help = h(
     "p",
     { id: "tl-help", class: "sr" },
-    "Left and right go from event to event, up and down from node to node. Plus and minus change the stretch of time, shift with left or right moves it, P pauses it, End returns to the present. The list below has all of it in words.",
+    "Left and right go from event to event, up and down from node to node. Plus and minus change the stretch of time, " +
+      "shift with left or right moves it, P holds it, End returns to the present. The list below has all of it in words.",
   );
   const node = h("div", { class: "tl-frame" }, picture, tip, help);
 
@@ -106,7 +108,10 @@ export function makeTimeline({ now, onSelect, onView, announce }) {
   let shown = { events: [], lanes: [], arrows: [] };
   /** @type {Event | null} */
   let selected = null;
-  /** @type {Map<Lane, {pixels: number, marks: Mark[], signs: Map<Event, Sign>}>} marks of a lane, which change with the scale only */
+  /**
+   * Marks of a lane, which change with the scale only.
+   * @type {Map<Lane, {pixels: number, marks: Mark[], signs: Map<Event, Sign>}>}
+   */
   let grouped = new Map();
   let width = 0;
   let gutter = 0;

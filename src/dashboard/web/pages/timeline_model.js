@@ -75,7 +75,8 @@ export function lanes(events, nodes) {
 }
 
 /**
- * When a node was away before it started anew, as far as the others have noticed: from when one of them lost the connection.
+ * When a node was away before it started anew, as far as the others have noticed: from when one of them lost the
+ * connection.
  * @param {readonly Event[]} own  of the node
  * @param {readonly Event[]} events  of all
  * @returns {Interval[]}
@@ -233,8 +234,8 @@ function arrival(events, at, sent, kind, to) {
 }
 
 /**
- * How far the clocks of nodes are apart at least. What is received before it was sent tells: `behind` shows a time that is at
- * least `ms` earlier than that of `ahead`.
+ * How far the clocks of nodes are apart at least. What is received before it was sent tells: `behind` shows a time that
+ * is at least `ms` earlier than that of `ahead`.
  * @param {readonly Arrow[]} found
  * @returns {{behind: string, ahead: string, ms: number} | null} the largest
  */
@@ -300,7 +301,8 @@ export const SPAN_MAX_MS = 2 * 3_600_000;
  */
 
 /**
- * Makes the stretch longer or shorter; the moment at `share` of the width (0 left, 1 right) stays where it is. A view that follows keeps its end.
+ * Makes the stretch longer or shorter; the moment at `share` of the width (0 left, 1 right) stays where it is. A view
+ * that follows keeps its end.
  * @param {View} view
  * @param {number} factor
  * @param {number} share

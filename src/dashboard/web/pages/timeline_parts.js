@@ -1,4 +1,5 @@
-// What the picture of the timeline is made of: names, ticks, bars, arrows and signs. Each keeps its node and patches it.
+// What the picture of the timeline is made of: names, ticks, bars, arrows and signs. Each keeps its node and patches
+// it.
 
 import { attribute, svg, text } from "../lib/dom.js";
 import * as format from "../lib/format.js";
@@ -80,7 +81,10 @@ export function makeTick() {
   };
 }
 
-/** @typedef {{key: string, interval: Interval, x: number, y: number, width: number, room: number}} Bar  room: for words */
+/**
+ * `room` is for words.
+ * @typedef {{key: string, interval: Interval, x: number, y: number, width: number, room: number}} Bar
+ */
 
 /** @param {Bar} bar @returns {Part<Bar>} */
 export function makeBar({ interval: { role } }) {
