@@ -8,6 +8,7 @@ pub mod cli;
 pub mod client;
 pub mod cluster;
 pub mod config;
+pub mod dashboard;
 pub mod health;
 pub mod ids;
 pub mod node;

@@ -6,7 +6,7 @@ use super::Context;
 use crate::cluster::members;
 use crate::health::Condition;
 use crate::ids::{NodeId, SHARD_0};
-use crate::node::Seen;
+use crate::node::{Clock, Seen};
 use crate::proto::v1;
 use crate::raft::{ProgressView, RoleName, Timeouts};
 use crate::replica::Status;
@@ -29,6 +29,7 @@ pub fn own(context: &Context) -> v1::NodeStatus {
         elections: vitals.elections(),
         leader_changes: vitals.leader_changes(),
         conditions: context.verdicts.borrow().ready.iter().map(condition).collect(),
+        clock_ms: Clock::start().wall().0,
         ..Default::default()
     };
     match context.handle.status(SHARD_0) {

@@ -27,6 +27,9 @@ pub struct Arguments {
     /// Where to listen for the other nodes [default: the port after that of --listen]
     #[arg(long, value_name = "HOST:PORT")]
     pub peer_listen: Option<String>,
+    /// Where to listen for browsers (the dashboard) and Prometheus [default: the second port after that of --listen]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub admin_listen: Option<String>,
     /// Where to listen for whoever watches over the process [default: the third port after that of --listen]
     #[arg(long, value_name = "HOST:PORT")]
     pub health_listen: Option<String>,
@@ -174,6 +177,7 @@ impl Arguments {
             ("name", "node.name", &self.name),
             ("listen", "client.listen", &self.listen),
             ("peer-listen", "peer.listen", &self.peer_listen),
+            ("admin-listen", "admin.listen", &self.admin_listen),
             ("health-listen", "health.listen", &self.health_listen),
             ("advertise", "client.advertise", &self.advertise),
             ("peer-advertise", "peer.advertise", &self.peer_advertise),
@@ -213,6 +217,7 @@ mod tests {
             advertise: text("a:4"),
             peer_advertise: text("a:5"),
             data: text("d"),
+            admin_listen: text("127.0.0.1:8"),
             health_listen: text("127.0.0.1:9"),
             join: vec!["b:6".into(), "c:7".into()],
             discovery: text("nodes:8"),
@@ -225,6 +230,7 @@ mod tests {
         let config = NodeConfig::load(&Sources { flags: arguments.flags(), ..Sources::default() }).unwrap();
         assert_eq!(config.node.name, "a");
         assert_eq!(config.peer_listen().to_string(), "127.0.0.1:3");
+        assert_eq!(config.admin_listen().to_string(), "127.0.0.1:8");
         assert_eq!(config.health_listen().to_string(), "127.0.0.1:9");
         assert_eq!(config.cluster.join.len(), 2);
         assert_eq!((config.cluster.discovery.map(|name| name.port), config.bootstrap.size), (Some(8), Some(3)));

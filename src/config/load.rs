@@ -380,15 +380,33 @@ mod tests {
             ),
             (
                 "client: {listen: 'a:65535'}",
-                "client.listen: too few ports follow 65535, so that peer.listen and health.listen must be given as well",
+                "client.listen: too few ports follow 65535, so that peer.listen and admin.listen and health.listen must be given as well",
             ),
             (
                 "client: {listen: 'a:65534'}",
-                "client.listen: too few ports follow 65534, so that health.listen must be given as well",
+                "client.listen: too few ports follow 65534, so that admin.listen and health.listen must be given as well",
             ),
             (
                 "health: {listen: '127.0.0.1:7401'}",
                 "health.listen: health.listen and peer.listen need different ports, and both are 127.0.0.1:7401",
+            ),
+            (
+                "admin: {listen: '127.0.0.1:7401'}",
+                "admin.listen: admin.listen and peer.listen need different ports, and both are 127.0.0.1:7401",
+            ),
+            (
+                "admin: {token: 1234567890123456}",
+                "admin.token: expected 16 to 512 printable ASCII characters without blanks (not what `config show` puts in \
+                 their place), found something else",
+            ),
+            (
+                "admin: {token: 0123456789-abcdef, token_file: /run/token}",
+                "admin.token: admin.token and admin.token_file say the same thing, so that only one of them can be given",
+            ),
+            ("admin: {hosts: 'a, b:7402'}", "admin.hosts: expected names of hosts without a port, found \"b:7402\""),
+            (
+                "admin: {trace_url: 'javascript:{trace_id}'}",
+                "admin.trace_url: expected http:// or https:// and an address with {trace_id} in it, found \"javascript:{trace_id}\"",
             ),
             (
                 "health: {leader_wait: 25h}",

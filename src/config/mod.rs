@@ -34,7 +34,7 @@ use serde::{Deserialize, Serialize};
 pub use load::{Flag, Sources};
 pub use problem::{Error, Origin, Problem};
 pub use show::Loaded;
-pub use values::{Address, Attributes, InvalidAddress};
+pub use values::{Address, Attributes, InvalidAddress, Secret};
 
 use crate::raft::CommitQuorum;
 use values::CommitQuorumName;
@@ -54,6 +54,8 @@ pub struct NodeConfig {
     pub client: Client,
     /// The port for the other nodes.
     pub peer: Peer,
+    /// The port for people who look at the cluster, and for Prometheus.
+    pub admin: Admin,
     /// The port for whoever watches over the process.
     pub health: Health,
     /// The cluster to belong to.
@@ -111,6 +113,32 @@ pub struct Peer {
     /// What to tell the other nodes, which must reach the node under it. Default: the host of `client.advertise` if that is
     /// given, otherwise as there, with the port that was bound.
     pub advertise: Option<Address>,
+}
+
+/// The port for people who look at the cluster, and for Prometheus: plaintext HTTP with the dashboard and `/metrics`. Whoever
+/// reaches it can read; what changes something needs the token, if there is one.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    /// Where to listen. Default: the second port after that of `client.listen`, on the same host; 0 when that is 0.
+    pub listen: Option<Address>,
+    /// What somebody must know to change anything: 16 to 512 printable ASCII characters without blanks. Default: none; then
+    /// whoever reaches the port can.
+    pub token: Option<Secret>,
+    /// A file with the token, such as a mounted Secret, in place of `token`. It is read at each use, so that it can be
+    /// replaced while the node runs; while it cannot be read, nobody can change anything.
+    pub token_file: Option<PathBuf>,
+    /// Host names, besides its own, under which browsers may reach the node: IP addresses, `localhost`, the name of the node and
+    /// the hosts that it advertises are always accepted. Any other name is refused, because a foreign page can have one that
+    /// leads here. At most 100.
+    #[serde(with = "values::names")]
+    #[schemars(with = "Vec<String>")]
+    pub hosts: Vec<String>,
+    /// Whether bodies and headers of messages are shown. Otherwise only their lengths and checksums are.
+    pub show_content: bool,
+    /// Where traces can be looked at, as an address with `{trace_id}` in it, such as
+    /// `https://jaeger.example/trace/{trace_id}`. Default: none; then ids of traces are no links.
+    pub trace_url: Option<String>,
 }
 
 /// The port for whoever watches over the process: plaintext HTTP (`/livez`, `/readyz`) and the standard gRPC health service.
@@ -416,6 +444,14 @@ impl Default for NodeConfig {
             node: Node { name: host_name(), data_dir: PathBuf::from("quorate-data") },
             client: Client { listen: Address { host: "127.0.0.1".into(), port: 7400 }, advertise: None },
             peer: Peer { listen: None, advertise: None },
+            admin: Admin {
+                listen: None,
+                token: None,
+                token_file: None,
+                hosts: Vec::new(),
+                show_content: true,
+                trace_url: None,
+            },
             health: Health { listen: None, leader_wait: Duration::from_secs(2 * 60) },
             cluster: Cluster { join: Vec::new(), discovery: None, commit_quorum: CommitQuorum::Majority },
             bootstrap: Bootstrap { size: None },
@@ -489,6 +525,11 @@ impl NodeConfig {
         self.peer.listen.clone().unwrap_or_else(|| self.following(1))
     }
 
+    /// Where to listen for people and Prometheus.
+    pub fn admin_listen(&self) -> Address {
+        self.admin.listen.clone().unwrap_or_else(|| self.following(2))
+    }
+
     /// Where to listen for whoever watches over the process.
     pub fn health_listen(&self) -> Address {
         self.health.listen.clone().unwrap_or_else(|| self.following(3))
@@ -514,10 +555,19 @@ impl NodeConfig {
         self.peer.advertise.clone().unwrap_or_else(like_clients)
     }
 
-    /// The settings in force, as a file that gives exactly these.
+    /// Where people reach the dashboard when the admin port is bound to `bound`.
+    pub fn admin_advertise(&self, bound: SocketAddr) -> Address {
+        match &self.client.advertise {
+            Some(client) => Address { host: client.host.clone(), port: bound.port() },
+            None => reachable(&self.admin_listen().host, bound),
+        }
+    }
+
+    /// The settings in force, as a file that gives exactly these, but for the token: it is hidden, and must be put there again.
     pub fn to_yaml(&self) -> String {
         let shown = NodeConfig {
             peer: Peer { listen: Some(self.peer_listen()), ..self.peer.clone() },
+            admin: Admin { listen: Some(self.admin_listen()), ..self.admin.clone() },
             health: Health { listen: Some(self.health_listen()), ..self.health.clone() },
             ..self.clone()
         };

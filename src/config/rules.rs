@@ -21,6 +21,9 @@ const FOUNDERS_MAX: u16 = 9;
 /// A metric with a point for each state of each queue stays below the 2,000 points that OpenTelemetry keeps.
 const QUEUES_TOLD_MAX: usize = 400;
 
+/// More names than a node has.
+const HOSTS_MAX: usize = 100;
+
 /// What `RequestLog` promises to find.
 const LOG_ENTRIES_MIN: u64 = 10_000;
 
@@ -33,6 +36,7 @@ pub(super) fn broken(
     let mut rules = Rules { origins, faulty, problems: Vec::new() };
     rules.node(config);
     rules.ports(config);
+    rules.admin(config);
     rules.bootstrap(config);
     rules.kubernetes(config);
     rules.raft(config);
@@ -70,22 +74,30 @@ impl Rules<'_> {
     }
 
     fn ports(&mut self, config: &NodeConfig) {
-        let (client, peer, health) = (&config.client.listen, config.peer_listen(), config.health_listen());
-        let given = [(&config.peer.listen, "peer.listen", 1), (&config.health.listen, "health.listen", 3)];
+        let client = &config.client.listen;
+        let given = [
+            (&config.peer.listen, "peer.listen", 1),
+            (&config.admin.listen, "admin.listen", 2),
+            (&config.health.listen, "health.listen", 3),
+        ];
         let beyond = given.iter().filter(|(given, _, later)| given.is_none() && client.port > u16::MAX - later);
         let beyond: Vec<&str> = beyond.map(|(_, key, _)| *key).collect();
         self.demand(beyond.is_empty(), &["client.listen"], || {
             format!("too few ports follow {}, so that {} must be given as well", client.port, beyond.join(" and "))
         });
-        for (left, right, keys) in [
-            (&peer, client, ["peer.listen", "client.listen"]),
-            (&health, client, ["health.listen", "client.listen"]),
-            (&health, &peer, ["health.listen", "peer.listen"]),
-        ] {
-            let apart = left != right || left.port == 0 || left.port == u16::MAX;
-            self.demand(apart, &keys, || {
-                format!("{} and {} need different ports, and both are {left}", keys[0], keys[1])
-            });
+        let all = [
+            ("health.listen", config.health_listen()),
+            ("admin.listen", config.admin_listen()),
+            ("peer.listen", config.peer_listen()),
+            ("client.listen", client.clone()),
+        ];
+        for (number, (left_key, left)) in all.iter().enumerate() {
+            for (right_key, right) in &all[number + 1..] {
+                let apart = left != right || left.port == 0 || left.port == u16::MAX;
+                self.demand(apart, &[left_key, right_key], || {
+                    format!("{left_key} and {right_key} need different ports, and both are {left}")
+                });
+            }
         }
         let advertised = [("client.advertise", &config.client.advertise), ("peer.advertise", &config.peer.advertise)];
         for (key, address) in advertised {
@@ -96,6 +108,27 @@ impl Rules<'_> {
         self.demand(joinable, &["cluster.join"], || "nobody can connect to port 0".to_owned());
         let found = config.cluster.discovery.as_ref().is_none_or(|address| address.port != 0);
         self.demand(found, &["cluster.discovery"], || "nobody can connect to port 0".to_owned());
+    }
+
+    fn admin(&mut self, config: &NodeConfig) {
+        let admin = &config.admin;
+        let one_of_them = admin.token.is_none() || admin.token_file.is_none();
+        self.demand(one_of_them, &["admin.token", "admin.token_file"], || {
+            "admin.token and admin.token_file say the same thing, so that only one of them can be given".to_owned()
+        });
+        let hosts = &admin.hosts;
+        self.demand(hosts.len() <= HOSTS_MAX, &["admin.hosts"], || {
+            format!("expected {HOSTS_MAX} names at most, found {}", hosts.len())
+        });
+        let wrong = hosts.iter().find(|host| !is_host_name(host));
+        self.demand(wrong.is_none(), &["admin.hosts"], || {
+            format!("expected names of hosts without a port, found {:?}", wrong.map_or("", String::as_str))
+        });
+        let url = admin.trace_url.as_deref();
+        self.demand(url.is_none_or(is_trace_url), &["admin.trace_url"], || {
+            let found = url.unwrap_or_default();
+            format!("expected http:// or https:// and an address with {{trace_id}} in it, found {found:?}")
+        });
     }
 
     fn bootstrap(&mut self, config: &NodeConfig) {
@@ -239,6 +272,17 @@ impl Rules<'_> {
         let few = telemetry.metrics.queues_max <= QUEUES_TOLD_MAX;
         self.demand(few, &["telemetry.metrics.queues_max"], || format!("must be at most {QUEUES_TOLD_MAX}"));
     }
+}
+
+fn is_host_name(text: &str) -> bool {
+    let named = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    (1..=253).contains(&text.len()) && text.bytes().all(named)
+}
+
+/// What a page can follow: a browser runs an address that begins with `javascript:`.
+fn is_trace_url(text: &str) -> bool {
+    let is_web = text.starts_with("http://") || text.starts_with("https://");
+    is_web && text.contains("{trace_id}") && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
 /// `http://HOST:PORT`. Encrypted connections to a collector are not there: one on the same machine can make them.

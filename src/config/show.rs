@@ -55,6 +55,7 @@ impl Loaded {
     fn origin(&self, key: &str) -> String {
         let origin = match self.origins.get(key).unwrap_or(&Origin::Default) {
             Origin::Default if key == "peer.listen" => "default, the port after client.listen".to_owned(),
+            Origin::Default if key == "admin.listen" => "default, the second port after client.listen".to_owned(),
             Origin::Default if key == "health.listen" => "default, the third port after client.listen".to_owned(),
             Origin::Default => "default".to_owned(),
             Origin::File { path, line } => format!("{}:{line}", path.display()),
@@ -97,6 +98,7 @@ mod tests {
 
         let mut expected = loaded.config;
         expected.peer.listen = Some(expected.peer_listen());
+        expected.admin.listen = Some(expected.admin_listen());
         expected.health.listen = Some(expected.health_listen());
         std::fs::write(&file, &shown).unwrap();
         let files = vec![file];

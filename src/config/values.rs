@@ -126,6 +126,105 @@ impl<'de> Deserialize<'de> for Attributes {
     }
 }
 
+/// A text that nobody is to see: neither `Debug` nor `config show` tells it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    const EXPECTED: &str =
+        "16 to 512 printable ASCII characters without blanks (not what `config show` puts in their place)";
+    const HIDDEN: &str = "(hidden)";
+
+    /// The text.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for Secret {
+    type Err = InvalidSecret;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSecret> {
+        let valid = (16..=512).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+        if valid { Ok(Self(text.to_owned())) } else { Err(InvalidSecret) }
+    }
+}
+
+/// The text is too short, too long, or has characters that a token cannot have. It is not repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("expected {}", Secret::EXPECTED)]
+pub struct InvalidSecret;
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Self::HIDDEN)
+    }
+}
+
+impl JsonSchema for Secret {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Secret".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "pattern": "^[!-~]{16,512}$", "examples": ["x8K2-mQ4v-Zr71-pT9w"] })
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(Self::HIDDEN)
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SecretText)
+    }
+}
+
+/// Reads a secret. What is refused is not told either.
+struct SecretText;
+
+impl Visitor<'_> for SecretText {
+    type Value = Secret;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(Secret::EXPECTED)
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Secret, E> {
+        text.parse().map_err(|InvalidSecret| self.refuse())
+    }
+
+    // A token of digits alone is read as a number where it has no quotes.
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<Secret, E> {
+        Err(self.refuse())
+    }
+
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<Secret, E> {
+        Err(self.refuse())
+    }
+
+    fn visit_u128<E: de::Error>(self, _: u128) -> Result<Secret, E> {
+        Err(self.refuse())
+    }
+
+    fn visit_i128<E: de::Error>(self, _: i128) -> Result<Secret, E> {
+        Err(self.refuse())
+    }
+
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<Secret, E> {
+        Err(self.refuse())
+    }
+}
+
+impl SecretText {
+    fn refuse<E: de::Error>(&self) -> E {
+        E::invalid_value(Unexpected::Other("something else"), self)
+    }
+}
+
 /// Reads a value that is written as text. `expected` completes "expected ..." in an error.
 struct Text<F> {
     expected: &'static str,
@@ -247,6 +346,41 @@ pub(super) mod addresses {
     }
 }
 
+/// Names as a list, or as one text with commas.
+pub(super) mod names {
+    use super::*;
+
+    pub(in crate::config) fn serialize<S: Serializer>(value: &[String], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(value)
+    }
+
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+        deserializer.deserialize_any(Names)
+    }
+
+    struct Names;
+
+    impl<'de> Visitor<'de> for Names {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of host names such as quorate.example,queues.example")
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+            Ok(text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(str::to_owned).collect())
+        }
+
+        fn visit_seq<A: de::SeqAccess<'de>>(self, mut sequence: A) -> Result<Self::Value, A::Error> {
+            let mut names = Vec::new();
+            while let Some(name) = sequence.next_element()? {
+                names.push(name);
+            }
+            Ok(names)
+        }
+    }
+}
+
 /// How [`CommitQuorum`] is written; Raft itself does not know about files.
 #[derive(Serialize, Deserialize, JsonSchema)]
 #[serde(remote = "CommitQuorum", rename_all = "snake_case")]
@@ -283,6 +417,23 @@ mod tests {
         assert_eq!(read("''").unwrap(), Attributes::default());
         for wrong in ["a", "=b", "a=%ff"] {
             assert!(read(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    /// Neither the value nor what was refused.
+    #[test]
+    fn a_secret_is_never_told() {
+        let read = |text: &str| serde_yaml::from_str::<Secret>(text);
+        let secret = read("0123456789-abcdef").unwrap();
+        assert_eq!(secret.reveal(), "0123456789-abcdef");
+        assert_eq!(
+            (format!("{secret:?}").as_str(), serde_yaml::to_string(&secret).unwrap().trim()),
+            ("(hidden)", "(hidden)")
+        );
+        for wrong in ["(hidden)", "0123456789abcde", "'0123456789 abcdef'", "'0123456789äabcdef'", "1234567890123456"]
+        {
+            let refused = read(wrong).unwrap_err().to_string();
+            assert!(refused.contains("16 to 512") && !refused.contains("123456789"), "{refused}");
         }
     }
 

@@ -18,6 +18,7 @@ use super::leaving::{hand_over, leave, removed_before_it_heard_a_leader, set_asi
 use super::running::{Phase, advance, reached};
 use super::{Error, Handle};
 use crate::cluster::kubernetes::Pod;
+use crate::dashboard::Dashboard;
 use crate::health::Health;
 use crate::ids::ClusterId;
 use crate::storage::DataDirectory;
@@ -35,6 +36,8 @@ pub(super) struct Beside {
     pub(super) peers: JoinSet<Result<(), Error>>,
     /// What has no result.
     pub(super) tasks: JoinSet<()>,
+    /// Shows the cluster, to the end.
+    pub(super) dashboard: Dashboard,
     /// Tells how the node is, to the end.
     pub(super) health: Health,
     directory: Arc<DataDirectory>,
@@ -42,9 +45,14 @@ pub(super) struct Beside {
 }
 
 impl Beside {
-    pub(super) fn new(directory: Arc<DataDirectory>, health: Health, figures: Arc<Source>) -> Self {
+    pub(super) fn new(
+        directory: Arc<DataDirectory>,
+        dashboard: Dashboard,
+        health: Health,
+        figures: Arc<Source>,
+    ) -> Self {
         let (clients, peers, tasks) = (JoinSet::new(), JoinSet::new(), JoinSet::new());
-        Self { clients, peers, tasks, health, directory, _figures: figures }
+        Self { clients, peers, tasks, dashboard, health, directory, _figures: figures }
     }
 
     /// The end of a node that cannot go on, and whose loop has ended. Its ports are free when this returns. Returns what is to be
@@ -54,6 +62,7 @@ impl Beside {
         self.peers.shutdown().await;
         self.tasks.shutdown().await;
         let error = set_aside_if_removed(self.directory, error).await;
+        self.dashboard.close().await;
         self.health.close().await;
         error
     }

@@ -4,16 +4,19 @@ use std::net::SocketAddr;
 
 use super::Error;
 use crate::config::{Address, NodeConfig};
+use crate::dashboard::Dashboard;
 use crate::health::Health;
 use crate::transport::{self, Listener};
 
-/// All ports, bound. That for health answers already.
+/// All ports, bound. Those for health and for people answer already.
 pub(super) struct Ports {
     pub(super) client: Listener,
     pub(super) peer: Listener,
+    pub(super) dashboard: Dashboard,
     pub(super) health: Health,
     pub(super) client_address: SocketAddr,
     pub(super) peer_address: SocketAddr,
+    pub(super) admin_address: SocketAddr,
     pub(super) health_address: SocketAddr,
 }
 
@@ -25,11 +28,15 @@ impl Ports {
         let (client, client_address) = bind("clients", "client.listen", &config.client.listen, limits).await?;
         let limits = transport::Limits::for_peers();
         let (peer, peer_address) = bind("peers", "peer.listen", &config.peer_listen(), limits).await?;
+        let limits = transport::Limits::for_admin();
+        let (admin, admin_address) =
+            bind("people and Prometheus", "admin.listen", &config.admin_listen(), limits).await?;
         let limits = transport::Limits::for_health();
         let (health, health_address) =
             bind("those who ask how it is", "health.listen", &config.health_listen(), limits).await?;
         let health = Health::start(health);
-        Ok(Self { client, peer, health, client_address, peer_address, health_address })
+        let dashboard = Dashboard::start(admin, config, &config.admin_advertise(admin_address));
+        Ok(Self { client, peer, dashboard, health, client_address, peer_address, admin_address, health_address })
     }
 }
 

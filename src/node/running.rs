@@ -31,6 +31,8 @@ pub struct Running {
     pub client_address: SocketAddr,
     /// Where it listens for peers.
     pub peer_address: SocketAddr,
+    /// Where people and Prometheus look at it.
+    pub admin_address: SocketAddr,
     /// Where it tells how it is.
     pub health_address: SocketAddr,
     pub(super) phase: watch::Sender<Phase>,

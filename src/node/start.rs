@@ -55,9 +55,9 @@ pub async fn start(config: NodeConfig, telemetry: Telemetry) -> Result<Running, 
     let opened = Node::open(config, telemetry).instrument(start.clone()).await;
     let (node, ports) = opened.inspect_err(|error| telemetry::failed(&start, error))?;
     let (handle, phase) = (node.context.handle.clone(), node.phase.clone());
-    let Ports { client_address, peer_address, health_address, .. } = ports;
+    let Ports { client_address, peer_address, admin_address, health_address, .. } = ports;
     let task = tokio::spawn(node.run(ports, start));
-    Ok(Running { handle, client_address, peer_address, health_address, phase, task })
+    Ok(Running { handle, client_address, peer_address, admin_address, health_address, phase, task })
 }
 
 /// Everything that a node is made of before its loop turns.
@@ -133,6 +133,7 @@ impl Node {
             founder,
             waits_for,
         };
+        ports.dashboard.open(context.clone(), ports.client_address);
         let log = Some(log);
         let node = Self {
             config,
@@ -155,8 +156,8 @@ impl Node {
     /// The whole life of the node, from its ports being bound to its loop having ended. `start` is over when it serves; the health
     /// port answers to the end.
     async fn run(mut self, ports: Ports, start: Span) -> Result<(), Error> {
-        let Ports { client, peer, health, client_address, .. } = ports;
-        let mut beside = Beside::new(self.directory.clone(), health, self.figures.clone());
+        let Ports { client, peer, dashboard, health, client_address, .. } = ports;
+        let mut beside = Beside::new(self.directory.clone(), dashboard, health, self.figures.clone());
         if let Some((gatherer, wanted)) = self.gatherer.take() {
             beside.tasks.spawn(gatherer.answer(wanted));
         }
@@ -427,7 +428,7 @@ fn founder(
 fn tell_start(
     vitals: &Vitals,
     contact: &Contact,
-    Ports { health_address, .. }: &Ports,
+    ports: &Ports,
     config: &NodeConfig,
     directory: &DataDirectory,
     log: &Log<FileDisk>,
@@ -435,12 +436,19 @@ fn tell_start(
 ) {
     let say = |level, event, words| vitals.events().say(Kind::Process, level, event, words, None);
     let Contact { node, name, client_address, peer_address, .. } = contact;
+    let Ports { admin_address, health_address, .. } = ports;
     let (data, version) = (config.node.data_dir.display(), env!("CARGO_PKG_VERSION"));
     let words = format!(
         "is node {name} ({node}) of version {version}; serves clients on {client_address} and peers on {peer_address}, and \
          tells on {health_address} how it is"
     );
     say(Level::Info, "started", words);
+    tracing::info!("shows the cluster on http://{}/", config.admin_advertise(*admin_address));
+    if !admin_address.ip().is_loopback() && config.admin.token.is_none() && config.admin.token_file.is_none() {
+        tracing::warn!(
+            "whoever reaches {admin_address} can change queues and members: admin.token or admin.token_file would ask for a token"
+        );
+    }
     let recovery = log.recovery();
     let words = match directory.identity().cluster {
         Some(cluster) => format!(

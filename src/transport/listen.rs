@@ -5,9 +5,9 @@
 //! not begin HTTP/2 in time is closed, also one of HTTP/1 where that is spoken, and whether it reads or not; the rest is
 //! bounded by the server's limits, and accepting never ends.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -17,7 +17,7 @@ use futures_util::stream::{self, Stream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
-use tokio::time::sleep;
+use tokio::time::{Sleep, sleep};
 use tonic::transport::Server;
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
@@ -34,6 +34,9 @@ pub enum Surplus {
     Newest,
     /// The one that was made first: whoever comes gets in, and those who hold the port's places hold up nobody.
     Oldest,
+    /// The one that was made first from the IP address that has most of them: whoever comes gets in, and an address that holds
+    /// all places, or makes one connection after another, ends only its own.
+    OldestOfMost,
 }
 
 /// What a port bears.
@@ -43,8 +46,12 @@ pub struct Limits {
     pub connections_max: usize,
     /// Which connection is closed at once when one more is made.
     pub surplus: Surplus,
-    /// A connection that has not begun HTTP/2 after this long is closed. One of HTTP/1 lives no longer.
+    /// A connection that has not begun HTTP/2 after this long is closed. One of HTTP/1 lives no longer, unless `http1_stays`.
     pub preface_deadline: Duration,
+    /// One that has begun anything else than HTTP/2 may stay as well: its server sees to it that it asks for something.
+    pub http1_stays: bool,
+    /// A connection that takes nothing of what is to be sent for so long is closed. None: the server sees to that.
+    pub write_stall_max: Option<Duration>,
     /// Calls at a time on one connection. One more waits at the caller.
     pub calls_max: u32,
     /// How much of one call may wait unread. As much can be under way on a link, so that this divided by the round trip
@@ -61,6 +68,8 @@ impl Limits {
             connections_max: 256,
             surplus: Surplus::Newest,
             preface_deadline: Duration::from_secs(5),
+            http1_stays: false,
+            write_stall_max: None,
             calls_max: 16,
             call_bytes_max: 16 << 20,
             connection_bytes_max: 16 << 20,
@@ -73,6 +82,8 @@ impl Limits {
             connections_max: 10_000,
             surplus: Surplus::Newest,
             preface_deadline: Duration::from_secs(10),
+            http1_stays: false,
+            write_stall_max: None,
             calls_max: 1_000,
             call_bytes_max: 1 << 20,
             connection_bytes_max: 4 << 20,
@@ -86,9 +97,26 @@ impl Limits {
             connections_max: 128,
             surplus: Surplus::Oldest,
             preface_deadline: Duration::from_secs(5),
+            http1_stays: false,
+            write_stall_max: None,
             calls_max: 16,
             call_bytes_max: 64 << 10,
             connection_bytes_max: 64 << 10,
+        }
+    }
+
+    /// For the admin port: a browser has six connections of HTTP/1 at most, one of them for a stream that lasts. People must get in
+    /// whatever others do, and those who are in should stay.
+    pub fn for_admin() -> Self {
+        Self {
+            connections_max: 256,
+            surplus: Surplus::OldestOfMost,
+            preface_deadline: Duration::from_secs(5),
+            http1_stays: true,
+            write_stall_max: Some(Duration::from_secs(20)),
+            calls_max: 32,
+            call_bytes_max: 64 << 10,
+            connection_bytes_max: 256 << 10,
         }
     }
 
@@ -124,8 +152,8 @@ pub struct Listener {
     listener: TcpListener,
     limits: Limits,
     free: Arc<Semaphore>,
-    /// The connections that can be told to go, the oldest first. Empty where none has to.
-    open: VecDeque<oneshot::Sender<()>>,
+    /// The connections that can be told to go, each with the address that it is from, the oldest first. Empty where none has to.
+    open: VecDeque<(IpAddr, oneshot::Sender<()>)>,
     complaints: Throttle,
     /// Gone: nobody accepts any more.
     accepting: watch::Sender<()>,
@@ -182,7 +210,7 @@ impl Listener {
             match self.listener.accept().await {
                 Ok((stream, remote)) => {
                     if let Some(permit) = self.place(remote).await {
-                        return self.connection(stream, permit);
+                        return self.connection(stream, remote, permit);
                     }
                 }
                 Err(error) => {
@@ -208,18 +236,33 @@ impl Listener {
             |more| tracing::warn!(%remote, open, more, "oldest connection closed for one more: too many are open"),
         );
         // One that cannot be told has ended by itself meanwhile.
-        while self.open.pop_front().is_some_and(|oldest| oldest.send(()).is_err()) {}
+        while self.surplus().is_some_and(|surplus| surplus.send(()).is_err()) {}
         self.free.clone().acquire_owned().await.ok()
     }
 
-    fn connection(&mut self, stream: TcpStream, permit: OwnedSemaphorePermit) -> Connection {
-        let displaced = (self.limits.surplus == Surplus::Oldest).then(|| {
+    /// The connection that is to go for another one.
+    fn surplus(&mut self) -> Option<oneshot::Sender<()>> {
+        let place = match self.limits.surplus {
+            Surplus::Newest => return None,
+            Surplus::Oldest => 0,
+            Surplus::OldestOfMost => {
+                let mut held = HashMap::new();
+                self.open.iter().for_each(|(from, _)| *held.entry(*from).or_insert(0) += 1);
+                let most = held.values().max().copied()?;
+                self.open.iter().position(|(from, _)| held[from] == most)?
+            }
+        };
+        self.open.remove(place).map(|(_, displace)| displace)
+    }
+
+    fn connection(&mut self, stream: TcpStream, remote: SocketAddr, permit: OwnedSemaphorePermit) -> Connection {
+        let displaced = (self.limits.surplus != Surplus::Newest).then(|| {
             let (displace, displaced) = oneshot::channel();
-            self.open.retain(|connection| !connection.is_closed());
-            self.open.push_back(displace);
+            self.open.retain(|(_, connection)| !connection.is_closed());
+            self.open.push_back((remote.ip(), displace));
             displaced
         });
-        Connection::new(stream, permit, self.preface_deadline(), displaced)
+        Connection::new(stream, permit, self.limits, self.preface_deadline(), displaced)
     }
 
     /// Passes when a connection that has said nothing yet is to be closed: in time, or when the port closes. Such a one
@@ -252,6 +295,10 @@ pub struct Connection {
     displaced: Option<oneshot::Receiver<()>>,
     /// Why it has ended, if it has.
     ended: Option<io::ErrorKind>,
+    http1_stays: bool,
+    write_stall_max: Option<Duration>,
+    /// Since something waits to be sent.
+    stalled: Option<Pin<Box<Sleep>>>,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -259,13 +306,24 @@ impl Connection {
     fn new(
         stream: TcpStream,
         permit: OwnedSemaphorePermit,
+        Limits { http1_stays, write_stall_max, .. }: Limits,
         deadline: impl Future<Output = ()> + Send + 'static,
         displaced: Option<oneshot::Receiver<()>>,
     ) -> Self {
         // Fails when the connection is gone again, which the first read tells as well.
         let _ = stream.set_nodelay(true);
         let deadline: Option<Pin<Box<dyn Future<Output = ()> + Send>>> = Some(Box::pin(deadline));
-        Self { stream, deadline, preface: Some(PREFACE), displaced, ended: None, _permit: permit }
+        Self {
+            stream,
+            deadline,
+            preface: Some(PREFACE),
+            displaced,
+            ended: None,
+            http1_stays,
+            write_stall_max,
+            stalled: None,
+            _permit: permit,
+        }
     }
 
     /// Whether it still goes on. It is asked before every read and every write: somebody who does not read what he asked for
@@ -286,6 +344,20 @@ impl Connection {
         }
         self.ended.map_or(Ok(()), |why| Err(why.into()))
     }
+
+    /// Follows a write: one that cannot go on has so long until it does.
+    fn written<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        let Some(limit) = self.write_stall_max.filter(|_| written.is_pending()) else {
+            self.stalled = None;
+            return written;
+        };
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
+        if stalled.as_mut().poll(cx).is_ready() {
+            self.ended = Some(io::ErrorKind::TimedOut);
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Poll::Pending
+    }
 }
 
 impl Connected for Connection {
@@ -304,7 +376,8 @@ impl AsyncRead for Connection {
         if self.deadline.is_some() {
             let received = &buf.filled()[before..];
             self.preface = self.preface.and_then(|expected| still_expected(expected, received));
-            if self.preface.is_some_and(<[u8]>::is_empty) {
+            let is_known = self.preface.map_or(self.http1_stays, <[u8]>::is_empty);
+            if is_known {
                 self.deadline = None;
             }
         }
@@ -321,7 +394,8 @@ fn still_expected(expected: &'static [u8], received: &[u8]) -> Option<&'static [
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_ended(cx)?;
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        self.written(cx, written)
     }
 
     fn poll_write_vectored(
@@ -330,7 +404,8 @@ impl AsyncWrite for Connection {
         buffers: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         self.poll_ended(cx)?;
-        Pin::new(&mut self.stream).poll_write_vectored(cx, buffers)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, buffers);
+        self.written(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -50,6 +50,8 @@ fn text(plan: &[Plan], processes: &BTreeMap<&'static str, u32>, leader: &Leader,
     }
     let endpoints = plan.iter().map(Plan::address).collect::<Vec<_>>().join(",");
     let command = |verb: &str, rest: &str| format!("  {} {verb} --endpoints {endpoints}{rest}", program());
+    let pages: Vec<String> = plan.iter().map(|node| format!("http://{}/", node.admin_address())).collect();
+    lines.push(format!("Look at them in a browser, at any of {}", pages.join(" ")));
     lines.push("Talk to them from another terminal:".to_owned());
     lines.push(command("enqueue", " orders hello"));
     lines.push(command("dequeue", " orders"));
@@ -108,6 +110,8 @@ mod tests {
             "{told}"
         );
         assert!(told.contains("  kill -9 12 "), "{told}");
+        let pages = "at any of http://127.0.0.1:7402/ http://127.0.0.1:7412/ http://127.0.0.1:7422/\n";
+        assert!(told.contains(pages), "{told}");
 
         let told = text(&plan(&["a", "b"]), &processes, &leader(1), "Farewell.").join("\n");
         assert!(told.contains("2 nodes run, 1 of them vote so far, and b leads in term 2."), "{told}");

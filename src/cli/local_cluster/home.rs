@@ -25,8 +25,10 @@ const NODES_DEFAULT: usize = 3;
 const FIRST_PORT: u16 = 7400;
 /// From one node's client port to the next one's, so that people can tell whose a port is.
 const PORTS_APART: u16 = 10;
-/// The ports of a node after that of its clients: for its peers, kept for a web page, and for those who ask how it is.
-const FOLLOWING: [u16; 3] = [1, 2, 3];
+/// From a node's client port to that for people.
+const ADMIN: u16 = 2;
+/// The ports of a node after that of its clients: for its peers, for people, and for those who ask how it is.
+const FOLLOWING: [u16; 3] = [1, ADMIN, 3];
 
 /// The directory of a cluster, and the nodes that are to run in it.
 pub(in crate::cli) struct Home {
@@ -141,6 +143,11 @@ impl Plan {
     /// The client address.
     pub(in crate::cli) fn address(&self) -> String {
         loopback(self.port)
+    }
+
+    /// Where people look at it in a browser.
+    pub(in crate::cli) fn admin_address(&self) -> String {
+        loopback(self.port + ADMIN)
     }
 
     /// The file of what it tells, where that is kept in files.

@@ -1,5 +1,6 @@
 //! Whole nodes in this process, on ports that the system chose, asked through their front door: gRPC.
 
+mod dashboard;
 mod forward;
 mod health;
 mod hung_disk;

@@ -1,0 +1,419 @@
+//! What an operator should know at once, in words: a table from what is known to what is wrong. Pure.
+
+use serde::Serialize;
+
+use super::past::{Past, Queues, Since};
+use super::view::{Cluster, Node};
+
+/// An election takes less than this; a cluster that has no leader for longer cannot elect one by itself.
+pub(super) const LEADERLESS_MS: u64 = 2_000;
+
+/// One answer that was lost is no sign of anything; four in a row are.
+pub(super) const UNREACHABLE_MS: u64 = 2_000;
+
+/// A follower that is so many entries behind, for so long, does not keep up: one that was away for a moment has them in a second.
+pub(super) const LAG_ENTRIES: u64 = 1_000;
+pub(super) const LAG_MS: u64 = 10_000;
+
+/// A sync of a good disk takes 1 to 10 ms. At a quarter of the shortest default time-out of an election the disk is what decides
+/// whether the leader stays one.
+pub(super) const FSYNC_P99_MS: f64 = 100.0;
+
+/// Clients wait for that long, and for the round trip besides. Many give up after a second.
+pub(super) const COMMIT_P99_MS: f64 = 500.0;
+
+/// So many changes of the term within so long: leaders fall, or somebody stands who cannot win. A rolling update of three nodes makes
+/// two.
+pub(super) const ELECTIONS: usize = 3;
+pub(super) const ELECTIONS_MS: u64 = 10 * 60_000;
+
+/// Of the disk that is free. The first is when there is still time to do something about it.
+pub(super) const DISK_FREE_LOW: f64 = 0.10;
+pub(super) const DISK_FREE_LEAST: f64 = 0.03;
+
+/// To catch up takes seconds, and minutes where a snapshot is large.
+pub(super) const LEARNER_MS: u64 = 10 * 60_000;
+
+/// A node that has just started has something to catch up with.
+pub(super) const UNREADY_MS: u64 = 60_000;
+
+/// Leases and delays follow the clock of the leader: after a change of leaders they are off by so much. With NTP clocks differ by
+/// some milliseconds.
+pub(super) const CLOCK_MS: i64 = 500;
+
+/// Messages were given up since so long ago.
+pub(super) const DEAD_MS: u64 = 10 * 60_000;
+
+/// A message that waits for longer has nobody who takes it, or too few do.
+pub(super) const OLDEST_MS: u64 = 60 * 60_000;
+
+/// Something that somebody should look at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(super) struct Alarm {
+    pub(super) level: Level,
+    pub(super) code: &'static str,
+    pub(super) text: String,
+    /// The node that it is about.
+    pub(super) node: Option<String>,
+}
+
+/// How urgent it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Level {
+    /// Nothing is acknowledged any more, or may soon not be.
+    Critical,
+    /// Somebody should look, today.
+    Warning,
+}
+
+/// Everything that is wrong, the most urgent first.
+pub(super) fn alarms(cluster: &Cluster, past: &Past) -> Vec<Alarm> {
+    let mut alarms = of_the_cluster(cluster, past);
+    for node in &cluster.nodes {
+        let since = past.nodes.get(&node.id).copied().unwrap_or_default();
+        alarms.extend(of_a_node(cluster, node, since));
+    }
+    alarms.extend(of_queues(&past.queues));
+    alarms.sort_by_key(|alarm| alarm.level);
+    alarms
+}
+
+fn of_the_cluster(cluster: &Cluster, past: &Past) -> Vec<Alarm> {
+    let mut alarms = Vec::new();
+    let mut add = |level, code, text: String| alarms.push(Alarm { level, code, text, node: None });
+    let Cluster { voters, voters_up, needed: least, tolerates, .. } = *cluster;
+    if tolerates < 0 {
+        let text = format!(
+            "Quorum lost: {voters_up} of {voters} voters are up and {least} are needed; nothing is acknowledged"
+        );
+        add(Level::Critical, "quorum_lost", text);
+    } else if tolerates == 0 && !needs_all(cluster) {
+        let text =
+            format!("No further failure is tolerated: {voters_up} of {voters} voters are up and {least} are needed");
+        add(Level::Warning, "no_failure_tolerated", text);
+    }
+    if lasted(cluster.now, past.leaderless) > Some(LEADERLESS_MS) {
+        let text = "No leader: nothing is acknowledged until a majority of the voters elects one";
+        add(Level::Critical, "no_leader", text.to_owned());
+    }
+    if let Some(p99) = cluster.commit_p99_ms.filter(|p99| *p99 > COMMIT_P99_MS) {
+        add(Level::Warning, "slow_commit", format!("Slow commits: one of a hundred takes {p99:.0} ms or more"));
+    }
+    let lately = past.elections.iter().filter(|at| cluster.now.saturating_sub(**at) < ELECTIONS_MS).count();
+    if lately >= ELECTIONS {
+        let minutes = ELECTIONS_MS / 60_000;
+        let text = format!("Frequent elections: the term has risen {lately} times in {minutes} minutes");
+        add(Level::Warning, "frequent_elections", text);
+    }
+    alarms
+}
+
+/// All voters are needed: then none can be spared, however well they are.
+fn needs_all(cluster: &Cluster) -> bool {
+    cluster.needed >= cluster.voters
+}
+
+fn of_a_node(cluster: &Cluster, node: &Node, since: Since) -> Vec<Alarm> {
+    let (now, name) = (cluster.now, &node.name);
+    let mut alarms = Vec::new();
+    let mut add = |level, code, text| alarms.push(Alarm { level, code, text, node: Some(node.id.clone()) });
+    let lasts = |since, limit| lasted(now, since).filter(|lasted| *lasted > limit);
+    if let Some(lasted) = lasts(since.unreachable, UNREACHABLE_MS) {
+        // All else that is known of it is as old.
+        add(Level::Warning, "unreachable", format!("{name} does not answer, for {}", in_words(lasted)));
+        return alarms;
+    }
+    let (told, trouble) = (&node.told, &node.told.trouble);
+    if !trouble.is_empty() {
+        let level = if node.membership == "voter" { Level::Critical } else { Level::Warning };
+        add(level, "trouble", format!("{name}: {trouble}"));
+    }
+    if let (Some(lag), Some(lasted)) = (node.lag, lasts(since.lagging, LAG_MS)) {
+        add(Level::Warning, "lags", format!("{name} is {lag} entries behind the leader, for {}", in_words(lasted)));
+    }
+    if let Some(p99) = told.fsync_p99_ms.filter(|p99| *p99 > FSYNC_P99_MS) {
+        let text = format!("The disk of {name} is slow: one of a hundred syncs takes {p99:.0} ms or more");
+        add(Level::Warning, "slow_fsync", text);
+    }
+    if let Some((level, text)) = disk_alarm(node) {
+        add(level, "disk_full", text);
+    }
+    if let Some(lasted) = lasts(since.learner, LEARNER_MS) {
+        add(
+            Level::Warning,
+            "learner_stays",
+            format!("{name} is to become a voter and is none, for {}", in_words(lasted)),
+        );
+    }
+    if let Some(ahead) = node.clock_ahead_ms.filter(|ahead| ahead.abs() > CLOCK_MS) {
+        let (by, which) = (in_words(ahead.unsigned_abs()), if ahead > 0 { "ahead of" } else { "behind" });
+        add(
+            Level::Warning,
+            "clock_skew",
+            format!("The clock of {name} is {by} {which} that of {}", cluster.asked.name),
+        );
+    }
+    let missing = told.health.iter().find_map(|health| Some((&health.what, health.missing.as_ref()?)));
+    if let (Some((what, why)), Some(_)) = (missing, lasts(since.unready, UNREADY_MS)) {
+        add(Level::Warning, "not_ready", format!("{name} does not do its part: \"{what}\" does not hold: {why}"));
+    }
+    alarms
+}
+
+fn disk_alarm(node: &Node) -> Option<(Level, String)> {
+    let disk = node.told.disk.as_ref()?;
+    let (free, total) = (disk.free?, disk.total?);
+    let share = free as f64 / total as f64;
+    let level = match share {
+        share if share < DISK_FREE_LEAST => Level::Critical,
+        share if share < DISK_FREE_LOW => Level::Warning,
+        _ => return None,
+    };
+    let mib = free >> 20;
+    Some((level, format!("The disk of {} is nearly full: {mib} MiB are free, {:.0} % of it", node.name, share * 100.0)))
+}
+
+fn of_queues(queues: &Queues) -> Vec<Alarm> {
+    let mut alarms = Vec::new();
+    let mut add = |code, text| alarms.push(Alarm { level: Level::Warning, code, text, node: None });
+    if queues.dead_lately > 0 {
+        let (count, minutes) = (queues.dead_lately, DEAD_MS / 60_000);
+        add("dead_letters", format!("Dead letters grow: {count} messages were given up in {minutes} minutes"));
+    }
+    if let Some((queue, age)) = queues.oldest.as_ref().filter(|(_, age)| *age > OLDEST_MS) {
+        add("oldest_message", format!("The oldest message of the queue {queue} waits for {}", in_words(*age)));
+    }
+    alarms
+}
+
+/// For how long something holds.
+fn lasted(now: u64, since: Option<u64>) -> Option<u64> {
+    since.map(|since| now.saturating_sub(since))
+}
+
+/// A time as people say it, without what does not matter.
+fn in_words(milliseconds: u64) -> String {
+    match milliseconds {
+        0..10_000 => format!("{:.1} s", milliseconds as f64 / 1e3),
+        10_000..120_000 => format!("{} s", milliseconds / 1_000),
+        120_000..7_200_000 => format!("{} minutes", milliseconds / 60_000),
+        7_200_000..172_800_000 => format!("{} hours", milliseconds / 3_600_000),
+        _ => format!("{} days", milliseconds / 86_400_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dashboard::view::{Asked, Disk, Health, Settings};
+
+    const NOW: u64 = 100_000_000;
+
+    /// Three voters a, b, c that are well.
+    fn well() -> (Cluster, Past) {
+        let node = |name: &str| Node {
+            id: name.to_owned(),
+            name: name.to_owned(),
+            membership: "voter",
+            reachable: true,
+            lag: Some(0),
+            ..Node::default()
+        };
+        let settings = Settings { show_content: true, token_needed: false, trace_url: None };
+        let cluster = Cluster {
+            asked: Asked { id: "a".to_owned(), name: "a".to_owned() },
+            now: NOW,
+            cluster_id: "1".to_owned(),
+            settings,
+            leader: Some("a".to_owned()),
+            term: 2,
+            quorum: "majority",
+            joint: false,
+            voters: 3,
+            voters_up: 3,
+            needed: 2,
+            tolerates: 1,
+            commit_rate: Some(0.0),
+            commit_p99_ms: None,
+            alarms: Vec::new(),
+            nodes: vec![node("a"), node("b"), node("c")],
+        };
+        (cluster, Past::default())
+    }
+
+    fn since(past: &mut Past, set: impl FnOnce(&mut Since)) {
+        set(past.nodes.entry("b".to_owned()).or_default());
+    }
+
+    fn disk(free: u64) -> Option<Disk> {
+        let (oldest_file, oldest_kept_for) = (String::new(), String::new());
+        let (free, total) = (Some(free << 20), Some(100_000 << 20));
+        Some(Disk {
+            log: 0,
+            archive: 0,
+            living: 0,
+            snapshot: 0,
+            spare: 0,
+            written: 0,
+            free,
+            total,
+            oldest_file,
+            oldest_kept_for,
+        })
+    }
+
+    fn health(missing: Option<&str>) -> Vec<Health> {
+        vec![Health { what: "votes".to_owned(), missing: missing.map(str::to_owned) }]
+    }
+
+    type Change = fn(&mut Cluster, &mut Past);
+    type Expected = (Level, &'static str, &'static str);
+
+    /// Each line: what is changed of a cluster that is well, and the one alarm that comes of it, or none.
+    #[test]
+    fn what_is_wrong_is_said_and_nothing_else() {
+        use Level::{Critical, Warning};
+        let table: Vec<(Change, Option<Expected>)> = vec![
+            (|_, _| {}, None),
+            (
+                |cluster, _| (cluster.voters_up, cluster.tolerates) = (1, -1),
+                Some((
+                    Critical,
+                    "quorum_lost",
+                    "Quorum lost: 1 of 3 voters are up and 2 are needed; nothing is acknowledged",
+                )),
+            ),
+            (
+                |cluster, _| (cluster.voters_up, cluster.tolerates) = (2, 0),
+                Some((
+                    Warning,
+                    "no_failure_tolerated",
+                    "No further failure is tolerated: 2 of 3 voters are up and 2 are needed",
+                )),
+            ),
+            // One voter, two of them, and three that must all have what is committed, tolerate none by design.
+            (|cluster, _| (cluster.voters, cluster.voters_up, cluster.needed, cluster.tolerates) = (1, 1, 1, 0), None),
+            (|cluster, _| (cluster.voters, cluster.voters_up, cluster.needed, cluster.tolerates) = (2, 2, 2, 0), None),
+            (|cluster, _| (cluster.quorum, cluster.needed, cluster.tolerates) = ("half_plus_one", 3, 0), None),
+            (|_, past| past.leaderless = Some(NOW - LEADERLESS_MS), None),
+            (
+                |_, past| past.leaderless = Some(NOW - LEADERLESS_MS - 1),
+                Some((
+                    Critical,
+                    "no_leader",
+                    "No leader: nothing is acknowledged until a majority of the voters elects one",
+                )),
+            ),
+            (|cluster, _| cluster.commit_p99_ms = Some(COMMIT_P99_MS), None),
+            (
+                |cluster, _| cluster.commit_p99_ms = Some(640.4),
+                Some((Warning, "slow_commit", "Slow commits: one of a hundred takes 640 ms or more")),
+            ),
+            (|_, past| past.elections = vec![NOW - ELECTIONS_MS, NOW - 9, NOW], None),
+            (
+                |_, past| past.elections = vec![NOW - ELECTIONS_MS + 1, NOW - 9, NOW],
+                Some((Warning, "frequent_elections", "Frequent elections: the term has risen 3 times in 10 minutes")),
+            ),
+            (|_, past| since(past, |b| b.unreachable = Some(NOW - UNREACHABLE_MS)), None),
+            (
+                |_, past| since(past, |b| b.unreachable = Some(NOW - 2_500)),
+                Some((Warning, "unreachable", "b does not answer, for 2.5 s")),
+            ),
+            (
+                |cluster, past| {
+                    cluster.nodes[1].told.fsync_p99_ms = Some(900.0);
+                    since(past, |b| b.unreachable = Some(NOW - 3_600_000));
+                },
+                Some((Warning, "unreachable", "b does not answer, for 60 minutes")),
+            ),
+            (
+                |cluster, _| cluster.nodes[1].told.trouble = "stands still".to_owned(),
+                Some((Critical, "trouble", "b: stands still")),
+            ),
+            (
+                |cluster, _| {
+                    cluster.nodes[1].told.trouble = "fetches the snapshot".to_owned();
+                    cluster.nodes[1].membership = "learner";
+                },
+                Some((Warning, "trouble", "b: fetches the snapshot")),
+            ),
+            (|_, past| since(past, |b| b.lagging = Some(NOW - LAG_MS)), None),
+            (
+                |cluster, past| {
+                    cluster.nodes[1].lag = Some(5_000);
+                    since(past, |b| b.lagging = Some(NOW - 30_000));
+                },
+                Some((Warning, "lags", "b is 5000 entries behind the leader, for 30 s")),
+            ),
+            (|cluster, _| cluster.nodes[1].told.fsync_p99_ms = Some(FSYNC_P99_MS), None),
+            (
+                |cluster, _| cluster.nodes[1].told.fsync_p99_ms = Some(250.0),
+                Some((Warning, "slow_fsync", "The disk of b is slow: one of a hundred syncs takes 250 ms or more")),
+            ),
+            (|cluster, _| cluster.nodes[1].told.disk = disk(10_000), None),
+            (
+                |cluster, _| cluster.nodes[1].told.disk = disk(9_000),
+                Some((Warning, "disk_full", "The disk of b is nearly full: 9000 MiB are free, 9 % of it")),
+            ),
+            (
+                |cluster, _| cluster.nodes[1].told.disk = disk(2_000),
+                Some((Critical, "disk_full", "The disk of b is nearly full: 2000 MiB are free, 2 % of it")),
+            ),
+            (|_, past| since(past, |b| b.learner = Some(NOW - LEARNER_MS)), None),
+            (
+                |_, past| since(past, |b| b.learner = Some(NOW - 3 * 3_600_000)),
+                Some((Warning, "learner_stays", "b is to become a voter and is none, for 3 hours")),
+            ),
+            (|cluster, _| cluster.nodes[1].clock_ahead_ms = Some(-CLOCK_MS), None),
+            (
+                |cluster, _| cluster.nodes[1].clock_ahead_ms = Some(2_300),
+                Some((Warning, "clock_skew", "The clock of b is 2.3 s ahead of that of a")),
+            ),
+            (
+                |cluster, _| cluster.nodes[1].clock_ahead_ms = Some(-2_300),
+                Some((Warning, "clock_skew", "The clock of b is 2.3 s behind that of a")),
+            ),
+            (
+                |cluster, past| {
+                    cluster.nodes[1].told.health = health(Some("only a member can"));
+                    since(past, |b| b.unready = Some(NOW - UNREADY_MS));
+                },
+                None,
+            ),
+            (
+                |cluster, past| {
+                    cluster.nodes[1].told.health = health(Some("only a member can"));
+                    since(past, |b| b.unready = Some(NOW - UNREADY_MS - 1));
+                },
+                Some((Warning, "not_ready", "b does not do its part: \"votes\" does not hold: only a member can")),
+            ),
+            (
+                |_, past| past.queues.dead_lately = 3,
+                Some((Warning, "dead_letters", "Dead letters grow: 3 messages were given up in 10 minutes")),
+            ),
+            (|_, past| past.queues.oldest = Some(("orders".to_owned(), OLDEST_MS)), None),
+            (
+                |_, past| past.queues.oldest = Some(("orders".to_owned(), 5 * 86_400_000)),
+                Some((Warning, "oldest_message", "The oldest message of the queue orders waits for 5 days")),
+            ),
+        ];
+        for (number, (change, expected)) in table.into_iter().enumerate() {
+            let (mut cluster, mut past) = well();
+            change(&mut cluster, &mut past);
+            let told = alarms(&cluster, &past);
+            let told: Vec<_> = told.iter().map(|alarm| (alarm.level, alarm.code, alarm.text.as_str())).collect();
+            assert_eq!(told, expected.into_iter().collect::<Vec<_>>(), "line {number}");
+        }
+    }
+
+    #[test]
+    fn the_most_urgent_comes_first() {
+        let (mut cluster, mut past) = well();
+        cluster.commit_p99_ms = Some(900.0);
+        past.leaderless = Some(0);
+        since(&mut past, |b| b.unreachable = Some(0));
+        let codes: Vec<_> = alarms(&cluster, &past).iter().map(|alarm| alarm.code).collect();
+        assert_eq!(codes, ["no_leader", "slow_commit", "unreachable"]);
+    }
+}

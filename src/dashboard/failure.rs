@@ -1,0 +1,82 @@
+//! An answer that is a no: a status of HTTP, and JSON with a reason for programs and words for people.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
+use tonic::Code;
+
+use crate::client;
+
+/// Why somebody does not get what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) status: StatusCode,
+    /// In capitals: one of [`crate::reasons`], or one that only this page has.
+    pub(super) reason: String,
+    /// For people.
+    pub(super) message: String,
+    /// Further fields of the error.
+    details: Map<String, Value>,
+}
+
+impl Failure {
+    pub(super) fn new(status: StatusCode, reason: &str, message: impl Into<String>) -> Self {
+        Self { status, reason: reason.to_owned(), message: message.into(), details: Map::new() }
+    }
+
+    /// The same, with one more field.
+    pub(super) fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
+        self.details.insert(key.to_owned(), value.into());
+        self
+    }
+
+    /// A field of the request is wrong.
+    pub(super) fn field(field: &str, why: impl std::fmt::Display) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, crate::reasons::INVALID_REQUEST, format!("{field}: {why}"))
+            .with("field", field)
+    }
+
+    /// As many as are allowed do the same at the moment.
+    pub(super) fn overloaded(what: &str) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, crate::reasons::OVERLOADED, format!("{what}; try again in a moment"))
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        let mut error = self.details;
+        error.insert("reason".to_owned(), self.reason.into());
+        error.insert("message".to_owned(), self.message.into());
+        (self.status, Json(json!({ "error": error }))).into_response()
+    }
+}
+
+impl From<client::Error> for Failure {
+    fn from(error: client::Error) -> Self {
+        let status = match &error {
+            client::Error::Refused(refused) => status_of(refused.code),
+            client::Error::SessionExpired { .. } | client::Error::OutcomeUnknown { .. } => StatusCode::GATEWAY_TIMEOUT,
+            client::Error::Unavailable { .. } | client::Error::TooManyRedirects { .. } => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            client::Error::InvalidEndpoint { .. } | client::Error::Malformed { .. } => StatusCode::BAD_GATEWAY,
+        };
+        let reason = if error.reason().is_empty() { "UNKNOWN".to_owned() } else { error.reason().to_uppercase() };
+        Self { status, reason, message: error.to_string(), details: Map::new() }
+    }
+}
+
+/// As the gRPC-HTTP mapping has it, but for what a client can do something about: that is no fault of the server.
+fn status_of(code: Code) -> StatusCode {
+    match code {
+        Code::InvalidArgument => StatusCode::BAD_REQUEST,
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::AlreadyExists | Code::FailedPrecondition | Code::Aborted => StatusCode::CONFLICT,
+        Code::OutOfRange => StatusCode::GONE,
+        Code::ResourceExhausted => StatusCode::TOO_MANY_REQUESTS,
+        Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}

@@ -1,0 +1,391 @@
+//! The cluster as the page shows it: what the nodes told last, put together. Pure: time comes in with what is known.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::alarms::Alarm;
+use crate::ids::NodeId;
+use crate::proto::v1;
+use crate::raft::quorum::majority;
+use crate::raft::{CommitQuorum, Configuration};
+
+/// What is known of the cluster at one moment.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    /// The node that looks.
+    pub(super) asked: NodeId,
+    /// Milliseconds since 1970, on its clock.
+    pub(super) now: u64,
+    /// Empty: it belongs to none yet.
+    pub(super) cluster_id: String,
+    pub(super) configuration: Configuration,
+    /// The node that looks, and all members.
+    pub(super) nodes: BTreeMap<NodeId, Heard>,
+}
+
+/// What is known of a node.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Heard {
+    /// Who it is, as the node that looks knows it.
+    pub(super) member: v1::Member,
+    /// It answered when it was asked last.
+    pub(super) reachable: bool,
+    /// When it answered last.
+    pub(super) seen_at: Option<u64>,
+    /// What it said then.
+    pub(super) status: Option<v1::NodeStatus>,
+    /// By how much its clock was then ahead of that of the node that looks, at least; negative: behind it.
+    pub(super) clock_ahead_ms: Option<i64>,
+}
+
+/// What the settings of the node say about the page.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Settings {
+    pub(super) show_content: bool,
+    pub(super) token_needed: bool,
+    pub(super) trace_url: Option<String>,
+}
+
+/// The cluster, for the page.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Cluster {
+    pub(super) asked: Asked,
+    pub(super) now: u64,
+    pub(super) cluster_id: String,
+    #[serde(flatten)]
+    pub(super) settings: Settings,
+    pub(super) leader: Option<String>,
+    pub(super) term: u64,
+    pub(super) quorum: &'static str,
+    pub(super) joint: bool,
+    pub(super) voters: usize,
+    pub(super) voters_up: usize,
+    pub(super) needed: usize,
+    pub(super) tolerates: i64,
+    pub(super) commit_rate: Option<f64>,
+    pub(super) commit_p99_ms: Option<f64>,
+    pub(super) alarms: Vec<Alarm>,
+    pub(super) nodes: Vec<Node>,
+}
+
+/// The node whose page this is.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Asked {
+    pub(super) id: String,
+    pub(super) name: String,
+}
+
+/// A node, for the page.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Node {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) client_address: String,
+    pub(super) peer_address: String,
+    pub(super) membership: &'static str,
+    pub(super) reachable: bool,
+    pub(super) seen_at: Option<u64>,
+    #[serde(flatten)]
+    pub(super) told: Told,
+    /// As its leader sees it.
+    pub(super) lag: Option<u64>,
+    pub(super) in_flight: Option<InFlight>,
+    pub(super) last_contact_ms: Option<f64>,
+    pub(super) round_trip_ms: Option<f64>,
+    pub(super) heartbeats_sent: Option<u64>,
+    pub(super) heartbeats_heard: Option<u64>,
+    pub(super) clock_ahead_ms: Option<i64>,
+}
+
+/// What a node has said of itself; all none: it never did.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Told {
+    pub(super) admin_address: Option<String>,
+    pub(super) role: Option<&'static str>,
+    pub(super) term: Option<u64>,
+    pub(super) voted_for: Option<String>,
+    pub(super) leader: Option<String>,
+    pub(super) commit: Option<u64>,
+    pub(super) applied: Option<u64>,
+    pub(super) last: Option<u64>,
+    pub(super) durable: Option<u64>,
+    pub(super) first: Option<u64>,
+    pub(super) snapshot: Option<u64>,
+    pub(super) fsync_p50_ms: Option<f64>,
+    pub(super) fsync_p99_ms: Option<f64>,
+    pub(super) commit_p50_ms: Option<f64>,
+    pub(super) commit_p99_ms: Option<f64>,
+    pub(super) disk: Option<Disk>,
+    pub(super) timeouts: Option<Timeouts>,
+    pub(super) elections: Option<u64>,
+    pub(super) leader_changes: Option<u64>,
+    pub(super) version: Option<String>,
+    pub(super) uptime_s: Option<u64>,
+    pub(super) memory: Option<u64>,
+    pub(super) health: Vec<Health>,
+    pub(super) trouble: String,
+    pub(super) transfers: Vec<Transfer>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct InFlight {
+    pub(super) messages: u64,
+    pub(super) bytes: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Disk {
+    pub(super) log: u64,
+    pub(super) archive: u64,
+    pub(super) living: u64,
+    pub(super) snapshot: u64,
+    pub(super) spare: u64,
+    pub(super) written: u64,
+    pub(super) free: Option<u64>,
+    pub(super) total: Option<u64>,
+    pub(super) oldest_file: String,
+    pub(super) oldest_kept_for: String,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Timeouts {
+    pub(super) election_min_ms: Option<f64>,
+    pub(super) election_max_ms: Option<f64>,
+    pub(super) heartbeat_ms: Option<f64>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Health {
+    pub(super) what: String,
+    pub(super) missing: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Transfer {
+    pub(super) peer: String,
+    pub(super) sends: bool,
+    pub(super) index: u64,
+    pub(super) file_bytes: u64,
+    pub(super) file_bytes_total: Option<u64>,
+    pub(super) bodies: u64,
+    pub(super) bodies_total: Option<u64>,
+}
+
+impl Cluster {
+    /// The cluster as it is known, without its alarms.
+    pub(super) fn of(known: &Known, settings: Settings) -> Self {
+        let leader = leader(&known.nodes);
+        let leads = leader.and_then(|leader| known.nodes[&leader].status.as_ref());
+        let nodes =
+            known.nodes.iter().map(|(id, heard)| node(*id, heard, leads.filter(|_| leader != Some(*id)), leader));
+        let mut nodes: Vec<Node> = nodes.collect();
+        nodes.sort_by(|left, right| (&left.name, &left.id).cmp(&(&right.name, &right.id)));
+        let voters = &known.configuration.voters;
+        let is_up = |node: NodeId| known.nodes.get(&node).is_some_and(Heard::takes_part);
+        let terms = known.nodes.values().filter(|heard| heard.reachable).filter_map(|heard| heard.status.as_ref());
+        let name = known.nodes.get(&known.asked).map(|heard| heard.member.name.clone()).unwrap_or_default();
+        Self {
+            asked: Asked { id: known.asked.to_string(), name },
+            now: known.now,
+            cluster_id: known.cluster_id.clone(),
+            settings,
+            leader: leader.map(|leader| leader.to_string()),
+            term: terms.map(|status| status.term).max().unwrap_or(0),
+            quorum: match known.configuration.commit_quorum {
+                CommitQuorum::Majority => "majority",
+                CommitQuorum::HalfPlusOne => "half_plus_one",
+            },
+            joint: known.configuration.is_joint(),
+            voters: voters.len(),
+            voters_up: voters.iter().filter(|voter| is_up(**voter)).count(),
+            needed: needed(known.configuration.commit_quorum, voters.len()),
+            tolerates: tolerates(&known.configuration, is_up),
+            commit_rate: leads.map(|leader| rounded(leader.commits_per_second)),
+            commit_p99_ms: leads.and_then(|leader| p99(leader.commit_latency.as_ref())),
+            alarms: Vec::new(),
+            nodes,
+        }
+    }
+}
+
+impl Heard {
+    /// It answers, and does what a member does.
+    pub(super) fn takes_part(&self) -> bool {
+        let stands_still = |status: &v1::NodeStatus| status.role() == v1::Role::Outsider;
+        self.reachable && self.status.as_ref().is_some_and(|status| !stands_still(status))
+    }
+}
+
+/// The voters that must be up for a leader to be elected and to commit anything.
+pub(super) fn needed(rule: CommitQuorum, voters: usize) -> usize {
+    if voters == 0 { 0 } else { rule.size(voters).max(majority(voters)) }
+}
+
+/// How many more voters can be lost, whichever they are, until nothing is committed any more; negative: so many are missing. While
+/// a change of the voters is under way both halves count.
+pub(super) fn tolerates(configuration: &Configuration, is_up: impl Fn(NodeId) -> bool) -> i64 {
+    let left = |voters: &BTreeSet<NodeId>| {
+        let up = voters.iter().filter(|voter| is_up(**voter)).count();
+        up as i64 - needed(configuration.commit_quorum, voters.len()) as i64
+    };
+    let halves = [&configuration.voters, &configuration.voters_outgoing];
+    halves.into_iter().filter(|half| !half.is_empty()).map(left).min().unwrap_or(0)
+}
+
+/// The leader of the highest term, as those tell it that can be reached: one that says so itself, or one that others name and that
+/// does not say otherwise.
+fn leader(nodes: &BTreeMap<NodeId, Heard>) -> Option<NodeId> {
+    let leader_of = |heard: &Heard| heard.status.as_ref()?.leader_id.parse::<NodeId>().ok();
+    let denies = |node: NodeId| nodes.get(&node).is_none_or(|heard| heard.reachable && leader_of(heard) != Some(node));
+    let reachable = nodes.values().filter(|heard| heard.reachable);
+    let named = reachable.filter_map(|heard| Some((heard.status.as_ref()?.term, leader_of(heard)?)));
+    named.filter(|(_, leader)| !denies(*leader)).max().map(|(_, leader)| leader)
+}
+
+/// A node. `leads` is what the leader said last, if another node leads.
+fn node(id: NodeId, heard: &Heard, leads: Option<&v1::NodeStatus>, leader: Option<NodeId>) -> Node {
+    let member = &heard.member;
+    let progress = leads.and_then(|leader| leader.progress.iter().find(|progress| progress.node_id == member.node_id));
+    let told = heard.status.as_ref();
+    let lag = match (leads, told) {
+        (None, Some(_)) if leader == Some(id) => Some(0),
+        (Some(leader), _) if progress.is_some_and(|progress| progress.matched > 0) => {
+            progress.map(|progress| leader.last_index.saturating_sub(progress.matched))
+        }
+        (Some(leader), Some(told)) => Some(leader.last_index.saturating_sub(told.last_index)),
+        _ => None,
+    };
+    Node {
+        id: id.to_string(),
+        name: member.name.clone(),
+        client_address: member.client_address.clone(),
+        peer_address: member.peer_address.clone(),
+        membership: membership(member.membership()),
+        reachable: heard.reachable,
+        seen_at: heard.seen_at,
+        told: told.map(Told::by).unwrap_or_default(),
+        lag,
+        in_flight: progress
+            .map(|progress| InFlight { messages: progress.messages_in_flight, bytes: progress.bytes_in_flight }),
+        last_contact_ms: progress.and_then(|progress| milliseconds(progress.last_contact)),
+        round_trip_ms: progress.and_then(|progress| milliseconds(progress.round_trip)),
+        heartbeats_sent: progress.map(|progress| progress.heartbeats_sent),
+        heartbeats_heard: progress.map(|progress| progress.heartbeats_heard),
+        clock_ahead_ms: heard.clock_ahead_ms,
+    }
+}
+
+impl Told {
+    fn by(status: &v1::NodeStatus) -> Self {
+        let text = |text: &String| Some(text.clone()).filter(|text| !text.is_empty());
+        let storage = status.storage.as_ref();
+        let condition =
+            |condition: &v1::Condition| Health { what: condition.what.clone(), missing: text(&condition.missing) };
+        Self {
+            admin_address: text(&status.admin_address),
+            role: role(status.role()),
+            term: Some(status.term),
+            voted_for: text(&status.voted_for_id),
+            leader: text(&status.leader_id),
+            commit: Some(status.commit),
+            applied: Some(status.applied),
+            last: Some(status.last_index),
+            durable: Some(status.durable).filter(|durable| *durable > 0 || status.last_index == 0),
+            first: storage.map(|storage| storage.first_index),
+            snapshot: storage.map(|storage| storage.snapshot_index),
+            fsync_p50_ms: p50(status.fsync.as_ref()),
+            fsync_p99_ms: p99(status.fsync.as_ref()),
+            commit_p50_ms: p50(status.commit_latency.as_ref()),
+            commit_p99_ms: p99(status.commit_latency.as_ref()),
+            disk: storage.map(disk),
+            timeouts: status.timeouts.as_ref().map(|timeouts| Timeouts {
+                election_min_ms: milliseconds(timeouts.election_min),
+                election_max_ms: milliseconds(timeouts.election_max),
+                heartbeat_ms: milliseconds(timeouts.heartbeat),
+            }),
+            elections: Some(status.elections),
+            leader_changes: Some(status.leader_changes),
+            version: text(&status.version),
+            uptime_s: status.uptime.map(|uptime| u64::try_from(uptime.seconds).unwrap_or(0)),
+            memory: some(status.memory_bytes),
+            health: status.conditions.iter().map(condition).collect(),
+            trouble: status.trouble.clone(),
+            transfers: status.transfers.iter().map(transfer).collect(),
+        }
+    }
+}
+
+fn disk(storage: &v1::StorageStatus) -> Disk {
+    Disk {
+        log: storage.log_bytes,
+        archive: storage.archive_bytes,
+        living: storage.living_bytes,
+        snapshot: storage.snapshot_bytes,
+        spare: storage.spare_bytes,
+        written: storage.written_bytes,
+        // A node that cannot ask its file system says 0 for both.
+        free: some(storage.total_bytes).map(|_| storage.free_bytes),
+        total: some(storage.total_bytes),
+        oldest_file: storage.oldest_file.clone(),
+        oldest_kept_for: storage.oldest_kept_for.clone(),
+    }
+}
+
+fn transfer(transfer: &v1::SnapshotTransfer) -> Transfer {
+    Transfer {
+        peer: transfer.peer_id.clone(),
+        sends: transfer.sends,
+        index: transfer.index,
+        file_bytes: transfer.file_bytes,
+        file_bytes_total: some(transfer.file_bytes_total),
+        bodies: transfer.bodies,
+        bodies_total: some(transfer.bodies_total),
+    }
+}
+
+fn membership(membership: v1::Membership) -> &'static str {
+    match membership {
+        v1::Membership::Voter => "voter",
+        v1::Membership::Learner => "learner",
+        v1::Membership::Leaving => "leaving",
+        v1::Membership::Unspecified => "none",
+    }
+}
+
+fn role(role: v1::Role) -> Option<&'static str> {
+    match role {
+        v1::Role::Follower => Some("follower"),
+        v1::Role::PreCandidate => Some("pre_candidate"),
+        v1::Role::Candidate => Some("candidate"),
+        v1::Role::Leader => Some("leader"),
+        v1::Role::Learner => Some("learner"),
+        v1::Role::Outsider => Some("outsider"),
+        v1::Role::Unspecified => None,
+    }
+}
+
+/// Where 0 stands for "not known".
+fn some(number: u64) -> Option<u64> {
+    Some(number).filter(|number| *number > 0)
+}
+
+fn p50(latency: Option<&v1::Latency>) -> Option<f64> {
+    latency.filter(|latency| latency.count > 0).and_then(|latency| milliseconds(latency.p50))
+}
+
+fn p99(latency: Option<&v1::Latency>) -> Option<f64> {
+    latency.filter(|latency| latency.count > 0).and_then(|latency| milliseconds(latency.p99))
+}
+
+/// A duration that a node tells; one that makes no sense is none.
+fn milliseconds(duration: Option<prost_types::Duration>) -> Option<f64> {
+    let duration: Duration = duration?.try_into().ok()?;
+    Some(rounded(duration.as_secs_f64() * 1e3))
+}
+
+/// To a thousandth: more digits only make messages longer. What is no number is 0.
+fn rounded(number: f64) -> f64 {
+    if number.is_finite() { (number * 1e3).round() / 1e3 } else { 0.0 }
+}
