@@ -191,15 +191,25 @@ impl Snapshots {
     }
 
     /// Ends what is under way, and waits for it.
-    pub async fn stop(self) {
-        let Self { desk, fetching, mut tasks, .. } = self;
-        desk.change(|compactions| compactions.is_ended = true);
-        drop(fetching);
-        while tasks.join_next().await.is_some() {}
+    pub async fn stop(mut self) {
+        self.end();
+        while self.tasks.join_next().await.is_some() {}
+    }
+
+    fn end(&mut self) {
+        self.desk.change(|compactions| compactions.is_ended = true);
+        self.fetching.clear();
     }
 
     fn forget_finished(&mut self) {
         while self.tasks.try_join_next().is_some() {}
+    }
+}
+
+/// A thread cannot be aborted: when the loop is dropped instead of stopped, as where a test has failed, the threads end by this.
+impl Drop for Snapshots {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
