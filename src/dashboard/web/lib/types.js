@@ -199,7 +199,7 @@
 /**
  * @typedef {object} QueueDetail
  * @property {Queue} queue
- * @property {{lease_ms: number, deliveries_max: number, messages_max: number}} settings
+ * @property {{lease_ms: number|null, deliveries_max: number|null, messages_max: number|null}} settings
  * @property {{enqueued: number, dequeued: number, acknowledged: number, redelivered: number, dead_lettered: number}}
  *   counts
  * @property {QueueHistory} history

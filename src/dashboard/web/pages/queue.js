@@ -139,7 +139,7 @@ function makeCharts() {
   return {
     node: h(
       "section",
-      { class: "queue-charts", "aria-label": "The last hour" },
+      { class: "queue-charts", "aria-label": "How it has been" },
       h("div", { class: "card" }, held.node),
       h("div", { class: "card" }, flow.node),
     ),
@@ -188,8 +188,8 @@ function makeSettings(onEdit) {
     node,
     /** @param {QueueDetail | null} detail */
     update(detail) {
-      attribute(edit, "disabled", detail === null);
-      show(lease, detail && leaseWords(detail.settings.lease_ms), why);
+      attribute(edit, "disabled", detail?.settings.lease_ms === undefined || detail.settings.lease_ms === null);
+      show(lease, leaseWords(detail?.settings.lease_ms), why);
       show(deliveries, format.number(detail?.settings.deliveries_max), why);
       show(limit, format.number(detail?.settings.messages_max), why);
       for (const { key, node: value } of counts) {
@@ -199,6 +199,11 @@ function makeSettings(onEdit) {
   };
 }
 
-/** @param {number} ms */
-export const leaseWords = (ms) =>
-  ms % 1000 === 0 ? (format.duration(ms) ?? "").replace(/ 0 (s|min|h)$/, "") : `${ms / 1000} s`;
+/**
+ * @param {number | null | undefined} ms
+ * @returns {string | null}
+ */
+export function leaseWords(ms) {
+  if (ms === null || ms === undefined) return null;
+  return ms % 1000 === 0 ? (format.duration(ms) ?? "").replace(/ 0 (s|min|h)$/, "") : `${ms / 1000} s`;
+}

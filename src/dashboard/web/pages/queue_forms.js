@@ -23,8 +23,16 @@ const HEADERS_MAX = 64;
  * @param {() => void} onDone
  */
 export function editSettings(app, queue, settings, onDone) {
-  const lease = h("input", { inputmode: "decimal", value: String(settings.lease_ms / 1000), autocomplete: "off" });
-  const deliveries = h("input", { inputmode: "numeric", value: String(settings.deliveries_max), autocomplete: "off" });
+  const lease = h("input", {
+    inputmode: "decimal",
+    value: String((settings.lease_ms ?? 0) / 1000),
+    autocomplete: "off",
+  });
+  const deliveries = h("input", {
+    inputmode: "numeric",
+    value: String(settings.deliveries_max ?? ""),
+    autocomplete: "off",
+  });
   const difference = h("div", { class: "difference", role: "status" });
   const read = () => ({
     lease_ms: secondsToMs(lease.value, 1, LEASE_MAX_MS),
@@ -53,10 +61,10 @@ export function editSettings(app, queue, settings, onDone) {
     const lines = [
       line(
         "A lease lasts",
-        leaseWords(settings.lease_ms),
+        leaseWords(settings.lease_ms) ?? "–",
         wanted.lease_ms === null ? null : leaseWords(wanted.lease_ms),
       ),
-      line("Deliveries at most", format.number(settings.deliveries_max) ?? "", format.number(wanted.deliveries_max)),
+      line("Deliveries at most", format.number(settings.deliveries_max) ?? "–", format.number(wanted.deliveries_max)),
     ].filter((found) => found !== null);
     replace(difference, ...(lines.length > 0 ? lines : [h("p", { class: "muted" }, "Nothing.")]));
     dialog.enable(lines.length > 0 && wanted.lease_ms !== null && wanted.deliveries_max !== null);
