@@ -96,8 +96,19 @@ fn serve(
     let founder = Founder::new(Weak::new(), contact, None, CommitQuorum::Majority, false);
     let (phase, vitals) = (node.phase(), Vitals::new(telemetry.clone()));
     let verdicts = watch::Sender::new(Verdict { live: Vec::new(), ready: Vec::new() }).subscribe();
-    let context =
-        api::Context { handle, book, peers, phase, telemetry, vitals, verdicts, transfers, founder, waits_for };
+    let context = api::Context {
+        handle,
+        book,
+        peers,
+        phase,
+        telemetry,
+        vitals,
+        admin_address: String::new(),
+        verdicts,
+        transfers,
+        founder,
+        waits_for,
+    };
     let room = api::streams::Streams::new(1).enter().unwrap();
     execute_stream::serve(QuorateService::new(context), requests, limits, room)
 }
