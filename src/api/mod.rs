@@ -81,6 +81,8 @@ pub struct Context {
     pub telemetry: Telemetry,
     /// What it knows of itself.
     pub vitals: Vitals,
+    /// HOST:PORT of its admin port; empty: it has none.
+    pub admin_address: String,
     /// How it is.
     pub verdicts: watch::Receiver<Verdict>,
     /// Its disk, and snapshots on their way.

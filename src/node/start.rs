@@ -86,7 +86,7 @@ impl Node {
     /// Binds the ports, and finds in the directory what the node was. That can take a while, in which the health port answers.
     async fn open(config: NodeConfig, telemetry: Telemetry) -> Result<(Self, Ports), Error> {
         let mut ports = Ports::bind(&config).instrument(step("bind_ports")).await?;
-        let vitals = Vitals::new();
+        let vitals = Vitals::new(telemetry.clone());
         let directory = open_directory(&config).instrument(step("open_directory")).await?;
         let (log, mut recovered) = recover_log(&config, &directory).instrument(step("recover_log")).await?;
         check_log(&config, &directory, &recovered)?;
@@ -129,6 +129,7 @@ impl Node {
             telemetry: telemetry.serving_at(&contact.client_address),
             vitals,
             verdicts: ports.health.verdicts(),
+            admin_address: String::new(),
             transfers,
             founder,
             waits_for,

@@ -18,7 +18,6 @@ use opentelemetry::trace::{Status, TraceContextExt as _, Tracer as _};
 use opentelemetry::{Context, ContextGuard, KeyValue};
 
 use super::appending::Appending;
-use super::metrics::Commits;
 use super::sync::{Carried, Ranges, Sync};
 use super::{Mark, Moment, Telemetry, Verb, propagation};
 use crate::ids::{EntryId, Index, NodeId, ShardId, TRACES_MAX, TraceContext};
@@ -40,8 +39,6 @@ pub struct RequestBook {
     requests: BTreeMap<RequestId, Request>,
     entries: BTreeMap<(ShardId, Index), Entry>,
     appending: Appending,
-    /// What is proposed and not committed, to tell how long that took. Empty while nothing is measured.
-    commits: Commits,
     /// When the turn began that carries out effects now: then came what it tells of the disk and of peers.
     turn_began: Moment,
 }
@@ -90,7 +87,6 @@ impl RequestBook {
             requests: BTreeMap::new(),
             entries: BTreeMap::new(),
             appending: Appending::default(),
-            commits: Commits::default(),
             turn_began: Moment::now(),
         }
     }
@@ -147,7 +143,6 @@ impl RequestBook {
     pub fn on_told(&mut self, shard: ShardId, told: &Told) {
         if let Some(instruments) = &self.telemetry.instruments {
             instruments.told(told);
-            self.commits.on_told(told).into_iter().for_each(|took| instruments.committed(took));
         }
         if self.is_empty() {
             return;

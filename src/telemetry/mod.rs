@@ -101,6 +101,7 @@ mod verb;
 mod vitals;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use opentelemetry::trace::{Span as _, Tracer as _};
 use opentelemetry::{Context, KeyValue};
@@ -159,6 +160,13 @@ impl Telemetry {
         match &self.scrape {
             Some(scrape) => scrape.text().await,
             None => Err(NotExposed::Off),
+        }
+    }
+
+    /// A proposal took so long to its commit.
+    fn committed(&self, took: Duration) {
+        if let Some(instruments) = &self.instruments {
+            instruments.committed(took);
         }
     }
 

@@ -23,7 +23,6 @@ pub(super) fn table(nodes: &[v1::NodeStatus]) -> Option<Table> {
         "DISK FREE",
         "MEMORY",
         "UPTIME",
-        "VERSION",
     ]);
     let leader = nodes.iter().filter(|node| node.role() == v1::Role::Leader).max_by_key(|node| node.term);
     for node in nodes {
@@ -43,7 +42,6 @@ pub(super) fn table(nodes: &[v1::NodeStatus]) -> Option<Table> {
             known(node.storage.as_ref().and_then(disk_free)),
             known(Some(node.memory_bytes).filter(|bytes| *bytes > 0).map(size)),
             known(node.uptime.and_then(long)),
-            known(tells(node.version.clone())),
         ]);
     }
     Some(table)
@@ -111,10 +109,9 @@ mod tests {
             commit_latency: Some(v1::Latency { count: 9, p50: duration(1.0), p99: duration(1_234.0) }),
             commits_per_second: 12_345.67,
             storage: Some(v1::StorageStatus { free_bytes: 512 << 30, total_bytes: 1 << 40, ..Default::default() }),
-            version: "0.1.0".to_owned(),
             ..node("a", v1::Role::Leader)
         };
-        let follower = v1::NodeStatus { version: "0.1.0".to_owned(), ..node("b", v1::Role::Follower) };
+        let follower = node("b", v1::Role::Follower);
         let gone = v1::NodeStatus { reachable: false, ..node("c", v1::Role::Unspecified) };
         let nodes = [leader, follower, gone];
         let text = table(&nodes).expect("the leader tells").take_text();
@@ -122,10 +119,10 @@ mod tests {
             .lines()
             .map(|line| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect())
             .collect();
-        let of_leader = "quorate-a,-,-,-,0.21 ms,1.2 s,12345.7,512.0 GiB (50 %),120.0 MiB,1month 11days,0.1.0";
+        let of_leader = "quorate-a,-,-,-,0.21 ms,1.2 s,12345.7,512.0 GiB (50 %),120.0 MiB,1month 11days";
         assert_eq!(lines[1].join(","), of_leader);
-        assert_eq!(lines[2].join(","), "quorate-b,0,0,48.1 ms,-,-,0.0,-,-,-,0.1.0");
-        assert_eq!(lines[3].join(","), "quorate-c,100000000,16 of 16.0 MiB,48.1 ms,-,-,-,-,-,-,-");
+        assert_eq!(lines[2].join(","), "quorate-b,0,0,48.1 ms,-,-,0.0,-,-,-");
+        assert_eq!(lines[3].join(","), "quorate-c,100000000,16 of 16.0 MiB,48.1 ms,-,-,-,-,-,-");
         assert!(text.lines().all(|line| line.chars().count() <= 120), "{text}");
         assert!(table(&nodes[1..]).is_none(), "nodes of an earlier version tell nothing");
     }

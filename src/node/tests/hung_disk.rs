@@ -74,7 +74,7 @@ fn event_loop(directory: &TempDir, disk: &MemoryDisk) -> (EventLoop, Handle) {
         book,
         waiting: BTreeMap::new(),
         requests: RequestBook::new(Telemetry::default(), |node| node.to_string()),
-        vitals: Vitals::new(),
+        vitals: Vitals::new(Telemetry::default()),
         shown_at: None,
         newcomers: BTreeMap::new(),
         snapshots: Snapshots::start(tools, 1 << 20),

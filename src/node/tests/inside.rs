@@ -205,7 +205,9 @@ async fn a_leader_tells_of_those_that_follow_and_nobody_else_does() {
         let id = gone_handle.node().to_string();
         status(leader).await.progress.into_iter().find(|progress| progress.node_id == id)
     };
-    let before = of_gone().await.unwrap();
+    // What is seen is a moment old: what came just before the end is seen a little later.
+    let is_silent = |now: &v1::Progress| millis(now.last_contact) > Some(300);
+    let before = eventually("its silence", async || of_gone().await.filter(is_silent)).await;
     let (contact, heard) = (millis(before.last_contact).unwrap(), before.heartbeats_heard);
     let is_gone = |now: &v1::Progress| {
         now.messages_in_flight > 0 && now.bytes_in_flight > 0 && millis(now.last_contact) > Some(contact + 200)

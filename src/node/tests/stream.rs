@@ -94,10 +94,21 @@ fn serve(
     let (handle, waits_for) = (node.handle.clone(), watch::Sender::default());
     let contact = book.announce("a", "a:1", "a:2").unwrap();
     let founder = Founder::new(Weak::new(), contact, None, CommitQuorum::Majority, false);
-    let (phase, vitals) = (node.phase(), Vitals::new());
+    let (phase, vitals) = (node.phase(), Vitals::new(telemetry.clone()));
     let verdicts = watch::Sender::new(Verdict { live: Vec::new(), ready: Vec::new() }).subscribe();
-    let context =
-        api::Context { handle, book, peers, phase, telemetry, vitals, verdicts, transfers, founder, waits_for };
+    let context = api::Context {
+        handle,
+        book,
+        peers,
+        phase,
+        telemetry,
+        vitals,
+        admin_address: String::new(),
+        verdicts,
+        transfers,
+        founder,
+        waits_for,
+    };
     let room = api::streams::Streams::new(1).enter().unwrap();
     execute_stream::serve(QuorateService::new(context), requests, limits, room)
 }

@@ -15,7 +15,6 @@
 //! - Nothing is kept of a node that has ended, and two nodes in one process have nothing in common but the process.
 //! - Whoever collects costs the loop a few short reads, and holds up nobody: one collects at a time.
 
-mod commits;
 mod exposition;
 mod figures;
 mod instruments;
@@ -23,7 +22,6 @@ mod metric;
 mod observed;
 mod process;
 
-pub use commits::Commits;
 pub use exposition::{CONTENT_TYPE, NotExposed, Scrape};
 pub use figures::{Figures, FileSystem, Listing, Queues};
 pub use instruments::Instruments;

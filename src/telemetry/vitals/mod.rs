@@ -6,6 +6,8 @@
 //!    anybody            --> events (Ring::say)
 //! ```
 //!
+//! Metrics are told of a commit at the same moment as the window of the last minute.
+//!
 //! Whoever tells never waits longer than somebody reads, and what is kept has a fixed size.
 
 mod proposals;
@@ -18,6 +20,7 @@ use std::time::{Duration, Instant};
 
 use procfs::WithCurrentSystemInfo as _;
 
+use super::Telemetry;
 use super::events::{Kind, Level, Ring};
 use crate::ids::ShardId;
 use crate::raft::{Event, RoleName};
@@ -44,6 +47,7 @@ pub struct Vitals {
 
 #[derive(Debug)]
 struct Shared {
+    telemetry: Telemetry,
     started: Instant,
     events: Ring,
     syncs: Mutex<Window>,
@@ -62,12 +66,13 @@ struct Commits {
 }
 
 impl Vitals {
-    /// Of a node that starts.
-    pub fn new() -> Self {
+    /// Of a node that starts. How long each proposal took to its commit goes to `telemetry` as well.
+    pub fn new(telemetry: Telemetry) -> Self {
         let started = Instant::now();
         let commits =
             Commits { proposals: Proposals::default(), latency: Window::new(started), rate: Rate::new(started) };
         let shared = Shared {
+            telemetry,
             started,
             events: Ring::new(),
             syncs: Mutex::new(Window::new(started)),
@@ -89,7 +94,10 @@ impl Vitals {
             Event::Committed { index } => {
                 let now = Instant::now();
                 let Commits { proposals, latency, rate } = &mut *self.commits();
-                let entries = proposals.on_committed(shard, *index, |proposed| latency.record(now, now - proposed));
+                let entries = proposals.on_committed(shard, *index, |proposed| {
+                    latency.record(now, now - proposed);
+                    self.shared.telemetry.committed(now - proposed);
+                });
                 rate.add(now, entries);
             }
             Event::RoleChanged { role, .. } => self.on_role(shard, *role),
@@ -180,12 +188,6 @@ impl Vitals {
     }
 }
 
-impl Default for Vitals {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,7 +208,7 @@ mod tests {
 
     #[test]
     fn elections_and_leaders_are_counted() {
-        let vitals = Vitals::new();
+        let vitals = Vitals::new(Telemetry::default());
         for event in [role(RoleName::PreCandidate), role(RoleName::Candidate), role(RoleName::Leader)] {
             tell(&vitals, event);
         }
@@ -217,7 +219,7 @@ mod tests {
 
     #[test]
     fn what_a_leader_proposes_is_measured_until_it_leads_no_more() {
-        let vitals = Vitals::new();
+        let vitals = Vitals::new(Telemetry::default());
         let propose = |index| {
             let id = EntryId::new(Term(2), Index(index));
             tell(&vitals, Event::Proposed { first: id, last: id });
@@ -235,7 +237,7 @@ mod tests {
 
     #[test]
     fn a_slow_sync_is_an_event_now_and_then() {
-        let vitals = Vitals::new();
+        let vitals = Vitals::new(Telemetry::default());
         vitals.on_synced(&synced(Duration::from_millis(1)));
         assert!(vitals.events().after(0, 0, 10).events.is_empty());
         for _ in 0..100 {
