@@ -195,7 +195,7 @@ impl Load {
     fn enqueues(&self, queue: u64) -> Vec<Operation> {
         let queue = self.queues[queue as usize].clone();
         let body = Body::Data(Bytes::from_static(&[7; 256]));
-        vec![Operation::Enqueue { queue, message: body.into() }; BATCH as usize]
+        vec![Operation::Enqueue { queue, message: body.into(), delay: Duration::ZERO }; BATCH as usize]
     }
 
     fn dequeues(&self, queue: u64) -> Vec<Operation> {

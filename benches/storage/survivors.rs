@@ -46,7 +46,10 @@ impl Survivors {
             log: Some(log),
             living: BTreeMap::new(),
             lifetime,
-            operations: vec![Operation::Enqueue { queue, message: body.into() }; messages],
+            operations: vec![
+                Operation::Enqueue { queue, message: body.into(), delay: std::time::Duration::ZERO };
+                messages
+            ],
             body_bytes,
             last: 0,
             appended_bytes: 0,

@@ -162,8 +162,8 @@ pub fn invalid(why: &InvalidRequest) -> Rejection {
         InvalidRequest::TooManyOperations { .. } => {
             invalid(reasons::REQUEST_TOO_LARGE).with(reasons::LIMIT, Request::OPERATIONS_MAX)
         }
-        InvalidRequest::TooMuchToRead { .. } => {
-            invalid(reasons::REQUEST_TOO_LARGE).with(reasons::LIMIT, Request::READ_MAX)
+        InvalidRequest::TooMuchWork { .. } => {
+            invalid(reasons::REQUEST_TOO_LARGE).with(reasons::LIMIT, Request::WORK_MAX)
         }
         InvalidRequest::LimitTooHigh { limit_max, .. } => {
             invalid(reasons::INVALID_REQUEST).with(reasons::LIMIT, limit_max)
@@ -190,6 +190,7 @@ fn refused(refusal: &state_machine::Refusal) -> Rejection {
         QueueNotFound(queue) => {
             Rejection::new(Code::NotFound, reasons::QUEUE_NOT_FOUND, refusal.to_string()).with(reasons::QUEUE, queue)
         }
+        LeaseExpired { queue, .. } => failed(reasons::LEASE_EXPIRED).with(reasons::QUEUE, queue),
         SessionExpired(session) => failed(reasons::SESSION_EXPIRED).with(reasons::SESSION, session),
         SequenceForgotten { session, sequence } => {
             failed(reasons::SEQUENCE_FORGOTTEN).with(reasons::SESSION, session).with(reasons::SEQUENCE, sequence)
@@ -406,8 +407,8 @@ mod tests {
         };
         use v1::operation::Operation as Verb;
         let message = Some(v1::message::Body::Text(String::new()).into());
-        let enqueue = |queue: &str, message| Verb::Enqueue(v1::Enqueue { queue: queue.into(), message });
-        let peek = |queue: &str, limit| Verb::Peek(v1::Peek { queue: queue.into(), limit });
+        let enqueue = |queue: &str, message| Verb::Enqueue(v1::Enqueue { queue: queue.into(), message, delay: None });
+        let peek = |queue: &str, limit| Verb::Peek(v1::Peek { queue: queue.into(), limit, ..Default::default() });
         assert_eq!(field(None), "operations[0]");
         assert_eq!(field(Some(enqueue("a b", message))), "operations[0].enqueue.queue");
         assert_eq!(field(Some(enqueue("q", None))), "operations[0].enqueue.message");

@@ -33,6 +33,7 @@ fn brought_by(outcome: &Outcome) -> Vec<Brought> {
     match outcome {
         Outcome::Enqueued(enqueued) => vec![Brought { id: text(enqueued.id), trace: None }],
         Outcome::Dequeued(dequeued) => dequeued.message.iter().map(received).collect(),
+        Outcome::Leased(leased) => leased.messages.iter().map(received).collect(),
         Outcome::Peeked(peeked) => peeked.messages.iter().map(received).collect(),
         _ => Vec::new(),
     }

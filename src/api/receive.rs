@@ -9,7 +9,7 @@ use crate::reasons;
 use crate::replica::{Consistency, Execute, Read};
 use crate::state_machine::{Operation, Request};
 
-/// What a waiting dequeue leaves of the client's deadline for its answer to arrive, if that is long enough for it.
+/// What a request that waits for a message leaves of the client's deadline for its answer to arrive, if that is long enough for it.
 const ANSWER_MARGIN: Duration = Duration::from_millis(250);
 
 /// What a request asks of a replica.
@@ -73,11 +73,7 @@ fn end_wait_before(deadline: Option<Duration>, mut execute: Execute) -> Execute 
     };
     execute.wait = execute.wait.min(deadline - ANSWER_MARGIN.min(deadline / 2));
     if execute.wait.is_zero() {
-        for operation in &mut execute.operations {
-            if let Operation::Dequeue { wait, .. } = operation {
-                *wait = false;
-            }
-        }
+        execute.operations.iter_mut().for_each(|operation| operation.set_waits(false));
     }
     execute
 }
@@ -131,7 +127,7 @@ mod tests {
             let operations = vec![v1::Operation { operation: Some(verb) }];
             receive(v1::ExecuteRequest { operations, consistency, ..Default::default() }, None)
         };
-        let peek = || Verb::Peek(v1::Peek { queue: "q".to_owned(), limit: 1 });
+        let peek = || Verb::Peek(v1::Peek { queue: "q".to_owned(), ..Default::default() });
         let dequeue = || Verb::Dequeue(v1::Dequeue { queue: "q".to_owned(), wait: None });
         let stale = v1::Consistency::Stale.into();
         assert!(matches!(request(peek(), stale), Ok(Checked::Read(Read { consistency: Consistency::Stale, .. }))));

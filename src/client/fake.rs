@@ -60,6 +60,9 @@ pub(crate) struct World {
     outcomes: BTreeMap<(u64, u64), v1::ExecuteResponse>,
     /// The bodies of each queue, oldest first.
     pub(crate) queues: BTreeMap<String, VecDeque<v1::StoredMessage>>,
+    /// By token.
+    leased: BTreeMap<String, v1::StoredMessage>,
+    dead: BTreeMap<String, Vec<v1::StoredMessage>>,
     /// All requests that any node got, with the number of that node.
     pub(crate) requests: Vec<(usize, v1::ExecuteRequest)>,
     /// What came along with each call of the service `Quorate`, with the number of the node.
@@ -347,6 +350,25 @@ impl World {
         session.map(|session| self.sessions.remove(&session));
     }
 
+    fn settle(&mut self, queue: &str, settlement: v1::Settlement) -> v1::SettleResult {
+        use v1::settlement::How;
+        let leased = self.leased.remove(&settlement.token);
+        let is_done = leased.is_some();
+        let Some(message) = leased.map(|it| v1::StoredMessage { lease_token: String::new(), ..it }) else {
+            return done(is_done);
+        };
+        match settlement.how.unwrap() {
+            How::Ack(_) => {}
+            How::Release(_) => self.queues.entry(queue.to_owned()).or_default().push_front(message),
+            How::Reject(v1::Reject { reason }) => {
+                let dead_at = Some(prost_types::Timestamp { seconds: 1, nanos: 0 });
+                let message = v1::StoredMessage { dead_reason: reason, dead_at, ..message };
+                self.dead.entry(queue.to_owned()).or_default().push(message);
+            }
+        }
+        done(is_done)
+    }
+
     fn apply(
         &mut self,
         id: v1::MessageId,
@@ -362,7 +384,7 @@ impl World {
                 self.expire(session.as_ref().map(|session| session.id));
                 Outcome::SessionClosed(v1::SessionClosed {})
             }
-            Verb::Enqueue(v1::Enqueue { queue, message }) => {
+            Verb::Enqueue(v1::Enqueue { queue, message, .. }) => {
                 let stored = v1::StoredMessage { id: Some(id), message, ..Default::default() };
                 self.queues.entry(queue).or_default().push_back(stored);
                 Outcome::Enqueued(v1::Enqueued { id: Some(id) })
@@ -371,7 +393,41 @@ impl World {
                 let message = self.queues.entry(queue).or_default().pop_front();
                 Outcome::Dequeued(v1::Dequeued { message })
             }
-            Verb::Peek(v1::Peek { queue, limit }) => {
+            Verb::Lease(v1::Lease { queue, limit, .. }) => {
+                let messages = self.queues.entry(queue).or_default();
+                let leased: Vec<_> = messages.drain(..messages.len().min(limit.max(1) as usize)).collect();
+                let lease = |mut message: v1::StoredMessage| {
+                    let of = message.id.unwrap();
+                    message.lease_token = format!("{}-{}-{}-{}", of.index, of.item, id.index, id.item);
+                    message.deliveries += 1;
+                    self.leased.insert(message.lease_token.clone(), message.clone());
+                    message
+                };
+                Outcome::Leased(v1::Leased { messages: leased.into_iter().map(lease).collect() })
+            }
+            Verb::Settle(v1::Settle { queue, settlements, .. }) => {
+                let results = settlements.into_iter().map(|settlement| self.settle(&queue, settlement).into());
+                Outcome::Settled(v1::Settled { results: results.collect() })
+            }
+            Verb::ExtendLease(v1::ExtendLease { tokens, .. }) => {
+                let results = tokens.iter().map(|token| done(self.leased.contains_key(token)).into()).collect();
+                Outcome::LeaseExtended(v1::LeaseExtended { results, due_at: None })
+            }
+            Verb::Redrive(v1::Redrive { queue, .. }) => {
+                let dead = self.dead.remove(&queue).unwrap_or_default();
+                let moved = dead.len() as u64;
+                self.queues.entry(queue).or_default().extend(dead);
+                Outcome::Redriven(v1::Redriven { moved })
+            }
+            Verb::SetQueue(v1::SetQueue { lease_duration, deliveries_max, messages_max, .. }) => {
+                let (deliveries_max, messages_max) = (deliveries_max.unwrap_or(20), messages_max.unwrap_or(100));
+                Outcome::QueueSet(v1::QueueSettings { lease_duration, deliveries_max, messages_max })
+            }
+            Verb::Peek(peek) if peek.state() == v1::MessageState::Dead => {
+                let messages = self.dead.get(&peek.queue).into_iter().flatten().cloned().collect();
+                Outcome::Peeked(v1::Peeked { messages })
+            }
+            Verb::Peek(v1::Peek { queue, limit, .. }) => {
                 let messages = self.queues.entry(queue).or_default().iter().take(limit.max(1) as usize).cloned();
                 Outcome::Peeked(v1::Peeked { messages: messages.collect() })
             }
@@ -386,7 +442,7 @@ impl World {
                 let rest: Vec<_> = self.queues.iter().filter(|(name, _)| **name > after).collect();
                 let info = |(name, messages): &(&String, &VecDeque<_>)| v1::QueueInfo {
                     name: (*name).clone(),
-                    contents: Some(v1::Contents { ready: messages.len() as u64, bytes: 10 }),
+                    contents: Some(v1::Contents { ready: messages.len() as u64, bytes: 10, ..Default::default() }),
                     ..Default::default()
                 };
                 Outcome::Queues(v1::Queues { queues: rest.iter().take(2).map(info).collect(), more: rest.len() > 2 })
@@ -394,6 +450,10 @@ impl World {
         };
         v1::Outcome { outcome: Some(outcome) }
     }
+}
+
+fn done(is_done: bool) -> v1::SettleResult {
+    if is_done { v1::SettleResult::Done } else { v1::SettleResult::LeaseExpired }
 }
 
 #[tonic::async_trait]

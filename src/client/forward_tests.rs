@@ -177,7 +177,8 @@ async fn an_answer_lost_behind_the_node_is_asked_for_again_in_a_session_only() {
     let sequences: Vec<_> = world.lock().unwrap().session_requests().iter().map(|(_, place)| place.sequence).collect();
     assert_eq!(sequences, [1, 2, 2]);
     nodes[0].then([lost()]);
-    let error = client.execute_once(vec![outcome::enqueue("jobs", text("three").into())]).await.unwrap_err();
+    let error =
+        client.execute_once(vec![outcome::enqueue("jobs", text("three").into(), Duration::ZERO)]).await.unwrap_err();
     assert!(matches!(error, Error::OutcomeUnknown { .. }), "{error:?}");
 }
 

@@ -75,7 +75,7 @@ pub use v1::Message;
 /// The body of a message: text or data.
 pub use v1::message::Body;
 
-/// How long a node lets a dequeue wait for a message. Longer waits are several of these.
+/// How long a node lets a request wait for a message. Longer waits are several of these.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// How long the client waits for its sessions to be closed. They would expire by themselves.
@@ -141,7 +141,7 @@ impl Client {
     }
 
     /// Executes operations that take effect together, exactly once when this returns Ok. One outcome for each, in order.
-    /// A lone dequeue may wait, at most 60 s; the deadline is later by as much.
+    /// A lone dequeue or lease may wait, at most 60 s; the deadline is later by as much.
     ///
     /// # Errors
     /// - [`Error::Refused`]: nothing took effect.
@@ -176,7 +176,21 @@ impl Client {
     /// # Errors
     /// As [`Client::execute`].
     pub async fn enqueue(&self, queue: &str, messages: Vec<impl Into<Message>>) -> Result<Vec<v1::MessageId>, Error> {
-        let operations = messages.into_iter().map(|message| outcome::enqueue(queue, message.into())).collect();
+        self.enqueue_later(queue, messages, Duration::ZERO).await
+    }
+
+    /// The same, of messages that cannot be taken before `delay` is over: at most 30 days.
+    ///
+    /// # Errors
+    /// As [`Client::execute`].
+    pub async fn enqueue_later(
+        &self,
+        queue: &str,
+        messages: Vec<impl Into<Message>>,
+        delay: Duration,
+    ) -> Result<Vec<v1::MessageId>, Error> {
+        let enqueue = |message| outcome::enqueue(queue, message, delay);
+        let operations = messages.into_iter().map(Into::into).map(enqueue).collect();
         let outcomes = self.execute(operations).await?.outcomes;
         outcomes.into_iter().map(outcome::enqueued).collect()
     }
@@ -198,12 +212,88 @@ impl Client {
         }
     }
 
-    /// Shows the oldest messages of a queue, at most `limit` (1 to 100), and leaves them there.
+    /// Takes the oldest messages of a queue for a time, at most `limit` (1 to 100): until their `due_at` nobody else gets them, and
+    /// they are to be settled by then, with their `lease_token`. A zero `duration` is the queue's own. Waits for a message as long as
+    /// `wait`, at most [`DURATION_MAX`], if there is none.
+    ///
+    /// # Errors
+    /// As [`Client::execute`].
+    pub async fn lease(
+        &self,
+        queue: &str,
+        limit: u32,
+        duration: Duration,
+        wait: Duration,
+    ) -> Result<Vec<v1::StoredMessage>, Error> {
+        let end = Instant::now() + wait.min(DURATION_MAX);
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            let operation = outcome::lease(queue, limit, duration, left.min(WAIT_MAX));
+            let messages = outcome::leased(outcome::only(self.execute(vec![operation]).await?)?)?;
+            if !messages.is_empty() || Instant::now() >= end || left <= WAIT_MAX {
+                return Ok(messages);
+            }
+        }
+    }
+
+    /// Settles messages that were leased, 1 to 100. For each it returns whether that was done; otherwise its lease had ended, and
+    /// nothing was done about it. To acknowledge messages and enqueue others all together or not at all, [`Client::execute`] a
+    /// [`v1::Settle`] with `all_or_none`.
+    ///
+    /// # Errors
+    /// As [`Client::execute`].
+    pub async fn settle(&self, queue: &str, settlements: Vec<v1::Settlement>) -> Result<Vec<bool>, Error> {
+        let count = settlements.len();
+        let settle = v1::Settle { queue: queue.to_owned(), settlements, all_or_none: false };
+        let response = self.execute(vec![outcome::operation(Verb::Settle(settle))]).await?;
+        outcome::settled(outcome::only(response)?, count)
+    }
+
+    /// Makes leases end `duration` after this, 1 to 100 of them. A zero one is the queue's own. Returns the same as
+    /// [`Client::settle`].
+    ///
+    /// # Errors
+    /// As [`Client::execute`].
+    pub async fn extend_lease(&self, queue: &str, tokens: Vec<String>, duration: Duration) -> Result<Vec<bool>, Error> {
+        let count = tokens.len();
+        let duration = prost_types::Duration::try_from(duration).ok();
+        let extend = v1::ExtendLease { queue: queue.to_owned(), tokens, duration };
+        let response = self.execute(vec![outcome::operation(Verb::ExtendLease(extend))]).await?;
+        outcome::extended(outcome::only(response)?, count)
+    }
+
+    /// Makes the oldest dead messages of a queue ready again, at most `limit` (1 to 1,000), as if they had never been delivered.
+    /// Returns how many.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with QUEUE_NOT_FOUND; otherwise as [`Client::execute`].
+    pub async fn redrive(&self, queue: &str, limit: u32) -> Result<u64, Error> {
+        let redrive = v1::Redrive { queue: queue.to_owned(), limit };
+        outcome::redriven(outcome::only(self.execute(vec![outcome::operation(Verb::Redrive(redrive))]).await?)?)
+    }
+
+    /// Changes settings of a queue, and returns those that are then in force.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] with QUEUE_NOT_FOUND; otherwise as [`Client::execute`].
+    pub async fn set_queue(&self, set: v1::SetQueue) -> Result<v1::QueueSettings, Error> {
+        outcome::queue_set(outcome::only(self.execute(vec![outcome::operation(Verb::SetQueue(set))]).await?)?)
+    }
+
+    /// Shows the oldest ready messages of a queue, at most `limit` (1 to 100), and leaves them there.
     ///
     /// # Errors
     /// As [`Client::execute`].
     pub async fn peek(&self, queue: &str, limit: u32) -> Result<Shown<Vec<v1::StoredMessage>>, Error> {
-        self.show(Verb::Peek(v1::Peek { queue: queue.to_owned(), limit }), outcome::peeked).await
+        self.browse(v1::Peek { queue: queue.to_owned(), limit, ..Default::default() }).await
+    }
+
+    /// Shows messages of a queue, of one state and after one message, and leaves them there.
+    ///
+    /// # Errors
+    /// As [`Client::execute`].
+    pub async fn browse(&self, peek: v1::Peek) -> Result<Shown<Vec<v1::StoredMessage>>, Error> {
+        self.show(Verb::Peek(peek), outcome::peeked).await
     }
 
     /// How much a queue holds, or, without one, all of them together.

@@ -13,8 +13,9 @@ pub(super) fn operation(verb: Verb) -> v1::Operation {
     v1::Operation { operation: Some(verb) }
 }
 
-pub(super) fn enqueue(queue: &str, message: Message) -> v1::Operation {
-    operation(Verb::Enqueue(v1::Enqueue { queue: queue.to_owned(), message: Some(message) }))
+pub(super) fn enqueue(queue: &str, message: Message, delay: Duration) -> v1::Operation {
+    let (queue, message, delay) = (queue.to_owned(), Some(message), to_proto(delay));
+    operation(Verb::Enqueue(v1::Enqueue { queue, message, delay }))
 }
 
 /// The same operations, whose messages carry the current OpenTelemetry context, if there is one: whoever takes them can tell what
@@ -54,29 +55,38 @@ pub(super) fn dequeue(queue: &str, wait: Duration) -> v1::Operation {
     operation(Verb::Dequeue(v1::Dequeue { queue: queue.to_owned(), wait: to_proto(wait) }))
 }
 
+pub(super) fn lease(queue: &str, limit: u32, duration: Duration, wait: Duration) -> v1::Operation {
+    let (duration, wait) = (to_proto(duration), to_proto(wait));
+    operation(Verb::Lease(v1::Lease { queue: queue.to_owned(), limit, duration, wait }))
+}
+
 /// Whether executing this twice does no harm.
 pub(super) fn may_repeat(operation: &v1::Operation) -> bool {
     matches!(operation.operation, Some(Verb::Peek(_) | Verb::ListQueues(_) | Verb::Stats(_) | Verb::OpenSession(_)))
 }
 
-/// How long these operations may wait: only a lone dequeue does.
+/// How long these operations may wait: only a lone dequeue or lease does.
 pub(super) fn wait_of(operations: &[v1::Operation]) -> Duration {
-    match operations {
-        [v1::Operation { operation: Some(Verb::Dequeue(dequeue)) }] => {
-            dequeue.wait.and_then(|wait| Duration::try_from(wait).ok()).unwrap_or_default().min(DURATION_MAX)
-        }
-        _ => Duration::ZERO,
-    }
+    let wait = match operations {
+        [v1::Operation { operation: Some(Verb::Dequeue(dequeue)) }] => dequeue.wait,
+        [v1::Operation { operation: Some(Verb::Lease(lease)) }] => lease.wait,
+        _ => None,
+    };
+    wait.and_then(|wait| Duration::try_from(wait).ok()).unwrap_or_default().min(DURATION_MAX)
 }
 
-/// The same operations, of which a lone dequeue waits no longer than `wait`.
+/// The same operations, of which a lone dequeue or lease waits no longer than `wait`.
 pub(super) fn with_wait(operations: &[v1::Operation], wait: Duration) -> Vec<v1::Operation> {
-    match operations {
-        [v1::Operation { operation: Some(Verb::Dequeue(asked)) }] if asked.wait.is_some() => {
-            vec![dequeue(&asked.queue, wait)]
-        }
-        _ => operations.to_vec(),
+    let mut operations = operations.to_vec();
+    let asked = match &mut operations[..] {
+        [v1::Operation { operation: Some(Verb::Dequeue(dequeue)) }] => &mut dequeue.wait,
+        [v1::Operation { operation: Some(Verb::Lease(lease)) }] => &mut lease.wait,
+        _ => return operations,
+    };
+    if asked.is_some() {
+        *asked = to_proto(wait);
     }
+    operations
 }
 
 /// The outcome of a request with one operation.
@@ -105,6 +115,47 @@ pub(super) fn dequeued(outcome: v1::Outcome) -> Result<Option<v1::StoredMessage>
     match outcome.outcome {
         Some(Outcome::Dequeued(dequeued)) => Ok(dequeued.message),
         other => Err(unexpected("a message", other.as_ref())),
+    }
+}
+
+pub(super) fn leased(outcome: v1::Outcome) -> Result<Vec<v1::StoredMessage>, Error> {
+    match outcome.outcome {
+        Some(Outcome::Leased(leased)) => Ok(leased.messages),
+        other => Err(unexpected("leased messages", other.as_ref())),
+    }
+}
+
+/// Of so many tokens, which were settled.
+pub(super) fn settled(outcome: v1::Outcome, tokens: usize) -> Result<Vec<bool>, Error> {
+    match outcome.outcome {
+        Some(Outcome::Settled(settled)) if settled.results.len() == tokens => Ok(done(&settled.results)),
+        other => Err(unexpected("a result for each settlement", other.as_ref())),
+    }
+}
+
+/// Of so many tokens, which leases were extended.
+pub(super) fn extended(outcome: v1::Outcome, tokens: usize) -> Result<Vec<bool>, Error> {
+    match outcome.outcome {
+        Some(Outcome::LeaseExtended(extended)) if extended.results.len() == tokens => Ok(done(&extended.results)),
+        other => Err(unexpected("a result for each lease", other.as_ref())),
+    }
+}
+
+fn done(results: &[i32]) -> Vec<bool> {
+    results.iter().map(|result| *result == i32::from(v1::SettleResult::Done)).collect()
+}
+
+pub(super) fn redriven(outcome: v1::Outcome) -> Result<u64, Error> {
+    match outcome.outcome {
+        Some(Outcome::Redriven(redriven)) => Ok(redriven.moved),
+        other => Err(unexpected("a number of messages", other.as_ref())),
+    }
+}
+
+pub(super) fn queue_set(outcome: v1::Outcome) -> Result<v1::QueueSettings, Error> {
+    match outcome.outcome {
+        Some(Outcome::QueueSet(settings)) => Ok(settings),
+        other => Err(unexpected("settings", other.as_ref())),
     }
 }
 
@@ -144,6 +195,11 @@ fn unexpected(expected: &str, outcome: Option<&Outcome>) -> Error {
         Some(Outcome::Queues(_)) => "queues",
         Some(Outcome::SessionClosed(_)) => "a closed session",
         Some(Outcome::Totals(_)) => "totals",
+        Some(Outcome::Leased(_)) => "a lease",
+        Some(Outcome::Settled(_)) => "a settling",
+        Some(Outcome::LeaseExtended(_)) => "an extended lease",
+        Some(Outcome::Redriven(_)) => "a redrive",
+        Some(Outcome::QueueSet(_)) => "settings",
     };
     malformed(format!("expected {expected}, got {got}"))
 }

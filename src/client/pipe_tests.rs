@@ -164,7 +164,7 @@ async fn without_pipelining_every_request_is_a_call() {
 async fn a_request_that_waits_or_is_never_repeated_is_a_call_of_its_own() {
     let (nodes, world) = cluster(1).await;
     let (client, _) = client_of(&nodes, fast());
-    client.execute_once(vec![outcome::enqueue("jobs", text("one").into())]).await.unwrap();
+    client.execute_once(vec![outcome::enqueue("jobs", text("one").into(), Duration::ZERO)]).await.unwrap();
     assert!(world.lock().unwrap().frames.is_empty());
     client.dequeue("jobs", Duration::from_secs(1)).await.unwrap();
     let opened = world.lock().unwrap().frames.clone();

@@ -178,7 +178,8 @@ async fn an_aborted_request_is_never_repeated_unless_it_does_no_harm() {
     let (client, _) = client_of(&nodes, fast());
     let aborted = Step::Refuse(Code::Aborted, reasons::OUTCOME_UNKNOWN);
     nodes[0].then([aborted.clone()]);
-    let error = client.execute_once(vec![outcome::enqueue("jobs", text("one").into())]).await.unwrap_err();
+    let error =
+        client.execute_once(vec![outcome::enqueue("jobs", text("one").into(), Duration::ZERO)]).await.unwrap_err();
     assert!(matches!(error, Error::OutcomeUnknown { .. }), "{error:?}");
     assert_eq!(world.lock().unwrap().requests.len(), 1);
 
@@ -198,7 +199,8 @@ async fn a_request_sent_once_is_not_sent_elsewhere() {
     let (nodes, world) = cluster(2).await;
     nodes[0].then([Step::NotLeader(nodes[1].address.clone())]);
     let (client, _) = client_of(&nodes, fast());
-    let error = client.execute_once(vec![outcome::enqueue("jobs", text("one").into())]).await.unwrap_err();
+    let error =
+        client.execute_once(vec![outcome::enqueue("jobs", text("one").into(), Duration::ZERO)]).await.unwrap_err();
     let Error::Refused(refused) = error else { panic!("{error:?}") };
     assert_eq!(refused.reason, reasons::NOT_LEADER);
     assert_eq!(refused.metadata[reasons::LEADER_ADDRESS], nodes[1].address);

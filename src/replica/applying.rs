@@ -79,8 +79,8 @@ impl Replica {
 
     /// One that was woken has taken its message, or left it for the next.
     pub(super) fn on_decided(&mut self, proposal: &Proposal) {
-        if let Some(queue) = &proposal.woken_for {
-            self.waiting.on_decided(queue);
+        if let Some((queue, limit)) = &proposal.woken_for {
+            self.waiting.on_decided(queue, *limit);
             self.wake(queue);
         }
     }

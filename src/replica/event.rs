@@ -99,7 +99,7 @@ pub struct Execute {
     pub session: Option<SessionRequest>,
     /// What to do: at least one.
     pub operations: Vec<Operation>,
-    /// How long a lone `Dequeue` may wait for a message; zero for everything else.
+    /// How long a lone `Dequeue` or `Lease` may wait for a message; zero for everything else.
     pub wait: Duration,
     /// Somebody follows the request on its way: tell when it has its place ([`Told::Placed`]). Changes nothing else.
     pub is_followed: bool,

@@ -9,7 +9,7 @@ use super::tests::options;
 use super::*;
 use crate::ids::{EntryId, Index, NodeId, Term, Ticket, Time, Timestamp};
 use crate::raft::{self, Body as Says, Configuration, Entry, HardState, Message, Payload, RoleName, TransferRefused};
-use crate::state_machine::{Body, Operation, Outcome, QueueName};
+use crate::state_machine::{Body, MessageState, Operation, Outcome, QueueName};
 
 const A: NodeId = NodeId(1);
 const B: NodeId = NodeId(2);
@@ -154,13 +154,14 @@ impl Pair {
     }
 
     fn read(&mut self, node: NodeId, consistency: Consistency) -> u64 {
-        let operations = vec![Operation::Peek { queue: queue(), limit: 1 }];
+        let state = MessageState::Ready;
+        let operations = vec![Operation::Peek { queue: queue(), limit: 1, state, after: None }];
         self.ask(node, |request| Event::Read { request, read: Read { operations, consistency } })
     }
 
     fn enqueue(&mut self, node: NodeId) -> u64 {
         let body = Body::Data(Bytes::from_static(b"body"));
-        let operations = vec![Operation::Enqueue { queue: queue(), message: body.into() }];
+        let operations = vec![Operation::Enqueue { queue: queue(), message: body.into(), delay: Duration::ZERO }];
         let execute = Execute { session: None, operations, wait: Duration::ZERO, is_followed: false };
         self.ask(node, |request| Event::Execute { request, execute })
     }

@@ -11,10 +11,10 @@ use crate::state_machine::{Command, Operation, QueueName};
 pub(super) struct Proposal {
     pub(super) request: RequestId,
     pub(super) execute: Execute,
-    /// When a dequeue that waits wants an answer in any case.
+    /// When a request that waits wants an answer in any case.
     pub(super) deadline: Time,
-    /// It waited, and was woken for a message in this queue.
-    pub(super) woken_for: Option<QueueName>,
+    /// It waited, and was woken for so many messages of this queue.
+    pub(super) woken_for: Option<(QueueName, u64)>,
     /// Nobody waits for the answer any more.
     pub(super) is_forgotten: bool,
 }
@@ -24,19 +24,18 @@ impl Proposal {
     pub(super) fn command(&self, timestamp: Timestamp) -> Command {
         let is_waiting = !self.execute.wait.is_zero();
         let mut operations = self.execute.operations.clone();
-        for operation in &mut operations {
-            if let Operation::Dequeue { wait, .. } = operation {
-                *wait = is_waiting;
-            }
-        }
+        operations.iter_mut().for_each(|operation| operation.set_waits(is_waiting));
         Command { session: self.execute.session, timestamp, operations, expiry: false }
     }
 
     /// About how much of memory and log it takes.
     pub(super) fn bytes(&self) -> u64 {
+        // Of an operation, and of a lease token in one.
         const OVERHEAD: u64 = 64;
         let bytes = |operation: &Operation| match operation {
             Operation::Enqueue { message, .. } => OVERHEAD + message.bytes() as u64,
+            Operation::Settle { settlements, .. } => OVERHEAD * (1 + settlements.len() as u64),
+            Operation::ExtendLease { tokens, .. } => OVERHEAD * (1 + tokens.len() as u64),
             _ => OVERHEAD,
         };
         OVERHEAD + self.execute.operations.iter().map(bytes).sum::<u64>()

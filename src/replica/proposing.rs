@@ -11,7 +11,7 @@ use super::waiting::Parked;
 use super::{Effect, Execute, Refusal, RequestId, Told};
 use crate::ids::{EntryId, Time, Timestamp};
 use crate::raft::ProposalRefused;
-use crate::state_machine::{Command, Operation, QueueName};
+use crate::state_machine::{Command, QueueName};
 
 /// Writes that the disk has not finished. Beyond this, requests are refused as `Overloaded`: the writer's queue never fills,
 /// and a hanging disk does not stop the loop.
@@ -69,8 +69,8 @@ impl Replica {
             return self.answer(request, Err(Refusal::Overloaded));
         }
         let parked = Parked { request, deadline: now + execute.wait, execute };
-        match awaited_queue(&parked.execute).cloned() {
-            Some(queue) if self.must_wait(&queue, &parked.execute) => self.waiting.park(queue, parked),
+        match awaited(&parked.execute) {
+            Some((queue, limit)) if self.must_wait(&queue, &parked.execute) => self.waiting.park(queue, limit, parked),
             _ => self.put_into_batch(parked, None),
         }
     }
@@ -80,7 +80,7 @@ impl Replica {
         self.machine.ready_in(queue) == 0 && execute.session.is_none_or(|request| self.machine.is_undecided(request))
     }
 
-    fn put_into_batch(&mut self, Parked { request, execute, deadline }: Parked, woken_for: Option<QueueName>) {
+    fn put_into_batch(&mut self, Parked { request, execute, deadline }: Parked, woken_for: Option<(QueueName, u64)>) {
         self.batch.push(Proposal { request, execute, deadline, woken_for, is_forgotten: false });
     }
 
@@ -169,20 +169,35 @@ impl Replica {
         self.proposed_at
     }
 
-    /// The leader ends sessions whose time has passed with an entry of its own, one at a time.
-    pub(super) fn expire_sessions(&mut self, now: Time, wall: Timestamp) {
-        let is_due = self.machine.next_expiry().is_some_and(|due| due <= wall);
-        if !is_due || self.expiry.is_some() || self.refusal().is_some() {
+    /// The leader ends leases, delays and sessions whose time has passed with an entry of its own, one at a time.
+    pub(super) fn expire(&mut self, now: Time) {
+        if self.expires_in().is_none_or(|time| !time.is_zero()) {
             return;
         }
-        let timestamp = self.timestamp(wall);
+        let timestamp = self.timestamp(self.wall);
         let command = Command { session: None, timestamp, operations: Vec::new(), expiry: true };
         if let Ok(entry) = self.raft.propose(now, vec![command.encode()]) {
             self.expiry = Some(entry.index);
         }
     }
 
-    /// A dequeue whose time is over is decided by the log as well, empty or not.
+    /// How long after this turn an expiry entry is to be proposed; none: there is nothing to expire, or one is under way. By the time
+    /// of the log, which never runs backwards: a clock that lags behind it ends no lease later than the one before did.
+    fn expires_in(&self) -> Option<Duration> {
+        if self.expiry.is_some() || self.refusal().is_some() || self.hands_over() {
+            return None;
+        }
+        let due = self.machine.next_expiry()?;
+        let now = self.wall.max(self.machine.timestamp());
+        Some(Duration::from_millis(due.0.saturating_sub(now.0)))
+    }
+
+    /// When the next turn has an expiry entry to propose.
+    pub(super) fn expires_at(&self) -> Option<Time> {
+        self.expires_in().map(|time| self.turned_at + time)
+    }
+
+    /// A request whose time is over is decided by the log as well, empty or not.
     pub(super) fn wake_due(&mut self, now: Time) {
         for parked in self.waiting.due(now) {
             let execute = Execute { wait: Duration::ZERO, ..parked.execute };
@@ -190,14 +205,16 @@ impl Replica {
         }
     }
 
-    /// Another dequeue was faster: wait on, before those that came later. Nothing is decided, so that another leader can be asked.
+    /// Another one was faster: wait on, before those that came later. Nothing is decided, so that another leader can be asked.
     pub(super) fn park_again(&mut self, now: Time, proposal: Proposal) {
         let Proposal { request, execute, deadline, .. } = proposal;
         if let Some(refusal) = self.refusal() {
             return self.answer(request, Err(refusal));
         }
-        match awaited_queue(&execute).cloned() {
-            Some(queue) if deadline > now => self.waiting.park(queue, Parked { request, execute, deadline }),
+        match awaited(&execute) {
+            Some((queue, limit)) if deadline > now => {
+                self.waiting.park(queue, limit, Parked { request, execute, deadline });
+            }
             _ => {
                 let execute = Execute { wait: Duration::ZERO, ..execute };
                 self.put_into_batch(Parked { request, execute, deadline }, None);
@@ -207,8 +224,8 @@ impl Replica {
 
     pub(super) fn wake(&mut self, queue: &QueueName) {
         let messages = self.machine.ready_in(queue);
-        for parked in self.waiting.wake(queue, messages) {
-            self.put_into_batch(parked, Some(queue.clone()));
+        for (parked, limit) in self.waiting.wake(queue, messages) {
+            self.put_into_batch(parked, Some((queue.clone(), limit)));
         }
     }
 }
@@ -223,10 +240,12 @@ fn fitting(batch: &[Proposal]) -> usize {
     batch.iter().take_while(fits).count().max(1)
 }
 
-/// The queue that a lone dequeue waits for, if it waits.
-fn awaited_queue(execute: &Execute) -> Option<&QueueName> {
+/// The queue that a lone operation waits for, if it waits, and how many messages it takes at most.
+fn awaited(execute: &Execute) -> Option<(QueueName, u64)> {
     match execute.operations.as_slice() {
-        [Operation::Dequeue { queue, .. }] if !execute.wait.is_zero() => Some(queue),
+        [operation] if !execute.wait.is_zero() => {
+            operation.takes_from().map(|(queue, limit)| (queue.clone(), limit.into()))
+        }
         _ => None,
     }
 }

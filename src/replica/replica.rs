@@ -25,7 +25,7 @@ pub struct Options {
     pub limits: Limits,
     /// When snapshots are taken, and how much of the log stays.
     pub snapshots: snapshots::Rules,
-    /// Requests that are being worked on, waiting dequeues and reads included. Further ones are refused as `Overloaded`.
+    /// Requests that are being worked on, those that wait for a message and reads included. Further ones are refused as `Overloaded`.
     pub requests_max: usize,
 }
 
@@ -59,8 +59,9 @@ pub struct Replica {
     pub(super) leads_term: Option<Term>,
     pub(super) snapshots: Snapshots,
     pub(super) effects: Vec<Effect>,
-    /// The time of the latest turn.
+    /// The time of the latest turn, and the clock on the wall then.
     pub(super) turned_at: Time,
+    pub(super) wall: Timestamp,
 }
 
 /// What entries are being read for.
@@ -101,6 +102,7 @@ impl Replica {
             snapshots: Snapshots::default(),
             effects: Vec::new(),
             turned_at: now,
+            wall: Timestamp(0),
         }
     }
 
@@ -114,14 +116,14 @@ impl Replica {
     /// One turn: everything that has happened since the last one, and the time. Returns what is to be done, in order.
     /// What came together is proposed together, and confirmed together.
     pub fn turn(&mut self, now: Time, wall: Timestamp, events: impl IntoIterator<Item = Event>) -> Vec<Effect> {
-        self.turned_at = now;
+        (self.turned_at, self.wall) = (now, wall);
         for event in events {
             self.on_event(now, event);
         }
         self.ask_read_index(now);
         self.raft.tick(now);
         self.wake_due(now);
-        self.expire_sessions(now, wall);
+        self.expire(now);
         loop {
             self.mind_leadership();
             self.propose(now, wall);
@@ -152,6 +154,7 @@ impl Replica {
             .chain(transfer)
             .chain(self.batch.gathered_at())
             .chain(self.reads_are_late_at())
+            .chain(self.expires_at())
             .min();
         clients.map_or(self.raft.next_deadline(), |at| at.min(self.raft.next_deadline()))
     }

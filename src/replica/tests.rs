@@ -15,6 +15,7 @@ const NODE: NodeId = NodeId(1);
 struct Alone {
     replica: Replica,
     now: Time,
+    wall: Timestamp,
     /// Written, but not reported as durable.
     tickets: Vec<Ticket>,
     entries: Vec<Entry>,
@@ -51,6 +52,7 @@ impl Alone {
         let mut alone = Self {
             replica: Replica::new(NODE, options, &recovered, 1, Time(0)),
             now: Time(0),
+            wall: Timestamp(1),
             tickets: Vec::new(),
             entries: vec![Entry { id: recovered.terms[0], payload: Payload::Noop }],
             answers: Vec::new(),
@@ -63,7 +65,7 @@ impl Alone {
 
     fn turn(&mut self, events: impl IntoIterator<Item = Event>) {
         let mut reads = Vec::new();
-        for effect in self.replica.turn(self.now, Timestamp(1), events) {
+        for effect in self.replica.turn(self.now, self.wall, events) {
             match effect {
                 Effect::Persist(write) => {
                     self.tickets.push(write.ticket);
@@ -98,7 +100,11 @@ impl Alone {
 
     fn enqueue(&mut self) -> Event {
         let body = Body::Data(Bytes::from_static(b"body"));
-        self.request(None, Operation::Enqueue { queue: queue(), message: body.into() }, Duration::ZERO)
+        self.request(
+            None,
+            Operation::Enqueue { queue: queue(), message: body.into(), delay: Duration::ZERO },
+            Duration::ZERO,
+        )
     }
 
     fn dequeue(&mut self, session: Option<SessionRequest>, wait: Duration) -> Event {
@@ -195,4 +201,51 @@ fn a_request_that_is_followed_is_told_its_place_first() {
     let first_of = |is: fn(&Effect) -> bool| effects.iter().position(is).expect("it is there");
     let written = first_of(|effect| matches!(effect, Effect::Persist(_)));
     assert!(first_of(|effect| matches!(effect, Effect::Tell(Told::Placed { .. }))) < written);
+}
+
+/// A lease that nobody ends is ended by the leader, when it is due and not only at the next heartbeat, and who waits gets the message.
+#[test]
+fn a_lease_that_ends_wakes_who_waits() {
+    let mut alone = Alone::leading();
+    let lease = |wait: Duration| {
+        let duration = Duration::from_millis(5);
+        Operation::Lease { queue: queue(), limit: 9, duration, wait: !wait.is_zero() }
+    };
+    let (enqueue, first) = (alone.enqueue(), alone.request(None, lease(Duration::ZERO), Duration::ZERO));
+    alone.turn([enqueue, first]);
+    alone.settle();
+    let waiting = alone.request(None, lease(LONG), LONG);
+    alone.turn([waiting]);
+    alone.settle();
+    let entries = alone.entries.len();
+    assert_eq!(alone.answers.last().map(|(request, _)| *request), Some(2), "the third one waits");
+    let end = alone.now + Duration::from_millis(5);
+    assert_eq!(alone.replica.next_deadline(), end);
+    alone.wall = Timestamp(6);
+    alone.now = end;
+    alone.turn([]);
+    alone.settle();
+    assert_eq!(alone.entries.len() - entries, 2, "the end of the first lease, and the second one");
+    let Some((3, Ok(Answer::Executed(executed)))) = alone.answers.last() else { panic!("{:?}", alone.answers.last()) };
+    let [Outcome::Leased { messages, .. }] = &executed.outcomes[..] else { panic!("{executed:?}") };
+    assert_eq!((messages.len(), messages[0].deliveries), (1, 2));
+}
+
+/// A clock that lags behind the time of the log ends no lease later than that time does.
+#[test]
+fn what_is_due_by_the_time_of_the_log_is_ended_whatever_the_clock_says() {
+    let mut alone = Alone::leading();
+    alone.wall = Timestamp(1_000);
+    let lease = Operation::Lease { queue: queue(), limit: 1, duration: Duration::from_millis(5), wait: false };
+    let (enqueue, lease) = (alone.enqueue(), alone.request(None, lease, Duration::ZERO));
+    alone.turn([enqueue, lease]);
+    alone.settle();
+    alone.wall = Timestamp(1_005);
+    let enqueue = alone.enqueue();
+    alone.turn([enqueue]);
+    alone.wall = Timestamp(3);
+    alone.settle();
+    alone.turn([]);
+    alone.settle();
+    assert_eq!(alone.messages(), 2, "the lease has ended");
 }

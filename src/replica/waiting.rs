@@ -1,7 +1,8 @@
-//! Dequeues that wait for a message. They are not in the log: the leader proposes one when there is something to take, or when
-//! its time is over.
+//! Dequeues and leases that wait for a message. They are not in the log: the leader proposes one when there is something to take,
+//! or when its time is over.
 //!
-//! As many are woken as there are messages, less those that are woken and not yet decided: a message wakes one.
+//! As many are woken as can take all the messages that there are, less those that are for others, which are woken and not yet decided:
+//! a message wakes one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +10,7 @@ use super::{Execute, RequestId};
 use crate::ids::Time;
 use crate::state_machine::QueueName;
 
-/// A dequeue with nothing to take yet.
+/// A request with nothing to take yet.
 #[derive(Debug)]
 pub(super) struct Parked {
     pub(super) request: RequestId,
@@ -18,7 +19,7 @@ pub(super) struct Parked {
     pub(super) deadline: Time,
 }
 
-/// Parked dequeues. Requests are numbered as they come, so the lowest number has waited longest.
+/// Parked requests. They are numbered as they come, so the lowest number has waited longest.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     lines: BTreeMap<QueueName, Line>,
@@ -29,8 +30,9 @@ pub(super) struct Waiting {
 /// Those that wait for one queue.
 #[derive(Debug, Default)]
 struct Line {
-    parked: BTreeMap<RequestId, Parked>,
-    /// Woken and not yet decided.
+    /// With how many messages each takes at most.
+    parked: BTreeMap<RequestId, (Parked, u64)>,
+    /// How many messages those take at most that are woken and not yet decided.
     woken: u64,
 }
 
@@ -40,26 +42,32 @@ impl Waiting {
         self.places.len()
     }
 
-    /// Parks a dequeue.
-    pub(super) fn park(&mut self, queue: QueueName, parked: Parked) {
+    /// Parks a request that takes at most `limit` messages.
+    pub(super) fn park(&mut self, queue: QueueName, limit: u64, parked: Parked) {
         self.deadlines.insert((parked.deadline, parked.request));
         self.places.insert(parked.request, queue.clone());
-        self.lines.entry(queue).or_default().parked.insert(parked.request, parked);
+        self.lines.entry(queue).or_default().parked.insert(parked.request, (parked, limit));
     }
 
-    /// Those that the `messages` in `queue` are for, the longest wait first. Each is to be reported with `on_decided`.
-    pub(super) fn wake(&mut self, queue: &QueueName, messages: u64) -> Vec<Parked> {
+    /// Those that the `messages` in `queue` are for, the longest wait first, with how many each takes at most. Each is to be reported
+    /// with `on_decided`.
+    pub(super) fn wake(&mut self, queue: &QueueName, messages: u64) -> Vec<(Parked, u64)> {
         let Some(line) = self.lines.get_mut(queue) else { return Vec::new() };
-        let count = usize::try_from(messages.saturating_sub(line.woken)).unwrap_or(usize::MAX);
-        let requests: Vec<RequestId> = line.parked.keys().take(count).copied().collect();
-        line.woken += requests.len() as u64;
-        requests.into_iter().filter_map(|request| self.remove(request)).collect()
+        let mut woken = Vec::new();
+        for (request, (_, limit)) in &line.parked {
+            if line.woken >= messages {
+                break;
+            }
+            line.woken += limit;
+            woken.push((*request, *limit));
+        }
+        woken.into_iter().filter_map(|(request, limit)| Some((self.remove(request)?, limit))).collect()
     }
 
-    /// One that was woken for `queue` has been decided, or is not to be any more.
-    pub(super) fn on_decided(&mut self, queue: &QueueName) {
+    /// One that was woken for `limit` messages of `queue` has been decided, or is not to be any more.
+    pub(super) fn on_decided(&mut self, queue: &QueueName, limit: u64) {
         if let Some(line) = self.lines.get_mut(queue) {
-            line.woken = line.woken.saturating_sub(1);
+            line.woken = line.woken.saturating_sub(limit);
         }
         self.forget_if_idle(queue);
     }
@@ -73,13 +81,14 @@ impl Waiting {
 
     /// All of them.
     pub(super) fn drain(&mut self) -> Vec<Parked> {
-        std::mem::take(self).lines.into_values().flat_map(|line| line.parked.into_values()).collect()
+        let parked = std::mem::take(self).lines.into_values().flat_map(|line| line.parked.into_values());
+        parked.map(|(parked, _)| parked).collect()
     }
 
     /// Takes out one request, if it waits here.
     pub(super) fn remove(&mut self, request: RequestId) -> Option<Parked> {
         let queue = self.places.remove(&request)?;
-        let parked = self.lines.get_mut(&queue)?.parked.remove(&request)?;
+        let (parked, _) = self.lines.get_mut(&queue)?.parked.remove(&request)?;
         self.deadlines.remove(&(parked.deadline, request));
         self.forget_if_idle(&queue);
         Some(parked)
@@ -112,13 +121,13 @@ mod tests {
         for request in requests {
             let wait = Duration::from_secs(1);
             let execute = Execute { session: None, operations: Vec::new(), wait, is_followed: false };
-            waiting.park(queue(), Parked { request: RequestId(request), execute, deadline: Time(request) });
+            waiting.park(queue(), 1, Parked { request: RequestId(request), execute, deadline: Time(request) });
         }
         waiting
     }
 
-    fn ids(woken: Vec<Parked>) -> Vec<u64> {
-        woken.into_iter().map(|parked| parked.request.0).collect()
+    fn ids(woken: Vec<(Parked, u64)>) -> Vec<u64> {
+        woken.into_iter().map(|(parked, _)| parked.request.0).collect()
     }
 
     #[test]
@@ -126,15 +135,28 @@ mod tests {
         let mut waiting = waiting([3, 1, 2, 4]);
         assert_eq!(ids(waiting.wake(&queue(), 1)), [1]);
         assert_eq!(ids(waiting.wake(&queue(), 2)), [2], "the first message is for the one that is woken already");
-        waiting.on_decided(&queue());
+        waiting.on_decided(&queue(), 1);
         assert_eq!(ids(waiting.wake(&queue(), 2)), [3]);
+    }
+
+    #[test]
+    fn one_that_takes_many_leaves_the_others_asleep() {
+        let mut waiting = waiting([2, 3]);
+        let parked = Parked { request: RequestId(1), ..waiting.remove(RequestId(3)).expect("it waits") };
+        waiting.park(queue(), 10, parked);
+        assert_eq!(ids(waiting.wake(&queue(), 10)), [1]);
+        assert_eq!(ids(waiting.wake(&queue(), 11)), [2]);
+        waiting.on_decided(&queue(), 1);
+        waiting.on_decided(&queue(), 10);
+        assert!(waiting.lines.is_empty(), "{waiting:?}");
     }
 
     #[test]
     fn those_whose_time_is_over_are_due() {
         let mut waiting = waiting([1, 2, 3]);
         assert_eq!(waiting.next_deadline(), Some(Time(1)));
-        assert_eq!(ids(waiting.due(Time(2))), [1, 2]);
+        let due: Vec<u64> = waiting.due(Time(2)).into_iter().map(|parked| parked.request.0).collect();
+        assert_eq!(due, [1, 2]);
         assert_eq!(ids(waiting.wake(&queue(), 9)), [3]);
         assert_eq!(waiting.len(), 0);
     }

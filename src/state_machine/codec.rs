@@ -3,16 +3,19 @@
 //! Decoding checks only what the types demand (a verb, a valid name, a body). Limits are checked in `request`, before a command is
 //! proposed: an entry that was once accepted stays readable when a limit changes.
 
+use std::time::Duration;
+
 use bytes::{Buf, Bytes, BytesMut};
 use prost::Message;
 use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, encode_key, encode_varint, skip_field};
 
 use super::{
-    Body, Command, Contents, Counts, Given, InvalidQueueName, Message as Enqueued, MessageId, Operation, Outcome,
-    QueueInfo, QueueName, SessionRequest, Totals,
+    Body, Chosen, Command, Contents, Counts, DeadReason, Given, InvalidLeaseToken, InvalidQueueName, LeaseToken,
+    Message as Enqueued, MessageId, MessageState, Operation, Outcome, QueueInfo, QueueName, SessionRequest, Settings,
+    Settlement, Standing, Totals,
 };
-use crate::ids::{Sequence, SessionId, ShardId, Timestamp};
-use crate::proto::v1::{operation::Operation as Verb, outcome::Outcome as Kind};
+use crate::ids::{Index, SHARD_0, Sequence, SessionId, ShardId, Timestamp};
+use crate::proto::v1::{operation::Operation as Verb, outcome::Outcome as Kind, settlement::How};
 use crate::proto::{internal, v1};
 
 impl Command {
@@ -101,6 +104,29 @@ pub enum InvalidOperation {
     /// An `Enqueue` has nothing to append.
     #[error("the message has no body: set text or data, which may be empty")]
     NoBody,
+    /// A time is negative, or none.
+    #[error("a time is from 0 s on")]
+    Duration {
+        /// Which field of the operation.
+        field: &'static str,
+    },
+    /// A text is no lease token.
+    #[error("{source}")]
+    Token {
+        /// Which field of the operation.
+        field: &'static str,
+        /// What is wrong with it.
+        source: InvalidLeaseToken,
+    },
+    /// A settlement does not say how.
+    #[error("a settlement says how: ack, release or reject")]
+    NoSettlement,
+    /// A `Peek` asks for messages of a state that this version does not know.
+    #[error("there is no state {state}")]
+    State {
+        /// Which.
+        state: i32,
+    },
 }
 
 impl InvalidOperation {
@@ -110,12 +136,15 @@ impl InvalidOperation {
             Self::NoVerb => "",
             Self::QueueName { field, .. } => field,
             Self::NoBody => ".enqueue.message",
+            Self::Duration { field } | Self::Token { field, .. } => field,
+            Self::NoSettlement => ".settle.settlements",
+            Self::State { .. } => ".peek.state",
         }
     }
 }
 
 impl Operation {
-    /// The operation, if it is well formed. A `Dequeue` waits if `wait` is present; how long is not part of an operation.
+    /// The operation, if it is well formed. What takes messages waits if `wait` is present; how long is not part of an operation.
     pub fn from_proto(operation: v1::Operation) -> Result<Self, InvalidOperation> {
         let name = |text: &str, field| text.parse().map_err(|source| InvalidOperation::QueueName { field, source });
         Ok(match operation.operation.ok_or(InvalidOperation::NoVerb)? {
@@ -124,11 +153,52 @@ impl Operation {
             Verb::Enqueue(enqueue) => Self::Enqueue {
                 queue: name(&enqueue.queue, ".enqueue.queue")?,
                 message: Enqueued::from_proto(enqueue.message.unwrap_or_default())?,
+                delay: duration_from_proto(enqueue.delay, ".enqueue.delay")?,
             },
             Verb::Dequeue(dequeue) => {
                 Self::Dequeue { queue: name(&dequeue.queue, ".dequeue.queue")?, wait: dequeue.wait.is_some() }
             }
-            Verb::Peek(peek) => Self::Peek { queue: name(&peek.queue, ".peek.queue")?, limit: peek.limit },
+            Verb::Lease(lease) => Self::Lease {
+                queue: name(&lease.queue, ".lease.queue")?,
+                limit: lease.limit,
+                duration: duration_from_proto(lease.duration, ".lease.duration")?,
+                wait: lease.wait.is_some(),
+            },
+            Verb::Settle(settle) => Self::Settle {
+                queue: name(&settle.queue, ".settle.queue")?,
+                settlements: settle.settlements.into_iter().map(settlement_from_proto).collect::<Result<_, _>>()?,
+                all_or_none: settle.all_or_none,
+            },
+            Verb::ExtendLease(extend) => Self::ExtendLease {
+                queue: name(&extend.queue, ".extend_lease.queue")?,
+                tokens: extend
+                    .tokens
+                    .iter()
+                    .map(|token| token_from_proto(token, ".extend_lease.tokens"))
+                    .collect::<Result<_, _>>()?,
+                duration: duration_from_proto(extend.duration, ".extend_lease.duration")?,
+            },
+            Verb::Redrive(redrive) => {
+                Self::Redrive { queue: name(&redrive.queue, ".redrive.queue")?, limit: redrive.limit }
+            }
+            Verb::SetQueue(set) => Self::SetQueue {
+                queue: name(&set.queue, ".set_queue.queue")?,
+                chosen: Chosen {
+                    lease_duration: set
+                        .lease_duration
+                        .map(|duration| duration_from_proto(Some(duration), ".set_queue.lease_duration"))
+                        .transpose()?
+                        .map(in_whole_milliseconds),
+                    deliveries_max: set.deliveries_max,
+                    messages_max: set.messages_max,
+                },
+            },
+            Verb::Peek(peek) => Self::Peek {
+                queue: name(&peek.queue, ".peek.queue")?,
+                limit: peek.limit,
+                state: MessageState::from_proto(peek.state).ok_or(InvalidOperation::State { state: peek.state })?,
+                after: peek.after.map(|id| MessageId { index: Index(id.index), item: id.item }),
+            },
             Verb::ListQueues(list) => {
                 let after = (!list.after.is_empty()).then(|| name(&list.after, ".list_queues.after")).transpose()?;
                 Self::ListQueues { after, limit: list.limit }
@@ -140,27 +210,124 @@ impl Operation {
         })
     }
 
-    /// The operation as the interface and the log spell it. The `wait` of a `Dequeue` that waits has no length: how long the client
-    /// waits is known to the leader alone.
+    /// The operation as the interface and the log spell it. The `wait` of one that waits has no length: how long the client waits is
+    /// known to the leader alone.
     pub fn to_proto(&self) -> v1::Operation {
         let name = QueueName::to_string;
         let verb = match self {
             Self::OpenSession => Verb::OpenSession(v1::OpenSession {}),
             Self::CloseSession => Verb::CloseSession(v1::CloseSession {}),
-            Self::Enqueue { queue, message } => {
-                Verb::Enqueue(v1::Enqueue { queue: name(queue), message: Some(message.to_proto()) })
-            }
+            Self::Enqueue { queue, message, delay } => Verb::Enqueue(v1::Enqueue {
+                queue: name(queue),
+                message: Some(message.to_proto()),
+                delay: duration_to_proto(*delay),
+            }),
             Self::Dequeue { queue, wait } => {
                 let wait = wait.then(prost_types::Duration::default);
                 Verb::Dequeue(v1::Dequeue { queue: name(queue), wait })
             }
-            Self::Peek { queue, limit } => Verb::Peek(v1::Peek { queue: name(queue), limit: *limit }),
+            Self::Lease { queue, limit, duration, wait } => Verb::Lease(v1::Lease {
+                queue: name(queue),
+                limit: *limit,
+                duration: duration_to_proto(*duration),
+                wait: wait.then(prost_types::Duration::default),
+            }),
+            Self::Settle { queue, settlements, all_or_none } => Verb::Settle(v1::Settle {
+                queue: name(queue),
+                settlements: settlements.iter().map(settlement_to_proto).collect(),
+                all_or_none: *all_or_none,
+            }),
+            Self::ExtendLease { queue, tokens, duration } => Verb::ExtendLease(v1::ExtendLease {
+                queue: name(queue),
+                tokens: tokens.iter().map(LeaseToken::to_string).collect(),
+                duration: duration_to_proto(*duration),
+            }),
+            Self::Redrive { queue, limit } => Verb::Redrive(v1::Redrive { queue: name(queue), limit: *limit }),
+            Self::SetQueue { queue, chosen } => Verb::SetQueue(v1::SetQueue {
+                queue: name(queue),
+                lease_duration: chosen.lease_duration.and_then(|duration| duration.try_into().ok()),
+                deliveries_max: chosen.deliveries_max,
+                messages_max: chosen.messages_max,
+            }),
+            Self::Peek { queue, limit, state, after } => Verb::Peek(v1::Peek {
+                queue: name(queue),
+                limit: *limit,
+                state: state.to_proto().into(),
+                after: after.map(|id| id.to_proto(SHARD_0)),
+            }),
             Self::ListQueues { after, limit } => {
                 Verb::ListQueues(v1::ListQueues { after: after.as_ref().map(name).unwrap_or_default(), limit: *limit })
             }
             Self::Stats { queue } => Verb::Stats(v1::Stats { queue: queue.as_ref().map(name).unwrap_or_default() }),
         };
         v1::Operation { operation: Some(verb) }
+    }
+}
+
+/// By hand, because the conversion that prost brings overflows on hostile values.
+pub(super) fn duration_from_proto(
+    duration: Option<prost_types::Duration>,
+    field: &'static str,
+) -> Result<Duration, InvalidOperation> {
+    let Some(duration) = duration else { return Ok(Duration::ZERO) };
+    let seconds = u64::try_from(duration.seconds).ok();
+    let nanos = u32::try_from(duration.nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
+    seconds.zip(nanos).map(|(seconds, nanos)| Duration::new(seconds, nanos)).ok_or(InvalidOperation::Duration { field })
+}
+
+/// As the state has it: not less than was asked for.
+fn in_whole_milliseconds(duration: Duration) -> Duration {
+    let milliseconds = duration.as_nanos().div_ceil(1_000_000);
+    Duration::from_millis(milliseconds.try_into().unwrap_or(u64::MAX))
+}
+
+/// None for zero, which is the same. One that the protocol cannot express came through it, and does not exist.
+fn duration_to_proto(duration: Duration) -> Option<prost_types::Duration> {
+    duration.try_into().ok().filter(|_| !duration.is_zero())
+}
+
+fn token_from_proto(token: &str, field: &'static str) -> Result<LeaseToken, InvalidOperation> {
+    token.parse().map_err(|source| InvalidOperation::Token { field, source })
+}
+
+fn settlement_from_proto(settlement: v1::Settlement) -> Result<(LeaseToken, Settlement), InvalidOperation> {
+    let token = token_from_proto(&settlement.token, ".settle.settlements")?;
+    let how = match settlement.how.ok_or(InvalidOperation::NoSettlement)? {
+        How::Ack(v1::Ack {}) => Settlement::Ack,
+        How::Release(v1::Release { delay }) => {
+            Settlement::Release { delay: duration_from_proto(delay, ".settle.settlements")? }
+        }
+        How::Reject(v1::Reject { reason }) => Settlement::Reject { reason: reason.into() },
+    };
+    Ok((token, how))
+}
+
+fn settlement_to_proto((token, settlement): &(LeaseToken, Settlement)) -> v1::Settlement {
+    let how = match settlement {
+        Settlement::Ack => How::Ack(v1::Ack {}),
+        Settlement::Release { delay } => How::Release(v1::Release { delay: duration_to_proto(*delay) }),
+        Settlement::Reject { reason } => How::Reject(v1::Reject { reason: reason.to_string() }),
+    };
+    v1::Settlement { token: token.to_string(), how: Some(how) }
+}
+
+impl MessageState {
+    pub(super) fn from_proto(state: i32) -> Option<Self> {
+        Some(match v1::MessageState::try_from(state).ok()? {
+            v1::MessageState::Unspecified | v1::MessageState::Ready => Self::Ready,
+            v1::MessageState::Leased => Self::Leased,
+            v1::MessageState::Delayed => Self::Delayed,
+            v1::MessageState::Dead => Self::Dead,
+        })
+    }
+
+    pub(super) fn to_proto(self) -> v1::MessageState {
+        match self {
+            Self::Ready => v1::MessageState::Ready,
+            Self::Leased => v1::MessageState::Leased,
+            Self::Delayed => v1::MessageState::Delayed,
+            Self::Dead => v1::MessageState::Dead,
+        }
     }
 }
 
@@ -221,6 +388,17 @@ impl Outcome {
             Self::Peeked(given) => {
                 Kind::Peeked(v1::Peeked { messages: given.iter().map(stored).collect::<Result<_, _>>()? })
             }
+            Self::Leased { lease, messages } => {
+                let leased = |given: &Given| {
+                    let token = LeaseToken { message: given.id, lease: *lease };
+                    Ok(v1::StoredMessage { lease_token: token.to_string(), ..stored(given)? })
+                };
+                Kind::Leased(v1::Leased { messages: messages.iter().map(leased).collect::<Result<_, _>>()? })
+            }
+            Self::Settled(done) => Kind::Settled(settled_to_proto(done)),
+            Self::LeaseExtended { until, extended } => Kind::LeaseExtended(extended_to_proto(*until, extended)),
+            Self::Redriven(moved) => Kind::Redriven(v1::Redriven { moved: *moved }),
+            Self::QueueSet(settings) => Kind::QueueSet(settings.to_proto()),
             Self::Queues { queues, more } => {
                 Kind::Queues(v1::Queues { queues: queues.iter().map(QueueInfo::to_proto).collect(), more: *more })
             }
@@ -237,11 +415,53 @@ impl MessageId {
 }
 
 impl Given {
-    pub(super) fn to_proto(&self, shard: ShardId) -> v1::StoredMessage {
-        v1::StoredMessage {
+    fn to_proto(&self, shard: ShardId) -> v1::StoredMessage {
+        let stored = v1::StoredMessage {
             id: Some(self.id.to_proto(shard)),
-            message: None,
             enqueued_at: Some(timestamp_to_proto(self.enqueued_at)),
+            deliveries: self.deliveries,
+            ..Default::default()
+        };
+        match &self.standing {
+            Standing::Ready => stored,
+            Standing::Leased { until } | Standing::Delayed { until } => {
+                v1::StoredMessage { due_at: Some(timestamp_to_proto(*until)), ..stored }
+            }
+            Standing::Dead { since, reason } => v1::StoredMessage {
+                dead_at: Some(timestamp_to_proto(*since)),
+                dead_reason: match reason {
+                    DeadReason::Unacknowledged => {
+                        format!("delivered as often as it may, and never acknowledged ({})", self.deliveries)
+                    }
+                    DeadReason::Rejected(reason) if reason.is_empty() => "rejected".to_owned(),
+                    DeadReason::Rejected(reason) => format!("rejected: {reason}"),
+                },
+                ..stored
+            },
+        }
+    }
+}
+
+pub(super) fn settled_to_proto(done: &[bool]) -> v1::Settled {
+    v1::Settled { results: done.iter().map(settle_result).collect() }
+}
+
+pub(super) fn extended_to_proto(until: Timestamp, extended: &[bool]) -> v1::LeaseExtended {
+    let results = extended.iter().map(settle_result).collect();
+    v1::LeaseExtended { results, due_at: Some(timestamp_to_proto(until)) }
+}
+
+fn settle_result(is_done: &bool) -> i32 {
+    let result = if *is_done { v1::SettleResult::Done } else { v1::SettleResult::LeaseExpired };
+    result.into()
+}
+
+impl Settings {
+    pub(super) fn to_proto(self) -> v1::QueueSettings {
+        v1::QueueSettings {
+            lease_duration: self.lease_duration.try_into().ok(),
+            deliveries_max: self.deliveries_max,
+            messages_max: self.messages_max,
         }
     }
 }
@@ -253,21 +473,22 @@ impl QueueInfo {
             contents: Some(self.contents.to_proto()),
             counts: Some(self.counts.to_proto()),
             oldest: self.oldest.map(timestamp_to_proto),
+            settings: Some(self.settings.to_proto()),
         }
     }
 }
 
 impl Contents {
     fn to_proto(self) -> v1::Contents {
-        let Self { ready, bytes } = self;
-        v1::Contents { ready, bytes }
+        let Self { ready, leased, delayed, dead, bytes } = self;
+        v1::Contents { ready, leased, delayed, dead, bytes }
     }
 }
 
 impl Counts {
     pub(super) fn to_proto(self) -> v1::Counts {
-        let Self { enqueued, dequeued } = self;
-        v1::Counts { enqueued, dequeued }
+        let Self { enqueued, dequeued, acknowledged, redelivered, dead_lettered } = self;
+        v1::Counts { enqueued, dequeued, acknowledged, redelivered, dead_lettered }
     }
 }
 
@@ -279,6 +500,7 @@ impl Totals {
             counts: Some(self.counts.to_proto()),
             oldest: self.oldest.map(timestamp_to_proto),
             sessions: self.sessions,
+            settings: self.settings.map(Settings::to_proto),
         }
     }
 }

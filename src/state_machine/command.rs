@@ -1,14 +1,12 @@
 //! What a log entry asks of the state machine, and what became of it. Plain data; its encoding is in `codec`.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-
-use crate::ids::{Index, Sequence, SessionId, Timestamp};
+use super::{Given, LeaseId, LeaseToken, Message, MessageId, MessageState};
+use crate::ids::{Sequence, SessionId, Timestamp};
 
 /// The name of a queue: 1 to 255 bytes of letters, digits, `.`, `_`, `-`, `:` and `/`. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,7 +87,7 @@ pub struct Command {
     pub timestamp: Timestamp,
     /// What to do.
     pub operations: Vec<Operation>,
-    /// The leader's own entry: end what is due at `timestamp`. Has no operations.
+    /// The leader's own entry: end leases, delays and sessions that are due at `timestamp`. Has no operations.
     pub expiry: bool,
 }
 
@@ -117,6 +115,51 @@ pub enum Operation {
         queue: QueueName,
         /// What to append.
         message: Message,
+        /// It cannot be taken before so long.
+        delay: Duration,
+    },
+    /// Gives out the oldest messages of a queue for a time.
+    Lease {
+        /// The queue.
+        queue: QueueName,
+        /// How many at most; fewer where the answer would grow too large.
+        limit: u32,
+        /// How long; zero: as long as the queue's settings say.
+        duration: Duration,
+        /// As in `Dequeue`.
+        wait: bool,
+    },
+    /// Ends leases.
+    Settle {
+        /// The queue.
+        queue: QueueName,
+        /// Which, and how.
+        settlements: Vec<(LeaseToken, Settlement)>,
+        /// Refuse the command if one has ended.
+        all_or_none: bool,
+    },
+    /// Makes leases end so long after this.
+    ExtendLease {
+        /// The queue.
+        queue: QueueName,
+        /// Which.
+        tokens: Vec<LeaseToken>,
+        /// How long; zero: as long as the queue's settings say.
+        duration: Duration,
+    },
+    /// Makes the oldest dead messages ready again, as if they had never been delivered.
+    Redrive {
+        /// The queue.
+        queue: QueueName,
+        /// How many at most.
+        limit: u32,
+    },
+    /// Changes what is chosen for a queue.
+    SetQueue {
+        /// The queue.
+        queue: QueueName,
+        /// What to change.
+        chosen: Chosen,
     },
     /// Takes the oldest message out of a queue.
     Dequeue {
@@ -126,12 +169,16 @@ pub enum Operation {
         /// is alone in its command.
         wait: bool,
     },
-    /// Shows the oldest messages of a queue.
+    /// Shows the oldest messages of a queue that are in one state.
     Peek {
         /// The queue.
         queue: QueueName,
         /// How many at most; fewer where the answer would grow too large.
         limit: u32,
+        /// Which state.
+        state: MessageState,
+        /// Messages after this one only.
+        after: Option<MessageId>,
     },
     /// Names queues in order.
     ListQueues {
@@ -152,76 +199,83 @@ impl Operation {
     pub fn only_reads(&self) -> bool {
         matches!(self, Self::Peek { .. } | Self::ListQueues { .. } | Self::Stats { .. })
     }
-}
 
-/// What a queue holds, as its producer gave it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
-    /// What it says.
-    pub body: Body,
-    /// What is told beside it.
-    pub headers: BTreeMap<String, String>,
-}
-
-impl Message {
-    /// The length of body and headers in bytes.
-    pub fn bytes(&self) -> usize {
-        let headers = self.headers.iter().map(|(key, value)| key.len() + value.len());
-        self.body.bytes() + headers.sum::<usize>()
-    }
-}
-
-/// A message without headers.
-impl From<Body> for Message {
-    fn from(body: Body) -> Self {
-        Self { body, headers: BTreeMap::new() }
-    }
-}
-
-/// The body of a message, as its producer gave it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Body {
-    /// Text.
-    Text(String),
-    /// Anything.
-    Data(Bytes),
-}
-
-impl Body {
-    /// Its length in bytes.
-    pub fn bytes(&self) -> usize {
+    /// The queue whose messages it takes, and how many at most.
+    pub fn takes_from(&self) -> Option<(&QueueName, u32)> {
         match self {
-            Self::Text(text) => text.len(),
-            Self::Data(data) => data.len(),
+            Self::Dequeue { queue, .. } => Some((queue, 1)),
+            Self::Lease { queue, limit, .. } => Some((queue, *limit)),
+            _ => None,
+        }
+    }
+
+    /// Whether it waits, where there is nothing to take.
+    pub fn waits(&self) -> bool {
+        matches!(self, Self::Dequeue { wait: true, .. } | Self::Lease { wait: true, .. })
+    }
+
+    /// The same, waiting or not; nothing else waits.
+    pub fn set_waits(&mut self, waits: bool) {
+        if let Self::Dequeue { wait, .. } | Self::Lease { wait, .. } = self {
+            *wait = waits;
+        }
+    }
+
+    /// The queue that it can make a message of ready.
+    pub(super) fn fills(&self) -> Option<&QueueName> {
+        let releases = |(_, settlement): &(LeaseToken, Settlement)| matches!(settlement, Settlement::Release { .. });
+        match self {
+            Self::Enqueue { queue, .. } | Self::Redrive { queue, .. } => Some(queue),
+            Self::Settle { queue, settlements, .. } => settlements.iter().any(releases).then_some(queue),
+            _ => None,
         }
     }
 }
 
-/// Where a message is in the log: the operation number `item` of the command at `index`. Also the name of the message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct MessageId {
-    /// The log entry that brought it.
-    pub index: Index,
-    /// Which of the entry's operations.
-    pub item: u32,
+/// What is to become of a message whose lease a consumer ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// It is done with.
+    Ack,
+    /// It is ready again.
+    Release {
+        /// So much later.
+        delay: Duration,
+    },
+    /// It is dead.
+    Reject {
+        /// Why, for people.
+        reason: Arc<str>,
+    },
 }
 
-/// A message that the log must keep, because it waits in a queue or an outcome that is kept names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Living {
-    /// Where it is.
-    pub id: MessageId,
-    /// The length of body and headers in bytes; 0 where only an outcome names it, which does not tell.
-    pub bytes: u32,
+/// What somebody has chosen for a queue; none: nobody has, or it stays as it is. Zero: the default.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Chosen {
+    /// How long a lease lasts that does not say.
+    pub lease_duration: Option<Duration>,
+    /// How often a message is delivered before it is dead.
+    pub deliveries_max: Option<u32>,
+    /// How many messages there may be, in whatever state.
+    pub messages_max: Option<u64>,
 }
 
-/// A message as a client gets it, but for what stands in the log.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Given {
-    /// Its name.
-    pub id: MessageId,
-    /// When it was enqueued.
-    pub enqueued_at: Timestamp,
+/// What is in force for a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Settings {
+    /// How long a lease lasts that does not say.
+    pub lease_duration: Duration,
+    /// How often a message is delivered before it is dead.
+    pub deliveries_max: u32,
+    /// How many messages there may be, in whatever state.
+    pub messages_max: u64,
+}
+
+impl Settings {
+    /// As long as nobody has chosen something else.
+    pub const LEASE_DURATION: Duration = Duration::from_secs(30);
+    /// As long as nobody has chosen something else.
+    pub const DELIVERIES_MAX: u32 = 20;
 }
 
 /// What became of one operation. Messages are named, not carried.
@@ -240,6 +294,26 @@ pub enum Outcome {
     Enqueued(MessageId),
     /// The message that was taken; none: the queue was empty.
     Dequeued(Option<Given>),
+    /// The messages that were given out; none: the queue had none that was ready.
+    Leased {
+        /// Of all of them.
+        lease: LeaseId,
+        /// Which.
+        messages: Vec<Given>,
+    },
+    /// For each settlement whether it was done; otherwise the lease had ended.
+    Settled(Vec<bool>),
+    /// Leases end later, or earlier.
+    LeaseExtended {
+        /// When.
+        until: Timestamp,
+        /// For each token whether it was done; otherwise the lease had ended.
+        extended: Vec<bool>,
+    },
+    /// So many dead messages are ready again.
+    Redriven(u64),
+    /// What is in force for the queue.
+    QueueSet(Settings),
     /// The oldest messages.
     Peeked(Vec<Given>),
     /// Queues in the order of their names.
@@ -258,8 +332,9 @@ impl Outcome {
     pub fn messages(&self) -> impl Iterator<Item = MessageId> {
         let given = match self {
             Self::Dequeued(message) => message.as_slice(),
-            Self::Peeked(messages) => messages,
+            Self::Peeked(messages) | Self::Leased { messages, .. } => messages,
             Self::SessionOpened { .. } | Self::SessionClosed => &[],
+            Self::Settled(_) | Self::LeaseExtended { .. } | Self::Redriven(_) | Self::QueueSet(_) => &[],
             Self::Enqueued(_) | Self::Queues { .. } | Self::Stats(_) => &[],
         };
         given.iter().map(|message| message.id)
@@ -277,15 +352,39 @@ pub struct QueueInfo {
     pub counts: Counts,
     /// When the first message that can be taken was enqueued, if there is one.
     pub oldest: Option<Timestamp>,
+    /// What is in force for it.
+    pub settings: Settings,
 }
 
-/// The messages that are in a queue.
+/// The messages that are in a queue, by their states.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Contents {
     /// Can be taken.
     pub ready: u64,
+    /// Some consumer has them.
+    pub leased: u64,
+    /// Cannot be taken yet.
+    pub delayed: u64,
+    /// Nobody is to take them.
+    pub dead: u64,
     /// Bodies and headers of all of them, in bytes.
     pub bytes: u64,
+}
+
+impl Contents {
+    /// In whatever state.
+    pub fn messages(&self) -> u64 {
+        self.ready + self.leased + self.delayed + self.dead
+    }
+
+    pub(super) fn of(&mut self, state: MessageState) -> &mut u64 {
+        match state {
+            MessageState::Ready => &mut self.ready,
+            MessageState::Leased => &mut self.leased,
+            MessageState::Delayed => &mut self.delayed,
+            MessageState::Dead => &mut self.dead,
+        }
+    }
 }
 
 /// What has happened to the messages of a queue since it was made.
@@ -295,21 +394,35 @@ pub struct Counts {
     pub enqueued: u64,
     /// Were taken out by a dequeue.
     pub dequeued: u64,
+    /// Were acknowledged, and so are gone as well.
+    pub acknowledged: u64,
+    /// Were delivered although they had been delivered before.
+    pub redelivered: u64,
+    /// Became dead; a message can do so several times.
+    pub dead_lettered: u64,
 }
 
 impl Counts {
     /// Both together. Wraps around, as a damaged snapshot can say anything.
     pub(super) fn plus(self, other: Self) -> Self {
-        self.with(other, u64::wrapping_add)
+        Self {
+            enqueued: self.enqueued.wrapping_add(other.enqueued),
+            dequeued: self.dequeued.wrapping_add(other.dequeued),
+            acknowledged: self.acknowledged.wrapping_add(other.acknowledged),
+            redelivered: self.redelivered.wrapping_add(other.redelivered),
+            dead_lettered: self.dead_lettered.wrapping_add(other.dead_lettered),
+        }
     }
 
-    /// What `plus` has added to `other`.
-    pub(super) fn minus(self, other: Self) -> Self {
-        self.with(other, u64::wrapping_sub)
-    }
-
-    fn with(self, other: Self, of: fn(u64, u64) -> u64) -> Self {
-        Self { enqueued: of(self.enqueued, other.enqueued), dequeued: of(self.dequeued, other.dequeued) }
+    /// With it, `plus` takes back what it has added.
+    pub(super) fn negated(self) -> Self {
+        Self {
+            enqueued: self.enqueued.wrapping_neg(),
+            dequeued: self.dequeued.wrapping_neg(),
+            acknowledged: self.acknowledged.wrapping_neg(),
+            redelivered: self.redelivered.wrapping_neg(),
+            dead_lettered: self.dead_lettered.wrapping_neg(),
+        }
     }
 }
 
@@ -326,6 +439,8 @@ pub struct Totals {
     pub oldest: Option<Timestamp>,
     /// Open sessions; 0 for one queue, as sessions belong to the shard.
     pub sessions: u64,
+    /// What is in force for the queue; none for all of them together.
+    pub settings: Option<Settings>,
 }
 
 /// Why the state machine says no; nothing has changed. Under a session the answer is final, a retry gets the same, except for
@@ -333,14 +448,24 @@ pub struct Totals {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Refusal {
     /// The queue holds as much as it may.
-    #[error("queue '{queue}' is full: it holds {messages} messages of {messages_max}")]
+    #[error("queue '{queue}' is full: it holds {messages} messages of {messages_max}, {dead} of them dead")]
     QueueFull {
         /// The queue.
         queue: QueueName,
-        /// What it holds.
+        /// What it holds, in whatever state.
         messages: u64,
+        /// How many of these are dead.
+        dead: u64,
         /// What it may hold.
         messages_max: u64,
+    },
+    /// A lease that was to be settled had ended, and all or none were to be.
+    #[error("the lease {token} of a message of queue '{queue}' has ended")]
+    LeaseExpired {
+        /// The queue.
+        queue: QueueName,
+        /// The first such lease.
+        token: LeaseToken,
     },
     /// There are as many queues as there may be.
     #[error("there are {queues_max} queues, and no more are allowed")]

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use super::codec::timestamp_to_proto;
+use super::codec::{duration_from_proto, extended_to_proto, settled_to_proto, timestamp_to_proto};
 use super::session::Kept;
-use super::{Contents, Counts, Given, InvalidQueueName, MessageId, Outcome, QueueInfo, QueueName, Refusal, Totals};
-use crate::ids::{Index, SHARD_0, Sequence, SessionId, Timestamp};
+use super::{
+    Contents, Counts, DeadReason, Given, InvalidQueueName, LeaseId, LeaseToken, MessageId, MessageState, Outcome,
+    QueueInfo, QueueName, Refusal, Settings, Standing, Totals,
+};
+use crate::ids::{Index, Sequence, SessionId, Timestamp};
 use crate::proto::internal::{kept_outcome::Kept as Kind, kept_result::Outcome as What};
 use crate::proto::{internal, v1};
 
@@ -24,8 +27,8 @@ pub enum InvalidOutcome {
         /// They must be less than a second.
         nanos: u32,
     },
-    /// A message that was given has no name, or a time is none.
-    #[error("a message has no name, or a time is none")]
+    /// A message that was given has no state, a lease has no name, or a time is none.
+    #[error("a message has no state, a lease has no name, or a time is none")]
     Given,
     /// It was refused for a reason that this version does not know.
     #[error("this version knows no refusal {name:?} with {numbers} numbers")]
@@ -74,8 +77,13 @@ impl Outcome {
             }),
             Self::SessionClosed => What::SessionClosed(v1::SessionClosed {}),
             Self::Enqueued(id) => What::Enqueued(id.to_kept()),
-            Self::Dequeued(given) => What::Dequeued(to_kept(given.as_slice())),
-            Self::Peeked(given) => What::Peeked(to_kept(given)),
+            Self::Dequeued(given) => What::Dequeued(to_kept(given.as_slice(), None)),
+            Self::Peeked(given) => What::Peeked(to_kept(given, None)),
+            Self::Leased { lease, messages } => What::Leased(to_kept(messages, Some(lease.to_kept()))),
+            Self::Settled(done) => What::Settled(settled_to_proto(done)),
+            Self::LeaseExtended { until, extended } => What::LeaseExtended(extended_to_proto(*until, extended)),
+            Self::Redriven(moved) => What::Redriven(v1::Redriven { moved: *moved }),
+            Self::QueueSet(settings) => What::QueueSet(settings.to_proto()),
             Self::Queues { queues, more } => {
                 What::Queues(v1::Queues { queues: queues.iter().map(QueueInfo::to_proto).collect(), more: *more })
             }
@@ -90,8 +98,19 @@ impl Outcome {
             }
             What::SessionClosed(v1::SessionClosed {}) => Self::SessionClosed,
             What::Enqueued(id) => Self::Enqueued(MessageId::from_kept(id)),
-            What::Dequeued(given) => Self::Dequeued(from_kept(given)?.pop()),
-            What::Peeked(given) => Self::Peeked(from_kept(given)?),
+            What::Dequeued(given) => Self::Dequeued(from_kept(given.messages)?.pop()),
+            What::Peeked(given) => Self::Peeked(from_kept(given.messages)?),
+            What::Leased(internal::KeptGiven { messages, lease }) => Self::Leased {
+                lease: LeaseId::from_kept(lease.ok_or(InvalidOutcome::Given)?),
+                messages: from_kept(messages)?,
+            },
+            What::Settled(v1::Settled { results }) => Self::Settled(results.into_iter().map(is_done).collect()),
+            What::LeaseExtended(v1::LeaseExtended { results, due_at }) => Self::LeaseExtended {
+                until: due_at.and_then(timestamp_from_proto).ok_or(InvalidOutcome::Given)?,
+                extended: results.into_iter().map(is_done).collect(),
+            },
+            What::Redriven(v1::Redriven { moved }) => Self::Redriven(moved),
+            What::QueueSet(settings) => Self::QueueSet(Settings::from_kept(settings)?),
             What::Queues(v1::Queues { queues, more }) => {
                 let queues = queues.into_iter().map(QueueInfo::from_kept).collect::<Result<_, _>>()?;
                 Self::Queues { queues, more }
@@ -101,21 +120,76 @@ impl Outcome {
     }
 }
 
-fn to_kept(given: &[Given]) -> internal::KeptGiven {
-    internal::KeptGiven { messages: given.iter().map(|given| given.to_proto(SHARD_0)).collect() }
+fn to_kept(given: &[Given], lease: Option<internal::KeptMessage>) -> internal::KeptGiven {
+    internal::KeptGiven { messages: given.iter().map(|given| given.to_kept(0)).collect(), lease }
 }
 
-fn from_kept(given: internal::KeptGiven) -> Result<Vec<Given>, InvalidOutcome> {
-    given.messages.into_iter().map(|message| Given::from_kept(message).ok_or(InvalidOutcome::Given)).collect()
+fn from_kept(messages: Vec<internal::HeldMessage>) -> Result<Vec<Given>, InvalidOutcome> {
+    messages.into_iter().map(|message| Given::from_kept(message).ok_or(InvalidOutcome::Given)).collect()
+}
+
+fn is_done(result: i32) -> bool {
+    result == i32::from(v1::SettleResult::Done)
 }
 
 impl Given {
-    fn from_kept(message: v1::StoredMessage) -> Option<Self> {
-        let v1::MessageId { index, item, .. } = message.id?;
+    /// The message, of `length` bytes.
+    pub(super) fn to_kept(&self, length: u32) -> internal::HeldMessage {
+        let (state, time, reason) = match &self.standing {
+            Standing::Ready => (MessageState::Ready, Timestamp(0), None),
+            Standing::Leased { until } => (MessageState::Leased, *until, None),
+            Standing::Delayed { until } => (MessageState::Delayed, *until, None),
+            Standing::Dead { since, reason: DeadReason::Unacknowledged } => (MessageState::Dead, *since, None),
+            Standing::Dead { since, reason: DeadReason::Rejected(reason) } => {
+                (MessageState::Dead, *since, Some(reason.to_string()))
+            }
+        };
+        internal::HeldMessage {
+            index: self.id.index.0,
+            item: self.id.item,
+            length,
+            enqueued_ms: self.enqueued_at.0,
+            deliveries: self.deliveries,
+            state: state.to_proto().into(),
+            time_ms: time.0,
+            lease: None,
+            reason,
+        }
+    }
+
+    /// None: it is in no state.
+    pub(super) fn from_kept(message: internal::HeldMessage) -> Option<Self> {
+        let time = Timestamp(message.time_ms);
+        let reason = message.reason.map_or(DeadReason::Unacknowledged, |reason| DeadReason::Rejected(reason.into()));
         Some(Self {
-            id: MessageId { index: Index(index), item },
-            enqueued_at: timestamp_from_proto(message.enqueued_at?)?,
+            id: MessageId { index: Index(message.index), item: message.item },
+            enqueued_at: Timestamp(message.enqueued_ms),
+            deliveries: message.deliveries,
+            standing: match MessageState::from_proto(message.state)? {
+                MessageState::Ready => Standing::Ready,
+                MessageState::Leased => Standing::Leased { until: time },
+                MessageState::Delayed => Standing::Delayed { until: time },
+                MessageState::Dead => Standing::Dead { since: time, reason },
+            },
         })
+    }
+}
+
+impl LeaseId {
+    pub(super) fn to_kept(self) -> internal::KeptMessage {
+        internal::KeptMessage { index: self.index.0, item: self.item }
+    }
+
+    pub(super) fn from_kept(lease: internal::KeptMessage) -> Self {
+        Self { index: Index(lease.index), item: lease.item }
+    }
+}
+
+impl Settings {
+    fn from_kept(settings: v1::QueueSettings) -> Result<Self, InvalidOutcome> {
+        let v1::QueueSettings { lease_duration, deliveries_max, messages_max } = settings;
+        let lease_duration = duration_from_proto(lease_duration, "").map_err(|_| InvalidOutcome::Given)?;
+        Ok(Self { lease_duration, deliveries_max, messages_max })
     }
 }
 
@@ -154,6 +228,7 @@ impl QueueInfo {
             contents: Contents::from_kept(info.contents.unwrap_or_default()),
             counts: Counts::from_kept(info.counts.unwrap_or_default()),
             oldest: oldest_from_proto(info.oldest)?,
+            settings: Settings::from_kept(info.settings.unwrap_or_default())?,
         })
     }
 }
@@ -166,21 +241,22 @@ impl Totals {
             counts: Counts::from_kept(totals.counts.unwrap_or_default()),
             oldest: oldest_from_proto(totals.oldest)?,
             sessions: totals.sessions,
+            settings: totals.settings.map(Settings::from_kept).transpose()?,
         })
     }
 }
 
 impl Contents {
     fn from_kept(contents: v1::Contents) -> Self {
-        let v1::Contents { ready, bytes } = contents;
-        Self { ready, bytes }
+        let v1::Contents { ready, leased, delayed, dead, bytes } = contents;
+        Self { ready, leased, delayed, dead, bytes }
     }
 }
 
 impl Counts {
     pub(super) fn from_kept(counts: v1::Counts) -> Self {
-        let v1::Counts { enqueued, dequeued } = counts;
-        Self { enqueued, dequeued }
+        let v1::Counts { enqueued, dequeued, acknowledged, redelivered, dead_lettered } = counts;
+        Self { enqueued, dequeued, acknowledged, redelivered, dead_lettered }
     }
 }
 
@@ -192,8 +268,12 @@ impl Refusal {
             numbers: numbers.to_vec(),
         };
         match self {
-            Self::QueueFull { queue, messages, messages_max } => {
-                of("QueueFull", Some(queue), &[*messages, *messages_max])
+            Self::QueueFull { queue, messages, dead, messages_max } => {
+                of("QueueFull", Some(queue), &[*messages, *dead, *messages_max])
+            }
+            Self::LeaseExpired { queue, token: LeaseToken { message, lease } } => {
+                let numbers = [message.index.0, message.item.into(), lease.index.0, lease.item.into()];
+                of("LeaseExpired", Some(queue), &numbers)
             }
             Self::TooManyQueues { queues_max } => of("TooManyQueues", None, &[*queues_max]),
             Self::TooManySessions { sessions_max } => of("TooManySessions", None, &[*sessions_max]),
@@ -208,7 +288,15 @@ impl Refusal {
     fn from_kept(refusal: internal::KeptRefusal) -> Result<Self, InvalidOutcome> {
         let queue = || QueueName::try_from(refusal.queue.as_str());
         Ok(match (refusal.name.as_str(), refusal.numbers.as_slice()) {
-            ("QueueFull", &[messages, messages_max]) => Self::QueueFull { queue: queue()?, messages, messages_max },
+            ("QueueFull", &[messages, dead, messages_max]) => {
+                Self::QueueFull { queue: queue()?, messages, dead, messages_max }
+            }
+            ("LeaseExpired", &[index, item, lease_index, lease_item]) => {
+                let narrow = |number: u64| u32::try_from(number).map_err(|_| InvalidOutcome::Given);
+                let message = MessageId { index: Index(index), item: narrow(item)? };
+                let lease = LeaseId { index: Index(lease_index), item: narrow(lease_item)? };
+                Self::LeaseExpired { queue: queue()?, token: LeaseToken { message, lease } }
+            }
             ("TooManyQueues", &[queues_max]) => Self::TooManyQueues { queues_max },
             ("TooManySessions", &[sessions_max]) => Self::TooManySessions { sessions_max },
             ("AnswerTooLarge", &[bytes_max]) => Self::AnswerTooLarge { bytes_max },
@@ -243,8 +331,11 @@ mod tests {
     fn every_refusal_survives() {
         let queue: QueueName = "a/b".parse().expect("a good name");
         let session = SessionId(u64::MAX);
+        let lease = LeaseId { index: Index(5), item: 6 };
+        let token = LeaseToken { message: message(u64::MAX, u32::MAX), lease };
         let refusals = [
-            Refusal::QueueFull { queue: queue.clone(), messages: 3, messages_max: 2 },
+            Refusal::QueueFull { queue: queue.clone(), messages: 3, dead: 1, messages_max: 2 },
+            Refusal::LeaseExpired { queue: queue.clone(), token },
             Refusal::TooManyQueues { queues_max: 4 },
             Refusal::TooManySessions { sessions_max: 5 },
             Refusal::AnswerTooLarge { bytes_max: 6 },
@@ -258,11 +349,14 @@ mod tests {
 
     #[test]
     fn every_outcome_survives() {
+        let settings =
+            Settings { lease_duration: Duration::new(7, 1_000_000), deliveries_max: 8, messages_max: u64::MAX };
         let queue = QueueInfo {
             name: "q".parse().expect("a good name"),
-            contents: Contents { ready: 1, bytes: u64::MAX },
-            counts: Counts { enqueued: 2, dequeued: 3 },
+            contents: Contents { ready: 1, leased: 2, delayed: 3, dead: 4, bytes: u64::MAX },
+            counts: Counts { enqueued: 5, dequeued: 6, acknowledged: 7, redelivered: 8, dead_lettered: 9 },
             oldest: Some(Timestamp(1_234)),
+            settings,
         };
         let totals = Totals {
             queues: 1,
@@ -270,20 +364,41 @@ mod tests {
             counts: queue.counts,
             oldest: Some(Timestamp(u64::MAX)),
             sessions: 4,
+            settings: Some(settings),
         };
-        let given = |index, item, at| Given { id: message(index, item), enqueued_at: Timestamp(at) };
+        let given = |index, item, at, standing| {
+            let (id, enqueued_at) = (message(index, item), Timestamp(at));
+            Given { id, enqueued_at, deliveries: item + 1, standing }
+        };
+        let (until, since) = (Timestamp(u64::MAX), Timestamp(3));
+        let rejected = DeadReason::Rejected("why".into());
+        let standings = [
+            Standing::Ready,
+            Standing::Leased { until },
+            Standing::Delayed { until },
+            Standing::Dead { since, reason: DeadReason::Unacknowledged },
+            Standing::Dead { since, reason: rejected },
+            Standing::Dead { since, reason: DeadReason::Rejected("".into()) },
+        ];
+        let lease = LeaseId { index: Index(5), item: 6 };
         let outcomes = [
             Outcome::SessionOpened { id: SessionId(3), time_to_live: Duration::new(u64::MAX, 999_999_999) },
             Outcome::SessionClosed,
             Outcome::Enqueued(message(u64::MAX, u32::MAX)),
             Outcome::Dequeued(None),
-            Outcome::Dequeued(Some(given(0, 0, 0))),
+            Outcome::Dequeued(Some(given(0, 0, 0, Standing::Ready))),
             Outcome::Peeked(vec![]),
-            Outcome::Peeked(vec![given(1, 0, 999), given(1, 1, u64::MAX)]),
+            Outcome::Peeked(standings.iter().cloned().map(|standing| given(1, 2, u64::MAX, standing)).collect()),
+            Outcome::Leased { lease, messages: vec![given(1, 0, 999, Standing::Leased { until })] },
+            Outcome::Leased { lease, messages: vec![] },
+            Outcome::Settled(vec![true, false]),
+            Outcome::LeaseExtended { until: Timestamp(u64::MAX), extended: vec![false, true] },
+            Outcome::Redriven(u64::MAX),
+            Outcome::QueueSet(settings),
             Outcome::Queues { queues: vec![], more: false },
             Outcome::Queues { queues: vec![queue.clone(), queue], more: true },
             Outcome::Stats(totals),
-            Outcome::Stats(Totals { oldest: None, ..totals }),
+            Outcome::Stats(Totals { oldest: None, settings: None, ..totals }),
         ];
         survives(Kept::Executed { index: Index(0), outcomes: [].into() });
         survives(Kept::Executed { index: Index(9), outcomes: outcomes.into() });
@@ -296,7 +411,7 @@ mod tests {
             Kept::from_proto(internal::KeptOutcome { sequence: 1, kept: Some(Kind::Refused(refusal)) })
         };
         let unknown = |name: &str, numbers| Err(InvalidOutcome::Refusal { name: name.into(), numbers });
-        assert_eq!(refused("QueueFull", "", &[1, 2]), Err(InvalidQueueName::Empty.into()));
+        assert_eq!(refused("QueueFull", "", &[1, 2, 3]), Err(InvalidQueueName::Empty.into()));
         assert_eq!(refused("QueueFull", "q", &[1]), unknown("QueueFull", 1));
         assert_eq!(refused("QueueFuller", "q", &[1, 2]), unknown("QueueFuller", 2));
         let executed = |outcome| {
@@ -311,16 +426,18 @@ mod tests {
         let info = v1::QueueInfo { name: "?".into(), ..Default::default() };
         let queues = v1::Queues { queues: vec![info], more: false };
         assert!(matches!(executed(Some(What::Queues(queues))), Err(InvalidOutcome::QueueName(_))));
-        let given = |id, seconds, nanos| {
-            let enqueued_at = Some(prost_types::Timestamp { seconds, nanos });
-            let message = v1::StoredMessage { id, enqueued_at, ..Default::default() };
-            executed(Some(What::Peeked(internal::KeptGiven { messages: vec![message] })))
+        let totals = |seconds, nanos| {
+            let oldest = Some(prost_types::Timestamp { seconds, nanos });
+            executed(Some(What::Totals(v1::Totals { oldest, ..Default::default() })))
         };
-        let id = Some(v1::MessageId { shard: 0, index: 1, item: 1 });
-        assert!(given(id, 1, 2_000_000).is_ok());
-        for (id, seconds, nanos) in [(None, 1, 0), (id, -1, 0), (id, 1, 1), (id, i64::MAX, 0), (id, 1, -1)] {
-            assert_eq!(given(id, seconds, nanos), Err(InvalidOutcome::Given), "{seconds} s {nanos} ns");
+        assert!(totals(1, 2_000_000).is_ok());
+        for (seconds, nanos) in [(-1, 0), (1, 1), (i64::MAX, 0), (1, -1)] {
+            assert_eq!(totals(seconds, nanos), Err(InvalidOutcome::Given), "{seconds} s {nanos} ns");
         }
+        let message = internal::HeldMessage { state: 99, ..Default::default() };
+        let unknown_state = internal::KeptGiven { messages: vec![message], lease: None };
+        assert_eq!(executed(Some(What::Peeked(unknown_state))), Err(InvalidOutcome::Given));
+        assert_eq!(executed(Some(What::Leased(internal::KeptGiven::default()))), Err(InvalidOutcome::Given));
         let nothing = internal::KeptOutcome { sequence: 1, kept: None };
         assert_eq!(Kept::from_proto(nothing), Err(InvalidOutcome::NoKind));
     }

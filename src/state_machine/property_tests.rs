@@ -10,7 +10,7 @@ use super::*;
 use crate::ids::{Index, Sequence, SessionId, Timestamp};
 
 pub(super) const LIMITS: Limits = Limits {
-    queue_messages_max: 3,
+    queue_messages_max: 4,
     queues_max: 2,
     sessions_max: 2,
     session_outcomes_max: 3,
@@ -28,8 +28,11 @@ pub(super) struct Twin {
 #[derive(Clone)]
 pub(super) struct TwinQueue {
     name: QueueName,
+    /// In whatever state, in the order in which they were enqueued.
     pub(super) messages: Vec<TwinMessage>,
     counts: Counts,
+    /// As in `Chosen`, with 0 where nothing is chosen.
+    chosen: (u64, u64, u64),
 }
 
 #[derive(Clone)]
@@ -37,21 +40,98 @@ pub(super) struct TwinMessage {
     pub(super) id: MessageId,
     pub(super) bytes: u64,
     enqueued_at: u64,
+    deliveries: u32,
+    standing: Standing,
+    /// The lease that it is or was under.
+    lease: Option<LeaseId>,
 }
 
 impl TwinMessage {
     fn given(&self) -> Given {
-        Given { id: self.id, enqueued_at: Timestamp(self.enqueued_at) }
+        let (deliveries, standing) = (self.deliveries, self.standing.clone());
+        Given { id: self.id, enqueued_at: Timestamp(self.enqueued_at), deliveries, standing }
+    }
+
+    fn is(&self, state: MessageState) -> bool {
+        let own = match self.standing {
+            Standing::Ready => MessageState::Ready,
+            Standing::Leased { .. } => MessageState::Leased,
+            Standing::Delayed { .. } => MessageState::Delayed,
+            Standing::Dead { .. } => MessageState::Dead,
+        };
+        own == state
+    }
+
+    fn due(&self) -> Option<Timestamp> {
+        match self.standing {
+            Standing::Leased { until } | Standing::Delayed { until } => Some(until),
+            Standing::Ready | Standing::Dead { .. } => None,
+        }
     }
 }
 
 impl TwinQueue {
+    fn count(&self, state: MessageState) -> u64 {
+        self.messages.iter().filter(|it| it.is(state)).count() as u64
+    }
+
     fn contents(&self) -> Contents {
-        Contents { ready: self.messages.len() as u64, bytes: self.messages.iter().map(|it| it.bytes).sum() }
+        Contents {
+            ready: self.count(MessageState::Ready),
+            leased: self.count(MessageState::Leased),
+            delayed: self.count(MessageState::Delayed),
+            dead: self.count(MessageState::Dead),
+            bytes: self.messages.iter().map(|it| it.bytes).sum(),
+        }
     }
 
     fn oldest(&self) -> Option<Timestamp> {
-        self.messages.first().map(|it| Timestamp(it.enqueued_at))
+        self.messages.iter().find(|it| it.is(MessageState::Ready)).map(|it| Timestamp(it.enqueued_at))
+    }
+
+    fn settings(&self) -> Settings {
+        let chosen = |number: u64| Some(number).filter(|number| *number > 0);
+        let (lease, deliveries, messages) = self.chosen;
+        Settings {
+            lease_duration: Duration::from_millis(chosen(lease).unwrap_or(30_000)),
+            deliveries_max: chosen(deliveries).unwrap_or(20) as u32,
+            messages_max: chosen(messages).unwrap_or(u64::MAX).min(LIMITS.queue_messages_max),
+        }
+    }
+
+    /// The message is with nobody any more, and was not acknowledged.
+    fn give_back(&mut self, at: usize, now: u64, delay: u64) {
+        if self.messages[at].deliveries >= self.settings().deliveries_max {
+            return self.bury(at, now, DeadReason::Unacknowledged);
+        }
+        self.messages[at].standing = match delay {
+            0 => Standing::Ready,
+            delay => Standing::Delayed { until: Timestamp(now + delay) },
+        };
+    }
+
+    fn bury(&mut self, at: usize, now: u64, reason: DeadReason) {
+        self.messages[at].standing = Standing::Dead { since: Timestamp(now), reason };
+        self.counts.dead_lettered += 1;
+    }
+
+    /// Where the message is that is leased under this token.
+    fn leased(&self, token: &LeaseToken, now: u64) -> Option<usize> {
+        let is_meant = |it: &TwinMessage| {
+            let is_open = matches!(it.standing, Standing::Leased { until } if until.0 > now);
+            is_open && it.id == token.message && it.lease == Some(token.lease)
+        };
+        self.messages.iter().position(is_meant)
+    }
+
+    fn expire(&mut self, now: u64) {
+        for at in 0..self.messages.len() {
+            match self.messages[at].standing {
+                Standing::Leased { until } if until.0 <= now => self.give_back(at, now, 0),
+                Standing::Delayed { until } if until.0 <= now => self.messages[at].standing = Standing::Ready,
+                _ => {}
+            }
+        }
     }
 }
 
@@ -70,14 +150,21 @@ impl Twin {
         if command.expiry {
             let now = self.now;
             self.sessions.retain(|session| session.last_used + ttl > now);
-            return Decision::Executed { index, replayed: false, outcomes: vec![] }.into();
+            let is_due = |queue: &TwinQueue| queue.messages.iter().any(|it| it.due().is_some_and(|due| due.0 <= now));
+            let mut filled: Vec<QueueName> =
+                self.queues.iter().filter(|queue| is_due(queue)).map(|queue| queue.name.clone()).collect();
+            self.queues.iter_mut().for_each(|queue| queue.expire(now));
+            filled.retain(|name| self.ready_in(name) > 0);
+            filled.sort();
+            return Applied { decision: Decision::Executed { index, replayed: false, outcomes: vec![] }, filled };
         }
         if let Some(request) = command.session
             && let Some(known) = self.look_up(request)
         {
             return known.into();
         }
-        if let [Operation::Dequeue { queue, wait: true }] = &command.operations[..]
+        if let [Operation::Dequeue { queue, wait: true } | Operation::Lease { queue, wait: true, .. }] =
+            &command.operations[..]
             && self.ready_in(queue) == 0
         {
             return Decision::Waiting.into();
@@ -86,7 +173,9 @@ impl Twin {
         let changes = |operation: &Operation| match operation {
             Operation::Peek { .. } | Operation::ListQueues { .. } | Operation::Stats { .. } => false,
             Operation::OpenSession | Operation::CloseSession => true,
-            Operation::Enqueue { .. } | Operation::Dequeue { .. } => true,
+            Operation::Enqueue { .. } | Operation::Dequeue { .. } | Operation::Lease { .. } => true,
+            Operation::Settle { .. } | Operation::ExtendLease { .. } => true,
+            Operation::Redrive { .. } | Operation::SetQueue { .. } => true,
         };
         if !command.operations.iter().any(changes) {
             return applied;
@@ -140,12 +229,15 @@ impl Twin {
             copy.sessions.retain(|session| Some(session.id) != command.session.map(|request| request.id));
         }
         *self = copy;
-        let got_one = |name: &QueueName| {
-            command
-                .operations
-                .iter()
-                .any(|operation| matches!(operation, Operation::Enqueue { queue, .. } if queue == name))
+        let fills = |operation: &Operation, name: &QueueName| match operation {
+            Operation::Enqueue { queue, .. } | Operation::Redrive { queue, .. } => queue == name,
+            Operation::Settle { queue, settlements, .. } => {
+                let released = |(_, it): &(LeaseToken, Settlement)| matches!(it, Settlement::Release { .. });
+                queue == name && settlements.iter().any(released)
+            }
+            _ => false,
         };
+        let got_one = |name: &QueueName| command.operations.iter().any(|operation| fills(operation, name));
         let mut filled: Vec<QueueName> = self.queues.iter().map(|queue| queue.name.clone()).collect();
         filled.retain(|name| got_one(name) && self.ready_in(name) > 0);
         filled.sort();
@@ -177,35 +269,126 @@ impl Twin {
             }
             Operation::CloseSession if session.is_none() => Err(Refusal::SessionExpired(SessionId(0))),
             Operation::CloseSession => Ok(Outcome::SessionClosed),
-            Operation::Enqueue { queue, message } => {
+            Operation::Enqueue { queue, message, delay } => {
                 if self.queue(queue).is_none() {
                     if self.queues.len() as u64 == LIMITS.queues_max {
                         return Err(Refusal::TooManyQueues { queues_max: LIMITS.queues_max });
                     }
-                    self.queues.push(TwinQueue { name: queue.clone(), messages: vec![], counts: Counts::default() });
+                    let (counts, chosen) = (Counts::default(), (0, 0, 0));
+                    self.queues.push(TwinQueue { name: queue.clone(), messages: vec![], counts, chosen });
                 }
-                let (messages, messages_max) = (self.ready_in(queue), LIMITS.queue_messages_max);
-                if messages == messages_max {
-                    return Err(Refusal::QueueFull { queue: queue.clone(), messages, messages_max });
-                }
-                let enqueued_at = self.now;
+                let now = self.now;
                 let queue = self.queue(queue).expect("it was just made");
-                queue.messages.push(TwinMessage { id, bytes: message.bytes() as u64, enqueued_at });
+                let (contents, Settings { messages_max, .. }) = (queue.contents(), queue.settings());
+                let (messages, dead) = (queue.messages.len() as u64, contents.dead);
+                if messages >= messages_max {
+                    return Err(Refusal::QueueFull { queue: queue.name.clone(), messages, dead, messages_max });
+                }
+                let standing = match delay.as_millis() as u64 {
+                    0 => Standing::Ready,
+                    delay => Standing::Delayed { until: Timestamp(now + delay) },
+                };
+                let (bytes, enqueued_at) = (message.bytes() as u64, now);
+                queue.messages.push(TwinMessage { id, bytes, enqueued_at, deliveries: 0, standing, lease: None });
                 queue.counts.enqueued += 1;
                 Ok(Outcome::Enqueued(id))
             }
             Operation::Dequeue { queue, .. } if self.ready_in(queue) == 0 => Ok(Outcome::Dequeued(None)),
             Operation::Dequeue { queue, .. } => {
                 let queue = self.queue(queue).expect("it has a message");
-                let oldest = queue.messages.remove(0);
+                let at = queue.messages.iter().position(|it| it.is(MessageState::Ready)).expect("one is ready");
+                let mut oldest = queue.messages.remove(at);
                 queue.counts.dequeued += 1;
+                queue.counts.redelivered += u64::from(oldest.deliveries > 0);
+                oldest.deliveries += 1;
                 *answer += oldest.bytes;
                 let is_too_large = *answer > LIMITS.answer_bytes_max;
                 if is_too_large { Err(too_large()) } else { Ok(Outcome::Dequeued(Some(oldest.given()))) }
             }
-            Operation::Peek { queue, limit } => {
+            Operation::Lease { queue, limit, duration, wait: _ } => {
+                let lease = LeaseId { index: id.index, item: id.item };
+                let now = self.now;
+                let mut given = vec![];
+                let Some(queue) = self.queue(queue) else {
+                    return Ok(Outcome::Leased { lease, messages: given });
+                };
+                let duration = if duration.is_zero() { queue.settings().lease_duration } else { *duration };
+                let until = Timestamp(now + duration.as_millis() as u64);
+                let ready = queue.messages.iter_mut().filter(|it| it.is(MessageState::Ready));
+                for message in ready.take(*limit as usize) {
+                    if *answer + message.bytes > LIMITS.answer_bytes_max {
+                        if given.is_empty() {
+                            return Err(too_large());
+                        }
+                        break;
+                    }
+                    *answer += message.bytes;
+                    queue.counts.redelivered += u64::from(message.deliveries > 0);
+                    message.deliveries += 1;
+                    (message.standing, message.lease) = (Standing::Leased { until }, Some(lease));
+                    given.push(message.given());
+                }
+                Ok(Outcome::Leased { lease, messages: given })
+            }
+            Operation::Settle { queue: name, settlements, all_or_none } => {
+                let now = self.now;
+                let mut done = vec![];
+                for (token, settlement) in settlements {
+                    let leased = self.queue(name).and_then(|queue| Some((queue.leased(token, now)?, queue)));
+                    done.push(leased.is_some());
+                    match (leased, settlement) {
+                        (None, _) if *all_or_none => {
+                            return Err(Refusal::LeaseExpired { queue: name.clone(), token: *token });
+                        }
+                        (None, _) => {}
+                        (Some((at, queue)), Settlement::Ack) => {
+                            queue.messages.remove(at);
+                            queue.counts.acknowledged += 1;
+                        }
+                        (Some((at, queue)), Settlement::Release { delay }) => {
+                            queue.give_back(at, now, delay.as_millis() as u64);
+                        }
+                        (Some((at, queue)), Settlement::Reject { reason }) => {
+                            queue.bury(at, now, DeadReason::Rejected(reason.clone()));
+                        }
+                    }
+                }
+                Ok(Outcome::Settled(done))
+            }
+            Operation::ExtendLease { queue, tokens, duration } => {
+                let now = self.now;
+                let default = self.queue(queue).map_or(Duration::ZERO, |queue| queue.settings().lease_duration);
+                let duration = if duration.is_zero() { default } else { *duration };
+                let until = Timestamp(now + duration.as_millis() as u64);
+                let extended = tokens.iter().map(|token| {
+                    let leased = self.queue(queue).and_then(|queue| Some((queue.leased(token, now)?, queue)));
+                    let Some((at, queue)) = leased else { return false };
+                    queue.messages[at].standing = Standing::Leased { until };
+                    true
+                });
+                Ok(Outcome::LeaseExtended { until, extended: extended.collect() })
+            }
+            Operation::Redrive { queue: name, limit } => {
+                let queue = self.queue(name).ok_or_else(|| Refusal::QueueNotFound(name.clone()))?;
+                let dead = queue.messages.iter_mut().filter(|it| it.is(MessageState::Dead)).take(*limit as usize);
+                let moved = dead.map(|message| (message.standing, message.deliveries) = (Standing::Ready, 0)).count();
+                Ok(Outcome::Redriven(moved as u64))
+            }
+            Operation::SetQueue { queue: name, chosen } => {
+                let queue = self.queue(name).ok_or_else(|| Refusal::QueueNotFound(name.clone()))?;
+                let (lease, deliveries, messages) = queue.chosen;
+                queue.chosen = (
+                    chosen.lease_duration.map_or(lease, |duration| duration.as_millis() as u64),
+                    chosen.deliveries_max.map_or(deliveries, u64::from),
+                    chosen.messages_max.unwrap_or(messages),
+                );
+                Ok(Outcome::QueueSet(queue.settings()))
+            }
+            Operation::Peek { queue, limit, state, after } => {
                 let mut seen = vec![];
-                for message in self.queue(queue).into_iter().flat_map(|queue| &queue.messages).take(*limit as usize) {
+                let meant = self.queue(queue).into_iter().flat_map(|queue| &queue.messages);
+                let meant = meant.filter(|it| it.is(*state) && after.is_none_or(|after| it.id > after));
+                for message in meant.take(*limit as usize) {
                     if *answer + message.bytes > LIMITS.answer_bytes_max {
                         return if seen.is_empty() { Err(too_large()) } else { Ok(Outcome::Peeked(seen)) };
                     }
@@ -228,6 +411,7 @@ impl Twin {
                     contents: queue.contents(),
                     counts: queue.counts,
                     oldest: queue.oldest(),
+                    settings: queue.settings(),
                     name: queue.name,
                 };
                 Ok(Outcome::Queues { queues: all.into_iter().map(info).collect(), more })
@@ -242,14 +426,21 @@ impl Twin {
                         queues: meant.len() as u64,
                         contents: Contents {
                             ready: sum(|queue| queue.contents().ready),
+                            leased: sum(|queue| queue.contents().leased),
+                            delayed: sum(|queue| queue.contents().delayed),
+                            dead: sum(|queue| queue.contents().dead),
                             bytes: sum(|queue| queue.contents().bytes),
                         },
                         counts: Counts {
                             enqueued: sum(|queue| queue.counts.enqueued),
                             dequeued: sum(|queue| queue.counts.dequeued),
+                            acknowledged: sum(|queue| queue.counts.acknowledged),
+                            redelivered: sum(|queue| queue.counts.redelivered),
+                            dead_lettered: sum(|queue| queue.counts.dead_lettered),
                         },
                         oldest: queue.as_ref().and_then(|_| meant[0].oldest()),
                         sessions: if queue.is_some() { 0 } else { self.sessions.len() as u64 },
+                        settings: queue.as_ref().map(|_| meant[0].settings()),
                     })),
                 }
             }
@@ -265,7 +456,8 @@ impl Twin {
     }
 }
 
-/// A command whose session is named by how recently it was opened, so that most of them exist.
+/// A command whose session is named by how recently it was opened, and whose leases by how recently they were given, so that most of
+/// them exist.
 #[derive(Clone, Debug)]
 pub(super) struct Step {
     session: Option<(usize, u64, u64)>,
@@ -275,7 +467,7 @@ pub(super) struct Step {
 }
 
 impl Step {
-    fn command(&self, opened: &[SessionId]) -> Command {
+    fn command(&self, opened: &[SessionId], given: &[(QueueName, LeaseToken)]) -> Command {
         let session = self.session.map(|(back, sequence, lowest_pending)| SessionRequest {
             id: opened.iter().rev().nth(back).copied().unwrap_or(SessionId(9_999)),
             sequence: Sequence(sequence),
@@ -285,8 +477,67 @@ impl Step {
         // An entry opens one session, whose id is its index.
         let mut opens = false;
         operations.retain(|operation| *operation != Operation::OpenSession || !std::mem::replace(&mut opens, true));
+        operations.iter_mut().for_each(|operation| name_leases(operation, given));
         Command { session, timestamp: Timestamp(self.timestamp), operations, expiry: self.expiry }
     }
+}
+
+/// Puts the leases that were given last in the place of those that only say how recently, and for most of them the right queue.
+fn name_leases(operation: &mut Operation, given: &[(QueueName, LeaseToken)]) {
+    let (queue, tokens): (_, Vec<&mut LeaseToken>) = match operation {
+        Operation::Settle { queue, settlements, .. } => {
+            (queue, settlements.iter_mut().map(|(token, _)| token).collect())
+        }
+        Operation::ExtendLease { queue, tokens, .. } => (queue, tokens.iter_mut().collect()),
+        _ => return,
+    };
+    for token in tokens {
+        let (back, is_stray) = (token.message.index.0, token.message.item == 0);
+        if let Some((of, meant)) = given.iter().rev().nth(back as usize) {
+            *token = *meant;
+            if !is_stray {
+                *queue = of.clone();
+            }
+        }
+    }
+}
+
+/// A lease that says how recently it was given.
+fn token() -> impl Strategy<Value = LeaseToken> {
+    (0..6u64, 0..8u32).prop_map(|(back, item)| LeaseToken {
+        message: MessageId { index: Index(back), item },
+        lease: LeaseId { index: Index(9_999), item: 0 },
+    })
+}
+
+fn settlement() -> impl Strategy<Value = Settlement> {
+    prop_oneof![
+        3 => Just(Settlement::Ack),
+        2 => time().prop_map(|delay| Settlement::Release { delay }),
+        1 => "[a-c]{0,3}".prop_map(|reason| Settlement::Reject { reason: reason.into() }),
+    ]
+}
+
+fn time() -> impl Strategy<Value = Duration> {
+    prop_oneof![1 => Just(0), 1 => 1..9u64].prop_map(Duration::from_millis)
+}
+
+fn state() -> impl Strategy<Value = MessageState> {
+    use MessageState::*;
+    prop_oneof![Just(Ready), Just(Leased), Just(Delayed), Just(Dead)]
+}
+
+fn message_id() -> impl Strategy<Value = MessageId> {
+    (0..60u64, 0..4u32).prop_map(|(index, item)| MessageId { index: Index(index), item })
+}
+
+fn chosen() -> impl Strategy<Value = Chosen> {
+    use proptest::option::of;
+    (of(time()), of(0..4u32), of(0..5u64)).prop_map(|(lease_duration, deliveries_max, messages_max)| Chosen {
+        lease_duration,
+        deliveries_max,
+        messages_max,
+    })
 }
 
 fn queue_name() -> impl Strategy<Value = QueueName> {
@@ -307,16 +558,31 @@ fn message() -> impl Strategy<Value = Message> {
 }
 
 pub(super) fn operation() -> impl Strategy<Value = Operation> {
-    prop_oneof![
+    let tokens = proptest::collection::vec(token(), 1..3);
+    let settlements = proptest::collection::vec((token(), settlement()), 1..3);
+    let queues = prop_oneof![
         1 => Just(Operation::CloseSession),
         1 => Just(Operation::OpenSession),
-        12 => (queue_name(), message()).prop_map(|(queue, message)| Operation::Enqueue { queue, message }),
-        8 => (queue_name(), any::<bool>()).prop_map(|(queue, wait)| Operation::Dequeue { queue, wait }),
-        3 => (queue_name(), 0..4u32).prop_map(|(queue, limit)| Operation::Peek { queue, limit }),
+        12 => (queue_name(), message(), prop_oneof![3 => Just(Duration::ZERO), 1 => time()])
+            .prop_map(|(queue, message, delay)| Operation::Enqueue { queue, message, delay }),
+        6 => (queue_name(), any::<bool>()).prop_map(|(queue, wait)| Operation::Dequeue { queue, wait }),
+        4 => (queue_name(), 0..4u32, state(), proptest::option::of(message_id()))
+            .prop_map(|(queue, limit, state, after)| Operation::Peek { queue, limit, state, after }),
         3 => (proptest::option::of(queue_name()), 0..3u32)
             .prop_map(|(after, limit)| Operation::ListQueues { after, limit }),
         2 => proptest::option::of(queue_name()).prop_map(|queue| Operation::Stats { queue }),
-    ]
+    ];
+    let leases = prop_oneof![
+        6 => (queue_name(), 1..4u32, time(), any::<bool>())
+            .prop_map(|(queue, limit, duration, wait)| Operation::Lease { queue, limit, duration, wait }),
+        6 => (queue_name(), settlements, proptest::bool::weighted(0.3))
+            .prop_map(|(queue, settlements, all_or_none)| Operation::Settle { queue, settlements, all_or_none }),
+        2 => (queue_name(), tokens, time())
+            .prop_map(|(queue, tokens, duration)| Operation::ExtendLease { queue, tokens, duration }),
+        1 => (queue_name(), 0..3u32).prop_map(|(queue, limit)| Operation::Redrive { queue, limit }),
+        1 => (queue_name(), chosen()).prop_map(|(queue, chosen)| Operation::SetQueue { queue, chosen }),
+    ];
+    prop_oneof![5 => queues, 3 => leases]
 }
 
 pub(super) fn step() -> impl Strategy<Value = Step> {
@@ -325,23 +591,29 @@ pub(super) fn step() -> impl Strategy<Value = Step> {
         9 => proptest::collection::vec(operation(), 1..5),
     ];
     let session = proptest::option::of((0..3usize, 1..8u64, 0..6u64));
-    (session, 0..40u64, operations, proptest::bool::weighted(0.05))
+    (session, 0..40u64, operations, proptest::bool::weighted(0.15))
         .prop_map(|(session, timestamp, operations, expiry)| Step { session, timestamp, operations, expiry })
 }
 
 /// The steps as commands. Their times rise slowly, with some steps back.
 pub(super) fn commands(steps: &[Step]) -> Vec<Command> {
     let mut machine = StateMachine::new(LIMITS);
-    let mut opened = vec![];
+    let (mut opened, mut given) = (vec![], vec![]);
     let mut commands = vec![];
     for (number, step) in (1..).zip(steps) {
-        let mut command = step.command(&opened);
+        let mut command = step.command(&opened, &given);
         command.timestamp.0 = number / 2 + command.timestamp.0 / 10;
         if let Decision::Executed { outcomes, .. } = machine.apply(Index(number), &command).decision {
             opened.extend(outcomes.iter().filter_map(|outcome| match outcome {
                 Outcome::SessionOpened { id, .. } => Some(*id),
                 _ => None,
             }));
+            for (operation, outcome) in command.operations.iter().zip(&outcomes) {
+                if let (Operation::Lease { queue, .. }, Outcome::Leased { lease, messages }) = (operation, outcome) {
+                    let token = |message: &Given| LeaseToken { message: message.id, lease: *lease };
+                    given.extend(messages.iter().map(|message| (queue.clone(), token(message))));
+                }
+            }
         }
         commands.push(command);
     }
@@ -360,8 +632,9 @@ proptest! {
             let before = machine.clone();
             let applied = machine.apply(Index(number), &command);
             prop_assert_eq!(&applied, &twin.apply(Index(number), &command), "entry {}: {:?}", number, command);
-            let due = twin.sessions.iter().map(|session| Timestamp(session.last_used + ttl)).min();
-            prop_assert_eq!(machine.next_expiry(), due);
+            let sessions = twin.sessions.iter().map(|session| Timestamp(session.last_used + ttl));
+            let messages = twin.queues.iter().flat_map(|queue| &queue.messages).filter_map(|message| message.due());
+            prop_assert_eq!(machine.next_expiry(), sessions.chain(messages).min());
             prop_assert_eq!(machine.timestamp(), Timestamp(twin.now));
             for queue in ["a", "b", "c"].map(|text| text.parse().expect("a good name")) {
                 prop_assert_eq!(machine.ready_in(&queue), twin.ready_in(&queue));

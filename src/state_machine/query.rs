@@ -2,6 +2,7 @@
 
 use super::queue::Queues;
 use super::session::Sessions;
+use super::stored::Stored;
 use super::{Operation, Outcome, QueueInfo, QueueName, Refusal, Totals};
 
 /// The state as an operation may see it.
@@ -24,26 +25,33 @@ impl Query<'_> {
     /// It is one that changes something.
     pub(super) fn show(self, operation: &Operation, room: &mut Room) -> Result<Outcome, Refusal> {
         match operation {
-            Operation::Peek { queue, limit } => self.peek(queue, *limit, room),
+            Operation::Peek { queue, limit, state, after } => {
+                self.peek(self.queues.browse(queue, *state, *after), *limit, room)
+            }
             Operation::ListQueues { after, limit } => self.list_queues(after.as_ref(), *limit, room),
             Operation::Stats { queue } => self.stats(queue.as_ref()),
             Operation::OpenSession
             | Operation::CloseSession
             | Operation::Enqueue { .. }
-            | Operation::Dequeue { .. } => panic!("a query would change something: {operation:?}"),
+            | Operation::Dequeue { .. }
+            | Operation::Lease { .. }
+            | Operation::Settle { .. }
+            | Operation::ExtendLease { .. }
+            | Operation::Redrive { .. }
+            | Operation::SetQueue { .. } => panic!("a query would change something: {operation:?}"),
         }
     }
 
-    /// Ends early where the answer is full, but an empty answer always means an empty queue.
-    fn peek(self, queue: &QueueName, limit: u32, room: &mut Room) -> Result<Outcome, Refusal> {
+    /// Ends early where the answer is full, but an empty answer always means that there is nothing.
+    fn peek(self, messages: impl Iterator<Item = Stored>, limit: u32, room: &mut Room) -> Result<Outcome, Refusal> {
         let mut seen = Vec::new();
         let mut taken = Ok(());
-        for message in self.queues.iter(queue).take(limit as usize) {
-            taken = room.take(message.bytes());
+        for stored in messages.take(limit as usize) {
+            taken = room.take(stored.message.bytes());
             if taken.is_err() {
                 break;
             }
-            seen.push(message.given());
+            seen.push(stored.given());
         }
         if seen.is_empty() {
             taken?;
@@ -64,8 +72,8 @@ impl Query<'_> {
             None => Totals { sessions: self.sessions.count(), ..self.queues.totals() },
             Some(name) => {
                 let queue = self.queues.info(name).ok_or_else(|| Refusal::QueueNotFound(name.clone()))?;
-                let QueueInfo { contents, counts, oldest, name: _ } = queue;
-                Totals { queues: 1, contents, counts, oldest, sessions: 0 }
+                let QueueInfo { contents, counts, oldest, settings, name: _ } = queue;
+                Totals { queues: 1, contents, counts, oldest, sessions: 0, settings: Some(settings) }
             }
         };
         Ok(Outcome::Stats(totals))
@@ -88,7 +96,7 @@ impl Room {
     }
 }
 
-/// About what a queue takes in an answer: its name and a dozen numbers, most of them small.
+/// About what a queue takes in an answer: its name and its numbers, most of them small.
 fn bytes_of(queue: &QueueInfo) -> u64 {
     const NUMBERS: u64 = 96;
     queue.name.as_str().len() as u64 + NUMBERS

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{InvalidOperation, Message, Operation, SessionRequest};
+use super::codec::duration_from_proto;
+use super::{Chosen, InvalidOperation, Message, Operation, SessionRequest, Settlement};
 use crate::ids::{Sequence, SessionId};
 use crate::proto::v1::{self, operation::Operation as Verb};
 
@@ -14,7 +15,7 @@ pub struct Request {
     pub session: Option<SessionRequest>,
     /// What to do: 1 to 1,000 operations.
     pub operations: Vec<Operation>,
-    /// How long a lone `Dequeue` may wait for a message; zero for everything else, and for one that does not wait.
+    /// How long a lone `Dequeue` or `Lease` may wait for a message; zero for everything else, and for one that does not wait.
     pub wait: Duration,
 }
 
@@ -35,10 +36,25 @@ impl Request {
     pub const WAIT_MAX: Duration = Duration::from_secs(60);
     /// The most messages that one `Peek` shows.
     pub const PEEK_MAX: u32 = 100;
+    /// The most messages that one `Lease` gives out.
+    pub const LEASE_MAX: u32 = 100;
+    /// The most tokens of one `Settle` or `ExtendLease`.
+    pub const TOKENS_MAX: usize = 100;
+    /// The most messages that one `Redrive` makes ready.
+    pub const REDRIVE_MAX: u32 = 1_000;
+    /// The longest lease.
+    pub const LEASE_DURATION_MAX: Duration = Duration::from_secs(12 * 60 * 60);
+    /// The longest delay.
+    pub const DELAY_MAX: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+    /// The longest reason of a rejection, in bytes.
+    pub const REASON_BYTES_MAX: usize = 128;
+    /// The most deliveries that a queue may be set to.
+    pub const DELIVERIES_MAX: u32 = 1_000;
     /// The most queues that one `ListQueues` names.
     pub const LIST_MAX: u32 = 1_000;
-    /// The limits of all `Peek` and `ListQueues` of one request together.
-    pub const READ_MAX: u64 = 1_000;
+    /// The limits of all `Peek`, `ListQueues`, `Lease` and `Redrive` of one request, and the tokens of its `Settle` and
+    /// `ExtendLease`, together.
+    pub const WORK_MAX: u64 = 1_000;
 
     /// The request, if it keeps all rules. Limits of 0 become their defaults. The shard is the caller's matter.
     pub fn from_proto(request: v1::ExecuteRequest) -> Result<Self, InvalidRequest> {
@@ -50,7 +66,7 @@ impl Request {
         check_alone(&operations)?;
         check_session_verbs(session, &operations)?;
         check_bytes(&operations)?;
-        check_reads(&operations)?;
+        check_work(&operations)?;
         Ok(Self { session, operations, wait })
     }
 }
@@ -120,18 +136,30 @@ pub enum InvalidRequest {
     },
     /// The limits together are too high.
     #[error(
-        "operations: the limits of Peek and ListQueues are {sum} together, more than the {} of one request; split it",
-        Request::READ_MAX
+        "operations: their limits and tokens are {sum} together, more than the {} of one request; split it",
+        Request::WORK_MAX
     )]
-    TooMuchToRead {
-        /// The limits together.
+    TooMuchWork {
+        /// The limits and the tokens together.
         sum: u64,
     },
+    /// A number or a time of an operation is out of its range.
+    #[error("operations[{number}].{field}: {problem}")]
+    OutOfRange {
+        /// Which operation.
+        number: usize,
+        /// Which field, as the interface spells it.
+        field: &'static str,
+        /// What it must be.
+        problem: String,
+    },
     /// A wait is negative or too long.
-    #[error("operations[{number}].dequeue.wait: must be from 0 s to {} s", Request::WAIT_MAX.as_secs())]
+    #[error("operations[{number}].{verb}.wait: must be from 0 s to {} s", Request::WAIT_MAX.as_secs())]
     WaitOutOfRange {
         /// Which operation.
         number: usize,
+        /// Its verb, as the interface spells it.
+        verb: &'static str,
     },
     /// An operation has company that it must not have.
     #[error("operations[{number}]: {verb} must be the only operation of its request")]
@@ -213,22 +241,19 @@ fn check_count(count: usize) -> Result<(), InvalidRequest> {
     }
 }
 
-/// The longest wait of a `Dequeue`; that a waiting one is alone is checked with the other lone verbs.
+/// The longest wait; that an operation which waits is alone is checked with the other lone verbs.
 fn wait_of(operations: &[v1::Operation]) -> Result<Duration, InvalidRequest> {
     let mut longest = Duration::ZERO;
     for (number, operation) in operations.iter().enumerate() {
-        let Some(Verb::Dequeue(v1::Dequeue { wait: Some(wait), .. })) = &operation.operation else { continue };
-        longest = longest.max(duration_of(*wait).ok_or(InvalidRequest::WaitOutOfRange { number })?);
+        let (verb, wait) = match &operation.operation {
+            Some(Verb::Dequeue(v1::Dequeue { wait, .. })) => ("dequeue", *wait),
+            Some(Verb::Lease(v1::Lease { wait, .. })) => ("lease", *wait),
+            _ => continue,
+        };
+        let wait = duration_from_proto(wait, "").ok().filter(|wait| *wait <= Request::WAIT_MAX);
+        longest = longest.max(wait.ok_or(InvalidRequest::WaitOutOfRange { number, verb })?);
     }
     Ok(longest)
-}
-
-/// By hand, because the conversion that prost brings overflows on hostile values.
-fn duration_of(wait: prost_types::Duration) -> Option<Duration> {
-    let seconds = u64::try_from(wait.seconds).ok()?;
-    let nanos = u32::try_from(wait.nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
-    let wait = Duration::new(seconds, nanos);
-    (wait <= Request::WAIT_MAX).then_some(wait)
 }
 
 fn checked(number: usize, operation: v1::Operation, wait: Duration) -> Result<Operation, InvalidRequest> {
@@ -244,11 +269,72 @@ fn checked(number: usize, operation: v1::Operation, wait: Duration) -> Result<Op
         Operation::ListQueues { limit, .. } => {
             *limit = capped("list_queues", *limit, Request::LIST_MAX, Request::LIST_MAX)?
         }
-        Operation::Dequeue { wait: waits, .. } => *waits &= !wait.is_zero(),
-        Operation::Enqueue { message, .. } => check_message(number, message)?,
+        Operation::Dequeue { .. } => {}
+        Operation::Enqueue { message, delay, .. } => {
+            check_message(number, message)?;
+            check_time(number, "enqueue.delay", *delay, Request::DELAY_MAX)?;
+        }
+        Operation::Lease { limit, duration, .. } => {
+            *limit = capped("lease", *limit, 1, Request::LEASE_MAX)?;
+            check_time(number, "lease.duration", *duration, Request::LEASE_DURATION_MAX)?;
+        }
+        Operation::Settle { settlements, .. } => {
+            check_tokens(number, "settle.settlements", settlements.len())?;
+            settlements.iter().try_for_each(|(_, settlement)| check_settlement(number, settlement))?;
+        }
+        Operation::ExtendLease { tokens, duration, .. } => {
+            check_tokens(number, "extend_lease.tokens", tokens.len())?;
+            check_time(number, "extend_lease.duration", *duration, Request::LEASE_DURATION_MAX)?;
+        }
+        Operation::Redrive { limit, .. } => {
+            *limit = capped("redrive", *limit, Request::REDRIVE_MAX, Request::REDRIVE_MAX)?;
+        }
+        Operation::SetQueue { chosen, .. } => check_chosen(number, chosen)?,
         Operation::OpenSession | Operation::CloseSession | Operation::Stats { .. } => {}
     }
+    let waits = operation.waits() && !wait.is_zero();
+    operation.set_waits(waits);
     Ok(operation)
+}
+
+fn check_time(number: usize, field: &'static str, time: Duration, time_max: Duration) -> Result<(), InvalidRequest> {
+    if time > time_max {
+        let problem = format!("must be from 0 s to {} s", time_max.as_secs());
+        return Err(InvalidRequest::OutOfRange { number, field, problem });
+    }
+    Ok(())
+}
+
+fn check_tokens(number: usize, field: &'static str, count: usize) -> Result<(), InvalidRequest> {
+    if !(1..=Request::TOKENS_MAX).contains(&count) {
+        let problem = format!("there are {count}; give 1 to {}", Request::TOKENS_MAX);
+        return Err(InvalidRequest::OutOfRange { number, field, problem });
+    }
+    Ok(())
+}
+
+fn check_settlement(number: usize, settlement: &Settlement) -> Result<(), InvalidRequest> {
+    match settlement {
+        Settlement::Release { delay } => check_time(number, "settle.settlements", *delay, Request::DELAY_MAX),
+        Settlement::Reject { reason } if reason.len() > Request::REASON_BYTES_MAX => {
+            let (length, length_max) = (reason.len(), Request::REASON_BYTES_MAX);
+            let problem = format!("a reason has {length} bytes, more than the {length_max} that it may have");
+            Err(InvalidRequest::OutOfRange { number, field: "settle.settlements", problem })
+        }
+        Settlement::Ack | Settlement::Reject { .. } => Ok(()),
+    }
+}
+
+fn check_chosen(number: usize, chosen: &Chosen) -> Result<(), InvalidRequest> {
+    let lease_duration = chosen.lease_duration.unwrap_or_default();
+    check_time(number, "set_queue.lease_duration", lease_duration, Request::LEASE_DURATION_MAX)?;
+    match chosen.deliveries_max {
+        Some(count) if count > Request::DELIVERIES_MAX => {
+            let problem = format!("{count} is more than {}", Request::DELIVERIES_MAX);
+            Err(InvalidRequest::OutOfRange { number, field: "set_queue.deliveries_max", problem })
+        }
+        _ => Ok(()),
+    }
 }
 
 fn check_message(number: usize, message: &Message) -> Result<(), InvalidRequest> {
@@ -263,6 +349,7 @@ fn check_alone(operations: &[Operation]) -> Result<(), InvalidRequest> {
         Operation::OpenSession => Some("OpenSession"),
         Operation::CloseSession => Some("CloseSession"),
         Operation::Dequeue { wait: true, .. } => Some("a Dequeue that waits"),
+        Operation::Lease { wait: true, .. } => Some("a Lease that waits"),
         _ => None,
     };
     let first = operations.iter().enumerate().find_map(|(number, operation)| Some((number, lone_verb(operation)?)));
@@ -291,13 +378,16 @@ fn check_bytes(operations: &[Operation]) -> Result<(), InvalidRequest> {
     }
 }
 
-fn check_reads(operations: &[Operation]) -> Result<(), InvalidRequest> {
-    let limit = |operation: &Operation| match operation {
+fn check_work(operations: &[Operation]) -> Result<(), InvalidRequest> {
+    let work = |operation: &Operation| match operation {
         Operation::Peek { limit, .. } | Operation::ListQueues { limit, .. } => u64::from(*limit),
+        Operation::Lease { limit, .. } | Operation::Redrive { limit, .. } => u64::from(*limit),
+        Operation::Settle { settlements, .. } => settlements.len() as u64,
+        Operation::ExtendLease { tokens, .. } => tokens.len() as u64,
         _ => 0,
     };
-    match operations.iter().map(limit).sum() {
-        sum if sum > Request::READ_MAX => Err(InvalidRequest::TooMuchToRead { sum }),
+    match operations.iter().map(work).sum() {
+        sum if sum > Request::WORK_MAX => Err(InvalidRequest::TooMuchWork { sum }),
         _ => Ok(()),
     }
 }

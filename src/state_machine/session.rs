@@ -123,9 +123,12 @@ impl Sessions {
         }
     }
 
-    /// Ends all sessions that are due.
-    pub(super) fn expire(&mut self, now: Timestamp) {
-        while self.next_expiry().is_some_and(|due| due <= now) {
+    /// Ends sessions that are due, at most `count_max` of them.
+    pub(super) fn expire(&mut self, now: Timestamp, count_max: usize) {
+        for _ in 0..count_max {
+            if self.next_expiry().is_none_or(|due| due > now) {
+                return;
+            }
             if let Some((_, id)) = self.due.remove_min() {
                 self.by_id.remove(&id);
             }

@@ -11,19 +11,22 @@
 //! blocks. What follows from the rest (totals, due times) is not written. The digest at the end of reading notices what else
 //! could pass: a number that has changed, a part of the state that this version does not know.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use prost::Message;
 use prost::encoding::encoded_len_varint;
 
 use super::kept::InvalidOutcome;
-use super::queue::Waiting;
+use super::queue::{Change, Queue};
 use super::session::{Kept, Session};
-use super::{Counts, InvalidQueueName, Limits, MessageId, QueueName, StateMachine};
+use super::stored::{Kind, Place, State, Stored, Waiting};
+use super::{Chosen, Counts, Given, InvalidQueueName, LeaseId, Limits, MessageId, QueueName, Standing, StateMachine};
 use crate::ids::{Index, Sequence, SessionId, Timestamp};
-use crate::proto::internal::{self, QueuePart, SessionPart, StateHead, StatePart, state_part::Part};
+use crate::proto::internal::{self, HeldMessage, QueuePart, SessionPart, StateHead, StatePart, state_part::Part};
 
 /// Of the parts. States of another format are refused.
-const FORMAT: u32 = 2;
+const FORMAT: u32 = 3;
 
 /// A block is full when it has this many bytes.
 const BLOCK_BYTES: usize = 256 * 1024;
@@ -82,6 +85,9 @@ pub enum InvalidState {
     /// A message of a queue has a number that none can have.
     #[error("a message of queue '{0}' has an index, item, length or time that no message can have")]
     Message(QueueName),
+    /// A message of a queue is in no state.
+    #[error("a message of queue '{0}' is in no state that this version knows")]
+    MessageState(QueueName),
     /// The messages of a queue do not rise.
     #[error("messages of queue '{0}' are out of order")]
     MessageOrder(QueueName),
@@ -169,7 +175,7 @@ impl StateMachine {
         StateHead {
             timestamp_ms: self.timestamp().0,
             queues: totals.queues,
-            messages: totals.contents.ready,
+            messages: totals.contents.messages(),
             sessions: self.sessions.count(),
             digest: self.digest(),
             format: FORMAT,
@@ -177,18 +183,23 @@ impl StateMachine {
     }
 
     fn write_queues<W: FnMut(&[u8]) -> Result<(), E>, E>(&self, packer: &mut Packer<QueuePart, W>) -> Result<(), E> {
-        for (name, counts, messages) in self.queues.all() {
+        for (name, queue) in self.queues.all() {
             packer.make_room()?;
-            packer.begin(QueuePart::begin(name, counts));
+            packer.begin(QueuePart::begin(name, queue));
             let mut before = (0, 0);
-            for message in messages {
+            for message in queue.waiting() {
                 if packer.make_room()? {
-                    packer.begin(QueuePart::begin(name, counts));
+                    packer.begin(QueuePart::begin(name, queue));
                     before = (0, 0);
                 }
-                let numbers = (message.id().index.0, message.enqueued_at().0);
-                packer.extend(|queue| queue.push(message, before));
-                before = numbers;
+                packer.extend(|part| part.push(message, before));
+                before = (message.id().index.0, message.enqueued_at().0);
+            }
+            for stored in queue.others() {
+                if packer.make_room()? {
+                    packer.begin(QueuePart::begin(name, queue));
+                }
+                packer.extend(|part| part.push_held(stored));
             }
         }
         packer.write_out()
@@ -260,10 +271,26 @@ impl<'w, P, W: FnMut(&[u8]) -> Result<(), E>, E> Packer<'w, P, W> {
 const FRAMING_BYTES: usize = 48;
 
 impl QueuePart {
-    fn begin(name: &QueueName, counts: Counts) -> (Self, usize) {
-        let queue = Self { name: name.to_string(), counts: Some(counts.to_proto()), ..Self::default() };
-        let bytes = queue.encoded_len() + FRAMING_BYTES;
-        (queue, bytes)
+    fn begin(name: &QueueName, queue: &Queue) -> (Self, usize) {
+        let Chosen { lease_duration, deliveries_max, messages_max } = queue.chosen();
+        let part = Self {
+            name: name.to_string(),
+            counts: Some(queue.counts().to_proto()),
+            lease_ms: lease_duration.map_or(0, |duration| duration.as_millis() as u64),
+            deliveries_max: deliveries_max.unwrap_or(0),
+            messages_max: messages_max.unwrap_or(0),
+            ..Self::default()
+        };
+        let bytes = part.encoded_len() + FRAMING_BYTES;
+        (part, bytes)
+    }
+
+    fn chosen(&self) -> Chosen {
+        Chosen {
+            lease_duration: Some(self.lease_ms).filter(|ms| *ms > 0).map(Duration::from_millis),
+            deliveries_max: Some(self.deliveries_max).filter(|count| *count > 0),
+            messages_max: Some(self.messages_max).filter(|count| *count > 0),
+        }
     }
 
     /// Adds a message after the one with this index and time.
@@ -275,6 +302,20 @@ impl QueuePart {
         self.lengths.push(length as u32);
         self.time_deltas.push(deltas.1);
         [deltas.0, id.item.into(), length, deltas.1].map(encoded_len_varint).iter().sum()
+    }
+}
+
+impl QueuePart {
+    fn push_held(&mut self, stored: &Stored) -> usize {
+        const FRAMING_BYTES: usize = 6;
+        let lease = match stored.state {
+            State::Leased { lease, .. } => Some(lease.to_kept()),
+            _ => None,
+        };
+        let held = HeldMessage { lease, ..stored.given().to_kept(stored.message.bytes() as u32) };
+        let bytes = held.encoded_len() + FRAMING_BYTES;
+        self.held.push(held);
+        bytes
     }
 }
 
@@ -302,10 +343,17 @@ impl SessionPart {
 struct Reader {
     machine: StateMachine,
     head: Option<StateHead>,
-    /// The last queue and its last message: both rise.
-    queue: Option<(QueueName, Option<Waiting>)>,
+    /// The last queue, of which there may be more.
+    queue: Option<LastQueue>,
     /// The last session, of which there may be more.
     session: Option<(SessionId, Session)>,
+}
+
+/// A queue with the last of its waiting messages and the last of the others: all of them rise.
+struct LastQueue {
+    name: QueueName,
+    waiting: Option<Waiting>,
+    held: Option<(Kind, Place)>,
 }
 
 impl Reader {
@@ -347,18 +395,43 @@ impl Reader {
     fn read_queues(&mut self, queues: Vec<QueuePart>) -> Result<(), InvalidState> {
         for (place, part) in queues.into_iter().enumerate() {
             let name = QueueName::try_from(part.name.as_str())?;
-            let last_message = match &self.queue {
-                Some((last, message)) if *last == name && place == 0 => *message,
-                Some((last, _)) if *last >= name => return Err(InvalidState::QueueOrder(name)),
-                _ => None,
+            let (waiting, held) = match &self.queue {
+                Some(last) if last.name == name && place == 0 => (last.waiting, last.held),
+                Some(last) if last.name >= name => return Err(InvalidState::QueueOrder(name)),
+                _ => (None, None),
             };
-            let messages = messages_of(&name, &part, last_message)?;
-            let last_message = messages.last().copied().or(last_message);
+            let messages = messages_of(&name, &part, waiting)?;
             let counts = Counts::from_kept(part.counts.unwrap_or_default());
-            self.machine.queues.restore(&name, counts, messages);
-            self.queue = Some((name, last_message));
+            self.machine.queues.restore(&name, counts, part.chosen());
+            let waiting = messages.last().copied().or(waiting);
+            messages.into_iter().for_each(|message| self.put(&name, Stored::new(message, State::Waiting)));
+            let held = self.read_held(&name, part.held, held)?;
+            self.queue = Some(LastQueue { name, waiting, held });
         }
         Ok(())
+    }
+
+    /// Returns the last of them, or of those before.
+    fn read_held(
+        &mut self,
+        name: &QueueName,
+        held: Vec<HeldMessage>,
+        mut last: Option<(Kind, Place)>,
+    ) -> Result<Option<(Kind, Place)>, InvalidState> {
+        for message in held {
+            let stored = held_message(name, message)?;
+            let key = Some((stored.kind(), stored.place()));
+            if last >= key {
+                return Err(InvalidState::MessageOrder(name.clone()));
+            }
+            last = key;
+            self.put(name, stored);
+        }
+        Ok(last)
+    }
+
+    fn put(&mut self, name: &QueueName, stored: Stored) {
+        self.machine.queues.change(name, Change { to: Some(stored), ..Change::default() });
     }
 
     fn read_sessions(&mut self, sessions: Vec<SessionPart>) -> Result<(), InvalidState> {
@@ -392,7 +465,22 @@ impl Reader {
     }
 }
 
-/// The messages of a part, each after the one before, the first after `last`.
+fn held_message(name: &QueueName, message: HeldMessage) -> Result<Stored, InvalidState> {
+    let (length, lease) = (message.length, message.lease);
+    let given = Given::from_kept(message).ok_or_else(|| InvalidState::MessageState(name.clone()))?;
+    let state = match (given.standing, lease) {
+        (Standing::Ready, None) => State::Returned,
+        (Standing::Leased { until }, Some(lease)) => State::Leased { lease: LeaseId::from_kept(lease), until },
+        (Standing::Delayed { until }, None) => State::Delayed { until },
+        (Standing::Dead { since, reason }, None) => State::Dead { since, reason },
+        _ => return Err(InvalidState::MessageState(name.clone())),
+    };
+    let message = Waiting::from_parts(given.id, given.enqueued_at.0, length.into());
+    let message = message.ok_or_else(|| InvalidState::Message(name.clone()))?;
+    Ok(Stored { message, deliveries: given.deliveries, state })
+}
+
+/// The waiting messages of a part, each after the one before, the first after `last`.
 fn messages_of(name: &QueueName, part: &QueuePart, mut last: Option<Waiting>) -> Result<Vec<Waiting>, InvalidState> {
     let count = part.index_deltas.len();
     if [part.items.len(), part.lengths.len(), part.time_deltas.len()] != [count; 3] {
@@ -406,7 +494,7 @@ fn messages_of(name: &QueueName, part: &QueuePart, mut last: Option<Waiting>) ->
         index = index.checked_add(*index_delta).ok_or_else(impossible)?;
         time = time.checked_add(*time_delta).ok_or_else(impossible)?;
         let id = MessageId { index: Index(index), item: *item };
-        let message = Waiting::from_parts(id, (time, (*length).into())).ok_or_else(impossible)?;
+        let message = Waiting::from_parts(id, time, (*length).into()).ok_or_else(impossible)?;
         if last.is_some_and(|last| last.id() >= id || last.enqueued_at() > message.enqueued_at()) {
             return Err(InvalidState::MessageOrder(name.clone()));
         }

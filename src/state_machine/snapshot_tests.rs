@@ -2,6 +2,7 @@
 //! clone shares, it keeps.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -11,9 +12,10 @@ use super::property_tests::{LIMITS, Twin, commands, step};
 use super::*;
 use crate::ids::{Index, Sequence, SessionId, Timestamp};
 use crate::proto::internal::{
-    KeptOutcome, KeptRefusal, QueuePart, QueueParts, SessionPart, SessionParts, StateHead, StatePart,
-    kept_outcome::Kept, state_part::Part,
+    HeldMessage, KeptMessage, KeptOutcome, KeptRefusal, QueuePart, QueueParts, SessionPart, SessionParts, StateHead,
+    StatePart, kept_outcome::Kept, state_part::Part,
 };
+use crate::proto::v1;
 
 fn blocks_of(machine: &StateMachine, block_bytes: usize) -> Vec<Bytes> {
     let mut blocks = vec![];
@@ -174,7 +176,9 @@ fn naive_walk(twin: &Twin) -> Vec<(MessageId, u64)> {
         for outcome in outcomes {
             match outcome {
                 Outcome::Dequeued(Some(given)) => drop(living.insert(given.id, 0)),
-                Outcome::Peeked(given) => living.extend(given.iter().map(|given| (given.id, 0))),
+                Outcome::Peeked(given) | Outcome::Leased { messages: given, .. } => {
+                    living.extend(given.iter().map(|given| (given.id, 0)))
+                }
                 _ => {}
             }
         }
@@ -188,7 +192,28 @@ fn name(text: &str) -> QueueName {
 }
 
 fn enqueue(queue: &str, body: &str) -> Operation {
-    Operation::Enqueue { queue: name(queue), message: Body::Text(body.into()).into() }
+    Operation::Enqueue { queue: name(queue), message: Body::Text(body.into()).into(), delay: Duration::ZERO }
+}
+
+fn lease(queue: &str) -> Operation {
+    Operation::Lease { queue: name(queue), limit: 1, duration: Duration::from_secs(7), wait: false }
+}
+
+fn later(queue: &str) -> Operation {
+    let message = Body::Text("later".into()).into();
+    Operation::Enqueue { queue: name(queue), message, delay: Duration::from_secs(9) }
+}
+
+fn choose(queue: &str) -> Operation {
+    let lease_duration = Some(Duration::from_millis(1_234));
+    let chosen = Chosen { lease_duration, deliveries_max: Some(5), messages_max: Some(4) };
+    Operation::SetQueue { queue: name(queue), chosen }
+}
+
+/// Rejects messages of queue "b" for this reason.
+fn settle(tokens: &[&str], reason: &str) -> Operation {
+    let reject = |token: &&str| (token.parse().expect("a token"), Settlement::Reject { reason: reason.into() });
+    Operation::Settle { queue: name("b"), settlements: tokens.iter().map(reject).collect(), all_or_none: true }
 }
 
 fn command(session: Option<SessionRequest>, operations: Vec<Operation>) -> Command {
@@ -207,15 +232,21 @@ fn the_encoding_of_a_state_stays_what_it_is() {
         command(None, vec![enqueue("a", "one"), enqueue("b", "two"), enqueue("a", "three")]),
         command(Some(request(2)), vec![dequeue, enqueue("b", "")]),
         command(Some(request(3)), vec![enqueue("c", "")]),
+        command(Some(request(4)), vec![lease("a"), lease("b"), choose("b"), later("b")]),
+        command(None, vec![settle(&["2-1-5-1"], "no"), lease("b"), enqueue("a", "four"), enqueue("a", "")]),
     ]);
     let hex = |block: Bytes| block.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
     assert_eq!(
         blocks_of(&machine, 1 << 18).into_iter().map(hex).collect::<Vec<_>>(),
         [
-            "0a1408e80710021803200129ce191f1f3a1e1bf13002",
-            "12320a160a01611201021a01022201052a02e8073204080210010a180a0162120202011a020101220203002a03e8070032020802",
-            "1a3f0a3d080110e8071801221c080212180803120c220a0a080a0210021a02080112061a0408031001\
-             221608031a120a0d546f6f4d616e795175657565731a0102"
+            "0a1408e80710021806200129ad0a7ef5f2679abd3003",
+            "1280010a300a0161120206001a020203220204002a03e80700320408041001521408021002180520e8072801300238c0\
+             3e420208050a4c0a016232040803280138d2094005480452140803100120e8072801300238c03e420408061001520e08\
+             051003180520e807300338904e521408021001180320e8072801300438e8074a026e6f",
+            "1a94010a9101080110e8071801221d080212190803120d220b0a09080220e8072801300112061a040803100122160803\
+             1a120a0d546f6f4d616e795175657565731a010222510804124d0805121642140a0e0802100220e8072801300238c03e\
+             12020805121842160a0e0802100120e8072801300238c03e120408051001120f620d0a07080110809dca6f1005180412\
+             061a0408051003",
         ]
     );
 }
@@ -262,7 +293,7 @@ fn what_cannot_be_written_or_read_is_told_at_once() {
 
 /// What is wrong with these parts after a head that counts nothing.
 fn wrong(parts: impl IntoIterator<Item = Part>) -> (u64, InvalidState) {
-    let head = Part::Head(StateHead { timestamp_ms: 10, format: 2, ..StateHead::default() });
+    let head = Part::Head(StateHead { timestamp_ms: 10, format: 3, ..StateHead::default() });
     wrong_blocks([head].into_iter().chain(parts).map(|part| StatePart { part: Some(part) }))
 }
 
@@ -276,7 +307,7 @@ fn wrong_blocks(blocks: impl IntoIterator<Item = StatePart>) -> (u64, InvalidSta
 fn queue(name: &str, index_deltas: &[u64], items: &[u32]) -> QueuePart {
     let (lengths, time_deltas) = (vec![1; items.len()], vec![1; items.len()]);
     let (index_deltas, items) = (index_deltas.to_vec(), items.to_vec());
-    QueuePart { name: name.into(), index_deltas, items, lengths, time_deltas, counts: None }
+    QueuePart { name: name.into(), index_deltas, items, lengths, time_deltas, ..QueuePart::default() }
 }
 
 fn queues(queues: &[QueuePart]) -> Part {
@@ -298,9 +329,9 @@ fn parts_that_are_none_or_out_of_order_are_told() {
     assert_eq!(wrong_blocks([]), (0, InvalidState::NoHead));
     assert_eq!(wrong_blocks([StatePart { part: None }]), (0, InvalidState::UnknownPart));
     assert_eq!(wrong_blocks([StatePart { part: Some(queues(&[])) }]), (0, InvalidState::PartOrder));
-    assert_eq!(wrong([Part::Head(StateHead { format: 2, ..StateHead::default() })]), (1, InvalidState::PartOrder));
+    assert_eq!(wrong([Part::Head(StateHead { format: 3, ..StateHead::default() })]), (1, InvalidState::PartOrder));
     assert_eq!(wrong([sessions(&[session(1, &[])]), queues(&[])]), (2, InvalidState::PartOrder));
-    for format in [0, 1, 3] {
+    for format in [0, 2, 4] {
         let head = StatePart { part: Some(Part::Head(StateHead { format, ..StateHead::default() })) };
         assert_eq!(wrong_blocks([head]), (0, InvalidState::Format { found: format }));
     }
@@ -333,6 +364,26 @@ fn queues_that_make_no_sense_are_told() {
     assert_eq!(wrong(halves), (2, InvalidState::MessageOrder(name("b"))));
     let halves = [queues(&[queue("b", &[2], &[1])]), queues(&[queue("b", &[2], &[2])])];
     assert_eq!(wrong(halves), (3, InvalidState::Count { of: "queues", expected: 0, found: 1 }), "one queue");
+}
+
+#[test]
+fn messages_that_make_no_sense_are_told() {
+    let of_one = |held: &[HeldMessage]| wrong([queues(&[QueuePart { held: held.to_vec(), ..queue("q", &[], &[]) }])]).1;
+    let held = |index, state: v1::MessageState| HeldMessage { index, state: state.into(), ..HeldMessage::default() };
+    let (ready, dead) = (|index| held(index, v1::MessageState::Ready), |index| held(index, v1::MessageState::Dead));
+    let order = InvalidState::MessageOrder(name("q"));
+    assert_eq!(of_one(&[ready(2), ready(1)]), order);
+    assert_eq!(of_one(&[ready(1), ready(1)]), order);
+    assert_eq!(of_one(&[dead(1), ready(2)]), order, "one state after the other");
+    let state = InvalidState::MessageState(name("q"));
+    assert_eq!(of_one(&[HeldMessage { state: 99, ..ready(1) }]), state);
+    assert_eq!(of_one(&[held(1, v1::MessageState::Leased)]), state, "without a lease");
+    assert_eq!(of_one(&[HeldMessage { lease: Some(KeptMessage { index: 1, item: 1 }), ..ready(1) }]), state);
+    for wrong in [HeldMessage { length: 1 << 22, ..ready(1) }, HeldMessage { item: 1 << 12, ..ready(1) }] {
+        assert_eq!(of_one(&[wrong]), InvalidState::Message(name("q")));
+    }
+    let halves = [2, 1].map(|index| queues(&[QueuePart { held: vec![ready(index)], ..queue("q", &[], &[]) }]));
+    assert_eq!(wrong(halves), (2, order));
 }
 
 #[test]

@@ -83,16 +83,21 @@ fn name(text: &str) -> QueueName {
 }
 
 fn enqueue(queue: &str, body: &str) -> Operation {
-    Operation::Enqueue { queue: name(queue), message: Body::Text(body.into()).into() }
+    Operation::Enqueue { queue: name(queue), message: Body::Text(body.into()).into(), delay: Duration::ZERO }
 }
 
 fn with_headers(queue: &str, body: &str, headers: &[(&str, &str)]) -> Operation {
     let headers = headers.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
-    Operation::Enqueue { queue: name(queue), message: Message { body: Body::Text(body.into()), headers } }
+    let message = Message { body: Body::Text(body.into()), headers };
+    Operation::Enqueue { queue: name(queue), message, delay: Duration::ZERO }
 }
 
 fn dequeue(queue: &str) -> Operation {
     Operation::Dequeue { queue: name(queue), wait: false }
+}
+
+fn peek(queue: &str, limit: u32) -> Operation {
+    Operation::Peek { queue: name(queue), limit, state: MessageState::Ready, after: None }
 }
 
 fn wait_for(queue: &str) -> Operation {
@@ -109,7 +114,13 @@ fn message(index: u64, item: u32) -> MessageId {
 
 /// A message that was enqueued when the machine began.
 fn given(index: u64, item: u32) -> Given {
-    Given { id: message(index, item), enqueued_at: Timestamp(1_000) }
+    let (id, enqueued_at) = (message(index, item), Timestamp(1_000));
+    Given { id, enqueued_at, deliveries: 0, standing: Standing::Ready }
+}
+
+/// The same, as it is taken out.
+fn taken(index: u64, item: u32) -> Given {
+    Given { deliveries: 1, ..given(index, item) }
 }
 
 fn executed(index: u64, outcomes: Vec<Outcome>) -> Decision {
@@ -132,9 +143,9 @@ fn messages_come_out_in_the_order_they_went_in() {
             3,
             vec![
                 Outcome::Enqueued(message(3, 0)),
-                Outcome::Dequeued(Some(given(1, 0))),
-                Outcome::Dequeued(Some(given(2, 0))),
-                Outcome::Dequeued(Some(given(3, 0))),
+                Outcome::Dequeued(Some(taken(1, 0))),
+                Outcome::Dequeued(Some(taken(2, 0))),
+                Outcome::Dequeued(Some(taken(3, 0))),
                 Outcome::Dequeued(None),
             ]
         )
@@ -145,9 +156,9 @@ fn messages_come_out_in_the_order_they_went_in() {
 fn peek_shows_and_leaves() {
     let mut m = machine();
     m.decide(vec![enqueue("q", "a"), enqueue("q", "b"), enqueue("q", "c")]);
-    let peek = Operation::Peek { queue: name("q"), limit: 2 };
-    assert_eq!(m.run(peek), Outcome::Peeked(vec![given(1, 0), given(1, 1)]));
-    assert_eq!(m.run(Operation::Peek { queue: name("none"), limit: 2 }), Outcome::Peeked(vec![]));
+    let shown = peek("q", 2);
+    assert_eq!(m.run(shown), Outcome::Peeked(vec![given(1, 0), given(1, 1)]));
+    assert_eq!(m.run(peek("none", 2)), Outcome::Peeked(vec![]));
     assert_eq!(m.machine.ready_in(&name("q")), 3);
 }
 
@@ -187,7 +198,7 @@ fn headers_stand_in_the_log_with_the_body_and_count_as_bytes() {
 fn a_queue_is_made_by_its_first_message_and_stays_when_it_is_empty() {
     let mut m = machine();
     m.run(dequeue("q"));
-    m.decide(vec![Operation::Peek { queue: name("q"), limit: 1 }]);
+    m.decide(vec![peek("q", 1)]);
     assert_eq!(m.names(), vec![]);
     m.run(enqueue("q", "four"));
     assert_eq!(m.names(), vec![("q".into(), 1, 4)]);
@@ -216,8 +227,12 @@ fn stats_count_a_queue_or_all_and_a_refused_command_counts_for_nothing() {
     let refused = m.decide(vec![enqueue("a", "lost"), dequeue("b"), Operation::CloseSession]);
     assert_eq!(refused, Decision::Refused(Refusal::SessionExpired(SessionId(0))));
     let totals = |queues, ready, bytes, (enqueued, dequeued), oldest: Option<u64>, sessions| {
-        let (contents, counts) = (Contents { ready, bytes }, Counts { enqueued, dequeued });
-        Outcome::Stats(Totals { queues, contents, counts, oldest: oldest.map(Timestamp), sessions })
+        let contents = Contents { ready, bytes, ..Contents::default() };
+        let counts = Counts { enqueued, dequeued, ..Counts::default() };
+        let lease_duration = Duration::from_secs(30);
+        let settings = Settings { lease_duration, deliveries_max: 20, messages_max: 3 };
+        let (oldest, settings) = (oldest.map(Timestamp), (queues == 1).then_some(settings));
+        Outcome::Stats(Totals { queues, contents, counts, oldest, sessions, settings })
     };
     let stats = |queue: Option<&str>| Operation::Stats { queue: queue.map(name) };
     assert_eq!(m.run(stats(None)), totals(2, 2, 7, (3, 1), None, 1));
@@ -233,7 +248,7 @@ fn a_full_queue_refuses_and_nothing_of_the_command_happens() {
     let before = m.machine.digest();
     let too_many = vec![enqueue("new", "x"), dequeue("q"), enqueue("q", "2"), enqueue("q", "3"), enqueue("q", "4")];
     let too_many = [too_many, vec![enqueue("q", "5")]].concat();
-    let refusal = Refusal::QueueFull { queue: name("q"), messages: 3, messages_max: 3 };
+    let refusal = Refusal::QueueFull { queue: name("q"), messages: 3, dead: 0, messages_max: 3 };
     assert_eq!(m.decide(too_many), Decision::Refused(refusal));
     assert_eq!(m.machine.digest(), before);
 }
@@ -261,9 +276,9 @@ fn an_answer_that_would_be_too_large_is_refused_and_a_peek_ends_early() {
     let too_large = Decision::Refused(Refusal::AnswerTooLarge { bytes_max: 1_000 });
     let before = m.machine.digest();
     assert_eq!(m.decide(vec![dequeue("q"), dequeue("q"), dequeue("q")]), too_large);
-    let peek = Operation::Peek { queue: name("q"), limit: 3 };
-    assert_eq!(m.run(peek.clone()), Outcome::Peeked(vec![given(1, 0), given(1, 1)]));
-    assert_eq!(m.decide(vec![peek.clone(), peek]), too_large, "an empty answer would look like an empty queue");
+    let shown = peek("q", 3);
+    assert_eq!(m.run(shown.clone()), Outcome::Peeked(vec![given(1, 0), given(1, 1)]));
+    assert_eq!(m.decide(vec![shown.clone(), shown]), too_large, "an empty answer would look like an empty queue");
     assert_eq!(m.decide(vec![Operation::ListQueues { after: None, limit: 9 }; 100]), too_large);
     assert_eq!(m.machine.digest(), before);
 }
@@ -294,12 +309,12 @@ fn a_retry_gets_the_first_outcome_and_changes_nothing() {
 fn a_retry_of_what_only_reads_reads_again_and_nothing_is_kept_of_it() {
     let mut m = machine();
     let session = m.open();
-    let peek = Operation::Peek { queue: name("q"), limit: 1 };
+    let shown = peek("q", 1);
     m.run(enqueue("q", "a"));
-    let first = m.in_session(request(session, 1, 1), peek.clone());
+    let first = m.in_session(request(session, 1, 1), shown.clone());
     assert_eq!(first, executed(3, vec![Outcome::Peeked(vec![given(2, 0)])]));
     m.run(dequeue("q"));
-    let again = m.in_session(request(session, 1, 1), peek);
+    let again = m.in_session(request(session, 1, 1), shown);
     assert_eq!(again, executed(5, vec![Outcome::Peeked(vec![])]));
 }
 
@@ -308,7 +323,7 @@ fn a_refusal_is_an_outcome_and_a_retry_gets_it_even_when_there_is_room_now() {
     let mut m = machine();
     let session = m.open();
     m.decide(vec![enqueue("q", "1"), enqueue("q", "2"), enqueue("q", "3")]);
-    let refusal = Decision::Refused(Refusal::QueueFull { queue: name("q"), messages: 3, messages_max: 3 });
+    let refusal = Decision::Refused(Refusal::QueueFull { queue: name("q"), messages: 3, dead: 0, messages_max: 3 });
     assert_eq!(m.in_session(request(session, 1, 1), enqueue("q", "4")), refusal);
     m.run(dequeue("q"));
     assert_eq!(m.in_session(request(session, 1, 1), enqueue("q", "4")), refusal);
@@ -368,7 +383,7 @@ fn a_lone_waiting_dequeue_of_an_empty_queue_uses_no_sequence() {
     let session = m.open();
     assert_eq!(m.in_session(request(session, 1, 1), wait_for("q")), Decision::Waiting);
     m.run(enqueue("q", "a"));
-    let got = vec![Outcome::Dequeued(Some(given(3, 0)))];
+    let got = vec![Outcome::Dequeued(Some(taken(3, 0)))];
     assert_eq!(m.in_session(request(session, 1, 1), wait_for("q")), executed(4, got.clone()));
     assert_eq!(m.in_session(request(session, 1, 1), wait_for("q")), replayed(4, got));
     assert_eq!(m.decide(vec![wait_for("q")]), Decision::Waiting, "also without a session");
@@ -467,7 +482,22 @@ fn the_digest_tells_states_apart_and_is_the_same_in_every_build() {
     distinct.sort_unstable();
     distinct.dedup();
     assert_eq!(distinct.len(), digests.len());
-    assert_eq!(format!("{:016x}", m.machine.digest()), "7f5973a545f28a1c");
+    assert_eq!(format!("{:016x}", m.machine.digest()), "7a8350f5aae8bf5d");
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn token(index: u64) -> LeaseToken {
+    LeaseToken { message: message(index, 1), lease: LeaseId { index: Index(index + 1), item: 2 } }
+}
+
+fn every_settlement() -> Vec<(LeaseToken, Settlement)> {
+    vec![
+        (token(1), Settlement::Ack),
+        (token(2), Settlement::Release { delay: Duration::ZERO }),
+        (token(3), Settlement::Release { delay: SECOND }),
+        (token(4), Settlement::Reject { reason: "no".into() }),
+    ]
 }
 
 fn every_operation() -> Command {
@@ -478,15 +508,31 @@ fn every_operation() -> Command {
             Operation::OpenSession,
             Operation::CloseSession,
             enqueue("a/b", "text"),
-            Operation::Enqueue { queue: name("q"), message: Body::Data(Bytes::from_static(&[0, 255])).into() },
+            Operation::Enqueue {
+                queue: name("q"),
+                message: Body::Data(Bytes::from_static(&[0, 255])).into(),
+                delay: Duration::ZERO,
+            },
             dequeue("q"),
             wait_for("q"),
-            Operation::Peek { queue: name("q"), limit: 3 },
+            peek("q", 3),
             Operation::ListQueues { after: None, limit: 4 },
             Operation::ListQueues { after: Some(name("q")), limit: 5 },
             Operation::Stats { queue: None },
             Operation::Stats { queue: Some(name("q")) },
             with_headers("q", "", &[("b", "2"), ("a", "é\n")]),
+            Operation::Enqueue { queue: name("q"), message: Body::Text("".into()).into(), delay: SECOND },
+            Operation::Lease { queue: name("q"), limit: 6, duration: SECOND, wait: true },
+            Operation::Lease { queue: name("q"), limit: 7, duration: Duration::ZERO, wait: false },
+            Operation::Settle { queue: name("q"), settlements: every_settlement(), all_or_none: true },
+            Operation::ExtendLease { queue: name("q"), tokens: vec![token(8)], duration: SECOND },
+            Operation::Redrive { queue: name("q"), limit: 9 },
+            Operation::SetQueue { queue: name("q"), chosen: Chosen::default() },
+            Operation::SetQueue {
+                queue: name("q"),
+                chosen: Chosen { lease_duration: Some(SECOND), deliveries_max: Some(0), messages_max: Some(1) },
+            },
+            Operation::Peek { queue: name("q"), limit: 10, state: MessageState::Dead, after: Some(message(11, 12)) },
         ],
         expiry: true,
     }
@@ -498,9 +544,13 @@ fn the_encoding_of_a_command_stays_what_it_is() {
     let hex: String = encoded.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(
         hex,
-        "08051007180620fbd095ffbc312a020a002a0232002a0f120d0a03612f6212060a04746578742a0b12090a01711204120200ff\
-         2a051a030a01712a071a050a017112002a0722050a017110032a042a0210042a072a050a017110052a023a002a053a030a0171\
-         2a1b12190a017112140a001a080a01611203c3a90a1a060a01621201323001"
+        "08051007180620fbd095ffbc312a020a002a0232002a0f120d0a03612f6212060a04746578742a0b12090a01711204120200\
+         ff2a051a030a01712a071a050a017112002a0922070a0171100318012a042a0210042a072a050a017110052a023a002a053a\
+         030a01712a1b12190a017112140a001a080a01611203c3a90a1a060a01621201322a0d120b0a017112020a001a0208012a0d\
+         420b0a017110061a02080122002a0742050a017110072a434a410a0171120b0a07312d312d322d321200120b0a07322d312d\
+         332d321a00120f0a07332d312d342d321a040a020801120f0a07342d312d352d3222040a026e6f18012a1252100a01711207\
+         382d312d392d321a0208012a075a050a017110092a0562030a01712a0d620b0a017112020801180020012a0f220d0a017110\
+         0a18042204100b180c3001"
     );
     assert_eq!(Command::decode(&encoded), Ok(every_operation()));
 }
@@ -537,8 +587,8 @@ fn the_living_are_what_waits_and_what_a_retry_is_answered_with() {
     m.decide(vec![enqueue("a", "seen"), enqueue("b", "waits")]);
     let alive = |index, item, bytes| Living { id: message(index, item), bytes };
     assert_eq!(m.machine.living(), [alive(2, 0, 5), alive(3, 0, 4), alive(3, 1, 5)]);
-    let peek = Operation::Peek { queue: name("a"), limit: 1 };
-    m.apply(Some(request(session, 1, 1)), vec![dequeue("b"), peek, enqueue("a", "last")]);
+    let shown = peek("a", 1);
+    m.apply(Some(request(session, 1, 1)), vec![dequeue("b"), shown, enqueue("a", "last")]);
     assert_eq!(m.machine.living(), [alive(2, 0, 0), alive(3, 0, 4), alive(3, 1, 5), alive(4, 2, 4)]);
     m.decide(vec![dequeue("a"), dequeue("a"), dequeue("b")]);
     assert_eq!(m.machine.living(), [alive(2, 0, 0), alive(3, 0, 0)], "the outcome of request 1 names them");
@@ -560,7 +610,7 @@ fn a_command_that_makes_no_sense_is_malformed() {
     };
     assert_eq!(operation_error(with(v1::Operation { operation: None })), InvalidOperation::NoVerb);
     let enqueue = |queue: &str, message| v1::Operation {
-        operation: Some(v1::operation::Operation::Enqueue(v1::Enqueue { queue: queue.into(), message })),
+        operation: Some(v1::operation::Operation::Enqueue(v1::Enqueue { queue: queue.into(), message, delay: None })),
     };
     assert_eq!(operation_error(with(enqueue("q", None))), InvalidOperation::NoBody);
     assert_eq!(operation_error(with(enqueue("q", Some(v1::Message::default())))), InvalidOperation::NoBody);
@@ -573,12 +623,14 @@ fn outcomes_carry_the_messages_that_they_name() {
     use crate::ids::ShardId;
     use crate::proto::v1::{self, outcome::Outcome as Kind};
     let hello = || v1::Message::from(v1::message::Body::Text("hello".into()));
-    let dequeued = Outcome::Dequeued(Some(given(4, 1)));
+    let dequeued = Outcome::Dequeued(Some(taken(4, 1)));
     let id = v1::MessageId { shard: 2, index: 4, item: 1 };
     let stored = v1::StoredMessage {
         id: Some(id),
         message: Some(hello()),
         enqueued_at: Some(prost_types::Timestamp { seconds: 1, nanos: 0 }),
+        deliveries: 1,
+        ..Default::default()
     };
     let expected = v1::Outcome { outcome: Some(Kind::Dequeued(v1::Dequeued { message: Some(stored) })) };
     assert_eq!(dequeued.to_proto(ShardId(2), |_| Some(hello())), Ok(expected));

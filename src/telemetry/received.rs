@@ -181,8 +181,10 @@ fn messaging(operations: &[Operation]) -> Vec<KeyValue> {
 fn operation_type(operation: &Operation) -> Option<&str> {
     match operation {
         Operation::Enqueue { .. } => Some("send"),
-        Operation::Dequeue { .. } | Operation::Peek { .. } => Some("receive"),
+        Operation::Dequeue { .. } | Operation::Lease { .. } | Operation::Peek { .. } => Some("receive"),
+        Operation::Settle { .. } | Operation::ExtendLease { .. } => Some("settle"),
         Operation::OpenSession | Operation::CloseSession => None,
         Operation::ListQueues { .. } | Operation::Stats { .. } => None,
+        Operation::Redrive { .. } | Operation::SetQueue { .. } => None,
     }
 }

@@ -53,6 +53,11 @@ pub(super) fn verb_and_queue(operation: &Operation) -> (&'static str, Option<&st
         Operation::CloseSession => ("CloseSession", None),
         Operation::Enqueue { queue, .. } => ("Enqueue", Some(queue.as_str())),
         Operation::Dequeue { queue, .. } => ("Dequeue", Some(queue.as_str())),
+        Operation::Lease { queue, .. } => ("Lease", Some(queue.as_str())),
+        Operation::Settle { queue, .. } => ("Settle", Some(queue.as_str())),
+        Operation::ExtendLease { queue, .. } => ("ExtendLease", Some(queue.as_str())),
+        Operation::Redrive { queue, .. } => ("Redrive", Some(queue.as_str())),
+        Operation::SetQueue { queue, .. } => ("SetQueue", Some(queue.as_str())),
         Operation::Peek { queue, .. } => ("Peek", Some(queue.as_str())),
         Operation::ListQueues { .. } => ("ListQueues", None),
         Operation::Stats { queue } => ("Stats", queue.as_ref().map(|queue| queue.as_str())),
@@ -66,7 +71,12 @@ mod tests {
     #[test]
     fn a_request_in_a_few_words() {
         let queue = || "q".parse().expect("a good name");
-        let peek = || Operation::Peek { queue: queue(), limit: 1 };
+        let peek = || Operation::Peek {
+            queue: queue(),
+            limit: 1,
+            state: crate::state_machine::MessageState::Ready,
+            after: None,
+        };
         let dequeue = Operation::Dequeue { queue: "other".parse().expect("a good name"), wait: false };
         assert_eq!(summary(&[peek(), dequeue, peek()]), "2 Peek, 1 Dequeue on 2 queues");
         assert_eq!(summary(&[peek()]), "1 Peek on 1 queue");

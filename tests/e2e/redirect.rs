@@ -7,7 +7,7 @@ use crate::cluster::{Cluster, run_at};
 
 fn enqueue(queue: &str, text: &str) -> v1::Operation {
     let message = v1::Message::from(v1::message::Body::Text(text.to_owned()));
-    let enqueue = v1::Enqueue { queue: queue.to_owned(), message: Some(message) };
+    let enqueue = v1::Enqueue { queue: queue.to_owned(), message: Some(message), delay: None };
     v1::Operation { operation: Some(v1::operation::Operation::Enqueue(enqueue)) }
 }
 

@@ -44,7 +44,7 @@ fn hex(trace: u128) -> String {
 fn enqueue(cluster: &Cluster, context: Context) {
     let leader = cluster.nodes[cluster.leader()].address.to_string();
     let message = v1::Message::from(v1::message::Body::Text("x".to_owned()));
-    let enqueue = v1::Enqueue { queue: "orders".to_owned(), message: Some(message) };
+    let enqueue = v1::Enqueue { queue: "orders".to_owned(), message: Some(message), delay: None };
     let operation = v1::Operation { operation: Some(v1::operation::Operation::Enqueue(enqueue)) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime

@@ -1,15 +1,17 @@
 //! The clients: they make requests, look for the leader, wait, try again, and remember what they were told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use quorate::ids::{NodeId, Sequence, SessionId};
 use quorate::replica::{Answer, Consistency, Execute, Executed, Read, Refusal, Shown};
-use quorate::state_machine::{self, Body, Operation, Outcome, QueueName, SessionRequest};
+use quorate::state_machine::{
+    self, Body, Chosen, Given, LeaseToken, MessageState, Operation, Outcome, QueueName, SessionRequest, Settlement,
+};
 use rand::{Rng, RngExt};
 
 use super::cluster::Asked;
-use super::knobs::{Micros, Workload};
+use super::knobs::{Micros, Workload, one_of};
 
 /// A request and what its client knows of it.
 #[derive(Clone, Debug)]
@@ -56,6 +58,8 @@ pub struct Client {
     /// Whom it takes for the leader.
     pub target: Option<NodeId>,
     bodies: u64,
+    /// Leases that it was given lately, whether they have ended or not.
+    leases: VecDeque<(QueueName, LeaseToken)>,
     /// The queue that it drains.
     drains: Option<usize>,
 }
@@ -92,6 +96,7 @@ impl Client {
             open: BTreeMap::new(),
             target: None,
             bodies: 0,
+            leases: VecDeque::new(),
             drains: None,
         }
     }
@@ -253,7 +258,7 @@ impl Client {
                 }
                 Some(Outcome::SessionClosed) => self.session = None,
                 Some(Outcome::Dequeued(None)) => self.drains = self.drains.map(|queue| queue + 1),
-                _ => {}
+                _ => self.remember_leases(call, &executed.outcomes),
             },
             Ending::Refused(state_machine::Refusal::TooManySessions { .. }) => self.uses_session = false,
             Ending::Refused(refusal @ state_machine::Refusal::SequenceForgotten { .. }) => {
@@ -271,39 +276,118 @@ impl Client {
         }
     }
 
+    fn remember_leases(&mut self, call: &Call, outcomes: &[Outcome]) {
+        const LEASES_MAX: usize = 8;
+        for (operation, outcome) in call.operations.iter().zip(outcomes) {
+            if let (Operation::Lease { queue, .. }, Outcome::Leased { lease, messages }) = (operation, outcome) {
+                let token = |given: &Given| (queue.clone(), LeaseToken { message: given.id, lease: *lease });
+                self.leases.extend(messages.iter().map(token));
+            }
+        }
+        self.leases.drain(..self.leases.len().saturating_sub(LEASES_MAX));
+    }
+
     fn draw_operations(&mut self, rng: &mut impl Rng, workload: &Workload) -> (Vec<Operation>, Duration) {
         if rng.random_bool(workload.several) {
             let count = rng.random_range(2..=4);
             return ((0..count).map(|_| self.draw_operation(rng, workload)).collect(), Duration::ZERO);
         }
         let operation = self.draw_operation(rng, workload);
-        let waits = matches!(operation, Operation::Dequeue { .. }) && rng.random_bool(workload.waiting);
+        let waits = operation.takes_from().is_some() && rng.random_bool(workload.waiting);
         let micros = if waits { workload.think_max * rng.random_range(1..=10) } else { 0 };
         (vec![operation], Duration::from_micros(micros))
     }
 
+    fn draw_enqueue(
+        &mut self,
+        rng: &mut impl Rng,
+        workload: &Workload,
+        queue: QueueName,
+        delay: Duration,
+    ) -> Operation {
+        self.bodies += 1;
+        let padding = rng.random_range(0..=workload.body_bytes_max);
+        let text = format!("{}-{} {}", self.number, self.bodies, ".".repeat(padding));
+        Operation::Enqueue { queue, message: Body::Text(text).into(), delay }
+    }
+
+    fn draw_lease_operation(&mut self, rng: &mut impl Rng, workload: &Workload) -> Operation {
+        let queue = lease_queue_name(rng.random_range(0..workload.queues));
+        match rng.random_range(0..20) {
+            0..6 => {
+                let delay = if rng.random_bool(0.3) { draw_time(rng, workload) } else { Duration::ZERO };
+                self.draw_enqueue(rng, workload, queue, delay)
+            }
+            6..11 => {
+                let duration = draw_time(rng, workload);
+                Operation::Lease { queue, limit: rng.random_range(1..4), duration, wait: false }
+            }
+            11..17 => self.draw_settling(rng, workload, queue),
+            17 => Operation::Redrive { queue, limit: rng.random_range(1..4) },
+            18 => Operation::SetQueue { queue, chosen: draw_settings(rng, workload) },
+            _ => Operation::Dequeue { queue, wait: false },
+        }
+    }
+
+    /// Of a lease that it was given, which may have ended or been settled; without one it shows who has them.
+    fn draw_settling(&mut self, rng: &mut impl Rng, workload: &Workload, queue: QueueName) -> Operation {
+        if self.leases.is_empty() {
+            let state = one_of(rng, &[MessageState::Leased, MessageState::Delayed, MessageState::Dead]);
+            return Operation::Peek { queue, limit: rng.random_range(1..4), state, after: None };
+        }
+        let (queue, token) = self.leases[rng.random_range(0..self.leases.len())].clone();
+        let settlement = match rng.random_range(0..6) {
+            0..3 => Settlement::Ack,
+            3 => Settlement::Release { delay: one_of(rng, &[Duration::ZERO, Duration::from_millis(9)]) },
+            4 => Settlement::Reject { reason: "no".into() },
+            _ => return Operation::ExtendLease { queue, tokens: vec![token], duration: draw_time(rng, workload) },
+        };
+        Operation::Settle { queue, settlements: vec![(token, settlement)], all_or_none: rng.random_bool(0.3) }
+    }
+
     fn draw_operation(&mut self, rng: &mut impl Rng, workload: &Workload) -> Operation {
+        if rng.random_bool(workload.leasing) {
+            return self.draw_lease_operation(rng, workload);
+        }
         let queue = queue_name(rng.random_range(0..workload.queues));
         match rng.random_range(0..10) {
-            0..5 => {
-                self.bodies += 1;
-                let padding = rng.random_range(0..=workload.body_bytes_max);
-                let text = format!("{}-{} {}", self.number, self.bodies, ".".repeat(padding));
-                Operation::Enqueue { queue, message: Body::Text(text).into() }
-            }
+            0..5 => self.draw_enqueue(rng, workload, queue, Duration::ZERO),
             5..9 => Operation::Dequeue { queue, wait: false },
             _ => draw_read(rng, workload),
         }
     }
 }
 
+/// A time for which something is leased or delayed.
+fn draw_time(rng: &mut impl Rng, workload: &Workload) -> Duration {
+    Duration::from_millis(workload.think_max * one_of(rng, &[0, 1, 3, 20]) / 1_000 + 1)
+}
+
+fn draw_settings(rng: &mut impl Rng, workload: &Workload) -> Chosen {
+    Chosen {
+        lease_duration: Some(draw_time(rng, workload)),
+        deliveries_max: Some(rng.random_range(0..4)),
+        messages_max: None,
+    }
+}
+
 fn draw_read(rng: &mut impl Rng, workload: &Workload) -> Operation {
     let queue = queue_name(rng.random_range(0..workload.queues));
     match rng.random_range(0..4) {
-        0..2 => Operation::Peek { queue, limit: rng.random_range(1..4) },
+        0..2 => Operation::Peek { queue, limit: rng.random_range(1..4), state: MessageState::Ready, after: None },
         2 => Operation::ListQueues { after: None, limit: 9 },
         _ => Operation::Stats { queue: rng.random_bool(0.5).then_some(queue) },
     }
+}
+
+/// A queue whose messages are leased.
+fn lease_queue_name(number: usize) -> QueueName {
+    format!("leased{number}").parse().expect("letters and digits name a queue")
+}
+
+/// Whether it is one of those.
+pub fn is_leased_from(queue: &QueueName) -> bool {
+    queue.as_str().starts_with("leased")
 }
 
 /// The name of a queue.

@@ -272,7 +272,7 @@ impl Cluster {
         self.mind_waiters();
         self.mind_stores();
         self.mind_disks();
-        super::verdict::judge(&self);
+        super::verdict::judge(&mut self);
         Report {
             hash: self.trace.hash(),
             events: self.events,

@@ -87,6 +87,11 @@ impl Cluster {
                 {
                     self.coverage.sometimes("a waiting dequeue was woken");
                 }
+                if matches!(&executed.outcomes[..], [Outcome::Leased { messages, .. }] if !messages.is_empty())
+                    && was_parked
+                {
+                    self.coverage.sometimes("a waiting lease was woken");
+                }
             }
             Ok(Answer::LeadershipTransferred { .. }) => self.coverage.sometimes("a transfer succeeded"),
             Err(Refusal::Transfer(_)) => self.coverage.sometimes("a transfer was refused"),

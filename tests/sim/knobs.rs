@@ -198,6 +198,8 @@ pub struct Workload {
     pub without_session: f64,
     /// How many dequeues wait.
     pub waiting: f64,
+    /// How many operations are on messages that are leased.
+    pub leasing: f64,
     /// How many requests have several operations.
     pub several: f64,
     /// How many requests only read, and do so beside the log.
@@ -319,6 +321,7 @@ fn draw_workload(rng: &mut impl Rng, election_timeout_max: Micros) -> Workload {
         think_max: election_timeout_max / one_of(rng, &[2, 5, 20]),
         without_session: one_of(rng, &[0.0, 0.3, 1.0]),
         waiting: one_of(rng, &[0.0, 0.3, 0.9]),
+        leasing: one_of(rng, &[0.0, 0.3, 0.7]),
         several: one_of(rng, &[0.0, 0.3]),
         reading: one_of(rng, &[0.0, 0.2, 0.5]),
         body_bytes_max: one_of(rng, &[0, 0, 200, 1_500]),

@@ -9,7 +9,7 @@
 //!
 //! A seed decides everything: the same seed gives the same trace, byte for byte. `knobs` says what is drawn, `faults` what
 //! goes wrong, `upkeep` and `fetching` what nodes do with snapshots beside their loops, `checks` which rules hold after every
-//! step, `verdict` which hold for what the clients saw.
+//! step, `verdict` which hold for what the clients saw, `leases` which hold for what consumers lease.
 
 mod checks;
 mod client;
@@ -22,6 +22,7 @@ mod founding;
 mod history;
 mod image;
 mod knobs;
+mod leases;
 mod network;
 mod node;
 mod operator;

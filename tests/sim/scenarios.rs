@@ -97,7 +97,7 @@ fn a_leader_that_removed_itself_leads_once_more() {
 #[test]
 fn what_was_cut_is_not_applied_from_disk() {
     let body = state_machine::Body::Text("never committed".to_owned());
-    let enqueue = Operation::Enqueue { queue: queue_name(0), message: body.into() };
+    let enqueue = Operation::Enqueue { queue: queue_name(0), message: body.into(), delay: Duration::ZERO };
     let command = Command { session: None, timestamp: Timestamp(1), operations: vec![enqueue], expiry: false };
     let first = voters(&[1, 2, 3], &[]);
     let on_disk = [

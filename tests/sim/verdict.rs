@@ -7,7 +7,7 @@ use quorate::proto::v1;
 use quorate::replica::Executed;
 use quorate::state_machine::{Body, Command, Decision, Given, MessageId, Operation, Outcome, StateMachine, message_of};
 
-use super::client::{Call, Ending};
+use super::client::{Call, Ending, is_leased_from};
 use super::cluster::Cluster;
 use super::history::{self, Message, Position, Record, Taken};
 
@@ -15,19 +15,21 @@ use super::history::{self, Message, Position, Record, Taken};
 ///
 /// # Panics
 /// It breaks a rule.
-pub fn judge(cluster: &Cluster) {
-    let decisions = replay(cluster);
+pub fn judge(cluster: &mut Cluster) {
+    let (decisions, machine) = replay(cluster);
     for call in &cluster.history {
         if let Ending::Executed(executed) = &call.ending {
             judge_call(cluster, call, executed.index, &decisions);
         }
     }
     super::reads::judge(cluster);
+    super::leases::judge(&decisions, &machine);
     judge_history(cluster);
+    super::leases::cover(&decisions, &mut cluster.coverage);
 }
 
-/// What the committed log decides, entry by entry.
-fn replay(cluster: &Cluster) -> BTreeMap<Index, (Command, Decision)> {
+/// What the committed log decides, entry by entry, and the state that it leads to.
+fn replay(cluster: &Cluster) -> (BTreeMap<Index, (Command, Decision)>, StateMachine) {
     let mut machine = StateMachine::new(cluster.knobs.limits);
     let mut decisions = BTreeMap::new();
     for committed in cluster.checks.committed() {
@@ -36,7 +38,7 @@ fn replay(cluster: &Cluster) -> BTreeMap<Index, (Command, Decision)> {
         let applied = machine.apply(committed.id.index, &command);
         decisions.insert(committed.id.index, (command, applied.decision));
     }
-    decisions
+    (decisions, machine)
 }
 
 /// The entry that the answer names is the request's own, was committed between the call and the answer, and decides the same.
@@ -58,9 +60,10 @@ fn judge_call(cluster: &Cluster, call: &Call, index: Index, decisions: &BTreeMap
 }
 
 fn same_verbs(entry: &[Operation], call: &[Operation]) -> bool {
-    let plain = |operation: &Operation| match operation {
-        Operation::Dequeue { queue, .. } => Operation::Dequeue { queue: queue.clone(), wait: false },
-        other => other.clone(),
+    let plain = |operation: &Operation| {
+        let mut operation = operation.clone();
+        operation.set_waits(false);
+        operation
     };
     entry.iter().map(plain).eq(call.iter().map(plain))
 }
@@ -86,11 +89,14 @@ fn judge_history(cluster: &Cluster) {
     }
 }
 
-/// A record for each enqueue and dequeue of a request.
+/// A record for each enqueue and dequeue of a request, but for queues whose messages are leased: they have rules of their own.
 fn records_of(call: &Call) -> Vec<Record> {
     let record = |(item, operation): (usize, &Operation)| {
         let (queue, operation) = match operation {
-            Operation::Enqueue { queue, message } => {
+            Operation::Enqueue { queue, .. } | Operation::Dequeue { queue, .. } if is_leased_from(queue) => {
+                return None;
+            }
+            Operation::Enqueue { queue, message, .. } => {
                 let Body::Text(body) = &message.body else { panic!("all bodies are text") };
                 let outcome = outcome_of(call, |executed| match executed.outcomes[item] {
                     Outcome::Enqueued(id) => position(id),

@@ -169,7 +169,7 @@ fn enqueue(queue: &str, size: usize) -> v1::Operation {
     // The bytes of a static slice are not copied with every request.
     static BODY: [u8; Request::MESSAGE_BYTES_MAX] = [b'x'; Request::MESSAGE_BYTES_MAX];
     let message = Some(Body::Data(Bytes::from_static(&BODY[..size])).into());
-    v1::Operation { operation: Some(Verb::Enqueue(v1::Enqueue { queue: queue.to_owned(), message })) }
+    v1::Operation { operation: Some(Verb::Enqueue(v1::Enqueue { queue: queue.to_owned(), message, delay: None })) }
 }
 
 fn dequeue(queue: &str) -> v1::Operation {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::console::Console;
 use super::report::{self, Error};
-use super::{ClientCommand, ClientOptions, cluster, leader, log, queue};
+use super::{ClientCommand, ClientOptions, cluster, leader, lease, log, manage, queue};
 use crate::cli::{Exit, Failure};
 use crate::client::{Client, Event, Observer, Options};
 use crate::telemetry;
@@ -67,6 +67,13 @@ pub(super) async fn execute(client: &Client, command: &ClientCommand, console: &
     match command {
         ClientCommand::Enqueue(with) => queue::enqueue(client, &with.command, console).await,
         ClientCommand::Dequeue(with) => queue::dequeue(client, &with.command, console).await,
+        ClientCommand::Lease(with) => lease::lease(client, &with.command, console).await,
+        ClientCommand::Ack(with) => lease::ack(client, &with.command, console).await,
+        ClientCommand::Release(with) => lease::release(client, &with.command, console).await,
+        ClientCommand::Reject(with) => lease::reject(client, &with.command, console).await,
+        ClientCommand::Extend(with) => lease::extend(client, &with.command, console).await,
+        ClientCommand::Redrive(with) => manage::redrive(client, &with.command, console).await,
+        ClientCommand::Queue(with) => manage::queue(client, &with.command, console).await,
         ClientCommand::Peek(with) => queue::peek(client, &with.command, console).await,
         ClientCommand::Queues(with) => queue::queues(client, &with.command, console).await,
         ClientCommand::Stats(with) => queue::stats(client, &with.command, console).await,

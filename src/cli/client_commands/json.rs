@@ -16,6 +16,7 @@ use crate::client::Body;
 use crate::proto::v1;
 use crate::proto::v1::log_entry::Content;
 use crate::proto::v1::operation::Operation as Verb;
+use crate::proto::v1::settlement::How;
 
 pub(super) fn decided(header: Option<&v1::ResponseHeader>) -> Value {
     let Some(header) = header else { return Value::Null };
@@ -32,25 +33,67 @@ pub(super) fn id(id: &v1::MessageId) -> Value {
     json!({ "shard": id.shard, "index": id.index, "item": id.item })
 }
 
-/// `id`, body, `headers`, `enqueued_at`.
+/// `id`, body, `headers`, `enqueued_at`, `deliveries`; of one that is leased or delayed `due_at`, with a lease of one's own
+/// `lease_token`; of a dead one `dead_at`, `dead_reason`.
 pub(super) fn message(message: &v1::StoredMessage) -> Value {
-    let fields = json!({ "id": message.id.as_ref().map(id), "enqueued_at": message.enqueued_at.and_then(time) });
+    let mut fields = json!({
+        "id": message.id.as_ref().map(id),
+        "enqueued_at": message.enqueued_at.and_then(time),
+        "deliveries": message.deliveries,
+    });
+    if let Some(due_at) = message.due_at {
+        fields["due_at"] = json!(time(due_at));
+    }
+    if !message.lease_token.is_empty() {
+        fields["lease_token"] = json!(message.lease_token);
+    }
+    if let Some(dead_at) = message.dead_at {
+        (fields["dead_at"], fields["dead_reason"]) = (json!(time(dead_at)), json!(message.dead_reason));
+    }
     with_message(fields, message.message.as_ref())
 }
 
-/// `name`, what is in it (`ready`, `bytes`), `oldest`, what has happened in it (`enqueued`, `dequeued`).
+/// `name`, what is in it (`ready`, `leased`, `delayed`, `dead`, `bytes`), `oldest`, what has happened in it (`enqueued`, `dequeued`,
+/// `acknowledged`, `redelivered`, `dead_lettered`), `settings`.
 pub(super) fn queue(queue: &v1::QueueInfo) -> Value {
     let mut fields = amounts(queue.contents, queue.counts);
     fields["name"] = json!(queue.name);
     fields["oldest"] = json!(queue.oldest.and_then(time));
+    fields["settings"] = json!(queue.settings.as_ref().map(settings));
     fields
 }
 
 /// What is in a queue, or in all of them, and what has happened there.
 pub(super) fn amounts(contents: Option<v1::Contents>, counts: Option<v1::Counts>) -> Value {
-    let v1::Contents { ready, bytes } = contents.unwrap_or_default();
-    let v1::Counts { enqueued, dequeued } = counts.unwrap_or_default();
-    json!({ "ready": ready, "bytes": bytes, "enqueued": enqueued, "dequeued": dequeued })
+    let v1::Contents { ready, leased, delayed, dead, bytes } = contents.unwrap_or_default();
+    let v1::Counts { enqueued, dequeued, acknowledged, redelivered, dead_lettered } = counts.unwrap_or_default();
+    json!({
+        "ready": ready,
+        "leased": leased,
+        "delayed": delayed,
+        "dead": dead,
+        "bytes": bytes,
+        "enqueued": enqueued,
+        "dequeued": dequeued,
+        "acknowledged": acknowledged,
+        "redelivered": redelivered,
+        "dead_lettered": dead_lettered,
+    })
+}
+
+/// `lease_duration`, `deliveries_max`, `messages_max`.
+pub(super) fn settings(settings: &v1::QueueSettings) -> Value {
+    json!({
+        "lease_duration": duration(settings.lease_duration),
+        "deliveries_max": settings.deliveries_max,
+        "messages_max": settings.messages_max,
+    })
+}
+
+/// As people write it.
+pub(super) fn duration(duration: Option<prost_types::Duration>) -> Option<String> {
+    let duration: std::time::Duration = duration?.try_into().ok()?;
+    Some(humantime::format_duration(duration).to_string())
 }
 
 /// `node_id`, `name`, `client_address`, `peer_address`, `address_version`, `membership`.
@@ -215,6 +258,11 @@ pub(super) fn verb(operation: &v1::Operation) -> &'static str {
         Some(Verb::ListQueues(_)) => "list_queues",
         Some(Verb::CloseSession(_)) => "close_session",
         Some(Verb::Stats(_)) => "stats",
+        Some(Verb::Lease(_)) => "lease",
+        Some(Verb::Settle(_)) => "settle",
+        Some(Verb::ExtendLease(_)) => "extend_lease",
+        Some(Verb::Redrive(_)) => "redrive",
+        Some(Verb::SetQueue(_)) => "set_queue",
         None => "unknown",
     }
 }
@@ -246,13 +294,53 @@ fn operation(operation: &v1::Operation) -> Value {
     let verb = verb(operation);
     match &operation.operation {
         Some(Verb::Enqueue(enqueue)) => {
-            with_message(json!({ "verb": verb, "queue": enqueue.queue }), enqueue.message.as_ref())
+            let mut fields = json!({ "verb": verb, "queue": enqueue.queue });
+            if enqueue.delay.is_some() {
+                fields["delay"] = json!(duration(enqueue.delay));
+            }
+            with_message(fields, enqueue.message.as_ref())
         }
         Some(Verb::Dequeue(dequeue)) => json!({ "verb": verb, "queue": dequeue.queue }),
         Some(Verb::Peek(peek)) => json!({ "verb": verb, "queue": peek.queue, "limit": peek.limit }),
+        Some(Verb::Lease(lease)) => json!({
+            "verb": verb,
+            "queue": lease.queue,
+            "limit": lease.limit,
+            "duration": duration(lease.duration),
+        }),
+        Some(Verb::Settle(settle)) => json!({
+            "verb": verb,
+            "queue": settle.queue,
+            "settlements": settle.settlements.iter().map(settlement).collect::<Vec<_>>(),
+            "all_or_none": settle.all_or_none,
+        }),
+        Some(Verb::ExtendLease(extend)) => json!({
+            "verb": verb,
+            "queue": extend.queue,
+            "tokens": extend.tokens,
+            "duration": duration(extend.duration),
+        }),
+        Some(Verb::Redrive(redrive)) => json!({ "verb": verb, "queue": redrive.queue, "limit": redrive.limit }),
+        Some(Verb::SetQueue(set)) => json!({
+            "verb": verb,
+            "queue": set.queue,
+            "lease_duration": duration(set.lease_duration),
+            "deliveries_max": set.deliveries_max,
+            "messages_max": set.messages_max,
+        }),
         Some(Verb::ListQueues(list)) => json!({ "verb": verb, "after": list.after, "limit": list.limit }),
         Some(Verb::Stats(stats)) => json!({ "verb": verb, "queue": stats.queue }),
         Some(Verb::OpenSession(_) | Verb::CloseSession(_)) | None => json!({ "verb": verb }),
+    }
+}
+
+fn settlement(settlement: &v1::Settlement) -> Value {
+    let token = &settlement.token;
+    match &settlement.how {
+        Some(How::Ack(_)) => json!({ "token": token, "how": "ack" }),
+        Some(How::Release(release)) => json!({ "token": token, "how": "release", "delay": duration(release.delay) }),
+        Some(How::Reject(reject)) => json!({ "token": token, "how": "reject", "reason": reject.reason }),
+        None => json!({ "token": token, "how": "unknown" }),
     }
 }
 

@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::console::Console;
 use super::input::{Batch, Batches};
 use super::json;
-use super::queue::{Header, id_text, with_headers};
+use super::queue::{Enqueue, Header, id_text, with_headers};
 use super::report::Error;
 use crate::client::{Body, Client};
 use crate::proto::v1;
@@ -19,10 +19,7 @@ use crate::state_machine::Request;
 /// Lines on their way into a queue.
 pub(super) struct Lines<'a> {
     client: &'a Client,
-    queue: &'a str,
-    headers: &'a [Header],
-    /// Print the ids of messages.
-    ids: bool,
+    command: &'a Enqueue,
     console: &'a mut Console,
     bar: ProgressBar,
     enqueued: u64,
@@ -32,15 +29,9 @@ pub(super) struct Lines<'a> {
 }
 
 impl<'a> Lines<'a> {
-    pub(super) fn new(
-        client: &'a Client,
-        queue: &'a str,
-        headers: &'a [Header],
-        ids: bool,
-        console: &'a mut Console,
-    ) -> Self {
-        let bar = bar(ids && console.is_terminal());
-        Self { client, queue, headers, ids, console, bar, enqueued: 0, bytes: 0, sending: 0 }
+    pub(super) fn new(client: &'a Client, command: &'a Enqueue, console: &'a mut Console) -> Self {
+        let bar = bar(command.ids && console.is_terminal());
+        Self { client, command, console, bar, enqueued: 0, bytes: 0, sending: 0 }
     }
 
     /// Enqueues every line of `input`, in order, and says how many they were.
@@ -64,7 +55,7 @@ impl<'a> Lines<'a> {
             self.sending = 1;
             let Batch { mut bodies, bytes } = batch?;
             while !bodies.is_empty() {
-                let rest = bodies.split_off(lines_max(self.headers).min(bodies.len()));
+                let rest = bodies.split_off(lines_max(&self.command.headers).min(bodies.len()));
                 self.enqueue_together(std::mem::replace(&mut bodies, rest)).await?;
             }
             self.bytes += bytes as u64;
@@ -74,18 +65,18 @@ impl<'a> Lines<'a> {
 
     async fn enqueue_together(&mut self, bodies: Vec<Body>) -> Result<(), Error> {
         self.sending = bodies.len() as u64;
-        let messages = bodies.into_iter().map(|body| with_headers(body, self.headers)).collect();
-        let ids = self.client.enqueue(self.queue, messages).await?;
+        let messages = bodies.into_iter().map(|body| with_headers(body, &self.command.headers)).collect();
+        let ids = self.client.enqueue_later(&self.command.queue, messages, self.command.delay).await?;
         self.enqueued += std::mem::take(&mut self.sending);
         self.bar.set_position(self.enqueued);
-        if self.ids {
+        if self.command.ids {
             print_ids(&ids, self.console)?;
         }
         Ok(())
     }
 
     fn summarize(self) -> Result<(), Error> {
-        let Self { queue, enqueued, bytes, .. } = self;
+        let Self { command: Enqueue { queue, .. }, enqueued, bytes, .. } = self;
         if self.console.is_json() {
             self.console.json(&json!({ "queue": queue, "enqueued": enqueued, "bytes": bytes }))?;
         } else {

@@ -14,6 +14,7 @@ use crate::client::{self, Client};
 use crate::proto::v1;
 use crate::proto::v1::log_entry::Content;
 use crate::proto::v1::operation::Operation as Verb;
+use crate::proto::v1::settlement::How;
 
 /// How much of a body the content shows, in characters: there may be several in a line.
 const BODY_CHARACTERS_MAX: usize = 60;
@@ -228,7 +229,7 @@ fn content(entry: &v1::LogEntry) -> String {
 
 fn command_text(command: &v1::LoggedCommand) -> String {
     if command.expiry {
-        return "ends sessions whose time has passed".to_owned();
+        return "ends leases, delays and sessions whose time has passed".to_owned();
     }
     let operations: Vec<_> = command.operations.iter().map(operation_text).collect();
     let operations = operations.join("; ");
@@ -249,8 +250,28 @@ fn operation_text(operation: &v1::Operation) -> String {
         }
         Some(Verb::Dequeue(dequeue)) => format!("{verb} {}", dequeue.queue),
         Some(Verb::Peek(peek)) => format!("{verb} {}", peek.queue),
+        Some(Verb::Lease(lease)) => format!("{verb} {} x{}", lease.queue, lease.limit),
+        Some(Verb::Settle(settle)) => {
+            let settlements: Vec<_> = settle.settlements.iter().map(settlement_text).collect();
+            format!("{verb} {} {}", settle.queue, one_line(&settlements.join(", ")))
+        }
+        Some(Verb::ExtendLease(extend)) => {
+            format!("{verb} {} {}", extend.queue, one_line(&extend.tokens.join(", ")))
+        }
+        Some(Verb::Redrive(redrive)) => format!("{verb} {} x{}", redrive.queue, redrive.limit),
+        Some(Verb::SetQueue(set)) => format!("{verb} {}", set.queue),
         _ => verb.to_owned(),
     }
+}
+
+fn settlement_text(settlement: &v1::Settlement) -> String {
+    let how = match settlement.how {
+        Some(How::Ack(_)) => "ack",
+        Some(How::Release(_)) => "release",
+        Some(How::Reject(_)) => "reject",
+        None => "?",
+    };
+    format!("{how} {}", settlement.token)
 }
 
 fn one_line(text: &str) -> String {

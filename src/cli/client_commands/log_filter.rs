@@ -95,6 +95,11 @@ fn queue_of(operation: &v1::Operation) -> Option<&str> {
         Verb::Enqueue(enqueue) => Some(&enqueue.queue),
         Verb::Dequeue(dequeue) => Some(&dequeue.queue),
         Verb::Peek(peek) => Some(&peek.queue),
+        Verb::Lease(lease) => Some(&lease.queue),
+        Verb::Settle(settle) => Some(&settle.queue),
+        Verb::ExtendLease(extend) => Some(&extend.queue),
+        Verb::Redrive(redrive) => Some(&redrive.queue),
+        Verb::SetQueue(set) => Some(&set.queue),
         Verb::Stats(stats) => Some(&stats.queue).filter(|queue| !queue.is_empty()).map(String::as_str),
         Verb::ListQueues(_) | Verb::OpenSession(_) | Verb::CloseSession(_) => None,
     }

@@ -3,6 +3,7 @@
 //! ```text
 //!   connection   a client, and the commands that run on it, one after the other
 //!   queue        enqueue, dequeue, peek, queues, stats   lines       enqueue, from standard input (input)
+//!   lease        lease, ack, release, reject, extend     manage      redrive, queue
 //!   log          the replicated log                      log_filter  which of its entries
 //!   cluster      status, member       leader            watch       status, again and again
 //!   freshness    --stale and --any-node
@@ -23,9 +24,11 @@ mod freshness;
 pub(super) mod input;
 mod json;
 mod leader;
+mod lease;
 mod lines;
 mod log;
 mod log_filter;
+mod manage;
 mod queue;
 mod report;
 mod table;
@@ -58,6 +61,27 @@ pub enum ClientCommand {
     /// Take the oldest message out of a queue and print its body
     #[command(after_help = queue::DEQUEUE_HELP)]
     Dequeue(With<queue::Dequeue>),
+    /// Take the oldest messages of a queue for a time, to acknowledge them when they are done with
+    #[command(after_help = lease::LEASE_HELP)]
+    Lease(With<lease::Lease>),
+    /// End leases of messages that are done with: they leave the queue
+    #[command(after_help = lease::SETTLE_HELP)]
+    Ack(With<lease::Ack>),
+    /// End leases of messages that somebody else is to take: they are ready again
+    #[command(after_help = lease::SETTLE_HELP)]
+    Release(With<lease::Release>),
+    /// End leases of messages that nobody is to take: they become dead letters
+    #[command(after_help = lease::SETTLE_HELP)]
+    Reject(With<lease::Reject>),
+    /// Make leases end later
+    #[command(after_help = lease::SETTLE_HELP)]
+    Extend(With<lease::Extend>),
+    /// Make the dead letters of a queue ready again
+    #[command(after_help = manage::REDRIVE_HELP)]
+    Redrive(With<manage::Redrive>),
+    /// Change the settings of a queue
+    #[command(after_help = manage::QUEUE_HELP)]
+    Queue(With<manage::Queue>),
     /// Show the oldest messages of a queue and leave them there
     #[command(after_help = queue::PEEK_HELP)]
     Peek(With<queue::Peek>),
@@ -191,6 +215,13 @@ impl ClientCommand {
         match self {
             ClientCommand::Enqueue(with) => &with.options,
             ClientCommand::Dequeue(with) => &with.options,
+            ClientCommand::Lease(with) => &with.options,
+            ClientCommand::Ack(with) => &with.options,
+            ClientCommand::Release(with) => &with.options,
+            ClientCommand::Reject(with) => &with.options,
+            ClientCommand::Extend(with) => &with.options,
+            ClientCommand::Redrive(with) => &with.options,
+            ClientCommand::Queue(with) => &with.options,
             ClientCommand::Peek(with) => &with.options,
             ClientCommand::Queues(with) => &with.options,
             ClientCommand::Stats(with) => &with.options,

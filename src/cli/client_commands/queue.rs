@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::console::Console;
@@ -24,7 +24,7 @@ const INPUT: &str = "-";
 #[derive(Clone, Debug, Args)]
 pub struct Enqueue {
     /// The queue: 1 to 255 letters, digits, '.', '_', '-', ':' and '/'
-    queue: String,
+    pub(super) queue: String,
     /// The messages; several are enqueued together, or none of them. A lone `-`: each line of standard input is one
     #[arg(value_name = "TEXT", required_unless_present = "literal")]
     text: Vec<String>,
@@ -33,10 +33,13 @@ pub struct Enqueue {
     literal: Vec<String>,
     /// Tell this beside the body, in each of the messages; several times for several headers
     #[arg(long = "header", value_name = "KEY=VALUE", value_parser = header)]
-    headers: Vec<Header>,
+    pub(super) headers: Vec<Header>,
+    /// Nobody can take them before so long, such as 5m; 30 days at most
+    #[arg(long, value_name = "TIME", default_value = "0s", hide_default_value = true, value_parser = humantime::parse_duration)]
+    pub(super) delay: Duration,
     /// Print the ids of messages that come from standard input, too
     #[arg(long)]
-    ids: bool,
+    pub(super) ids: bool,
 }
 
 /// A key and a value.
@@ -75,8 +78,44 @@ pub struct Peek {
     /// Show up to this many messages, 100 at most
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
     limit: u32,
+    /// Which messages: those that can be taken (ready), that a consumer has (leased), that cannot be taken yet (delayed), or that nobody
+    /// is to take (dead)
+    #[arg(long, value_name = "STATE", value_enum, default_value_t = State::Ready)]
+    state: State,
+    /// Messages after this one only: the id of the last one of a page, for the next page
+    #[arg(long, value_name = "ID", value_parser = id)]
+    after: Option<v1::MessageId>,
     #[command(flatten)]
     freshness: Freshness,
+}
+
+/// A state of messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum State {
+    Ready,
+    Leased,
+    Delayed,
+    Dead,
+}
+
+impl From<State> for v1::MessageState {
+    fn from(state: State) -> Self {
+        match state {
+            State::Ready => Self::Ready,
+            State::Leased => Self::Leased,
+            State::Delayed => Self::Delayed,
+            State::Dead => Self::Dead,
+        }
+    }
+}
+
+/// The inverse of `id_text`.
+fn id(text: &str) -> Result<v1::MessageId, String> {
+    let numbers: Option<Vec<u64>> = text.split('-').map(|number| number.parse().ok()).collect();
+    match numbers.as_deref() {
+        Some(&[shard, index, item]) if item <= u32::MAX.into() => Ok(v1::MessageId { shard, index, item: item as u32 }),
+        _ => Err("an id is SHARD-INDEX-ITEM".to_owned()),
+    }
 }
 
 /// How to list the queues.
@@ -128,7 +167,7 @@ Examples:
   quorate dequeue orders --wait 30s
   while order=$(quorate dequeue orders --wait 1m); do make_pizza \"$order\"; done
 
-JSON, a line for each message: {\"id\": {...}, \"text\": \"...\" or \"data\": \"BASE64\", \"headers\": {...}, \"enqueued_at\"}
+JSON, a line for each message: {\"id\": {...}, \"text\": \"...\" or \"data\": \"BASE64\", \"headers\": {...}, \"enqueued_at\", \"deliveries\"}
 
 Exit codes: 0 a message was taken, 3 the queue is empty, 4 no node served the request, 1, 2 and 5 as in other commands.";
 
@@ -136,10 +175,12 @@ pub(super) const PEEK_HELP: &str = "\
 Examples:
   quorate peek orders
   quorate peek orders --limit 1 --output json
+  quorate peek orders --state dead --after 0-12-0
   quorate peek orders --stale --endpoints 10.0.0.2:7400      what that node has, without asking the leader
 
-JSON: {\"queue\": \"...\", \"messages\": [{\"id\": {...}, \"text\" or \"data\": \"...\", \"headers\": {...}, \"enqueued_at\"}, ...],
-\"age_ms\"}; the age of the answer is null without --stale";
+JSON: {\"queue\": \"...\", \"messages\": [{\"id\": {...}, \"text\" or \"data\": \"...\", \"headers\": {...}, \"enqueued_at\",
+\"deliveries\"}, ...], \"age_ms\"}, and \"due_at\" of one that is leased or delayed, \"dead_at\" and \"dead_reason\" of a dead one; the age of
+the answer is null without --stale";
 
 pub(super) const QUEUES_HELP: &str = "\
 Examples:
@@ -148,16 +189,16 @@ Examples:
 
 OLDEST is how long the message waits that is taken next.
 
-JSON: {\"queues\": [{\"name\", \"ready\", \"bytes\", \"oldest\", \"enqueued\", \"dequeued\"}, ...], \"age_ms\"}; \"oldest\" is a time, the
-age is null without --stale";
+JSON: {\"queues\": [{\"name\", \"ready\", \"leased\", \"delayed\", \"dead\", \"bytes\", \"oldest\", \"enqueued\", \"dequeued\", \"acknowledged\",
+\"redelivered\", \"dead_lettered\", \"settings\"}, ...], \"age_ms\"}; \"oldest\" is a time, the age is null without --stale";
 
 pub(super) const STATS_HELP: &str = "\
 Examples:
   quorate stats
   quorate stats orders
 
-JSON: {\"ready\", \"bytes\", \"enqueued\", \"dequeued\", \"age_ms\"} with \"queue\" and \"oldest\", or with \"queues\" and \"sessions\"; the age
-is null without --stale";
+JSON: the counts of `quorate queues`, with \"queue\", \"oldest\" and \"settings\", or with \"queues\" and \"sessions\"; \"age_ms\" is null without
+--stale";
 
 impl Enqueue {
     /// Whether the messages are the lines of standard input.
@@ -168,15 +209,14 @@ impl Enqueue {
 
 pub(super) async fn enqueue(client: &Client, command: &Enqueue, console: &mut Console) -> Result<(), Error> {
     if command.reads_input() {
-        let lines = Lines::new(client, &command.queue, &command.headers, command.ids, console);
-        return lines.enqueue(std::io::stdin()).await;
+        return Lines::new(client, command, console).enqueue(std::io::stdin()).await;
     }
     if command.text.iter().any(|text| text == INPUT) {
         return Err(Error::InputNotAlone);
     }
     let bodies = command.text.iter().chain(&command.literal).cloned().map(Body::Text);
     let messages = bodies.map(|body| with_headers(body, &command.headers)).collect();
-    let ids = client.enqueue(&command.queue, messages).await?;
+    let ids = client.enqueue_later(&command.queue, messages, command.delay).await?;
     if console.is_json() {
         let ids: Vec<_> = ids.iter().map(json::id).collect();
         console.json(&json!({ "ids": ids }))?;
@@ -202,13 +242,16 @@ pub(super) async fn dequeue(client: &Client, command: &Dequeue, console: &mut Co
 
 pub(super) async fn peek(client: &Client, command: &Peek, console: &mut Console) -> Result<(), Error> {
     let client = command.freshness.reading(client);
-    let Shown { value: messages, age } = client.peek(&command.queue, command.limit).await?;
+    let Peek { queue, limit, state, after, .. } = command;
+    let state = v1::MessageState::from(*state);
+    let peek = v1::Peek { queue: queue.clone(), limit: *limit, state: state.into(), after: *after };
+    let Shown { value: messages, age } = client.browse(peek).await?;
     if console.is_json() {
         let messages: Vec<_> = messages.iter().map(json::message).collect();
         console.json(&json!({ "queue": command.queue, "messages": messages, "age_ms": age_json(age) }))?;
         return Ok(());
     }
-    console.table(&mut peeked(&messages))?;
+    console.table(&mut peeked(&messages, state))?;
     command.freshness.tell(age, console);
     Ok(())
 }
@@ -220,10 +263,10 @@ pub(super) async fn queues(client: &Client, command: &Queues, console: &mut Cons
         console.json(&json!({ "queues": queues, "age_ms": age_json(age) }))?;
         return Ok(());
     }
-    let mut table = Table::new(&["QUEUE", "READY", "BYTES", "OLDEST"]);
+    let mut table = Table::new(&["QUEUE", "READY", "LEASED", "DELAYED", "DEAD", "BYTES", "OLDEST"]);
     for queue in queues {
-        let v1::Contents { ready, bytes } = queue.contents.unwrap_or_default();
-        table.row([queue.name, ready.to_string(), bytes.to_string(), since(queue.oldest)]);
+        let counts = numbers(queue.contents.unwrap_or_default()).map(|number| number.to_string());
+        table.row([queue.name].into_iter().chain(counts).chain([since(queue.oldest)]));
     }
     console.table(&mut table)?;
     command.freshness.tell(age, console);
@@ -233,29 +276,30 @@ pub(super) async fn queues(client: &Client, command: &Queues, console: &mut Cons
 pub(super) async fn stats(client: &Client, command: &Stats, console: &mut Console) -> Result<(), Error> {
     let client = command.freshness.reading(client);
     let Shown { value: totals, age } = client.stats(command.queue.as_deref()).await?;
-    let v1::Totals { queues, contents, counts, oldest, sessions } = totals;
+    let v1::Totals { queues, contents, counts, oldest, sessions, settings } = totals;
     if console.is_json() {
         let mut document = json::amounts(contents, counts);
         document["age_ms"] = age_json(age);
         match &command.queue {
             Some(queue) => {
                 (document["queue"], document["oldest"]) = (json!(queue), json!(oldest.and_then(json::time)));
+                document["settings"] = json!(settings.as_ref().map(json::settings));
             }
             None => (document["queues"], document["sessions"]) = (json!(queues), json!(sessions)),
         }
         console.json(&document)?;
         return Ok(());
     }
-    let v1::Contents { ready, bytes } = contents.unwrap_or_default();
+    let numbers = numbers(contents.unwrap_or_default()).map(|number| number.to_string());
     let mut table = match &command.queue {
         Some(queue) => {
-            let mut table = Table::new(&["QUEUE", "READY", "BYTES", "OLDEST"]);
-            table.row([queue.clone(), ready.to_string(), bytes.to_string(), since(oldest)]);
+            let mut table = Table::new(&["QUEUE", "READY", "LEASED", "DELAYED", "DEAD", "BYTES", "OLDEST"]);
+            table.row([queue.clone()].into_iter().chain(numbers).chain([since(oldest)]));
             table
         }
         None => {
-            let mut table = Table::new(&["QUEUES", "READY", "BYTES", "SESSIONS"]);
-            table.row([queues, ready, bytes, sessions].map(|count| count.to_string()));
+            let mut table = Table::new(&["QUEUES", "READY", "LEASED", "DELAYED", "DEAD", "BYTES", "SESSIONS"]);
+            table.row([queues.to_string()].into_iter().chain(numbers).chain([sessions.to_string()]));
             table
         }
     };
@@ -264,25 +308,53 @@ pub(super) async fn stats(client: &Client, command: &Stats, console: &mut Consol
     Ok(())
 }
 
-/// A column for headers where there are some.
-fn peeked(messages: &[v1::StoredMessage]) -> Table {
-    let has_headers = |stored: &v1::StoredMessage| stored.message.as_ref().is_some_and(|it| !it.headers.is_empty());
+/// A column for headers where there are some, and one for what belongs to the state.
+fn peeked(messages: &[v1::StoredMessage], state: v1::MessageState) -> Table {
     let headers = messages.iter().any(has_headers).then_some("HEADERS");
-    let columns: Vec<_> = ["ID", "AGE", "BYTES"].into_iter().chain(headers).chain(["BODY"]).collect();
-    let mut table = Table::new(&columns);
+    let of_state = match state {
+        v1::MessageState::Unspecified | v1::MessageState::Ready => None,
+        v1::MessageState::Leased => Some("LEASE ENDS IN"),
+        v1::MessageState::Delayed => Some("READY IN"),
+        v1::MessageState::Dead => Some("DEAD BECAUSE"),
+    };
+    let columns = ["ID", "AGE", "DELIVERIES", "BYTES"].into_iter().chain(of_state).chain(headers).chain(["BODY"]);
+    let mut table = Table::new(&columns.collect::<Vec<_>>());
     for stored in messages {
         let message = stored.message.as_ref();
-        let cells =
-            [id_text(stored.id.as_ref()), since(stored.enqueued_at), bytes_of(message).len().to_string()].into_iter();
-        table.row(cells.chain(headers.map(|_| headers_text(message))).chain([body_text(message)]));
+        let (id, bytes) = (id_text(stored.id.as_ref()), bytes_of(message).len().to_string());
+        let cells = [id, since(stored.enqueued_at), stored.deliveries.to_string(), bytes].into_iter();
+        let of_state = of_state.map(|_| match state {
+            v1::MessageState::Dead => stored.dead_reason.clone(),
+            _ => until(stored.due_at),
+        });
+        let headers = headers.map(|_| headers_text(message));
+        table.row(cells.chain(of_state).chain(headers).chain([body_text(message)]));
     }
     table
+}
+
+/// Whether there is something to show.
+pub(super) fn has_headers(stored: &v1::StoredMessage) -> bool {
+    stored.message.as_ref().is_some_and(|message| !message.headers.is_empty())
+}
+
+/// In the order of the columns.
+fn numbers(contents: v1::Contents) -> [u64; 5] {
+    let v1::Contents { ready, leased, delayed, dead, bytes } = contents;
+    [ready, leased, delayed, dead, bytes]
 }
 
 /// How long ago that was, by the clock of this machine.
 fn since(time: Option<prost_types::Timestamp>) -> String {
     let Some(time) = time.and_then(|time| SystemTime::try_from(time).ok()) else { return String::new() };
     let seconds = time.elapsed().unwrap_or_default().as_secs();
+    humantime::format_duration(Duration::from_secs(seconds)).to_string()
+}
+
+/// How long it is until then, by the clock of this machine.
+fn until(time: Option<prost_types::Timestamp>) -> String {
+    let Some(time) = time.and_then(|time| SystemTime::try_from(time).ok()) else { return String::new() };
+    let seconds = time.duration_since(SystemTime::now()).unwrap_or_default().as_secs();
     humantime::format_duration(Duration::from_secs(seconds)).to_string()
 }
 

@@ -20,6 +20,9 @@ pub(in crate::cli) enum Error {
     /// There was no message to take.
     #[error("queue '{queue}' is empty")]
     Empty { queue: String },
+    /// Leases that were to be settled or extended had ended.
+    #[error("the lease has ended, and nothing was done about it: {}", .tokens.join(" "))]
+    LeaseExpired { tokens: Vec<String> },
     /// The messages are given both ways.
     #[error("`-` stands for standard input and goes alone; after `--` it is a message")]
     InputNotAlone,
@@ -86,6 +89,7 @@ fn stopped(enqueued: u64, sending: u64, why: &Error) -> String {
 fn exit(error: &Error) -> Exit {
     let error = match error {
         Error::Empty { .. } => return Exit::QueueEmpty,
+        Error::LeaseExpired { .. } => return Exit::Refused,
         Error::Output(_) | Error::NotPrinted { .. } | Error::Unreadable(Unreadable::Input(_)) => return Exit::Failed,
         Error::InputNotAlone | Error::InputTaken | Error::Unreadable(Unreadable::TooLong) => return Exit::Usage,
         Error::Interrupted => return Exit::Interrupted,
@@ -117,6 +121,7 @@ fn refused_exit(refused: &Refused) -> Exit {
 fn document(error: &Error) -> serde_json::Value {
     let metadata = match error {
         Error::Client(client::Error::Refused(refused)) => json!(refused.metadata),
+        Error::LeaseExpired { tokens } => json!({ "tokens": tokens }),
         Error::Lines { enqueued, sending, .. } => json!({ "enqueued": enqueued, "sending": sending }),
         _ => json!({}),
     };
@@ -134,6 +139,7 @@ fn document(error: &Error) -> serde_json::Value {
 fn reason(error: &Error) -> &str {
     match error {
         Error::Empty { .. } => "empty",
+        Error::LeaseExpired { .. } => reasons::LEASE_EXPIRED,
         Error::Output(_) | Error::NotPrinted { .. } => "output",
         Error::InputNotAlone | Error::InputTaken => "usage",
         Error::Unreadable(Unreadable::TooLong) => reasons::MESSAGE_TOO_LARGE,

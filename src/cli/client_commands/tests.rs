@@ -93,9 +93,16 @@ async fn messages_go_in_with_an_id_and_come_out_as_they_were() {
     assert_eq!(user.types_each(&["enqueue", "jobs", "one\x1b[31m", "two"]).await.0, "0-2-0\n0-2-1\n");
     assert_eq!(
         user.sees("peek jobs").await,
-        "ID     AGE  BYTES  BODY\n0-2-0       8      one\\u{1b}[31m\n0-2-1       3      two\n"
+        "\
+ID     AGE  DELIVERIES  BYTES  BODY
+0-2-0       0           8      one\\u{1b}[31m
+0-2-1       0           3      two
+"
     );
-    assert_eq!(user.sees("queues").await, "QUEUE  READY  BYTES  OLDEST\njobs   2      10\n");
+    assert_eq!(
+        user.sees("queues").await,
+        "QUEUE  READY  LEASED  DELAYED  DEAD  BYTES  OLDEST\njobs   2      0       0        0     10\n"
+    );
     assert_eq!(user.sees("dequeue jobs").await, "one\x1b[31m\n");
     assert_eq!(user.sees("dequeue jobs --count 3 --wait 1ms").await, "two\n");
 }
@@ -107,10 +114,10 @@ async fn headers_go_in_and_come_out() {
     user.sees("enqueue jobs three").await;
     let seen = user.sees("peek jobs").await;
     let expected = "\
-ID     AGE  BYTES  HEADERS           BODY
-0-2-0       3      a=b=c kind=pizza  one
-0-2-1       3      a=b=c kind=pizza  two
-0-5-0       5                        three
+ID     AGE  DELIVERIES  BYTES  HEADERS           BODY
+0-2-0       0           3      a=b=c kind=pizza  one
+0-2-1       0           3      a=b=c kind=pizza  two
+0-5-0       0           5                        three
 ";
     assert_eq!(seen, expected);
     let taken = user.sees_json("dequeue jobs --output json").await;
@@ -119,6 +126,56 @@ ID     AGE  BYTES  HEADERS           BODY
         let error = parse(&["enqueue", "jobs", "--header", wrong, "one"]).expect_err(wrong);
         assert_eq!(error.exit_code(), Exit::Usage as i32, "{wrong}");
     }
+}
+
+#[tokio::test]
+async fn leased_messages_are_settled_with_their_tokens() {
+    let user = User::new().await;
+    user.sees("enqueue jobs one two three").await;
+    let expected = "\
+TOKEN    ID     DELIVERIES  BODY
+2-0-5-0  0-2-0  1           one
+2-1-5-0  0-2-1  1           two
+";
+    assert_eq!(user.sees("lease jobs --count 2 --for 5m").await, expected);
+    assert_eq!(user.sees("extend jobs 2-0-5-0 --for 1h").await, "");
+    assert_eq!(user.sees("ack jobs 2-0-5-0").await, "");
+    let (text, result) = user.types("reject jobs 2-0-5-0 2-1-5-0 --reason late --output json").await;
+    let results = json!([{ "token": "2-0-5-0", "done": false }, { "token": "2-1-5-0", "done": true }]);
+    assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), json!({ "results": results }));
+    let error = result.unwrap_err();
+    assert_eq!(error.to_string(), "the lease has ended, and nothing was done about it: 2-0-5-0");
+    assert_eq!(report::end(&error, Output::Json).unwrap(), Exit::Refused);
+    let dead = user.sees("peek jobs --state dead").await;
+    assert_eq!(
+        dead,
+        "ID     AGE  DELIVERIES  BYTES  DEAD BECAUSE  BODY\n0-2-1       1           3      late          two\n"
+    );
+    assert_eq!(user.sees("redrive jobs").await, "1\n");
+    let leased = user.sees_json("lease jobs --output json").await;
+    assert_eq!((&leased["text"], &leased["deliveries"]), (&json!("three"), &json!(1)));
+    user.sees(&format!("release jobs {} --delay 1s", leased["lease_token"].as_str().unwrap())).await;
+    let (_, result) = user.types("lease empty").await;
+    assert_eq!(report::end(&result.unwrap_err(), Output::Table).unwrap(), Exit::QueueEmpty);
+}
+
+#[tokio::test]
+async fn settings_of_a_queue_are_shown_when_they_are_changed() {
+    let user = User::new().await;
+    user.sees("enqueue jobs one").await;
+    let expected = "QUEUE  LEASE  DELIVERIES  MESSAGES\njobs   5m     3           100\n";
+    assert_eq!(user.sees("queue set jobs --lease 5m --deliveries 3").await, expected);
+    let set = json!({ "queue": "jobs", "lease_duration": null, "deliveries_max": 20, "messages_max": 7 });
+    assert_eq!(user.sees_json("queue set jobs --messages 7 --output json").await, set);
+}
+
+#[test]
+fn cursors_are_the_ids_that_are_printed() {
+    for wrong in ["12", "0-1", "0-1-4294967296", "0-1-2-3", "a-b-c"] {
+        let error = parse(&["peek", "jobs", "--after", wrong]).expect_err(wrong);
+        assert_eq!(error.exit_code(), Exit::Usage as i32, "{wrong}");
+    }
+    parse(&["peek", "jobs", "--after", "0-12-3", "--state", "delayed"]).expect("an id");
 }
 
 #[tokio::test]
@@ -154,11 +211,14 @@ async fn json_of_queue_commands() {
     let ids = user.sees_json("enqueue jobs one two --output json").await;
     let [first, second] = [0, 1].map(|item| json!({ "shard": 0, "index": 2, "item": item }));
     assert_eq!(ids, json!({ "ids": [first, second] }));
-    let message = |id, text| json!({ "id": id, "text": text, "headers": {}, "enqueued_at": null });
+    let message = |id, text| json!({ "id": id, "text": text, "headers": {}, "enqueued_at": null, "deliveries": 0 });
     let messages = json!([message(first, "one"), message(second, "two")]);
     let peeked = json!({ "queue": "jobs", "messages": messages, "age_ms": null });
     assert_eq!(user.sees_json("peek jobs --output json").await, peeked);
-    let queue = json!({ "name": "jobs", "ready": 2, "bytes": 10, "oldest": null, "enqueued": 0, "dequeued": 0 });
+    let queue = json!({
+        "name": "jobs", "ready": 2, "leased": 0, "delayed": 0, "dead": 0, "bytes": 10, "oldest": null, "settings": null,
+        "enqueued": 0, "dequeued": 0, "acknowledged": 0, "redelivered": 0, "dead_lettered": 0,
+    });
     let queues = json!({ "queues": [queue], "age_ms": null });
     assert_eq!(user.sees_json("queues --output json").await, queues);
     let lines = user.sees("dequeue jobs --count 9 --output json").await;
@@ -204,7 +264,7 @@ INDEX  TERM  COMMITTED  KIND           CONTENT
 1      1     yes        configuration  voters 1 2; outgoing voters 3; learners 4
 2      1     yes        noop
 3      2     yes        command        enqueue jobs \"a\\nb\" k=v; dequeue jobs [session 7, 3]
-4      2     yes        expiry         ends sessions whose time has passed
+4      2     yes        expiry         ends leases, delays and sessions whose time has passed
 5      2     no         command        open_session
 ";
     // The fake's pages have two entries: columns that grow with a later page are wider from there on.
@@ -265,7 +325,9 @@ async fn lines_of_input_become_messages() {
     let enqueue = async |input: &'static [u8], ids| {
         let printed = Printed::default();
         let mut console = Console::new(printed.clone(), Output::Json, false);
-        let result = lines::Lines::new(&client, "jobs", &[], ids, &mut console).enqueue(input).await;
+        let line: &[&str] = if ids { &["enqueue", "jobs", "-", "--ids"] } else { &["enqueue", "jobs", "-"] };
+        let ClientCommand::Enqueue(with) = parse(line).unwrap() else { unreachable!("it is an enqueue") };
+        let result = lines::Lines::new(&client, &with.command, &mut console).enqueue(input).await;
         let text = String::from_utf8(std::mem::take(&mut *printed.0.lock().unwrap())).unwrap();
         (text.lines().map(|line| serde_json::from_str(line).unwrap()).collect::<Vec<Value>>(), result)
     };
@@ -390,7 +452,7 @@ fn log_with_every_kind() -> Vec<v1::LogEntry> {
     };
     let body = Body::Text("a\nb".to_owned());
     let message = Some(v1::Message { body: Some(body), headers: [("k".to_owned(), "v".to_owned())].into() });
-    let enqueue = Verb::Enqueue(v1::Enqueue { queue: "jobs".to_owned(), message });
+    let enqueue = Verb::Enqueue(v1::Enqueue { queue: "jobs".to_owned(), message, delay: None });
     let dequeue = Verb::Dequeue(v1::Dequeue { queue: "jobs".to_owned(), wait: None });
     let command = v1::LoggedCommand {
         session: 7,

@@ -46,7 +46,7 @@ pub(super) async fn until_executed(
 async fn rejection(asked: &Plan, text: &str) -> Result<Refused, Failure> {
     let client = Client::new(vec![asked.address()], Options { timeout: PATIENCE, ..Options::default() })?;
     let message = Some(Body::Text(text.to_owned()).into());
-    let operation = Verb::Enqueue(v1::Enqueue { queue: QUEUE.to_owned(), message });
+    let operation = Verb::Enqueue(v1::Enqueue { queue: QUEUE.to_owned(), message, delay: None });
     let operations = vec![v1::Operation { operation: Some(operation) }];
     let deadline = Instant::now() + PATIENCE;
     loop {

@@ -84,7 +84,7 @@ fn operation(verb: Verb) -> v1::Operation {
 
 fn enqueue(queue: &str, text: &str) -> v1::Operation {
     let message = Some(v1::message::Body::Text(text.to_owned()).into());
-    operation(Verb::Enqueue(v1::Enqueue { queue: queue.to_owned(), message }))
+    operation(Verb::Enqueue(v1::Enqueue { queue: queue.to_owned(), message, delay: None }))
 }
 
 fn dequeue(queue: &str, wait: Duration) -> v1::Operation {
@@ -203,7 +203,10 @@ async fn what_cannot_be_is_refused_with_code_and_reason_and_nothing_is_proposed(
         (of(vec![list(); 2]), reasons::REQUEST_TOO_LARGE),
         (of(vec![dequeue("q", seconds(61))]), reasons::INVALID_REQUEST),
         (of(vec![dequeue("q", seconds(1)), list()]), reasons::INVALID_REQUEST),
-        (of(vec![operation(Verb::Peek(v1::Peek { queue: "q".into(), limit: 101 }))]), reasons::INVALID_REQUEST),
+        (
+            of(vec![operation(Verb::Peek(v1::Peek { queue: "q".into(), limit: 101, ..Default::default() }))]),
+            reasons::INVALID_REQUEST,
+        ),
         (v1::ExecuteRequest { shard: 1, ..of(vec![list()]) }, reasons::INVALID_REQUEST),
         (v1::ExecuteRequest { session, ..of(vec![list()]) }, reasons::INVALID_REQUEST),
     ];
@@ -394,7 +397,7 @@ async fn a_follower_shows_what_the_leader_executed_and_takes_over() {
     eventually("both to vote", both_vote).await;
     let enqueued = execute(&a, vec![enqueue("q", "one")]).await.unwrap();
     let peek = async |node: &Running, consistency: v1::Consistency| {
-        let operations = vec![operation(Verb::Peek(v1::Peek { queue: "q".to_owned(), limit: 1 }))];
+        let operations = vec![operation(Verb::Peek(v1::Peek { queue: "q".to_owned(), ..Default::default() }))];
         let request = v1::ExecuteRequest { operations, consistency: consistency.into(), ..Default::default() };
         quorate(node).await.execute(request).await.map(tonic::Response::into_inner)
     };

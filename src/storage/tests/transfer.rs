@@ -32,7 +32,11 @@ fn id(index: u64) -> EntryId {
 fn enqueue(index: u64, lengths: &[usize]) -> Entry {
     let body = |length: &usize| {
         let pattern: Vec<u8> = (0..*length).map(|at| (at as u64 * 7 + index) as u8).collect();
-        Operation::Enqueue { queue: "q".parse().unwrap(), message: state_machine::Body::Data(pattern.into()).into() }
+        Operation::Enqueue {
+            queue: "q".parse().unwrap(),
+            message: state_machine::Body::Data(pattern.into()).into(),
+            delay: Duration::ZERO,
+        }
     };
     let operations = lengths.iter().map(body).collect();
     let command = Command { session: None, timestamp: Timestamp(index), operations, expiry: false };

@@ -12,6 +12,7 @@ fn batch(index: u64, lengths: &[usize]) -> Bytes {
     let enqueue = |length: &usize| Operation::Enqueue {
         queue: format!("a-queue-with-quite-a-long-name-{}", index % 3).parse().unwrap(),
         message: Body::Data(vec![index as u8; *length].into()).into(),
+        delay: std::time::Duration::ZERO,
     };
     let operations = lengths.iter().map(enqueue).collect();
     Command { session: None, timestamp: Timestamp(index), operations, expiry: false }.encode()

@@ -111,15 +111,17 @@ impl Listing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::state_machine::{Contents, Counts};
+    use crate::state_machine::{Contents, Counts, Settings};
 
     #[test]
     fn the_longest_queues_are_listed_and_of_equal_ones_the_first() {
+        let settings = Settings { lease_duration: Duration::ZERO, deliveries_max: 1, messages_max: 1 };
         let queue = |name: &str, ready| QueueInfo {
             name: name.parse().unwrap(),
             contents: Contents { ready, ..Contents::default() },
             counts: Counts::default(),
             oldest: (ready > 0).then_some(Timestamp(1000 + ready)),
+            settings,
         };
         let mut listing = Listing::new(3);
         listing.add([queue("a", 1), queue("b", 9), queue("c", 2)]);

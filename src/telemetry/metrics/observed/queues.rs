@@ -141,12 +141,20 @@ fn queues(seen: &Seen) -> Option<&Queues> {
     seen.node.as_ref()?.queues.as_ref()
 }
 
-fn states(contents: &Contents) -> [(&'static str, u64); 1] {
-    [("ready", contents.ready)]
+fn states(contents: &Contents) -> [(&'static str, u64); 4] {
+    let Contents { ready, leased, delayed, dead, bytes: _ } = contents;
+    [("ready", *ready), ("leased", *leased), ("delayed", *delayed), ("dead", *dead)]
 }
 
-fn events(counts: &Counts) -> [(&'static str, u64); 2] {
-    [("enqueued", counts.enqueued), ("dequeued", counts.dequeued)]
+fn events(counts: &Counts) -> [(&'static str, u64); 5] {
+    let Counts { enqueued, dequeued, acknowledged, redelivered, dead_lettered } = counts;
+    [
+        ("enqueued", *enqueued),
+        ("dequeued", *dequeued),
+        ("acknowledged", *acknowledged),
+        ("redelivered", *redelivered),
+        ("dead_lettered", *dead_lettered),
+    ]
 }
 
 fn seconds(age: Option<Duration>) -> f64 {
