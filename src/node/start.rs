@@ -129,7 +129,7 @@ impl Node {
             telemetry: telemetry.serving_at(&contact.client_address),
             vitals,
             verdicts: ports.health.verdicts(),
-            admin_address: String::new(),
+            admin_address: config.admin_advertise(ports.admin_address).to_string(),
             transfers,
             founder,
             waits_for,

@@ -35,6 +35,7 @@ fn status_tells_how_each_node_is() {
         assert!(count > Some(0.0) && p50.is_some() && p50 <= p99, "{node:#}");
         let timeouts = &node["timeouts"];
         assert!(timeouts["heartbeat_ms"].as_f64() < timeouts["election_min_ms"].as_f64(), "{timeouts:#}");
+        assert!(node["admin_address"].as_str().is_some_and(|address| address.starts_with("127.0.0.1:")), "{node:#}");
         let conditions = node["conditions"].as_array().expect("it says how it is");
         assert!(conditions.iter().any(|condition| condition["what"] == "votes"), "{conditions:#?}");
         let leads = node["member"]["name"] == leader.as_str();
