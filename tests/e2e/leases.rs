@@ -19,8 +19,8 @@ fn text(leased: &Value) -> &str {
     leased["text"].as_str().expect("all bodies are text")
 }
 
-/// Two consumers have a message each when the leader is killed. The next one knows both leases: the first message is acknowledged,
-/// the second comes back when its lease ends, and to nobody before.
+/// Two consumers have a message each when the leader is killed. The next one knows both leases: the first message is
+/// acknowledged, the second comes back when its lease ends, and to nobody before.
 #[test]
 fn the_leader_is_killed_between_lease_and_acknowledgement() {
     let mut cluster = Cluster::start(3);
@@ -48,7 +48,8 @@ fn the_leader_is_killed_between_lease_and_acknowledgement() {
     assert_eq!(counts, [1, 3, 2, 1, 0], "three is still with the second consumer: {stats}");
 }
 
-/// What nobody can work off is set aside, outlives a restart of all nodes, and is worked off when somebody has seen to it.
+/// What nobody can work off is set aside, outlives a restart of all nodes, and is worked off when somebody has seen to
+/// it.
 #[test]
 fn dead_letters_wait_until_they_are_redriven() {
     let mut cluster = Cluster::start(1);
