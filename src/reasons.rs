@@ -55,8 +55,8 @@ pub const SESSION_EXPIRED: &str = "SESSION_EXPIRED";
 /// FAILED_PRECONDITION. The client had said that it no longer waits for this request, so its outcome was forgotten.
 /// Metadata: [`SESSION`], [`SEQUENCE`].
 pub const SEQUENCE_FORGOTTEN: &str = "SEQUENCE_FORGOTTEN";
-/// FAILED_PRECONDITION. A lease that was to be settled with all others of the request had ended; nothing was done. Metadata:
-/// [`QUEUE`]. Where they are settled one by one, the outcome tells it instead.
+/// FAILED_PRECONDITION. A lease that was to be settled with all others of the request had ended; nothing was done.
+/// Metadata: [`QUEUE`]. Where they are settled one by one, the outcome tells it instead.
 pub const LEASE_EXPIRED: &str = "LEASE_EXPIRED";
 /// FAILED_PRECONDITION. The change would leave fewer live voters than a quorum, or none. Metadata: [`MEMBER`].
 pub const WOULD_LOSE_QUORUM: &str = "WOULD_LOSE_QUORUM";

@@ -9,7 +9,8 @@ use crate::reasons;
 use crate::replica::{Consistency, Execute, Read};
 use crate::state_machine::{Operation, Request};
 
-/// What a request that waits for a message leaves of the client's deadline for its answer to arrive, if that is long enough for it.
+/// What a request that waits for a message leaves of the client's deadline for its answer to arrive, if that is long
+/// enough for it.
 const ANSWER_MARGIN: Duration = Duration::from_millis(250);
 
 /// What a request asks of a replica.

@@ -19,8 +19,9 @@
 //! - What may have taken effect is never sent again without a session, nor under another sequence.
 //! - Every call ends: at its deadline at the latest.
 //!
-//! Requests carry the OpenTelemetry context in which the call's future is polled, if there is one: they belong to the caller's
-//! trace. So do the messages that they enqueue, in the headers `traceparent` and `tracestate`, unless they have such ones.
+//! Requests carry the OpenTelemetry context in which the call's future is polled, if there is one: they belong to the
+//! caller's trace. So do the messages that they enqueue, in the headers `traceparent` and `tracestate`, unless they
+//! have such ones.
 //!
 //! Not here: TLS, and more than one shard.
 
@@ -212,9 +213,9 @@ impl Client {
         }
     }
 
-    /// Takes the oldest messages of a queue for a time, at most `limit` (1 to 100): until their `due_at` nobody else gets them, and
-    /// they are to be settled by then, with their `lease_token`. A zero `duration` is the queue's own. Waits for a message as long as
-    /// `wait`, at most [`DURATION_MAX`], if there is none.
+    /// Takes the oldest messages of a queue for a time, at most `limit` (1 to 100): until their `due_at` nobody else
+    /// gets them, and they are to be settled by then, with their `lease_token`. A zero `duration` is the queue's own.
+    /// Waits for a message as long as `wait`, at most [`DURATION_MAX`], if there is none.
     ///
     /// # Errors
     /// As [`Client::execute`].
@@ -236,9 +237,9 @@ impl Client {
         }
     }
 
-    /// Settles messages that were leased, 1 to 100. For each it returns whether that was done; otherwise its lease had ended, and
-    /// nothing was done about it. To acknowledge messages and enqueue others all together or not at all, [`Client::execute`] a
-    /// [`v1::Settle`] with `all_or_none`.
+    /// Settles messages that were leased, 1 to 100. For each it returns whether that was done; otherwise its lease had
+    /// ended, and nothing was done about it. To acknowledge messages and enqueue others all together or not at all,
+    /// [`Client::execute`] a [`v1::Settle`] with `all_or_none`.
     ///
     /// # Errors
     /// As [`Client::execute`].
@@ -262,8 +263,8 @@ impl Client {
         outcome::extended(outcome::only(response)?, count)
     }
 
-    /// Makes the oldest dead messages of a queue ready again, at most `limit` (1 to 1,000), as if they had never been delivered.
-    /// Returns how many.
+    /// Makes the oldest dead messages of a queue ready again, at most `limit` (1 to 1,000), as if they had never been
+    /// delivered. Returns how many.
     ///
     /// # Errors
     /// [`Error::Refused`] with QUEUE_NOT_FOUND; otherwise as [`Client::execute`].

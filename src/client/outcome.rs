@@ -18,8 +18,9 @@ pub(super) fn enqueue(queue: &str, message: Message, delay: Duration) -> v1::Ope
     operation(Verb::Enqueue(v1::Enqueue { queue, message, delay }))
 }
 
-/// The same operations, whose messages carry the current OpenTelemetry context, if there is one: whoever takes them can tell what
-/// they belong to. A message that has a `traceparent` keeps that, and one with no room for two more headers gets none.
+/// The same operations, whose messages carry the current OpenTelemetry context, if there is one: whoever takes them can
+/// tell what they belong to. A message that has a `traceparent` keeps that, and one with no room for two more headers
+/// gets none.
 pub(super) fn with_trace(mut operations: Vec<v1::Operation>) -> Vec<v1::Operation> {
     let messages = operations.iter_mut().filter_map(|operation| match &mut operation.operation {
         Some(Verb::Enqueue(enqueue)) => enqueue.message.as_mut(),

@@ -181,8 +181,9 @@ impl Replica {
         }
     }
 
-    /// How long after this turn an expiry entry is to be proposed; none: there is nothing to expire, or one is under way. By the time
-    /// of the log, which never runs backwards: a clock that lags behind it ends no lease later than the one before did.
+    /// How long after this turn an expiry entry is to be proposed; none: there is nothing to expire, or one is under
+    /// way. By the time of the log, which never runs backwards: a clock that lags behind it ends no lease later than
+    /// the one before did.
     fn expires_in(&self) -> Option<Duration> {
         if self.expiry.is_some() || self.refusal().is_some() || self.hands_over() {
             return None;
@@ -205,7 +206,8 @@ impl Replica {
         }
     }
 
-    /// Another one was faster: wait on, before those that came later. Nothing is decided, so that another leader can be asked.
+    /// Another one was faster: wait on, before those that came later. Nothing is decided, so that another leader can be
+    /// asked.
     pub(super) fn park_again(&mut self, now: Time, proposal: Proposal) {
         let Proposal { request, execute, deadline, .. } = proposal;
         if let Some(refusal) = self.refusal() {

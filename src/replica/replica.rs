@@ -25,7 +25,8 @@ pub struct Options {
     pub limits: Limits,
     /// When snapshots are taken, and how much of the log stays.
     pub snapshots: snapshots::Rules,
-    /// Requests that are being worked on, those that wait for a message and reads included. Further ones are refused as `Overloaded`.
+    /// Requests that are being worked on, those that wait for a message and reads included. Further ones are refused as
+    /// `Overloaded`.
     pub requests_max: usize,
 }
 
@@ -181,8 +182,8 @@ impl Replica {
         }
     }
 
-    /// What changes with every heartbeat and decides nothing: the progress of the others, while this replica leads, and the
-    /// time-outs in force.
+    /// What changes with every heartbeat and decides nothing: the progress of the others, while this replica leads, and
+    /// the time-outs in force.
     pub fn view(&self) -> View {
         View { timeouts: self.raft.timeouts(), progress: self.raft.progress_views().collect() }
     }

@@ -203,7 +203,8 @@ fn a_request_that_is_followed_is_told_its_place_first() {
     assert!(first_of(|effect| matches!(effect, Effect::Tell(Told::Placed { .. }))) < written);
 }
 
-/// A lease that nobody ends is ended by the leader, when it is due and not only at the next heartbeat, and who waits gets the message.
+/// A lease that nobody ends is ended by the leader, when it is due and not only at the next heartbeat, and who waits
+/// gets the message.
 #[test]
 fn a_lease_that_ends_wakes_who_waits() {
     let mut alone = Alone::leading();

@@ -1,8 +1,8 @@
-//! Dequeues and leases that wait for a message. They are not in the log: the leader proposes one when there is something to take,
-//! or when its time is over.
+//! Dequeues and leases that wait for a message. They are not in the log: the leader proposes one when there is
+//! something to take, or when its time is over.
 //!
-//! As many are woken as can take all the messages that there are, less those that are for others, which are woken and not yet decided:
-//! a message wakes one.
+//! As many are woken as can take all the messages that there are, less those that are for others, which are woken and
+//! not yet decided: a message wakes one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -49,8 +49,8 @@ impl Waiting {
         self.lines.entry(queue).or_default().parked.insert(parked.request, (parked, limit));
     }
 
-    /// Those that the `messages` in `queue` are for, the longest wait first, with how many each takes at most. Each is to be reported
-    /// with `on_decided`.
+    /// Those that the `messages` in `queue` are for, the longest wait first, with how many each takes at most. Each is
+    /// to be reported with `on_decided`.
     pub(super) fn wake(&mut self, queue: &QueueName, messages: u64) -> Vec<(Parked, u64)> {
         let Some(line) = self.lines.get_mut(queue) else { return Vec::new() };
         let mut woken = Vec::new();

@@ -144,7 +144,8 @@ impl InvalidOperation {
 }
 
 impl Operation {
-    /// The operation, if it is well formed. What takes messages waits if `wait` is present; how long is not part of an operation.
+    /// The operation, if it is well formed. What takes messages waits if `wait` is present; how long is not part of an
+    /// operation.
     pub fn from_proto(operation: v1::Operation) -> Result<Self, InvalidOperation> {
         let name = |text: &str, field| text.parse().map_err(|source| InvalidOperation::QueueName { field, source });
         Ok(match operation.operation.ok_or(InvalidOperation::NoVerb)? {
@@ -210,8 +211,8 @@ impl Operation {
         })
     }
 
-    /// The operation as the interface and the log spell it. The `wait` of one that waits has no length: how long the client waits is
-    /// known to the leader alone.
+    /// The operation as the interface and the log spell it. The `wait` of one that waits has no length: how long the
+    /// client waits is known to the leader alone.
     pub fn to_proto(&self) -> v1::Operation {
         let name = QueueName::to_string;
         let verb = match self {
@@ -515,10 +516,10 @@ pub fn message_of(payload: &Bytes, item: u32) -> Option<v1::Message> {
     }
 }
 
-/// The encoded command with only the operations `items`, which rise: `message_of` finds in it what it finds of them in the
-/// payload, and nothing else. Each other operation is an empty one before the last of `items`, so that the numbers stay, and
-/// after it there is none; session and time are gone. Never longer than the payload. None if the payload cannot be stepped
-/// through to its end as a command.
+/// The encoded command with only the operations `items`, which rise: `message_of` finds in it what it finds of them in
+/// the payload, and nothing else. Each other operation is an empty one before the last of `items`, so that the numbers
+/// stay, and after it there is none; session and time are gone. Never longer than the payload. None if the payload
+/// cannot be stepped through to its end as a command.
 pub fn keep_items(payload: &Bytes, items: &[u32]) -> Option<Bytes> {
     let mut kept = BytesMut::new();
     let mut items = items.iter().peekable();

@@ -1,4 +1,5 @@
-//! Leases, delays and dead letters through the front door of the state machine: what is promised of each, one test for each promise.
+//! Leases, delays and dead letters through the front door of the state machine: what is promised of each, one test for
+//! each promise.
 
 use std::time::Duration;
 

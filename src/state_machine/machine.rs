@@ -13,14 +13,16 @@ use super::transaction::{Context, Transaction};
 use super::{Command, Living, Operation, Outcome, QueueName, Refusal, SessionRequest};
 use crate::ids::{Index, Timestamp};
 
-/// How many sessions, and how many leases and delays together, one expiry command ends: the loop does other work as well.
+/// How many sessions, and how many leases and delays together, one expiry command ends: the loop does other work as
+/// well.
 const EXPIRED_MAX: usize = 1_000;
 
 /// What the state machine may hold. Part of what makes it deterministic: identical on all nodes of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Messages that may be in one queue, in whatever state; one more is refused with `QueueFull`. In a long queue one that waits takes
-    /// 17 bytes of memory, one that is leased or delayed about 150, and a dead one about 100 and the reason of its rejection.
+    /// Messages that may be in one queue, in whatever state; one more is refused with `QueueFull`. In a long queue one
+    /// that waits takes 17 bytes of memory, one that is leased or delayed about 150, and a dead one about 100 and the
+    /// reason of its rejection.
     pub queue_messages_max: u64,
     /// Queues, empty ones included; one more is refused with `TooManyQueues`.
     pub queues_max: u64,
@@ -81,8 +83,8 @@ pub enum Decision {
     },
     /// None of them did.
     Refused(Refusal),
-    /// It is a lone `Dequeue` or `Lease` that waits, and its queue has nothing that is ready: no outcome is kept and its sequence is
-    /// not used.
+    /// It is a lone `Dequeue` or `Lease` that waits, and its queue has nothing that is ready: no outcome is kept and
+    /// its sequence is not used.
     Waiting,
 }
 
@@ -137,8 +139,8 @@ impl StateMachine {
         self.sessions.is_undecided(request)
     }
 
-    /// When the next lease, delay or session is due: the leader then proposes an expiry command with that time or a later one. After
-    /// it there can be more that is due. Exact, O(log n).
+    /// When the next lease, delay or session is due: the leader then proposes an expiry command with that time or a
+    /// later one. After it there can be more that is due. Exact, O(log n).
     pub fn next_expiry(&self) -> Option<Timestamp> {
         self.sessions.next_expiry().into_iter().chain(self.queues.next_expiry()).min()
     }
@@ -155,8 +157,8 @@ impl StateMachine {
         hasher.finish()
     }
 
-    /// All messages that the log must keep, in the order of their ids, each once: those in queues, and those that are named
-    /// by a kept outcome which is answered with bodies. Takes 24 bytes for each, and O(n log n) time.
+    /// All messages that the log must keep, in the order of their ids, each once: those in queues, and those that are
+    /// named by a kept outcome which is answered with bodies. Takes 24 bytes for each, and O(n log n) time.
     pub fn living(&self) -> Vec<Living> {
         let of = |message: Waiting| Living { id: message.id(), bytes: message.bytes() as u32 };
         let named = self.sessions.messages().map(|id| Living { id, bytes: 0 });

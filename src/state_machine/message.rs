@@ -138,8 +138,8 @@ pub struct LeaseId {
     pub item: u32,
 }
 
-/// What a consumer has of a message that was leased to it. No two leases of a message have the same. Its text is for the consumer to
-/// keep, and not to read.
+/// What a consumer has of a message that was leased to it. No two leases of a message have the same. Its text is for
+/// the consumer to keep, and not to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LeaseToken {
     /// The message.

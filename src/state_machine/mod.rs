@@ -9,21 +9,24 @@
 //! Outcome ------------- codec ----> v1::Outcome  bodies are filled in from the log
 //! ```
 //!
-//! A command goes through `machine` (time, sessions), then `transaction` (its operations, all or none; `leasing` has those on
-//! messages that are given out for a time), which changes `queue` and `session`. `stored` is a message as a queue has it.
+//! A command goes through `machine` (time, sessions), then `transaction` (its operations, all or none; `leasing` has
+//! those on messages that are given out for a time), which changes `queue` and `session`. `stored` is a message as a
+//! queue has it.
 //!
 //! Invariants:
 //! - Deterministic: the same entries give the same state, bit for bit (`StateMachine::digest`), on every node. All time comes
 //!   from the entries and never runs backwards; nothing is drawn by chance; the limits are equal on all nodes.
 //! - `apply` cannot fail. A refusal is an outcome like any other.
 //! - A command's operations take effect together or not at all.
-//! - A message is in one state at a time (ready, leased, delayed, dead), and in its place in the order of its queue. Its states
-//!   change by operations, and by the leader's expiry commands, which end leases and delays; each does a bounded part of the work.
+//! - A message is in one state at a time (ready, leased, delayed, dead), and in its place in the order of its queue.
+//!   Its states change by operations, and by the leader's expiry commands, which end leases and delays; each does a
+//!   bounded part of the work.
 //! - A lease token is good once, and only before its lease ends by the time of the log.
 //! - A request of a session takes effect at most once, however often its entry comes.
-//! - Queues hold references (index, item), lengths and times, never bodies or headers: a waiting message costs 16 bytes here,
-//!   and what the pieces of a queue add: measured, 17.0 bytes for each of 1,000,000 messages in one queue and 20.3 in 1,000 queues.
-//!   A queue with 4 to 64 messages takes 1.2 KiB. A message that is not simply waiting costs more, while it is so.
+//! - Queues hold references (index, item), lengths and times, never bodies or headers: a waiting message costs 16 bytes
+//!   here, and what the pieces of a queue add: measured, 17.0 bytes for each of 1,000,000 messages in one queue and
+//!   20.3 in 1,000 queues. A queue with 4 to 64 messages takes 1.2 KiB. A message that is not simply waiting costs
+//!   more, while it is so.
 //! - A clone takes constant time, whatever the state, and stays as it is: the collections share what neither has changed since.
 //!   So a snapshot is a clone that is encoded elsewhere, while this one goes on.
 //! - Equal states give equal blocks, and blocks give the state that they are of, or an error.

@@ -456,8 +456,8 @@ impl Twin {
     }
 }
 
-/// A command whose session is named by how recently it was opened, and whose leases by how recently they were given, so that most of
-/// them exist.
+/// A command whose session is named by how recently it was opened, and whose leases by how recently they were given, so
+/// that most of them exist.
 #[derive(Clone, Debug)]
 pub(super) struct Step {
     session: Option<(usize, u64, u64)>,
@@ -482,7 +482,8 @@ impl Step {
     }
 }
 
-/// Puts the leases that were given last in the place of those that only say how recently, and for most of them the right queue.
+/// Puts the leases that were given last in the place of those that only say how recently, and for most of them the
+/// right queue.
 fn name_leases(operation: &mut Operation, given: &[(QueueName, LeaseToken)]) {
     let (queue, tokens): (_, Vec<&mut LeaseToken>) = match operation {
         Operation::Settle { queue, settlements, .. } => {

@@ -6,7 +6,8 @@
 //! Queues     due        40 bytes each      the ends of all leases and delays
 //! ```
 //!
-//! What is ready is what waits and what has returned, merged: a message keeps its place in the order, whatever happens to it.
+//! What is ready is what waits and what has returned, merged: a message keeps its place in the order, whatever happens
+//! to it.
 //!
 //! The collections share structure: a clone takes constant time, and what is changed after it is copied piece by piece, 64
 //! messages or 16 queues at once.
@@ -42,8 +43,8 @@ pub(super) struct Queues {
 
 /// One queue. `bytes` is the sum of the lengths of all its messages. A message is in one place only.
 ///
-/// Up to 3 waiting messages lie in the `Vector` itself, up to 64 in one piece of 1 KiB. A longer queue has two pieces at each end
-/// and full ones between them.
+/// Up to 3 waiting messages lie in the `Vector` itself, up to 64 in one piece of 1 KiB. A longer queue has two pieces
+/// at each end and full ones between them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Queue {
     waiting: Vector<Waiting>,
@@ -55,8 +56,8 @@ pub(super) struct Queue {
     chosen: Chosen,
 }
 
-/// Something that is done to one message of a queue. Carried out, it gives the change that takes it back; of several changes to a
-/// queue the last one is taken back first.
+/// Something that is done to one message of a queue. Carried out, it gives the change that takes it back; of several
+/// changes to a queue the last one is taken back first.
 #[derive(Debug, Default)]
 pub(super) struct Change {
     /// It leaves this place,
@@ -153,8 +154,8 @@ impl Queues {
         self.by_name.get(name)?.held(Kind::Dead).get_min().map(|(_, stored)| stored.clone())
     }
 
-    /// What a message becomes that was delivered and not acknowledged, and what that counts as: ready again, after a delay if there
-    /// is one, unless it was delivered as often as it may.
+    /// What a message becomes that was delivered and not acknowledged, and what that counts as: ready again, after a
+    /// delay if there is one, unless it was delivered as often as it may.
     pub(super) fn returned(
         &self,
         name: &QueueName,
@@ -215,8 +216,8 @@ impl Queues {
         self.by_name.get(name).map(|queue| queue.settings(self.queue_messages_max))
     }
 
-    /// Chooses what there is in `chosen`, of which zeros are the default, and leaves the rest. Returns what was chosen before; none:
-    /// there is no such queue.
+    /// Chooses what there is in `chosen`, of which zeros are the default, and leaves the rest. Returns what was chosen
+    /// before; none: there is no such queue.
     pub(super) fn choose(&mut self, name: &QueueName, chosen: Chosen) -> Option<Chosen> {
         let queue = self.by_name.get_mut(name)?;
         let before = queue.chosen;
@@ -254,8 +255,8 @@ impl Queues {
         self.by_name.iter()
     }
 
-    /// Makes a queue without messages, or says again what there is of it: the limits are for what is asked for, not for what there is
-    /// already.
+    /// Makes a queue without messages, or says again what there is of it: the limits are for what is asked for, not for
+    /// what there is already.
     pub(super) fn restore(&mut self, name: &QueueName, counts: Counts, chosen: Chosen) {
         let queue = self.by_name.entry(name.clone()).or_default();
         self.counts = self.counts.plus(counts).plus(queue.counts.negated());

@@ -15,7 +15,8 @@ pub struct Request {
     pub session: Option<SessionRequest>,
     /// What to do: 1 to 1,000 operations.
     pub operations: Vec<Operation>,
-    /// How long a lone `Dequeue` or `Lease` may wait for a message; zero for everything else, and for one that does not wait.
+    /// How long a lone `Dequeue` or `Lease` may wait for a message; zero for everything else, and for one that does not
+    /// wait.
     pub wait: Duration,
 }
 
@@ -30,7 +31,8 @@ impl Request {
     pub const HEADER_KEY_BYTES_MAX: usize = 128;
     /// The keys and values of all headers of one message together, in bytes.
     pub const HEADER_BYTES_MAX: usize = 16 * 1024;
-    /// The messages of one request together, in bytes. With names and framing that stays below the 4 MiB of a gRPC message.
+    /// The messages of one request together, in bytes. With names and framing that stays below the 4 MiB of a gRPC
+    /// message.
     pub const BYTES_MAX: usize = 3 * 1024 * 1024;
     /// The longest wait for a message.
     pub const WAIT_MAX: Duration = Duration::from_secs(60);

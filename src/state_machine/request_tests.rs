@@ -136,6 +136,87 @@ fn a_request_reads_a_thousand_things_at_most() {
     assert!(check([vec![list("", 0)], vec![enqueue("q", 1); 999]].concat()).is_ok(), "only what reads counts");
 }
 
+fn lease(limit: u32, duration: Option<prost_types::Duration>, wait: Option<prost_types::Duration>) -> Verb {
+    Verb::Lease(v1::Lease { queue: "q".into(), limit, duration, wait })
+}
+
+fn settle(how: v1::settlement::How, count: usize) -> Verb {
+    let settlement = v1::Settlement { token: "1-2-3-4".into(), how: Some(how) };
+    Verb::Settle(v1::Settle { queue: "q".into(), settlements: vec![settlement; count], all_or_none: false })
+}
+
+fn extend(duration: Option<prost_types::Duration>, count: usize) -> Verb {
+    Verb::ExtendLease(v1::ExtendLease { queue: "q".into(), tokens: vec!["1-2-3-4".into(); count], duration })
+}
+
+#[test]
+fn leases_and_delays_have_limits() {
+    use v1::settlement::How;
+    const HALF_A_DAY: i64 = 12 * 60 * 60;
+    const MONTH: i64 = 30 * 24 * 60 * 60;
+    let ack = || How::Ack(v1::Ack {});
+    let release = |delay| How::Release(v1::Release { delay });
+    let reject = |bytes| How::Reject(v1::Reject { reason: "x".repeat(bytes) });
+    let delayed = |delay| Verb::Enqueue(v1::Enqueue { queue: "q".into(), message: Some(message_of(1)), delay });
+    let set = |lease_duration, deliveries_max| {
+        Verb::SetQueue(v1::SetQueue { queue: "q".into(), lease_duration, deliveries_max, messages_max: None })
+    };
+    let redrive = |limit| Verb::Redrive(v1::Redrive { queue: "q".into(), limit });
+    for good in [
+        lease(100, seconds(HALF_A_DAY, 0), None),
+        settle(ack(), 100),
+        settle(release(seconds(MONTH, 0)), 1),
+        settle(reject(128), 1),
+        extend(seconds(HALF_A_DAY, 0), 100),
+        delayed(seconds(MONTH, 0)),
+        set(seconds(HALF_A_DAY, 0), Some(1_000)),
+        redrive(1_000),
+    ] {
+        assert!(check(vec![good.clone()]).is_ok(), "{good:?}");
+    }
+    for (bad, why) in [
+        (lease(101, None, None), "LimitTooHigh"),
+        (lease(1, seconds(HALF_A_DAY, 1), None), "OutOfRange"),
+        (lease(1, seconds(-1, 0), None), "Operation"),
+        (lease(1, None, seconds(60, 1)), "WaitOutOfRange"),
+        (settle(ack(), 0), "OutOfRange"),
+        (settle(ack(), 101), "OutOfRange"),
+        (settle(release(seconds(MONTH, 1)), 1), "OutOfRange"),
+        (settle(reject(129), 1), "OutOfRange"),
+        (extend(seconds(HALF_A_DAY, 1), 1), "OutOfRange"),
+        (extend(None, 0), "OutOfRange"),
+        (extend(None, 101), "OutOfRange"),
+        (delayed(seconds(MONTH, 1)), "OutOfRange"),
+        (set(seconds(HALF_A_DAY, 1), None), "OutOfRange"),
+        (set(None, Some(1_001)), "OutOfRange"),
+        (redrive(1_001), "LimitTooHigh"),
+        (Verb::Peek(v1::Peek { queue: "q".into(), state: 99, ..Default::default() }), "Operation"),
+    ] {
+        assert_eq!(cause(vec![bad.clone()]), why, "{bad:?}");
+    }
+    let mut no_token = v1::Settlement { token: "1-2-3".into(), how: Some(ack()) };
+    let one = |settlement: &v1::Settlement| {
+        let settlements = vec![settlement.clone()];
+        cause(vec![Verb::Settle(v1::Settle { queue: "q".into(), settlements, all_or_none: false })])
+    };
+    assert_eq!(one(&no_token), "Operation");
+    no_token = v1::Settlement { token: "1-2-3-4".into(), how: None };
+    assert_eq!(one(&no_token), "Operation");
+    assert_eq!(cause(vec![lease(1, None, seconds(1, 0)), peek(1)]), "NotAlone");
+    assert_eq!(cause(vec![settle(ack(), 100); 11]), "TooMuchWork");
+    let error = check(vec![settle(reject(129), 1)]).expect_err("too long").to_string();
+    assert!(error.starts_with("operations[0].settle.settlements: a reason has 129 bytes"), "{error}");
+}
+
+/// What is in the state is what is in a snapshot, which has milliseconds.
+#[test]
+fn the_lease_duration_of_a_queue_is_rounded_up_to_milliseconds() {
+    let set = v1::SetQueue { queue: "q".into(), lease_duration: seconds(0, 1), ..Default::default() };
+    let request = check(vec![Verb::SetQueue(set)]).expect("it is long enough");
+    let Operation::SetQueue { chosen, .. } = &request.operations[0] else { panic!("{request:?}") };
+    assert_eq!(chosen.lease_duration, Some(Duration::from_millis(1)));
+}
+
 #[test]
 fn a_wait_is_zero_to_sixty_seconds() {
     let waits = |request: Request| matches!(request.operations[0], Operation::Dequeue { wait: true, .. });

@@ -3,8 +3,8 @@
 use super::{DeadReason, Given, LeaseId, MessageId, MessageState, Request, Standing};
 use crate::ids::{Index, Timestamp};
 
-/// A message that was enqueued without a delay and never given out: its name, when it was enqueued, and its length so that answers
-/// can be limited without reading it. Packed into 16 bytes, as there may be millions.
+/// A message that was enqueued without a delay and never given out: its name, when it was enqueued, and its length so
+/// that answers can be limited without reading it. Packed into 16 bytes, as there may be millions.
 ///
 /// ```text
 /// place    index: 52 bits        item: 12     in the order of the messages

@@ -15,6 +15,7 @@ mod hand_over;
 mod health;
 mod inside;
 mod kubernetes;
+mod leases;
 mod load;
 mod membership;
 mod redirect;

@@ -1,5 +1,5 @@
-//! Leases, judged when all is over, from what the log's entries brought and by a book of its own: no message is with two consumers at
-//! once by the time of the log, none is acknowledged twice or given out after that, and none is lost.
+//! Leases, judged when all is over, from what the log's entries brought and by a book of its own: no message is with
+//! two consumers at once by the time of the log, none is acknowledged twice or given out after that, and none is lost.
 
 use std::collections::BTreeMap;
 

@@ -89,7 +89,8 @@ fn judge_history(cluster: &Cluster) {
     }
 }
 
-/// A record for each enqueue and dequeue of a request, but for queues whose messages are leased: they have rules of their own.
+/// A record for each enqueue and dequeue of a request, but for queues whose messages are leased: they have rules of
+/// their own.
 fn records_of(call: &Call) -> Vec<Record> {
     let record = |(item, operation): (usize, &Operation)| {
         let (queue, operation) = match operation {

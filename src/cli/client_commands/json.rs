@@ -33,8 +33,8 @@ pub(super) fn id(id: &v1::MessageId) -> Value {
     json!({ "shard": id.shard, "index": id.index, "item": id.item })
 }
 
-/// `id`, body, `headers`, `enqueued_at`, `deliveries`; of one that is leased or delayed `due_at`, with a lease of one's own
-/// `lease_token`; of a dead one `dead_at`, `dead_reason`.
+/// `id`, body, `headers`, `enqueued_at`, `deliveries`; of one that is leased or delayed `due_at`, with a lease of one's
+/// own `lease_token`; of a dead one `dead_at`, `dead_reason`.
 pub(super) fn message(message: &v1::StoredMessage) -> Value {
     let mut fields = json!({
         "id": message.id.as_ref().map(id),
@@ -53,8 +53,8 @@ pub(super) fn message(message: &v1::StoredMessage) -> Value {
     with_message(fields, message.message.as_ref())
 }
 
-/// `name`, what is in it (`ready`, `leased`, `delayed`, `dead`, `bytes`), `oldest`, what has happened in it (`enqueued`, `dequeued`,
-/// `acknowledged`, `redelivered`, `dead_lettered`), `settings`.
+/// `name`, what is in it (`ready`, `leased`, `delayed`, `dead`, `bytes`), `oldest`, what has happened in it
+/// (`enqueued`, `dequeued`, `acknowledged`, `redelivered`, `dead_lettered`), `settings`.
 pub(super) fn queue(queue: &v1::QueueInfo) -> Value {
     let mut fields = amounts(queue.contents, queue.counts);
     fields["name"] = json!(queue.name);

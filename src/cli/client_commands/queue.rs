@@ -78,8 +78,8 @@ pub struct Peek {
     /// Show up to this many messages, 100 at most
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100))]
     limit: u32,
-    /// Which messages: those that can be taken (ready), that a consumer has (leased), that cannot be taken yet (delayed), or that nobody
-    /// is to take (dead)
+    /// Which messages: those that can be taken (ready), that a consumer has (leased), that cannot be taken yet
+    /// (delayed), or that nobody is to take (dead)
     #[arg(long, value_name = "STATE", value_enum, default_value_t = State::Ready)]
     state: State,
     /// Messages after this one only: the id of the last one of a page, for the next page
