@@ -38,7 +38,7 @@ COPY --from=build /image/quorate /quorate
 # A volume that is empty takes over who owns the directory that it is mounted on.
 COPY --from=build --chown=65532:65532 /image/data /var/lib/quorate
 USER 65532:65532
-EXPOSE 7400 7401 7403
+EXPOSE 7400 7401 7402 7403
 ENTRYPOINT ["/quorate"]
 # A single node that a published port reaches. Whoever gives arguments replaces all of these.
 CMD ["server", "--listen", "0.0.0.0:7400", "--data", "/var/lib/quorate"]

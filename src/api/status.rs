@@ -21,7 +21,6 @@ pub fn own(context: &Context) -> v1::NodeStatus {
         member: Some(members::describe(node, &context.configuration(), &context.book)),
         reachable: true,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        admin_address: context.admin_address.clone(),
         uptime: duration(vitals.uptime()),
         memory_bytes: vitals.memory_bytes().unwrap_or(0),
         fsync: Some(latency(vitals.sync_latency())),
@@ -30,6 +29,7 @@ pub fn own(context: &Context) -> v1::NodeStatus {
         elections: vitals.elections(),
         leader_changes: vitals.leader_changes(),
         conditions: context.verdicts.borrow().ready.iter().map(condition).collect(),
+        admin_address: context.admin_address.clone(),
         clock_ms: Clock::start().wall().0,
         ..Default::default()
     };

@@ -1,5 +1,6 @@
 //! What a page asks to be done. This node passes it on to whichever leads, as a client of the cluster: so any node's page will do.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::Json;
@@ -7,15 +8,18 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::failure::Failure;
+use super::members::{self, Change};
+use super::queues;
 use super::site::Site;
-use crate::client::Body as MessageBody;
+use crate::ids::SHARD_0;
+use crate::proto::v1;
 
 /// The largest body of a request: a message of 1 MiB, and what JSON adds to it.
 const BODY_BYTES_MAX: usize = 2 << 20;
@@ -52,12 +56,90 @@ async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Failure> {
 struct Send {
     queue: String,
     text: String,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
 }
 
 /// Puts a message into a queue.
 pub(super) async fn send(State(site): State<Site>, body: Body) -> Result<Json<Value>, Failure> {
-    let Send { queue, text } = read(body).await?;
-    let ids = site.lookout()?.client.enqueue(&queue, vec![MessageBody::Text(text)]).await?;
+    let Send { queue, text, headers } = read(body).await?;
+    let message = v1::Message { body: Some(v1::message::Body::Text(text)), headers };
+    let ids = site.lookout()?.client.enqueue(&queue, vec![message]).await?;
     let ids: Vec<String> = ids.iter().map(|id| format!("{}/{}", id.index, id.item)).collect();
     Ok(Json(json!({ "ids": ids })))
+}
+
+/// Dead letters to be made ready again.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Redrive {
+    queue: String,
+    /// The oldest so many.
+    #[serde(default)]
+    limit: u32,
+}
+
+/// Makes dead letters ready again.
+pub(super) async fn redrive(State(site): State<Site>, body: Body) -> Result<Json<Value>, Failure> {
+    let Redrive { queue, limit } = read(body).await?;
+    let moved = site.lookout()?.client.redrive(&queue, limit).await?;
+    Ok(Json(json!({ "moved": moved })))
+}
+
+/// Settings for a queue. What is not given stays as it is.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Settings {
+    queue: String,
+    lease_ms: Option<u64>,
+    deliveries_max: Option<u32>,
+    messages_max: Option<u64>,
+}
+
+/// Changes the settings of a queue, and tells those that are then in force.
+pub(super) async fn set(State(site): State<Site>, body: Body) -> Result<Json<Value>, Failure> {
+    let Settings { queue, lease_ms, deliveries_max, messages_max } = read(body).await?;
+    let lease = lease_ms.map(|lease| prost_types::Duration::try_from(Duration::from_millis(lease)));
+    let lease_duration = lease.transpose().map_err(|error| Failure::field("lease_ms", error))?;
+    let set = v1::SetQueue { queue, lease_duration, deliveries_max, messages_max };
+    let settings = site.lookout()?.client.set_queue(set).await?;
+    Ok(Json(json!({ "settings": queues::Settings::of(Some(&settings)) })))
+}
+
+/// What a change of the members would do.
+pub(super) async fn plan(State(site): State<Site>, body: Body) -> Result<Response, Failure> {
+    let change: Change = read(body).await?;
+    let lookout = site.lookout()?;
+    let board = lookout.fresh().await;
+    let membership = lookout.context.handle.look(SHARD_0, |status| status.membership.clone());
+    let missing = || Failure::new(StatusCode::CONFLICT, "NO_CLUSTER", "this node belongs to no cluster yet");
+    let plan = members::plan(&board.known, &*membership.ok_or_else(missing)?, board.leader, &change);
+    Ok(Json(plan).into_response())
+}
+
+/// Changes the members.
+pub(super) async fn change(State(site): State<Site>, body: Body) -> Result<Json<Value>, Failure> {
+    let change: Change = read(body).await?;
+    let client = &site.lookout()?.client;
+    let text = match change {
+        Change::Add { id, name, client_address, peer_address, stay_learner } => {
+            let member = Change::applicant(id, name.clone(), client_address, peer_address);
+            client.add_member(member, stay_learner).await?;
+            format!("{name} is a member")
+        }
+        Change::Promote { member } => {
+            client.promote_member(&member).await?;
+            format!("{member} votes")
+        }
+        Change::Remove { member } => {
+            client.remove_members(&[&member]).await?;
+            format!("{member} is no member any more")
+        }
+        Change::Transfer { member } => {
+            let transferred = client.transfer_leadership(Some(&member)).await?;
+            let leader = transferred.leader.map(|leader| leader.name).filter(|name| !name.is_empty());
+            format!("{} leads", leader.unwrap_or(member))
+        }
+    };
+    Ok(Json(json!({ "done": true, "text": text })))
 }

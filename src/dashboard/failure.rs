@@ -37,6 +37,12 @@ impl Failure {
             .with("field", field)
     }
 
+    /// There is no such node in the cluster.
+    pub(super) fn no_such_node(node: &str) -> Self {
+        let message = format!("no node of this cluster has the name or the id {node:?}");
+        Self::new(StatusCode::NOT_FOUND, "NODE_NOT_FOUND", message)
+    }
+
     /// As many as are allowed do the same at the moment.
     pub(super) fn overloaded(what: &str) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, crate::reasons::OVERLOADED, format!("{what}; try again in a moment"))

@@ -7,10 +7,15 @@
 //!   routes     from a path to who answers
 //!     files    what is in web/, packed into the program by build.rs
 //!     stream   server-sent events: what changes, as long as a page is open
-//!   lookout    asks all nodes how they are, again and again
-//!   view       what they told, put together (pure)
-//!   alarms     what somebody should look at (pure)           past     since when (pure)
+//!   lookout    what was gathered last, and who looks
+//!     gatherer   asks all nodes how they are and what happened there, again and again
+//!     view       what they told, put together (pure)
+//!     alarms     what somebody should look at (pure)         past       since when (pure)
+//!     events     what happened on all nodes                  history    how nodes have been in the last hour
+//!   log        a node's log in parts, and the search in it   entry      an entry as it is shown, or masked (pure)
+//!   queues     what they hold, and how that has been
 //!   changes    what a page asks to be done, passed on to the leader
+//!     members    what a change of the members would do (pure)
 //! ```
 //!
 //! Invariants
@@ -25,11 +30,18 @@
 
 mod alarms;
 mod changes;
+mod entry;
+mod events;
 mod failure;
 mod files;
+mod gatherer;
 mod guard;
+mod history;
+mod log;
 mod lookout;
+mod members;
 mod past;
+mod queues;
 mod routes;
 mod server;
 mod site;

@@ -83,17 +83,30 @@ impl Pieces {
 /// Sends until the page is gone, or the node.
 async fn feed(lookout: &Lookout, pieces: &Pieces) {
     let _looking = lookout.look();
-    let mut board = lookout.board();
-    let first = lookout.fresh().await.message();
-    let mut sent = pieces.send(first).await;
+    let (mut board, mut queues) = (lookout.board(), lookout.queues.told());
+    let mut heard = 0;
+    let mut sent = pieces.send(lookout.fresh().await.message()).await;
     board.mark_unchanged();
     while sent.is_ok() {
+        let (events, heard_now) = lookout.events.after(heard);
+        if heard_now > heard {
+            heard = heard_now;
+            sent = pieces.send(message("events", &events)).await;
+            continue;
+        }
         sent = tokio::select! {
             changed = board.changed() => {
                 if changed.is_err() {
                     return;
                 }
                 let message = board.borrow_and_update().message();
+                pieces.send(message).await
+            }
+            changed = queues.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                let message = queues.borrow_and_update().message.clone();
                 pieces.send(message).await
             }
             () = tokio::time::sleep(SILENCE_MAX) => pieces.send(Bytes::from_static(KEEP_ALIVE)).await,

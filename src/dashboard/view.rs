@@ -1,6 +1,6 @@
 //! The cluster as the page shows it: what the nodes told last, put together. Pure: time comes in with what is known.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -8,7 +8,6 @@ use serde::Serialize;
 use super::alarms::Alarm;
 use crate::ids::NodeId;
 use crate::proto::v1;
-use crate::raft::quorum::majority;
 use crate::raft::{CommitQuorum, Configuration};
 
 /// What is known of the cluster at one moment.
@@ -200,8 +199,8 @@ impl Cluster {
             joint: known.configuration.is_joint(),
             voters: voters.len(),
             voters_up: voters.iter().filter(|voter| is_up(**voter)).count(),
-            needed: needed(known.configuration.commit_quorum, voters.len()),
-            tolerates: tolerates(&known.configuration, is_up),
+            needed: if voters.is_empty() { 0 } else { known.configuration.needed(voters.len()) },
+            tolerates: if voters.is_empty() { 0 } else { known.configuration.failures_tolerated(is_up) },
             commit_rate: leads.map(|leader| rounded(leader.commits_per_second)),
             commit_p99_ms: leads.and_then(|leader| p99(leader.commit_latency.as_ref())),
             alarms: Vec::new(),
@@ -216,22 +215,6 @@ impl Heard {
         let stands_still = |status: &v1::NodeStatus| status.role() == v1::Role::Outsider;
         self.reachable && self.status.as_ref().is_some_and(|status| !stands_still(status))
     }
-}
-
-/// The voters that must be up for a leader to be elected and to commit anything.
-pub(super) fn needed(rule: CommitQuorum, voters: usize) -> usize {
-    if voters == 0 { 0 } else { rule.size(voters).max(majority(voters)) }
-}
-
-/// How many more voters can be lost, whichever they are, until nothing is committed any more; negative: so many are missing. While
-/// a change of the voters is under way both halves count.
-pub(super) fn tolerates(configuration: &Configuration, is_up: impl Fn(NodeId) -> bool) -> i64 {
-    let left = |voters: &BTreeSet<NodeId>| {
-        let up = voters.iter().filter(|voter| is_up(**voter)).count();
-        up as i64 - needed(configuration.commit_quorum, voters.len()) as i64
-    };
-    let halves = [&configuration.voters, &configuration.voters_outgoing];
-    halves.into_iter().filter(|half| !half.is_empty()).map(left).min().unwrap_or(0)
 }
 
 /// The leader of the highest term, as those tell it that can be reached: one that says so itself, or one that others name and that

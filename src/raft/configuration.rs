@@ -172,8 +172,19 @@ impl Configuration {
         if self.is_joint() { incoming.min(margin(&self.voters_outgoing)) } else { incoming }
     }
 
+    /// Refuses a configuration in which too few voters would be reachable to commit anything.
+    ///
+    /// # Errors
+    /// [`ChangeRefused::WouldLoseQuorum`].
+    pub fn check_quorum(&self, is_reachable: impl Fn(NodeId) -> bool) -> Result<(), ChangeRefused> {
+        let voters = self.voters.len();
+        let reachable = self.voters.iter().filter(|voter| is_reachable(**voter)).count();
+        let needed = self.commit_quorum.size(voters);
+        if reachable < needed { Err(ChangeRefused::WouldLoseQuorum { voters, reachable, needed }) } else { Ok(()) }
+    }
+
     /// How many of so many voters it takes to commit and to elect.
-    fn needed(&self, voters: usize) -> usize {
+    pub fn needed(&self, voters: usize) -> usize {
         self.commit_quorum.size(voters).max(quorum::majority(voters))
     }
 

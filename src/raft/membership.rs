@@ -61,11 +61,7 @@ impl Raft {
     }
 
     fn check_quorum_after(&self, now: Time, next: &Configuration) -> Result<(), ChangeRefused> {
-        let is_reachable = |voter: &&NodeId| **voter == self.id || self.is_well(now, **voter);
-        let voters = next.voters.len();
-        let reachable = next.voters.iter().filter(is_reachable).count();
-        let needed = next.commit_quorum.size(voters);
-        if reachable < needed { Err(ChangeRefused::WouldLoseQuorum { voters, reachable, needed }) } else { Ok(()) }
+        next.check_quorum(|voter| voter == self.id || self.is_well(now, voter))
     }
 
     /// The other members that this leader can count on; none when it does not lead.

@@ -7,6 +7,7 @@ mod bench;
 mod cluster;
 mod collector;
 mod crash;
+mod dashboard;
 mod demo;
 mod dev;
 mod forward;

@@ -30,7 +30,8 @@ fn pods_are_restricted() {
         let host_ports = rendered.container().ports.iter().flatten().filter_map(|port| port.host_port).count();
         assert_eq!(host_ports, 0, "{}", rendered.name);
         for volume in pod.volumes.iter().flatten() {
-            assert!(volume.config_map.is_some(), "{}: {}", rendered.name, volume.name);
+            let is_given = volume.config_map.is_some() || volume.secret.is_some();
+            assert!(is_given, "{}: {}", rendered.name, volume.name);
         }
     }
 }

@@ -78,7 +78,7 @@ fn the_headless_service_gives_pods_that_are_not_ready() {
 #[ignore = "needs kubectl"]
 fn services_lead_to_the_ports_of_the_pods() {
     for rendered in all() {
-        let mut services = vec![("quorate", vec!["client"]), ("quorate-peers", vec!["client", "peer"])];
+        let mut services = vec![("quorate", vec!["client"]), ("quorate-peers", vec!["client", "peer", "admin"])];
         if rendered.leader_service {
             services.push(("quorate-leader", vec!["client"]));
         }
@@ -103,12 +103,19 @@ fn the_leader_service_follows_the_label() {
 
 #[test]
 #[ignore = "needs kubectl"]
-fn only_nodes_reach_the_port_of_nodes() {
+fn only_nodes_reach_the_port_of_nodes_and_only_who_is_allowed_the_admin_port() {
     for rendered in all() {
         let policy = serde_json::to_value(&rendered.policy.spec).expect("a policy is JSON");
         let expected = json!([
             {"from": [{"podSelector": {}}], "ports": [{"port": "client", "protocol": "TCP"}]},
             {"from": [{"podSelector": {"matchLabels": own_pods()}}], "ports": [{"port": "peer", "protocol": "TCP"}]},
+            {"from": [
+                {"podSelector": {"matchLabels": {"quorate.dev/admin": "allowed"}}},
+                {
+                    "namespaceSelector": {"matchLabels": {"quorate.dev/scrapes": "allowed"}},
+                    "podSelector": {"matchLabels": {"app.kubernetes.io/name": "prometheus"}},
+                },
+            ], "ports": [{"port": "admin", "protocol": "TCP"}]},
         ]);
         assert_eq!(policy["ingress"], expected, "{}", rendered.name);
         assert_eq!(policy["policyTypes"], json!(["Ingress"]), "{}", rendered.name);

@@ -62,12 +62,15 @@ fn ports_are_those_of_the_settings() {
     for rendered in all() {
         let config = settings(rendered);
         let defaults = NodeConfig::default();
-        let listened = [config.client.listen.port, config.peer_listen().port, config.health_listen().port];
-        let usual = [defaults.client.listen.port, defaults.peer_listen().port, defaults.health_listen().port];
+        let ports = |config: &NodeConfig| {
+            [&config.client.listen, &config.peer_listen(), &config.admin_listen(), &config.health_listen()]
+                .map(|address| address.port)
+        };
+        let (listened, usual) = (ports(&config), ports(&defaults));
         assert_eq!(listened, usual, "{}", rendered.name);
-        let ports = ["client", "peer", "health"].map(|name| rendered.port(name));
+        let ports = ["client", "peer", "admin", "health"].map(|name| rendered.port(name));
         assert_eq!(ports, listened.map(i32::from), "{}", rendered.name);
-        for address in [&config.client.listen, &config.peer_listen(), &config.health_listen()] {
+        for address in [&config.client.listen, &config.peer_listen(), &config.admin_listen(), &config.health_listen()] {
             assert_eq!(address.host, "0.0.0.0", "{}: other pods and the kubelet connect", rendered.name);
         }
     }

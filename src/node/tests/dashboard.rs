@@ -291,6 +291,206 @@ async fn a_page_that_is_open_hears_of_members_that_come_and_go() {
     a.stop().await.unwrap();
 }
 
+/// The log of a node: of the one that is asked, and of another.
+#[tokio::test]
+async fn the_log_of_every_node_is_shown_and_searched() {
+    let directory = TempDir::new().unwrap();
+    let a = start_alone(directory.path()).await;
+    let b = start_node(config("b", directory.path(), &[&a])).await;
+    for number in 0..30 {
+        let text = if number % 10 == 3 { format!("Needle {number}") } else { format!("hay {number}") };
+        execute(&a, vec![enqueue("orders", &text)]).await.unwrap();
+    }
+    let last = a.handle.status(SHARD_0).unwrap().last.index.0;
+    eventually("b to have it all", async || {
+        let told = get(&a, "/api/log?node=b&limit=1").await;
+        (told.status == 200 && told.json()["commit"].as_u64() >= Some(last)).then_some(())
+    })
+    .await;
+    let parts = [get(&a, "/api/log?from=1&limit=1000").await, get(&a, "/api/log?node=b&from=1&limit=1000").await];
+    let [of_a, of_b] = parts.map(|part| part.json()["entries"].as_array().expect("a list").clone());
+    assert_eq!(of_a.len() as u64, last);
+    let digests = |entries: &[Value]| entries.iter().map(|entry| entry["digest"].clone()).collect::<Vec<_>>();
+    assert_eq!(digests(&of_a), digests(&of_b));
+    assert_eq!(of_a.last().unwrap()["operations"][0]["text"], "hay 29", "{:?}", of_a.last());
+    let tail = get(&a, "/api/log?limit=2").await.json();
+    assert_eq!((tail["entries"][0]["index"].as_u64(), tail["last"].as_u64()), (Some(last - 1), Some(last)));
+    assert_eq!(get(&a, &format!("/api/log?from={}", last + 5)).await.json()["entries"], json!([]));
+
+    let texts = |found: &Value| -> Vec<String> {
+        let entries = found["entries"].as_array().unwrap().iter();
+        entries.map(|entry| entry["operations"][0]["text"].as_str().unwrap().to_owned()).collect()
+    };
+    let found = get(&a, "/api/log/search?node=b&text=nEEdle&kind=command&queue=orders").await.json();
+    assert_eq!(
+        (texts(&found), &found["next"]),
+        (vec!["Needle 3".into(), "Needle 13".into(), "Needle 23".into()], &Value::Null)
+    );
+    let found = get(&a, "/api/log/search?text=needle&direction=backward&limit=2").await.json();
+    assert_eq!(texts(&found), ["Needle 23", "Needle 13"]);
+    let next = found["next"].as_u64().expect("there is more");
+    let found = get(&a, &format!("/api/log/search?text=needle&direction=backward&limit=2&from={next}")).await.json();
+    assert_eq!((texts(&found), &found["next"]), (vec!["Needle 3".to_owned()], &Value::Null));
+    assert_eq!(get(&a, "/api/log/search?kind=configuration").await.json()["entries"][0]["voters"], json!(["a"]));
+
+    for (path, status, reason) in [
+        ("/api/log?node=nobody", 404, "NODE_NOT_FOUND"),
+        ("/api/log?from=x", 400, reasons::INVALID_REQUEST),
+        ("/api/log?from=-1", 400, reasons::INVALID_REQUEST),
+        ("/api/log?unknown=1", 400, reasons::INVALID_REQUEST),
+        ("/api/log/search?direction=sideways", 400, reasons::INVALID_REQUEST),
+        ("/api/history?node=nobody", 404, "NODE_NOT_FOUND"),
+        ("/api/queue?name=nobody", 404, reasons::QUEUE_NOT_FOUND),
+        ("/api/queue", 400, reasons::INVALID_REQUEST),
+    ] {
+        let refused = get(&a, path).await;
+        assert_eq!((refused.status, refused.reason()), (status, reason.to_owned()), "{path}: {}", refused.text());
+    }
+    b.stop().await.unwrap();
+    a.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn where_content_is_masked_no_answer_has_it() {
+    let directory = TempDir::new().unwrap();
+    let mut config = config("a", directory.path(), &[]);
+    config.admin.show_content = false;
+    let a = start_node(config).await;
+    eventually("the only node to lead", async || execute(&a, vec![enqueue("orders", "S3cret")]).await.ok()).await;
+    assert_eq!(get(&a, "/api/cluster").await.json()["show_content"], false);
+    for path in ["/api/log?from=1", "/api/log/search?queue=orders", "/api/queue/messages?name=orders"] {
+        let answer = get(&a, path).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert!(!answer.text().contains("S3cret"), "{path}: {}", answer.text());
+    }
+    assert_eq!(get(&a, "/api/log/search?text=s3cret").await.json()["entries"], json!([]));
+    assert_eq!(get(&a, "/api/queue/messages?name=orders").await.json()["messages"][0]["bytes"], 6);
+    a.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_happened_and_what_queues_hold_comes_over_the_stream() {
+    let directory = TempDir::new().unwrap();
+    let a = start_alone(directory.path()).await;
+    for queue in ["orders", "mail", "mail"] {
+        execute(&a, vec![enqueue(queue, "x")]).await.unwrap();
+    }
+    let mut page = Page::open(&a).await;
+    let names = |events: &Value| -> Vec<String> {
+        let events = events["events"].as_array().unwrap().iter();
+        events
+            .map(|event| format!("{} {}", event["name"].as_str().unwrap(), event["event"].as_str().unwrap()))
+            .collect()
+    };
+    let mut seen = Vec::new();
+    while !seen.iter().any(|event| event == "a becomes_leader") {
+        seen.extend(names(&page.next("events").await));
+    }
+    assert!(names(&get(&a, "/api/events").await.json()).iter().any(|event| event == "a becomes_leader"));
+    while page.next("queues").await["totals"]["ready"] != 3 {}
+    let list = get(&a, "/api/queues?sort=ready&limit=1").await.json();
+    assert_eq!(
+        (&list["queues"][0]["name"], &list["queues"][0]["ready"], &list["more"]),
+        (&json!("mail"), &json!(2), &json!(true))
+    );
+    let mail = get(&a, "/api/queue?name=mail").await.json();
+    assert_eq!((&mail["queue"]["ready"], &mail["counts"]["enqueued"]), (&json!(2), &json!(2)), "{mail}");
+    let messages = get(&a, "/api/queue/messages?name=mail").await.json();
+    assert_eq!((messages["messages"].as_array().unwrap().len(), &messages["messages"][0]["text"]), (2, &json!("x")));
+    let history = get(&a, "/api/history").await.json();
+    assert_eq!(history["step_ms"], 5000);
+    assert!(history["series"]["memory"].as_array().is_some_and(|memory| !memory.is_empty()), "{history}");
+    a.stop().await.unwrap();
+}
+
+/// A message that was rejected: where it is, why, and back again.
+#[tokio::test]
+async fn dead_letters_are_shown_and_redriven() {
+    let directory = TempDir::new().unwrap();
+    let a = start_alone(directory.path()).await;
+    let sent =
+        post(&a, "/api/queue/send", &json!({"queue": "orders", "text": "burnt", "headers": {"kind": "pizza"}})).await;
+    assert_eq!(sent.status, 200, "{}", sent.text());
+    let set = post(&a, "/api/queue/settings", &json!({"queue": "orders", "lease_ms": 5000, "deliveries_max": 7})).await;
+    assert_eq!((set.status, &set.json()["settings"]["lease_ms"]), (200, &json!(5000)), "{}", set.text());
+    let lease = operation(Verb::Lease(v1::Lease { queue: "orders".into(), limit: 1, ..Default::default() }));
+    let leased = execute(&a, vec![lease]).await.unwrap();
+    let Some(Kind::Leased(leased)) = &leased.outcomes[0].outcome else { panic!("{leased:?}") };
+    let token = leased.messages[0].lease_token.clone();
+    let of = async |state: &str| {
+        get(&a, &format!("/api/queue/messages?name=orders&state={state}")).await.json()["messages"].clone()
+    };
+    let held = of("leased").await;
+    assert_eq!((&held[0]["text"], held[0]["due_at"].is_u64()), (&json!("burnt"), true), "{held}");
+
+    let how = v1::settlement::How::Reject(v1::Reject { reason: "too hot".into() });
+    let settlements = vec![v1::Settlement { token, how: Some(how) }];
+    let settle = v1::Settle { queue: "orders".into(), settlements, all_or_none: false };
+    execute(&a, vec![operation(Verb::Settle(settle))]).await.unwrap();
+    let dead = of("dead").await;
+    assert!(dead[0]["reason"].as_str().is_some_and(|reason| reason.contains("too hot")), "{dead}");
+    assert_eq!((&dead[0]["headers"]["kind"], &dead[0]["deliveries"]), (&json!("pizza"), &json!(1)), "{dead}");
+    let queue = eventually("the list to be read again", async || {
+        let detail = get(&a, "/api/queue?name=orders").await.json();
+        (detail["queue"]["dead"] == 1).then_some(detail)
+    })
+    .await;
+    assert_eq!((&queue["settings"]["deliveries_max"], &queue["counts"]["dead_lettered"]), (&json!(7), &json!(1)));
+    let log = get(&a, "/api/log/search?text=too%20hot").await.json();
+    assert_eq!(log["entries"].as_array().unwrap().len(), 1, "{log}");
+
+    let moved = post(&a, "/api/queue/redrive", &json!({"queue": "orders", "limit": 10})).await;
+    assert_eq!((moved.status, &moved.json()["moved"]), (200, &json!(1)), "{}", moved.text());
+    assert_eq!(of("ready").await[0]["text"], "burnt");
+    for path in ["/api/queue/messages?name=orders&state=lost", "/api/queue/messages?name=orders&after=x"] {
+        assert_eq!(get(&a, path).await.reason(), reasons::INVALID_REQUEST, "{path}");
+    }
+    let missing = post(&a, "/api/queue/redrive", &json!({"queue": "nobody"})).await;
+    assert_eq!((missing.status, missing.reason()), (404, reasons::QUEUE_NOT_FOUND.to_owned()));
+    a.stop().await.unwrap();
+}
+
+/// Asked of the node that does not lead.
+#[tokio::test]
+async fn members_are_changed_through_the_page_of_any_node() {
+    let directory = TempDir::new().unwrap();
+    let a = start_alone(directory.path()).await;
+    let b = start_node(config("b", directory.path(), &[&a])).await;
+    eventually("b to vote", async || (get(&b, "/api/cluster").await.json()["voters_up"] == 2).then_some(())).await;
+    let plan = async |change: &Value| post(&b, "/api/members/plan", change).await.json();
+    let transfer = json!({"action": "transfer", "member": "b"});
+    let planned = plan(&transfer).await;
+    assert_eq!((&planned["allowed"], &planned["leader_after"]), (&json!(true), &json!("b")), "{planned}");
+    let done = post(&b, "/api/members/change", &transfer).await;
+    assert_eq!((done.status, &done.json()["text"]), (200, &json!("b leads")), "{}", done.text());
+    let remove = json!({"action": "remove", "member": "a"});
+    eventually("the page to see who leads", async || {
+        let planned = plan(&remove).await;
+        (planned["leader_after"] == "b" && planned["allowed"] == true).then_some(())
+    })
+    .await;
+    let removed = eventually("the change before to have ended", async || {
+        let removed = post(&b, "/api/members/change", &remove).await;
+        (removed.status != 409).then_some(removed)
+    })
+    .await;
+    assert_eq!(removed.status, 200, "{}", removed.text());
+    let last = json!({"action": "remove", "member": "b"});
+    eventually("the page to see that b is the last", async || {
+        let planned = plan(&last).await;
+        (planned["allowed"] == false && planned["why"].as_str()?.contains("last voter")).then_some(())
+    })
+    .await;
+    let refused = post(&b, "/api/members/change", &last).await;
+    assert_eq!((refused.status, refused.reason()), (409, reasons::WOULD_LOSE_QUORUM.to_owned()));
+    for wrong in [json!({"action": "explode", "member": "b"}), json!({"action": "remove"}), json!(null)] {
+        let refused = post(&b, "/api/members/plan", &wrong).await;
+        assert_eq!((refused.status, refused.reason()), (400, reasons::INVALID_REQUEST.to_owned()), "{wrong}");
+    }
+    b.stop().await.unwrap();
+    let _ = a.stop().await;
+}
+
 /// More pages than a node serves: those that are open stay, and one that closes makes room.
 #[tokio::test]
 async fn so_many_pages_and_no_more() {
