@@ -48,6 +48,17 @@ test("an answer that was stopped short is gone on with, and is no hole", () => {
   assert.deepEqual(pages.missing(1, 200), [{ from: 31, limit: 170 }]);
 });
 
+test("where entries are large, what is visible is asked for first", () => {
+  const pages = new EntryPages();
+  pages.moved({ first: 1, last: 200, commit: 200, applied: 0 });
+  assert.deepEqual(pages.missing(170, 200), [{ from: 1, limit: 200 }]);
+  pages.put(1, answer(1, 2, { last: 200 }));
+  assert.deepEqual(pages.missing(170, 200), [{ from: 170, limit: 31 }]);
+  pages.put(170, answer(170, 171, { last: 200 }));
+  assert.deepEqual(pages.missing(170, 200), [{ from: 172, limit: 29 }]);
+  assert.deepEqual(pages.missing(160, 175), [{ from: 160, limit: 10 }], "what is known is not asked for again");
+});
+
 test("an entry that an answer leaves out is a hole", () => {
   const pages = new EntryPages();
   pages.put(1, { first: 1, last: 10, commit: 10, applied: 0, entries: [...stretch(1, 4), ...stretch(6, 10)] });

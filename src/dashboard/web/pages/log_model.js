@@ -23,9 +23,9 @@ export const STRETCHES_MAX = 1000;
 /**
  * @typedef {object} Page
  * @property {Map<number, Entry>} entries
- * @property {number} known  every index of the page up to this one has been answered; one without an entry is a hole
- * @property {number} settled  entries up to this one were committed when they came, and can never change
- * @property {number} readAt  the move after which it was read
+ * @property {Set<number>} answered  indexes that the node has answered; one without an entry is a hole
+ * @property {Map<number, number>} open  indexes that were not committed when they were read, and after which move that
+ *   was
  * @property {number} bytes
  */
 
@@ -53,9 +53,8 @@ export class EntryPages {
   /** The last entry that was read, of those at the end of the log; 0: none was. */
   get readTo() {
     const end = pageOf(this.#reach.last);
-    for (const number of [end, end - 1]) {
-      const page = this.#pages.get(number);
-      if (page && page.entries.size > 0) return Math.min(page.known, this.#reach.last);
+    for (let index = this.#reach.last; pageOf(index) >= end - 1 && index > 0; index--) {
+      if (this.#pages.get(pageOf(index))?.answered.has(index)) return index;
     }
     return 0;
   }
@@ -82,10 +81,8 @@ export class EntryPages {
       commit: Math.max(reach.commit, before.commit),
       applied: Math.max(reach.applied, before.applied),
     };
-    for (const [number, page] of this.#pages) {
-      if ((number + 1) * PAGE < reach.first) this.#drop(number);
-      else if (page.known > reach.last) this.#cut(number, page, reach.last);
-    }
+    for (const number of this.#pages.keys()) if ((number + 1) * PAGE < reach.first) this.#drop(number);
+    if (reach.last < before.last) for (const page of this.#pages.values()) this.#cut(page, reach.last);
   }
 
   /**
@@ -97,14 +94,9 @@ export class EntryPages {
     this.#shorter = 0;
     this.#reached(answer);
     const last = answer.entries.at(-1)?.index ?? 0;
-    if (last < from) return;
     const byIndex = new Map(answer.entries.map((entry) => [entry.index, entry]));
-    for (let number = pageOf(from); number <= pageOf(last); number++) {
-      const begin = Math.max(from, number * PAGE + 1);
-      const end = Math.min(last, (number + 1) * PAGE);
-      this.#fill(number, begin, end, byIndex, answer.commit);
-    }
-    this.#evict(pageOf(from), pageOf(last));
+    for (let index = from; index <= last; index++) this.#set(index, byIndex.get(index), answer.commit);
+    if (last >= from) this.#evict(pageOf(from), pageOf(last));
   }
 
   /**
@@ -114,7 +106,7 @@ export class EntryPages {
    */
   get(index) {
     const page = this.#pages.get(pageOf(index));
-    if (!page || index > page.known) return undefined;
+    if (!page?.answered.has(index)) return undefined;
     return page.entries.get(index) ?? (index < this.#reach.first ? undefined : null);
   }
 
@@ -132,71 +124,83 @@ export class EntryPages {
     const middle = pageOf(Math.floor((from + to) / 2));
     const requests = [];
     for (let number = pageOf(from); number <= pageOf(to); number++) {
-      const request = this.#request(number);
+      const request = this.#request(number, from, to);
       if (request) requests.push({ number, request });
     }
     requests.sort((a, b) => Math.abs(a.number - middle) - Math.abs(b.number - middle));
     return requests.map(({ request }) => request);
   }
 
-  /** @param {number} number */
-  #request(number) {
+  /**
+   * A page is asked for as a whole. Where its entries are large, only a part of it is answered: then the rest is asked
+   * for from what is visible on.
+   * @param {number} number
+   * @param {number} first
+   * @param {number} last
+   */
+  #request(number, first, last) {
     const begin = Math.max(number * PAGE + 1, this.#reach.first);
     const end = (number + 1) * PAGE;
     const page = this.#pages.get(number);
     if (!page) return { from: begin, limit: end - begin + 1 };
     this.#pages.delete(number);
     this.#pages.set(number, page);
-    const stale = this.#reach.commit > page.settled || this.#moves - page.readAt >= UNSETTLED_MOVES;
-    const from = Math.max(begin, (page.settled < page.known && stale ? page.settled : page.known) + 1);
-    return from > Math.min(end, this.#reach.last) ? null : { from, limit: end - from + 1 };
+    let from = Math.max(begin, first);
+    while (from <= Math.min(end, last) && !this.#isWanting(page, from)) from += 1;
+    if (from > Math.min(end, last)) return null;
+    let to = from;
+    while (to < end && (!page.answered.has(to + 1) || page.open.has(to + 1))) to += 1;
+    return { from, limit: to - from + 1 };
   }
 
   /**
-   * @param {number} number
-   * @param {number} begin
-   * @param {number} end
-   * @param {Map<number, Entry>} byIndex
+   * Whether an index was never read, or may be another entry by now.
+   * @param {Page} page
+   * @param {number} index
+   */
+  #isWanting(page, index) {
+    if (!page.answered.has(index)) return true;
+    const readAt = page.open.get(index);
+    return readAt !== undefined && (this.#reach.commit >= index || this.#moves - readAt >= UNSETTLED_MOVES);
+  }
+
+  /**
+   * @param {number} index
+   * @param {Entry | undefined} entry
    * @param {number} commit
    */
-  #fill(number, begin, end, byIndex, commit) {
-    const page = this.#pages.get(number) ?? {
-      entries: new Map(),
-      known: begin - 1,
-      settled: begin - 1,
-      readAt: 0,
-      bytes: 0,
-    };
-    // Between what is known and what has come lies what nobody has answered: it must not look like a hole.
-    if (begin > page.known + 1 && begin > this.#reach.first) return;
-    for (let index = begin; index <= end; index++) {
-      this.#weigh(page, -(page.entries.get(index)?.size ?? 0));
-      const entry = byIndex.get(index);
-      if (entry) page.entries.set(index, entry);
-      else page.entries.delete(index);
-      this.#weigh(page, entry?.size ?? 0);
-    }
-    page.known = Math.max(page.known, end);
-    page.settled = Math.max(page.settled, Math.min(end, commit));
-    page.readAt = this.#moves;
-    this.#pages.delete(number);
+  #set(index, entry, commit) {
+    const number = pageOf(index);
+    const page = this.#pages.get(number) ?? { entries: new Map(), answered: new Set(), open: new Map(), bytes: 0 };
     this.#pages.set(number, page);
+    this.#unset(page, index);
+    page.answered.add(index);
+    if (index > commit) page.open.set(index, this.#moves);
+    if (!entry) return;
+    page.entries.set(index, entry);
+    page.bytes += entry.size;
+    this.#bytes += entry.size;
   }
 
   /**
-   * @param {number} number
+   * @param {Page} page
+   * @param {number} index
+   */
+  #unset(page, index) {
+    const size = page.entries.get(index)?.size ?? 0;
+    page.bytes -= size;
+    this.#bytes -= size;
+    page.entries.delete(index);
+    page.answered.delete(index);
+    page.open.delete(index);
+  }
+
+  /**
    * @param {Page} page
    * @param {number} last
    */
-  #cut(number, page, last) {
-    for (const [index, entry] of page.entries) {
-      if (index <= last) continue;
-      this.#weigh(page, -entry.size);
-      page.entries.delete(index);
-    }
-    page.known = Math.min(page.known, last);
-    page.settled = Math.min(page.settled, last);
-    if (page.entries.size === 0) this.#drop(number);
+  #cut(page, last) {
+    for (const index of page.answered) if (index > last) this.#unset(page, index);
   }
 
   /**
@@ -212,18 +216,8 @@ export class EntryPages {
 
   /** @param {number} number */
   #drop(number) {
-    const page = this.#pages.get(number);
-    if (page) this.#bytes -= page.bytes;
+    this.#bytes -= this.#pages.get(number)?.bytes ?? 0;
     this.#pages.delete(number);
-  }
-
-  /**
-   * @param {Page} page
-   * @param {number} bytes
-   */
-  #weigh(page, bytes) {
-    page.bytes += bytes;
-    this.#bytes += bytes;
   }
 }
 

@@ -7,7 +7,7 @@ import * as format from "../lib/format.js";
 import { contentLine, progressWords } from "./log_entry.js";
 import { Compared, comparedWords, firstDifference, isDifference, likeness } from "./log_model.js";
 import { LogReader } from "./log_reader.js";
-import { indexCell, legend, moveReader } from "./log_single.js";
+import { indexCell, legend, moveReader, troubleWords } from "./log_single.js";
 import { inline, plain } from "./content.js";
 
 /** @import { App, Cluster, Entry, LogPart } from "../lib/types.js" */
@@ -146,13 +146,9 @@ export function makePair(app, leftId, rightId, cluster, listeners) {
       text(summary, comparedWords(compared, Math.max(0, to - from + 1)));
     attribute(summary, "title", summary.textContent);
     summary.dataset["level"] = compared.different.length > 0 ? "bad" : "good";
-    const why = left.trouble
-      ? `${plain(names.left)}: ${left.trouble}`
-      : right.trouble
-        ? `${plain(names.right)}: ${right.trouble}`
-        : null;
+    const why = left.trouble ?? right.trouble;
     trouble.hidden = why === null;
-    text(trouble, why === null ? "" : `${why} What is shown was read before.`);
+    text(trouble, why === null ? "" : troubleWords(why));
   }
 
   function showWalk() {

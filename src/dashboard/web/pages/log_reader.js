@@ -82,6 +82,7 @@ export class LogReader {
   set away(away) {
     if (this.#away === away) return;
     this.#away = away;
+    this.trouble = null;
     if (!away) this.#schedule(0);
   }
 
@@ -124,7 +125,7 @@ export class LogReader {
       // An answer that brings nothing would be asked for again at once, and again.
       if (part.entries.length === 0) this.#notBefore = performance.now() + RETRY_MS;
     } catch (error) {
-      if (this.#stopped || flight.controller.signal.aborted) return;
+      if (this.#stopped || this.#away || flight.controller.signal.aborted) return;
       this.#failed(error);
     } finally {
       this.#flights.splice(this.#flights.indexOf(flight), 1);

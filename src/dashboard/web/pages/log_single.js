@@ -180,7 +180,7 @@ export function makeSingle(app, nodeId, filter, listeners) {
     );
     const why = reader.trouble ?? search?.trouble ?? null;
     trouble.hidden = why === null;
-    text(trouble, why === null ? "" : `${plain(name)}: ${why} What is shown was read before.`);
+    text(trouble, why === null ? "" : troubleWords(why));
   }
 
   /** @param {number | null} index */
@@ -279,6 +279,9 @@ export function legend() {
     "applied",
   );
 }
+
+/** @param {string} why  a sentence of the node, with or without its full stop */
+export const troubleWords = (why) => `${plain(why.replace(/\.$/, ""), 400)}. What is shown was read before.`;
 
 /** @param {string} name @param {boolean} failed */
 const unknownWords = (name, failed) =>

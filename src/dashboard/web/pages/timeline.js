@@ -11,11 +11,8 @@ import { inline } from "./content.js";
 import { BY_WEIGHT, signFor } from "./event_kinds.js";
 import { eventKey, marks, panned, placeAt, stepDowns, ticks, zoomed } from "./timeline_model.js";
 import {
-  BAR,
   BAR_TOP,
-  LANE,
   MARGIN,
-  MARK_TOP,
   NARROW,
   arrowPath,
   isPinned,
@@ -25,6 +22,7 @@ import {
   makePin,
   makeSign,
   makeTick,
+  sizeFor,
   tickWords,
 } from "./timeline_parts.js";
 
@@ -113,6 +111,7 @@ export function makeTimeline({ now, onSelect, onView, announce }) {
    * @type {Map<Lane, {pixels: number, marks: Mark[], signs: Map<Event, Sign>}>}
    */
   let grouped = new Map();
+  let size = sizeFor(0);
   let width = 0;
   let gutter = 0;
   let drawnEnd = 0;
@@ -125,12 +124,12 @@ export function makeTimeline({ now, onSelect, onView, announce }) {
   const end = () => (view.follows ? now() : view.end);
   const xOf = (/** @type {number} */ at) => plotWidth() - (drawnEnd - at) * pixels();
   const laneOf = (/** @type {string} */ id) => shown.lanes.findIndex((lane) => lane.node === id);
-  const middleOf = (/** @type {string} */ id) => laneOf(id) * LANE + BAR_TOP + BAR / 2;
+  const middleOf = (/** @type {string} */ id) => laneOf(id) * size.lane + BAR_TOP + size.bar / 2;
 
   function draw() {
     if (width === 0) return;
     drawnEnd = end();
-    const height = shown.lanes.length * LANE;
+    const height = shown.lanes.length * size.lane;
     const from = drawnEnd - view.span;
     const to = drawnEnd + MARGIN / pixels();
     attribute(picture, "height", height + AXIS);
@@ -139,7 +138,9 @@ export function makeTimeline({ now, onSelect, onView, announce }) {
     attribute(plot, "height", height + AXIS);
     attribute(plot.firstElementChild ?? plot, "height", height);
     attribute(moving, "transform", null);
-    list(names, shown.lanes, (lane) => lane.node, makeName);
+    const max = width < NARROW ? 5 : 14;
+    const named = shown.lanes.map((lane) => ({ lane, y: middleOf(lane.node), max }));
+    list(names, named, ({ lane }) => lane.node, makeName);
     drawGrid(from, height);
     const visible = barsBetween(from, to);
     list(bars, visible, (bar) => bar.key, makeBar);
@@ -175,7 +176,8 @@ export function makeTimeline({ now, onSelect, onView, announce }) {
           key: `${lane.node} ${interval.role} ${interval.from}`,
           interval,
           x,
-          y: at * LANE + BAR_TOP,
+          y: at * size.lane + BAR_TOP,
+          height: size.bar,
           width: Math.max(1, right - x),
           room: Math.min(right, plotWidth()) - Math.max(x, 0),
         };
@@ -190,7 +192,7 @@ export function makeTimeline({ now, onSelect, onView, announce }) {
       .map((arrow) => ({
         key: eventKey(arrow.sent),
         kind: arrow.kind,
-        d: arrowPath(xOf(arrow.at), middleOf(arrow.from), xOf(arrow.until), middleOf(arrow.to)),
+        d: arrowPath(xOf(arrow.at), middleOf(arrow.from), xOf(arrow.until), middleOf(arrow.to), size.bar),
       }));
   }
 
@@ -206,7 +208,7 @@ export function makeTimeline({ now, onSelect, onView, announce }) {
           return {
             key: eventKey(first),
             x: xOf(first.at),
-            y: at * LANE + MARK_TOP,
+            y: at * size.lane + size.signs,
             sign,
             level: worst(events),
             count: events.length,
@@ -235,7 +237,7 @@ export function makeTimeline({ now, onSelect, onView, announce }) {
     if (!selected || lane < 0) return;
     const x = xOf(selected.at);
     for (const [name, value] of Object.entries({ x1: x, x2: x, y1: 0, y2: height })) attribute(line, name, value);
-    for (const [name, value] of Object.entries({ x: x - 6, y: lane * LANE + 3, height: LANE - 3 }))
+    for (const [name, value] of Object.entries({ x: x - 6, y: lane * size.lane + 3, height: size.lane - 3 }))
       attribute(box, name, value);
   }
 
@@ -286,11 +288,11 @@ export function makeTimeline({ now, onSelect, onView, announce }) {
 
   /** @param {number} x @param {number} y @returns {{events: Event[], interval: Interval | null, lane: Lane | null}} */
   function under(x, y) {
-    const lane = shown.lanes[Math.floor(y / LANE)] ?? null;
+    const lane = shown.lanes[Math.floor(y / size.lane)] ?? null;
     if (!lane) return { events: [], interval: null, lane };
     const at = drawnEnd - (plotWidth() - x) / pixels();
     const near = NEAR / pixels();
-    const inMarks = y % LANE > BAR_TOP + BAR;
+    const inMarks = y % size.lane > BAR_TOP + size.bar;
     const group = inMarks
       ? marksOf(lane).marks.find(
           ({ events }) => (events[0]?.at ?? 0) - near <= at && at <= (events.at(-1)?.at ?? 0) + near,
@@ -352,8 +354,8 @@ export function makeTimeline({ now, onSelect, onView, announce }) {
     }
     const { x, y } = pointOf(event);
     if (x < 0) return hideTip();
-    const laneTop = Math.floor(y / LANE) * LANE;
-    showTip(x, laneTop + LANE + 2, under(x, y));
+    const laneTop = Math.floor(y / size.lane) * size.lane;
+    showTip(x, laneTop + size.lane + 2, under(x, y));
   });
   picture.addEventListener("pointerup", (event) => {
     const { x, y } = pointOf(event);
@@ -442,7 +444,7 @@ export function makeTimeline({ now, onSelect, onView, announce }) {
   function stepTo(event) {
     if (!event) return;
     select(event);
-    showTip(xOf(event.at), (laneOf(event.node) + 1) * LANE + 2, { events: [event], interval: null, lane: null });
+    showTip(xOf(event.at), (laneOf(event.node) + 1) * size.lane + 2, { events: [event], interval: null, lane: null });
     announce(`${format.clock(event.at)}, ${event.name} ${event.words}`);
   }
 
@@ -460,6 +462,7 @@ export function makeTimeline({ now, onSelect, onView, announce }) {
     update(changed) {
       if (changed.lanes !== shown.lanes) grouped = new Map();
       shown = changed;
+      size = sizeFor(shown.lanes.length);
       fitNames();
       draw();
     },

@@ -10,11 +10,23 @@ import { SIGNS } from "./event_kinds.js";
 /** @import { Arrow, Interval, Lane } from "./timeline_model.js" */
 /** @import { Sign } from "./event_kinds.js" */
 
-/** Pixels from the top of a lane to that of the next; and, from its top, where the bar and the signs are. */
-export const LANE = 42;
+/** From the top of a lane to its bar. */
 export const BAR_TOP = 6;
-export const BAR = 18;
-export const MARK_TOP = 28;
+
+/**
+ * Pixels of a lane, of the bar in it, and from its top to its signs. Few nodes have more room.
+ * @typedef {{lane: number, bar: number, signs: number}} Size
+ */
+
+/**
+ * @param {number} count  of lanes
+ * @returns {Size}
+ */
+export function sizeFor(count) {
+  const lane = count <= 3 ? 64 : count === 4 ? 52 : 42;
+  return { lane, bar: lane - 24, signs: lane - 14 };
+}
+
 /** What is drawn beyond the right edge, so that the picture can move by so much before it is drawn anew. */
 export const MARGIN = 40;
 /** The picture is narrow below this width. */
@@ -35,9 +47,10 @@ export function tickWords(at, step) {
  * @param {number} ay
  * @param {number} bx
  * @param {number} by
+ * @param {number} bar  height of the bars, at whose edges it begins and ends
  */
-export function arrowPath(ax, ay, bx, by) {
-  const edge = (BAR / 2 + 1) * Math.sign(by - ay);
+export function arrowPath(ax, ay, bx, by, bar) {
+  const edge = (bar / 2 + 1) * Math.sign(by - ay);
   const [fromY, toY] = [ay + edge, by - edge];
   const angle = Math.atan2(toY - fromY, bx - ax);
   const wing = (/** @type {number} */ turn) =>
@@ -45,17 +58,16 @@ export function arrowPath(ax, ay, bx, by) {
   return `M${ax.toFixed(1)} ${fromY}L${bx.toFixed(1)} ${toY}M${wing(0.5)}L${bx.toFixed(1)} ${toY}L${wing(-0.5)}`;
 }
 
-/** @param {Lane} lane @returns {Part<Lane>} */
-export function makeName(lane) {
+/** @typedef {{lane: Lane, y: number, max: number}} Name  `max` letters have room */
+
+/** @returns {Part<Name>} */
+export function makeName() {
   const words = svg("text", { x: 2, "dominant-baseline": "central" });
-  const whole = svg("title", null, lane.name);
-  const node = svg("g", null, whole, words);
+  const whole = svg("title");
   return {
-    node,
-    update({ name }) {
-      const place = [...(node.parentNode?.children ?? [node])].indexOf(node);
-      const max = (node.ownerSVGElement?.clientWidth ?? 0) < NARROW ? 5 : 14;
-      attribute(words, "y", place * LANE + BAR_TOP + BAR / 2);
+    node: svg("g", null, whole, words),
+    update({ lane: { name }, y, max }) {
+      attribute(words, "y", y);
       text(words, name.length > max ? `${cut(name, max - 1)}…` : name);
       text(whole, name);
     },
@@ -83,21 +95,22 @@ export function makeTick() {
 
 /**
  * `room` is for words.
- * @typedef {{key: string, interval: Interval, x: number, y: number, width: number, room: number}} Bar
+ * @typedef {{key: string, interval: Interval, x: number, y: number, width: number, height: number, room: number}} Bar
  */
 
 /** @param {Bar} bar @returns {Part<Bar>} */
 export function makeBar({ interval: { role } }) {
-  const box = svg("rect", { height: BAR, rx: 2 });
+  const box = svg("rect", { rx: 2 });
   const words = svg("text", { "dominant-baseline": "central" });
   return {
     node: svg("g", { class: "tl-bar", "data-role": role }, box, words),
-    update({ interval, x, y, width, room }) {
+    update({ interval, x, y, width, height, room }) {
+      attribute(box, "height", height);
       attribute(box, "x", x.toFixed(1));
       attribute(box, "y", y);
       attribute(box, "width", Math.max(1, width - 1).toFixed(1));
       attribute(words, "x", (x + 6).toFixed(1));
-      attribute(words, "y", y + BAR / 2 + 0.5);
+      attribute(words, "y", y + height / 2 + 0.5);
       text(words, x < 0 ? "" : barWords(interval, room));
     },
   };
@@ -111,8 +124,8 @@ export function makePin({ interval: { role } }) {
   const words = svg("text", { x: 6, "dominant-baseline": "central" });
   return {
     node: svg("g", { class: "tl-bar", "data-role": role }, words),
-    update({ interval, y, room }) {
-      attribute(words, "y", y + BAR / 2 + 0.5);
+    update({ interval, y, height, room }) {
+      attribute(words, "y", y + height / 2 + 0.5);
       text(words, barWords(interval, room - MARGIN));
     },
   };
