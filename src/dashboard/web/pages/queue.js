@@ -99,7 +99,10 @@ export function mount(root, app) {
   function showTrouble(error) {
     trouble.hidden = false;
     const missing = error?.reason === "QUEUE_NOT_FOUND";
-    if (missing) notBefore = performance.now() + MISSING_MS;
+    if (missing) {
+      notBefore = performance.now() + MISSING_MS;
+      messages.clear();
+    }
     text(
       trouble,
       missing

@@ -78,7 +78,7 @@ export function makeMessages(app, name, signal, queue, onChange) {
     maskedNote,
     rows,
     nothing,
-    h("div", { class: "row messages-turn" }, back, forth),
+    h("div", { class: "row messages-turn", hidden: true }, back, forth),
   );
   const node = h(
     "section",
@@ -226,6 +226,8 @@ export function makeMessages(app, name, signal, queue, onChange) {
   return {
     node,
     refresh: load,
+    /** There is no such queue. */
+    clear: () => show({ messages: [], next: null }),
     /** @param {Queue} held */
     update(held) {
       for (const { value, count } of tabs) text(count, held[value] > 0 ? `(${format.number(held[value])})` : "");
