@@ -97,7 +97,7 @@ impl Listing {
             self.oldest = self.oldest.min(queue.oldest).or(self.oldest).or(queue.oldest);
             self.queues.push(queue);
         }
-        let order = |queue: &QueueInfo| Reverse(queue.contents.ready);
+        let order = |queue: &QueueInfo| Reverse(queue.contents.messages());
         self.queues.sort_by(|left, right| order(left).cmp(&order(right)).then_with(|| left.name.cmp(&right.name)));
         self.queues.truncate(self.queues_max);
     }
