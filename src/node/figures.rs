@@ -4,20 +4,19 @@
 //! is one. So nothing is gathered while nobody wants to know, and nobody who collects runs anything of the node.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
 use super::handle::Asked;
-use super::{Clock, Handle, Transfers};
-use crate::config::NodeConfig;
+use super::{Clock, Handle, Seen, Transfers};
 use crate::health::Verdict;
 use crate::ids::{NodeId, SHARD_0};
+use crate::raft::{ProgressView, Timeouts};
 use crate::replica::{Answer, Consistency, Read, Status};
 use crate::state_machine::{Operation, Outcome, QueueName};
-use crate::telemetry::{Figures, FileSystem, Listing, Queues, Source};
+use crate::telemetry::{Figures, Listing, Peer, Queues, Source};
 use crate::transport::{AddressBook, Occupancy};
 
 /// Whoever collects waits so long for a node that is busy, and then does without its figures.
@@ -40,23 +39,11 @@ pub(super) struct Gatherer {
     pub(super) verdicts: watch::Receiver<Verdict>,
     pub(super) clients: Occupancy,
     pub(super) peers: Occupancy,
-    pub(super) data_dir: PathBuf,
     /// As many queues are told one by one.
     pub(super) queues_max: usize,
-    pub(super) timeouts: [(&'static str, Duration); 3],
     pub(super) clock: Clock,
     /// Since when each learner has been known as one.
     pub(super) learners: BTreeMap<NodeId, Instant>,
-}
-
-/// The time-outs that the settings give.
-pub(super) fn timeouts(config: &NodeConfig) -> [(&'static str, Duration); 3] {
-    let raft = &config.raft;
-    [
-        ("election_min", raft.election_timeout_min),
-        ("election_max", raft.election_timeout_max),
-        ("heartbeat", raft.heartbeat_interval),
-    ]
 }
 
 /// Where to ask for figures, and the end at which [`Gatherer::answer`] answers. One asks at a time.
@@ -82,6 +69,7 @@ impl Gatherer {
 
     async fn gather(&mut self) -> Figures {
         let replica = self.handle.status(SHARD_0);
+        let seen = self.handle.seen(SHARD_0);
         self.mind_learners(replica.as_ref());
         let queues = match &replica {
             Some(_) => tokio::time::timeout(GATHER_MAX / 2, self.queues()).await.ok().flatten(),
@@ -95,9 +83,9 @@ impl Gatherer {
             learners: self.learners.iter().map(|(learner, since)| (*learner, since.elapsed())).collect(),
             queues,
             storage: self.transfers.usage(),
-            file_system: file_system(&self.data_dir),
             connections: [("client", self.clients.open()), ("peer", self.peers.open())],
-            timeouts: self.timeouts,
+            timeouts: seen.iter().flat_map(|seen| timeouts(&seen.view.timeouts)).collect(),
+            peers: seen.iter().flat_map(peers).collect(),
             replica,
         }
     }
@@ -142,7 +130,13 @@ impl Gatherer {
     }
 }
 
-fn file_system(data_dir: &std::path::Path) -> Option<FileSystem> {
-    let told = rustix::fs::statvfs(data_dir).ok()?;
-    Some(FileSystem { bytes: told.f_blocks * told.f_frsize, free_bytes: told.f_bavail * told.f_frsize })
+fn timeouts(timeouts: &Timeouts) -> [(&'static str, Duration); 3] {
+    let Timeouts { election_min, election_max, heartbeat } = *timeouts;
+    [("election_min", election_min), ("election_max", election_max), ("heartbeat", heartbeat)]
+}
+
+fn peers(seen: &Seen) -> impl Iterator<Item = (NodeId, Peer)> {
+    let peer =
+        |(node, view): (&NodeId, &ProgressView)| (*node, Peer { view: *view, last_contact: seen.last_contact(*node) });
+    seen.view.progress.iter().map(peer)
 }

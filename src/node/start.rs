@@ -114,9 +114,7 @@ impl Node {
             verdicts: ports.health.verdicts(),
             clients: ports.client.occupancy(),
             peers: ports.peer.occupancy(),
-            data_dir: config.node.data_dir.clone(),
             queues_max: config.telemetry.metrics.queues_max,
-            timeouts: figures::timeouts(&config),
             clock: Clock::start(),
             learners: BTreeMap::new(),
         };

@@ -108,9 +108,6 @@ impl RequestBook {
 
     /// The log was synced. Its replicas have not been told yet.
     pub fn on_synced(&mut self, synced: &Synced) {
-        if let Some(instruments) = &self.telemetry.instruments {
-            instruments.synced(synced);
-        }
         if self.telemetry.tracer.is_none() || (self.entries.is_empty() && self.appending.is_empty()) {
             return;
         }
@@ -141,9 +138,6 @@ impl RequestBook {
 
     /// The replica tells something.
     pub fn on_told(&mut self, shard: ShardId, told: &Told) {
-        if let Some(instruments) = &self.telemetry.instruments {
-            instruments.told(told);
-        }
         if self.is_empty() {
             return;
         }

@@ -101,7 +101,6 @@ mod verb;
 mod vitals;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use opentelemetry::trace::{Span as _, Tracer as _};
 use opentelemetry::{Context, KeyValue};
@@ -111,7 +110,7 @@ use opentelemetry_sdk::trace::SdkTracer;
 pub use book::RequestBook;
 pub use format::escaped;
 pub use log::{Error, Guard, Stream, start, wants_color};
-pub use metrics::{Figures, FileSystem, Instruments, Listing, NotExposed, Queues, Source};
+pub use metrics::{Figures, Instruments, Listing, NotExposed, Peer, Queues, Source};
 pub use moment::Moment;
 pub use providers::{Providers, SCHEMA_URL, Unusable};
 pub use received::{Brought, Mark, Received};
@@ -160,13 +159,6 @@ impl Telemetry {
         match &self.scrape {
             Some(scrape) => scrape.text().await,
             None => Err(NotExposed::Off),
-        }
-    }
-
-    /// A proposal took so long to its commit.
-    fn committed(&self, took: Duration) {
-        if let Some(instruments) = &self.instruments {
-            instruments.committed(took);
         }
     }
 

@@ -70,8 +70,10 @@ async fn a_leader_tells_all_that_is_in_the_catalogue() {
         assert!(is_known, "{name}, a {kind}, is not in the catalogue");
     }
     // Alone, a leader has no peers, no learners, and forwards nothing.
-    let alone = ["quorate.raft.peer.heard", "quorate.cluster.learner.age", "quorate.forwarded"];
-    for metric in metrics.iter().filter(|metric| !alone.contains(&metric.name)) {
+    let needs_others = |name: &str| {
+        name.starts_with("quorate.raft.peer.") || ["quorate.cluster.learner.age", "quorate.forwarded"].contains(&name)
+    };
+    for metric in metrics.iter().filter(|metric| !needs_others(metric.name)) {
         let name = metric.scraped_name();
         assert!(told.contains(&(name.as_str(), metric.kind.name())), "{name} is not told:\n{text}");
         if metric.kind == Kind::Gauge {
@@ -95,6 +97,11 @@ async fn nodes_in_one_process_do_not_mix_and_who_is_removed_is_told_no_more() {
     let (second, follower, _of_second) = start_measured(config("b", directory.path(), &[&first])).await;
     until(&leader, "quorate_cluster_members{quorate_member_kind=\"voter\"}", |voters| voters == Some(2.0)).await;
     until(&leader, "quorate_raft_peer_heard{quorate_peer=\"b\"}", |heard| heard == Some(1.0)).await;
+    let text = until(&leader, "quorate_raft_peer_lag{quorate_peer=\"b\"}", |lag| lag == Some(0.0)).await;
+    for of_peer in ["in_flight_messages", "in_flight_size_bytes", "last_contact_seconds", "round_trip_seconds"] {
+        let series = format!("quorate_raft_peer_{of_peer}{{quorate_peer=\"b\"}}");
+        assert!(value(&text, &series).is_some(), "{series} in\n{text}");
+    }
     let text = until(&follower, "quorate_raft_role{quorate_raft_role=\"follower\"}", |is| is == Some(1.0)).await;
     for of_leaders in ["quorate_cluster_failures_tolerated", "quorate_raft_peer_heard{quorate_peer=\"a\"}"] {
         assert_eq!(value(&text, of_leaders), None, "{text}");

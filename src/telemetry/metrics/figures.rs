@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::ids::{NodeId, Timestamp};
+use crate::raft::ProgressView;
 use crate::replica::Status;
 use crate::state_machine::{QueueInfo, Totals};
 use crate::storage::Usage;
@@ -26,12 +27,21 @@ pub struct Figures {
     pub queues: Option<Queues>,
     /// How the disk is used; none while that is not known.
     pub storage: Option<Usage>,
-    /// The file system of the data directory; none: the system does not tell.
-    pub file_system: Option<FileSystem>,
     /// Open connections, by port.
     pub connections: [(&'static str, usize); 2],
-    /// The time-outs in force, by what they are for.
-    pub timeouts: [(&'static str, Duration); 3],
+    /// The time-outs in force, by what they are for; empty while there is no replica.
+    pub timeouts: Vec<(&'static str, Duration)>,
+    /// What the leader knows of each other member.
+    pub peers: BTreeMap<NodeId, Peer>,
+}
+
+/// What a leader knows of another member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// What there is to see of it.
+    pub view: ProgressView,
+    /// How long ago it last answered. None: it has not answered in this term.
+    pub last_contact: Option<Duration>,
 }
 
 /// What is in the queues of a node.
@@ -57,15 +67,6 @@ impl Queues {
 /// The clocks of two nodes differ: what was enqueued by the leader a moment ago can lie ahead.
 fn age(now: Timestamp, then: Timestamp) -> Duration {
     Duration::from_millis(now.0.saturating_sub(then.0))
-}
-
-/// How full a file system is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct FileSystem {
-    /// Its size in bytes.
-    pub bytes: u64,
-    /// What of that a node may still use.
-    pub free_bytes: u64,
 }
 
 impl Figures {
@@ -96,7 +97,7 @@ impl Listing {
             self.oldest = self.oldest.min(queue.oldest).or(self.oldest).or(queue.oldest);
             self.queues.push(queue);
         }
-        let order = |queue: &QueueInfo| Reverse(queue.contents.ready);
+        let order = |queue: &QueueInfo| Reverse(queue.contents.messages());
         self.queues.sort_by(|left, right| order(left).cmp(&order(right)).then_with(|| left.name.cmp(&right.name)));
         self.queues.truncate(self.queues_max);
     }

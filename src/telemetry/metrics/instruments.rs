@@ -9,9 +9,7 @@ use opentelemetry::metrics::{BoundHistogram, Counter, Histogram, Meter};
 use super::Source;
 use super::metric::{Kind, Metric};
 use super::observed::Slot;
-use crate::raft::{Event, RoleName};
 use crate::reasons;
-use crate::replica::Told;
 use crate::storage::Synced;
 use crate::telemetry::Verb;
 
@@ -196,18 +194,19 @@ impl Instruments {
         self.forwarded.add(1, &[KeyValue::new(METHOD, method)]);
     }
 
-    /// The replica tells something.
-    pub(in crate::telemetry) fn told(&self, told: &Told) {
-        match told {
-            Told::Raft(Event::RoleChanged { role: RoleName::Candidate, .. }) => self.elections.add(1, &[]),
-            Told::Raft(Event::RoleChanged { role: RoleName::Leader, .. } | Event::FollowsLeader { .. }) => {
-                self.leader_changes.add(1, &[]);
-            }
-            Told::Raft(Event::Proposed { first, last }) => {
-                self.proposed_together.record(last.index.0 - first.index.0 + 1);
-            }
-            _ => {}
-        }
+    /// The node became a candidate.
+    pub(in crate::telemetry) fn election(&self) {
+        self.elections.add(1, &[]);
+    }
+
+    /// The node came to know another leader.
+    pub(in crate::telemetry) fn leader_change(&self) {
+        self.leader_changes.add(1, &[]);
+    }
+
+    /// So many entries were proposed together.
+    pub(in crate::telemetry) fn proposed(&self, entries: u64) {
+        self.proposed_together.record(entries);
     }
 
     /// A proposal took so long to its commit.

@@ -23,7 +23,7 @@ mod observed;
 mod process;
 
 pub use exposition::{CONTENT_TYPE, NotExposed, Scrape};
-pub use figures::{Figures, FileSystem, Listing, Queues};
+pub use figures::{Figures, Listing, Peer, Queues};
 pub use instruments::Instruments;
 pub use metric::{Kind, Metric, table};
 pub use observed::Source;
@@ -34,4 +34,24 @@ pub(super) use exposition::Ending;
 /// Everything that is measured.
 pub fn catalogue() -> Vec<Metric> {
     instruments::RECORDED.into_iter().chain(observed::all().map(|observed| observed.metric)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_readme_has_the_catalogue() {
+        let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+        let table = table(&catalogue());
+        assert!(readme.contains(&table), "README.md, \"Metrics\", must have this table:\n{table}");
+    }
+
+    #[test]
+    fn names_are_unique_also_for_prometheus() {
+        let names: BTreeSet<String> = catalogue().iter().map(Metric::scraped_name).collect();
+        assert_eq!(names.len(), catalogue().len());
+    }
 }

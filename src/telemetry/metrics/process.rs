@@ -1,6 +1,6 @@
 //! What this process takes of its machine.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use procfs::{Current as _, ProcResult};
 
@@ -19,6 +19,8 @@ pub struct Process {
     pub threads: u64,
     /// How long it has run.
     pub uptime: Duration,
+    /// When it started, since 1970, to a second or two.
+    pub started: Duration,
 }
 
 impl Process {
@@ -32,13 +34,17 @@ impl Process {
         let stat = process.stat()?;
         let ticks = rustix::param::clock_ticks_per_second();
         let since_boot = procfs::Uptime::current()?.uptime_duration();
+        let uptime = since_boot.saturating_sub(duration(stat.starttime, ticks));
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Ok(Self {
             user: duration(stat.utime, ticks),
             system: duration(stat.stime, ticks),
             resident_bytes: stat.rss * rustix::param::page_size() as u64,
             open_files: process.fd_count()? as u64,
             threads: u64::try_from(stat.num_threads).unwrap_or(0),
-            uptime: since_boot.saturating_sub(duration(stat.starttime, ticks)),
+            uptime,
+            // Whole seconds, so that it stands still.
+            started: Duration::from_secs(now.saturating_sub(uptime).as_secs()),
         })
     }
 }

@@ -6,7 +6,7 @@
 //!    anybody            --> events (Ring::say)
 //! ```
 //!
-//! Metrics are told of a commit at the same moment as the window of the last minute.
+//! What is measured goes to the instruments as well.
 //!
 //! Whoever tells never waits longer than somebody reads, and what is kept has a fixed size.
 
@@ -18,10 +18,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use procfs::WithCurrentSystemInfo as _;
-
-use super::Telemetry;
 use super::events::{Kind, Level, Ring};
+use super::metrics::Process;
+use super::{Instruments, Telemetry};
 use crate::ids::ShardId;
 use crate::raft::{Event, RoleName};
 use crate::replica::Told;
@@ -66,7 +65,7 @@ struct Commits {
 }
 
 impl Vitals {
-    /// Of a node that starts. How long each proposal took to its commit goes to `telemetry` as well.
+    /// Of a node that starts. What is measured goes to `telemetry` as well.
     pub fn new(telemetry: Telemetry) -> Self {
         let started = Instant::now();
         let commits =
@@ -88,7 +87,8 @@ impl Vitals {
     pub fn on_told(&self, shard: ShardId, told: &Told) {
         let Told::Raft(event) = told else { return };
         match event {
-            Event::Proposed { last, .. } => {
+            Event::Proposed { first, last } => {
+                self.measure(|instruments| instruments.proposed(last.index.0 + 1 - first.index.0));
                 self.commits().proposals.on_proposed(shard, last.index, Instant::now());
             }
             Event::Committed { index } => {
@@ -96,7 +96,7 @@ impl Vitals {
                 let Commits { proposals, latency, rate } = &mut *self.commits();
                 let entries = proposals.on_committed(shard, *index, |proposed| {
                     latency.record(now, now - proposed);
-                    self.shared.telemetry.committed(now - proposed);
+                    self.measure(|instruments| instruments.committed(now - proposed));
                 });
                 rate.add(now, entries);
             }
@@ -109,6 +109,7 @@ impl Vitals {
     /// The disk has made something durable.
     pub fn on_synced(&self, synced: &Synced) {
         let took = synced.sync_took();
+        self.measure(|instruments| instruments.synced(synced));
         self.syncs().record(synced.ended, took);
         if took > SYNC_SLOW
             && let Some(more) = self.shared.slow_syncs.pass()
@@ -132,8 +133,7 @@ impl Vitals {
 
     /// Resident memory of the process, in bytes; none where the system does not tell.
     pub fn memory_bytes(&self) -> Option<u64> {
-        let process = procfs::process::Process::myself().ok()?;
-        process.stat().ok().map(|stat| stat.rss_bytes().get())
+        Process::look().map(|process| process.resident_bytes)
     }
 
     /// How long syncs of the log took in the last minute.
@@ -166,6 +166,7 @@ impl Vitals {
             RoleName::Leader => self.on_leader(),
             RoleName::Candidate => {
                 self.shared.elections.fetch_add(1, Ordering::Relaxed);
+                self.measure(Instruments::election);
             }
             RoleName::Follower | RoleName::PreCandidate => {}
         }
@@ -175,6 +176,13 @@ impl Vitals {
 
     fn on_leader(&self) {
         self.shared.leader_changes.fetch_add(1, Ordering::Relaxed);
+        self.measure(Instruments::leader_change);
+    }
+
+    fn measure(&self, record: impl FnOnce(&Instruments)) {
+        if let Some(instruments) = &self.shared.telemetry.instruments {
+            record(instruments);
+        }
     }
 
     /// Numbers, right at any time: good also when somebody panicked with the lock.

@@ -1,4 +1,7 @@
-//! What the process takes of its machine, by the semantic conventions for processes.
+//! What the process takes of its machine.
+//!
+//! The names are those of the semantic conventions, but for `process.open_fds`, `process.threads` and `process.start_time`: for
+//! Prometheus, a name that ends in `count` belongs to a histogram, and these are the ones that it knows for processes.
 
 use opentelemetry::KeyValue;
 
@@ -40,7 +43,7 @@ pub(super) const ALL: &[Observed] = &[
         }),
     ),
     Observed::new(
-        "process.unix.file_descriptor.count",
+        "process.open_fds",
         "{file_descriptor}",
         &[],
         "Files and connections that the process has open",
@@ -49,12 +52,23 @@ pub(super) const ALL: &[Observed] = &[
         }),
     ),
     Observed::new(
-        "process.thread.count",
+        "process.threads",
         "{thread}",
         &[],
         "Threads of the process",
         Gauge(|seen, tell| {
             seen.process.iter().for_each(|process| tell(whole(process.threads), &[]));
+        }),
+    ),
+    Observed::new(
+        "process.start_time",
+        "s",
+        &[],
+        "When the process started, in seconds since 1970",
+        Seconds(|seen, tell| {
+            if let Some(process) = &seen.process {
+                tell(process.started.as_secs_f64(), &[]);
+            }
         }),
     ),
     Observed::new(

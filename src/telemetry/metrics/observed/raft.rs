@@ -7,7 +7,7 @@ use super::{Observed, Seen, Tell, one_of, whole};
 use crate::ids::Index;
 use crate::raft::RoleName;
 use crate::replica::Status;
-use crate::telemetry::metrics::figures::Figures;
+use crate::telemetry::metrics::figures::{Figures, Peer};
 
 const ROLE: &str = "quorate.raft.role";
 const TIMEOUT: &str = "quorate.raft.timeout";
@@ -109,8 +109,8 @@ pub(super) const ALL: &[Observed] = &[
         &[TIMEOUT],
         "The time-outs in force",
         Seconds(|seen, tell| {
-            for (what, duration) in seen.node.iter().flat_map(|figures| figures.timeouts) {
-                tell(duration.as_secs_f64(), &[KeyValue::new(TIMEOUT, what)]);
+            for (what, duration) in seen.node.iter().flat_map(|figures| &figures.timeouts) {
+                tell(duration.as_secs_f64(), &[KeyValue::new(TIMEOUT, *what)]);
             }
         }),
     ),
@@ -123,6 +123,66 @@ pub(super) const ALL: &[Observed] = &[
             let Some((figures, status)) = leader(seen) else { return };
             for peer in status.membership.configuration.members().filter(|member| *member != figures.node) {
                 tell(i64::from(status.well.contains(&peer)), &[KeyValue::new(PEER, figures.name(peer))]);
+            }
+        }),
+    ),
+    Observed::new(
+        "quorate.raft.peer.lag",
+        "{entry}",
+        &[PEER],
+        "Entries of the log of the leader that a member does not have; told by the leader",
+        Gauge(|seen, tell| {
+            let Some((_, status)) = leader(seen) else { return };
+            for (peer, attributes) in peers(seen) {
+                tell(whole(status.last.index.0.saturating_sub(peer.view.matched.0)), &attributes);
+            }
+        }),
+    ),
+    Observed::new(
+        "quorate.raft.peer.in_flight.messages",
+        "{message}",
+        &[PEER],
+        "AppendEntries that a member has not answered; told by the leader",
+        Gauge(|seen, tell| {
+            for (peer, attributes) in peers(seen) {
+                tell(peer.view.messages_in_flight as i64, &attributes);
+            }
+        }),
+    ),
+    Observed::new(
+        "quorate.raft.peer.in_flight.size",
+        "By",
+        &[PEER],
+        "The entries in them; told by the leader",
+        Gauge(|seen, tell| {
+            for (peer, attributes) in peers(seen) {
+                tell(whole(peer.view.bytes_in_flight), &attributes);
+            }
+        }),
+    ),
+    Observed::new(
+        "quorate.raft.peer.last_contact",
+        "s",
+        &[PEER],
+        "How long ago a member last answered; nothing for one that has not in this term; told by the leader",
+        Seconds(|seen, tell| {
+            for (peer, attributes) in peers(seen) {
+                if let Some(ago) = peer.last_contact {
+                    tell(ago.as_secs_f64(), &attributes);
+                }
+            }
+        }),
+    ),
+    Observed::new(
+        "quorate.raft.peer.round_trip",
+        "s",
+        &[PEER],
+        "How long the answer to a heartbeat took; told by the leader",
+        Seconds(|seen, tell| {
+            for (peer, attributes) in peers(seen) {
+                if let Some(took) = peer.view.round_trip {
+                    tell(took.as_secs_f64(), &attributes);
+                }
             }
         }),
     ),
@@ -143,6 +203,13 @@ pub(super) fn leader(seen: &Seen) -> Option<(&Figures, &Status)> {
     let figures = seen.node.as_ref()?;
     let status = figures.replica.as_ref()?;
     (status.role == RoleName::Leader).then_some((figures, status))
+}
+
+/// What a leader knows of the other members, each with its name.
+fn peers(seen: &Seen) -> impl Iterator<Item = (&Peer, [KeyValue; 1])> {
+    leader(seen).into_iter().flat_map(|(figures, _)| {
+        figures.peers.iter().map(|(node, peer)| (peer, [KeyValue::new(PEER, figures.name(*node))]))
+    })
 }
 
 fn role(figures: &Figures) -> &'static str {

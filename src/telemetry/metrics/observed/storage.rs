@@ -4,7 +4,7 @@ use opentelemetry::KeyValue;
 
 use super::Look::{Gauge, Total};
 use super::{Observed, Seen, one_of, whole};
-use crate::storage::{Usage, WhyKept, Written};
+use crate::storage::{Space, Usage, WhyKept, Written};
 
 const KIND: &str = "quorate.storage.kind";
 const PURPOSE: &str = "quorate.storage.purpose";
@@ -57,8 +57,8 @@ pub(super) const ALL: &[Observed] = &[
         &[],
         "The file system of the data directory",
         Gauge(|seen, tell| {
-            for file_system in seen.node.iter().filter_map(|figures| figures.file_system) {
-                tell(whole(file_system.bytes), &[]);
+            if let Some(space) = space(seen) {
+                tell(whole(space.total_bytes), &[]);
             }
         }),
     ),
@@ -68,8 +68,8 @@ pub(super) const ALL: &[Observed] = &[
         &[],
         "What of the file system of the data directory the node may still use",
         Gauge(|seen, tell| {
-            for file_system in seen.node.iter().filter_map(|figures| figures.file_system) {
-                tell(whole(file_system.free_bytes), &[]);
+            if let Some(space) = space(seen) {
+                tell(whole(space.free_bytes), &[]);
             }
         }),
     ),
@@ -77,6 +77,10 @@ pub(super) const ALL: &[Observed] = &[
 
 fn usage(seen: &Seen) -> Option<&Usage> {
     seen.node.as_ref()?.storage.as_ref()
+}
+
+fn space(seen: &Seen) -> Option<Space> {
+    usage(seen)?.space
 }
 
 fn sizes(usage: &Usage) -> [(&'static str, u64); 6] {
