@@ -16,7 +16,7 @@ use tokio::time::timeout;
 
 use super::failure::Failure;
 use super::members::{self, Change};
-use super::queues;
+use super::queue_board;
 use super::site::Site;
 use crate::ids::SHARD_0;
 use crate::proto::v1;
@@ -103,7 +103,7 @@ pub(super) async fn set(State(site): State<Site>, body: Body) -> Result<Json<Val
     let lease_duration = lease.transpose().map_err(|error| Failure::field("lease_ms", error))?;
     let set = v1::SetQueue { queue, lease_duration, deliveries_max, messages_max };
     let settings = site.lookout()?.client.set_queue(set).await?;
-    Ok(Json(json!({ "settings": queues::Settings::of(Some(&settings)) })))
+    Ok(Json(json!({ "settings": queue_board::Settings::of(Some(&settings)) })))
 }
 
 /// What a change of the members would do.

@@ -60,6 +60,16 @@ pub(super) enum Direction {
     Backward,
 }
 
+impl Direction {
+    /// Where a search goes on after an entry.
+    fn after(self, index: Index) -> Index {
+        match self {
+            Direction::Forward => index.next(),
+            Direction::Backward => index.previous(),
+        }
+    }
+}
+
 impl Log<'_> {
     /// At most `limit` entries from `from` on; 0: the last ones.
     ///
@@ -72,14 +82,7 @@ impl Log<'_> {
             return Err(Failure::new(StatusCode::GONE, crate::reasons::COMPACTED, message).with("first", first));
         }
         let mut shown = self.show(&read);
-        // The last ones are wanted where no first one is named.
-        if from == Index(0) {
-            shown.reverse();
-            truncate(&mut shown);
-            shown.reverse();
-        } else {
-            truncate(&mut shown);
-        }
+        truncate(&mut shown, from == Index(0));
         Ok(self.answer(&read, shown))
     }
 
@@ -102,24 +105,47 @@ impl Log<'_> {
             (from, _) => from.max(bounds.first).min(bounds.last),
         };
         let (mut found, mut looked_at, mut bytes) = (Vec::new(), 0, 0);
-        let mut some = LOG_ENTRIES_MAX;
+        let is_full = |found: &Vec<Shown>, bytes| found.len() >= limit as usize || bytes >= ANSWER_BYTES_MAX;
         let next = loop {
-            if place < bounds.first || place > bounds.last || bounds.last == Index(0) {
+            if !(bounds.first..=bounds.last).contains(&place) {
                 break None;
             }
-            if looked_at >= LOOKED_AT_MAX || began.elapsed() > SEARCH_MAX {
-                break Some(place);
+            if is_full(&found, bytes) || looked_at >= LOOKED_AT_MAX || began.elapsed() > SEARCH_MAX {
+                break Some(place.0);
             }
-            let start = match direction {
-                Direction::Forward => place,
-                Direction::Backward => Index(place.0.saturating_sub(u64::from(some) - 1)).max(bounds.first),
-            };
-            let read = self.read(start, some).await?;
-            let upto = read.entries.last().map_or(start, |last| last.id.index);
-            if direction == Direction::Backward && upto < place {
-                if some == 1 || read.entries.is_empty() {
-                    break None;
+            let (read, page) = self.page(place, direction).await?;
+            if page.is_empty() {
+                break None;
+            }
+            for entry in page {
+                if is_full(&found, bytes) {
+                    break;
                 }
+                (place, looked_at) = (direction.after(Index(entry.index)), looked_at + 1);
+                if filter.admits(&entry) {
+                    bytes += entry.bytes();
+                    found.push(entry);
+                }
+            }
+            bounds = LogPart { entries: Vec::new(), ..read };
+        };
+        Ok(Found { part: self.answer(&bounds, found), next })
+    }
+
+    /// Entries from `place` on, in the order of the search; none: the log has no longer what was there.
+    async fn page(&self, place: Index, direction: Direction) -> Result<(LogPart, Vec<Shown>), Failure> {
+        let mut some = LOG_ENTRIES_MAX;
+        loop {
+            let from = match direction {
+                Direction::Forward => place,
+                Direction::Backward => Index((place.0 + 1).saturating_sub(some.into()).max(1)),
+            };
+            let mut read = self.read(from, some).await?;
+            if direction == Direction::Backward && from < read.first && read.first <= place {
+                read = self.read(read.first, some).await?;
+            }
+            let reaches = read.entries.last().is_some_and(|last| last.id.index >= place);
+            if direction == Direction::Backward && !reaches && some > 1 {
                 // They are too large for so many at once, and the last of them is wanted first.
                 some /= 2;
                 continue;
@@ -129,31 +155,8 @@ impl Log<'_> {
                 shown.retain(|entry| entry.index <= place.0);
                 shown.reverse();
             }
-            if shown.is_empty() {
-                break None;
-            }
-            let mut full = None;
-            for entry in shown {
-                place = match direction {
-                    Direction::Forward => Index(entry.index + 1),
-                    Direction::Backward => Index(entry.index - 1),
-                };
-                looked_at += 1;
-                if filter.admits(&entry) {
-                    bytes += entry.bytes();
-                    found.push(entry);
-                }
-                if found.len() >= limit as usize || bytes >= ANSWER_BYTES_MAX {
-                    full = Some(place);
-                    break;
-                }
-            }
-            bounds = LogPart { entries: Vec::new(), ..read };
-            if let Some(place) = full {
-                break Some(place).filter(|place| (bounds.first..=bounds.last).contains(place));
-            }
-        };
-        Ok(Found { part: self.answer(&bounds, found), next: next.map(|place| place.0) })
+            return Ok((read, shown));
+        }
     }
 
     async fn read(&self, from: Index, limit: u32) -> Result<LogPart, Failure> {
@@ -188,13 +191,18 @@ impl Log<'_> {
     }
 }
 
-/// Leaves what fits into one answer, and at least one.
-fn truncate(shown: &mut Vec<Shown>) {
+/// Leaves what fits into one answer, and at least one: the first ones, or the last.
+fn truncate(shown: &mut Vec<Shown>, last: bool) {
     let mut bytes = 0;
-    let fits = shown.iter().take_while(|entry| {
+    let mut fits = |entry: &&Shown| {
         bytes += entry.bytes();
         bytes <= ANSWER_BYTES_MAX
-    });
-    let fits = fits.count().max(1);
-    shown.truncate(fits);
+    };
+    if last {
+        let kept = shown.iter().rev().take_while(|entry| fits(entry)).count().max(1);
+        shown.drain(..shown.len().saturating_sub(kept));
+    } else {
+        let kept = shown.iter().take_while(|entry| fits(entry)).count().max(1);
+        shown.truncate(kept);
+    }
 }

@@ -13,7 +13,7 @@
 //!     alarms     what somebody should look at (pure)         past       since when (pure)
 //!     events     what happened on all nodes                  history    how nodes have been in the last hour
 //!   log        a node's log in parts, and the search in it   entry      an entry as it is shown, or masked (pure)
-//!   queues     what they hold, and how that has been
+//!   queues     reads them                                    queue_board, queue_messages   what is shown of that (pure)
 //!   changes    what a page asks to be done, passed on to the leader
 //!     members    what a change of the members would do (pure)
 //! ```
@@ -41,6 +41,8 @@ mod log;
 mod lookout;
 mod members;
 mod past;
+mod queue_board;
+mod queue_messages;
 mod queues;
 mod routes;
 mod server;

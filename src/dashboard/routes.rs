@@ -22,7 +22,8 @@ use super::entry::Filter;
 use super::events;
 use super::failure::Failure;
 use super::log::{Direction, Log};
-use super::queues::Wanted;
+use super::queue_board::Wanted as WantedQueues;
+use super::queue_messages::Wanted as WantedMessages;
 use super::site::Site;
 use super::{changes, files, guard, stream};
 use crate::ids::Index;
@@ -155,7 +156,7 @@ async fn history(State(site): State<Site>, Asked(wanted): Asked<HistoryWanted>) 
     Ok(held(&lookout.history.of(&node), place))
 }
 
-async fn queues(State(site): State<Site>, Asked(wanted): Asked<Wanted>) -> Result<Response, Failure> {
+async fn queues(State(site): State<Site>, Asked(wanted): Asked<WantedQueues>) -> Result<Response, Failure> {
     let lookout = site.lookout()?;
     let place = lookout.begin_read()?;
     Ok(held(&lookout.queues.wanted(&wanted).await?, place))
@@ -173,23 +174,10 @@ async fn queue(State(site): State<Site>, Asked(wanted): Asked<QueueWanted>) -> R
     Ok(held(&lookout.queues.detail(&wanted.name).await?, place))
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MessagesWanted {
-    name: String,
-    #[serde(default)]
-    state: String,
-    #[serde(default)]
-    after: String,
-    limit: Option<u32>,
-}
-
-async fn messages(State(site): State<Site>, Asked(wanted): Asked<MessagesWanted>) -> Result<Response, Failure> {
+async fn messages(State(site): State<Site>, Asked(wanted): Asked<WantedMessages>) -> Result<Response, Failure> {
     let lookout = site.lookout()?;
     let place = lookout.begin_read()?;
-    let MessagesWanted { name, state, after, limit } = wanted;
-    let content = site.settings().show_content;
-    Ok(held(&lookout.queues.messages(&name, &state, &after, limit.unwrap_or(50), content).await?, place))
+    Ok(held(&lookout.queues.messages(&wanted, site.settings().show_content).await?, place))
 }
 
 /// What Prometheus scrapes.

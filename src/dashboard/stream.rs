@@ -58,7 +58,7 @@ pub(super) fn open(lookout: &Arc<Lookout>) -> Result<Response, Failure> {
     let (pieces, taken) = mpsc::channel(AHEAD_MAX);
     let lookout = lookout.clone();
     tokio::spawn(async move {
-        feed(&lookout, &Pieces(pieces)).await;
+        feed(&lookout, &Pieces { sender: pieces, patience: PATIENCE }).await;
         drop(place);
     });
     let body = Body::from_stream(ReceiverStream::new(taken).map(Ok::<_, Infallible>));
@@ -66,14 +66,17 @@ pub(super) fn open(lookout: &Arc<Lookout>) -> Result<Response, Failure> {
 }
 
 /// The end of a stream into which messages are put.
-struct Pieces(mpsc::Sender<Bytes>);
+struct Pieces {
+    sender: mpsc::Sender<Bytes>,
+    patience: Duration,
+}
 
 /// The page is gone, or takes nothing.
 struct Gone;
 
 impl Pieces {
     async fn send(&self, piece: Bytes) -> Result<(), Gone> {
-        match timeout(PATIENCE, self.0.send(piece)).await {
+        match timeout(self.patience, self.sender.send(piece)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(Gone),
         }
@@ -110,7 +113,7 @@ async fn feed(lookout: &Lookout, pieces: &Pieces) {
                 pieces.send(message).await
             }
             () = tokio::time::sleep(SILENCE_MAX) => pieces.send(Bytes::from_static(KEEP_ALIVE)).await,
-            () = pieces.0.closed() => return,
+            () = pieces.sender.closed() => return,
         };
     }
 }
@@ -118,6 +121,18 @@ async fn feed(lookout: &Lookout, pieces: &Pieces) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_page_that_takes_nothing_for_a_while_is_let_go() {
+        let (sender, mut taken) = mpsc::channel(1);
+        let pieces = Pieces { sender, patience: Duration::from_millis(20) };
+        assert!(pieces.send(Bytes::from_static(b"one")).await.is_ok());
+        assert!(pieces.send(Bytes::from_static(b"two")).await.is_err(), "it takes nothing");
+        assert_eq!(taken.recv().await.as_deref(), Some(&b"one"[..]));
+        assert!(pieces.send(Bytes::from_static(b"three")).await.is_ok());
+        drop(taken);
+        assert!(pieces.send(Bytes::from_static(b"four")).await.is_err(), "it is gone");
+    }
 
     #[test]
     fn a_message_is_two_lines_whatever_is_in_it() {

@@ -372,3 +372,73 @@ fn milliseconds(duration: Option<prost_types::Duration>) -> Option<f64> {
 fn rounded(number: f64) -> f64 {
     if number.is_finite() { (number * 1e3).round() / 1e3 } else { 0.0 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Voters 1 to 3 in term 2, each with the leader that it names, or one that does not answer.
+    fn shown(leaders: [Option<u64>; 3]) -> Cluster {
+        let mut configuration = Configuration::of_one(NodeId(1), CommitQuorum::Majority);
+        configuration.voters.extend([NodeId(2), NodeId(3)]);
+        let heard = |(node, leader): (u64, Option<u64>)| {
+            let status = v1::NodeStatus {
+                role: if leader == Some(node) { v1::Role::Leader.into() } else { v1::Role::Follower.into() },
+                term: 2,
+                last_index: 10 + node,
+                leader_id: leader
+                    .filter(|leader| *leader > 0)
+                    .map(|leader| NodeId(leader).to_string())
+                    .unwrap_or_default(),
+                progress: vec![v1::Progress { node_id: NodeId(2).to_string(), matched: 5, ..Default::default() }],
+                ..Default::default()
+            };
+            let member = v1::Member { node_id: NodeId(node).to_string(), ..Default::default() };
+            let heard = Heard { member, reachable: leader.is_some(), seen_at: Some(1), ..Heard::default() };
+            (NodeId(node), Heard { status: Some(status), ..heard })
+        };
+        let nodes = (1..).zip(leaders).map(heard).collect();
+        let known = Known { asked: NodeId(1), now: 9, cluster_id: "c".to_owned(), configuration, nodes };
+        Cluster::of(&known, Settings { show_content: true, token_needed: false, trace_url: None })
+    }
+
+    #[test]
+    fn who_leads_is_told_by_those_who_answer() {
+        let leader = |leaders| shown(leaders).leader;
+        let one = Some(NodeId(1).to_string());
+        assert_eq!(leader([Some(1), Some(1), Some(1)]), one);
+        assert_eq!(leader([None, Some(1), Some(1)]), one, "this node does not hear it, others do");
+        assert_eq!(leader([Some(0), Some(1), Some(1)]), None, "it says that it does not lead");
+        assert_eq!(leader([Some(0), Some(0), None]), None);
+    }
+
+    #[test]
+    fn voters_that_answer_are_counted_against_those_that_are_needed() {
+        let counted = |leaders| {
+            let Cluster { voters, voters_up, needed, tolerates, .. } = shown(leaders);
+            (voters, voters_up, needed, tolerates)
+        };
+        assert_eq!(counted([Some(1), Some(1), Some(1)]), (3, 3, 2, 1));
+        assert_eq!(counted([Some(1), None, Some(1)]), (3, 2, 2, 0));
+        assert_eq!(counted([Some(0), None, None]), (3, 1, 2, -1));
+    }
+
+    #[test]
+    fn a_node_that_does_not_answer_keeps_what_it_said() {
+        let cluster = shown([Some(1), Some(1), None]);
+        let [one, two, three] = &cluster.nodes[..] else { panic!("three nodes") };
+        assert_eq!(
+            (one.lag, two.lag, three.lag),
+            (Some(0), Some(6), Some(0)),
+            "as the leader sees them, or by their logs"
+        );
+        assert_eq!((three.reachable, three.told.last, three.seen_at), (false, Some(13), Some(1)));
+        let json = serde_json::to_value(&cluster).unwrap();
+        assert_eq!(
+            (&json["nodes"][2]["last"], &json["show_content"]),
+            (&13.into(), &true.into()),
+            "all of it on one level"
+        );
+        assert!(json["nodes"][2]["fsync_p99_ms"].is_null(), "what is not known is null");
+    }
+}

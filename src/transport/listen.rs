@@ -507,6 +507,85 @@ mod tests {
         }
     }
 
+    /// Somebody who holds all places, and makes more and more connections, ends only his own.
+    #[tokio::test]
+    async fn whoever_has_most_connections_loses_his_oldest() {
+        let limits = Limits { surplus: Surplus::OldestOfMost, preface_deadline: Duration::from_secs(600), ..limits(4) };
+        let listener = Listener::bind("127.0.0.1:0", limits).await.expect("a free port");
+        let address = listener.local_address().expect("bound");
+        let mut incoming = Box::pin(listener.incoming());
+        let connect = async |from: &str| {
+            let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+            socket.bind(format!("{from}:0").parse().expect("an address")).expect("an address of this machine");
+            socket.connect(address).await.expect("listening")
+        };
+        let mut operator = connect("127.0.0.2").await;
+        let mut served = incoming.next().await.expect("never ends").expect("never fails");
+        let served = tokio::spawn(async move { served.read_u8().await });
+        let mut flood = Vec::new();
+        for _ in 0..20 {
+            let stream = connect("127.0.0.1").await;
+            let mut accepted = incoming.next().await.expect("never ends").expect("whoever comes gets in");
+            flood.push((stream, tokio::spawn(async move { accepted.read_u8().await })));
+        }
+        operator.write_all(&[7]).await.expect("it is open");
+        assert_eq!(served.await.expect("it did not panic").expect("it is open"), 7);
+        let open = flood.len() - 3;
+        for (_, displaced) in flood.into_iter().take(open) {
+            let ended = displaced.await.expect("it did not panic").expect_err("nothing was sent");
+            assert_eq!(ended.kind(), io::ErrorKind::ConnectionAborted);
+        }
+    }
+
+    #[tokio::test]
+    async fn where_http1_stays_only_a_connection_that_says_nothing_is_closed_in_time() {
+        let limits = Limits { http1_stays: true, ..limits(9) };
+        let listener = Listener::bind("127.0.0.1:0", limits).await.expect("a free port");
+        let address = listener.local_address().expect("bound");
+        let mut incoming = Box::pin(listener.incoming());
+        let mut speaks = TcpStream::connect(address).await.expect("listening");
+        let mut heard = incoming.next().await.expect("never ends").expect("never fails");
+        speaks.write_all(b"GET").await.expect("connected");
+        heard.read_exact(&mut [0; 3]).await.expect("it came in time");
+        for said in [&b""[..], b"PRI * HTTP/2"] {
+            let mut silent = TcpStream::connect(address).await.expect("listening");
+            silent.write_all(said).await.expect("connected");
+            let mut accepted = incoming.next().await.expect("never ends").expect("never fails");
+            let ended = tokio::time::timeout(Duration::from_secs(20), accepted.read_to_end(&mut Vec::new())).await;
+            assert_eq!(ended.expect("the deadline passes").map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
+        }
+        speaks.write_all(b" / ").await.expect("connected");
+        heard.read_exact(&mut [0; 3]).await.expect("its deadline has passed long ago");
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_takes_nothing_is_closed_and_one_that_is_slow_is_not() {
+        let stall = Duration::from_millis(300);
+        let limits = Limits { http1_stays: true, write_stall_max: Some(stall), ..limits(9) };
+        let listener = Listener::bind("127.0.0.1:0", limits).await.expect("a free port");
+        let address = listener.local_address().expect("bound");
+        let mut incoming = Box::pin(listener.incoming());
+        let answer = vec![0; 64 << 20];
+        let mut deaf = TcpStream::connect(address).await.expect("listening");
+        deaf.write_all(b"GET").await.expect("connected");
+        let mut accepted = incoming.next().await.expect("never ends").expect("never fails");
+        accepted.read_exact(&mut [0; 3]).await.expect("it was sent");
+        let ended = tokio::time::timeout(Duration::from_secs(20), accepted.write_all(&answer)).await;
+        assert_eq!(ended.expect("it is over in time").map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
+
+        let mut slow = TcpStream::connect(address).await.expect("listening");
+        slow.write_all(b"GET").await.expect("connected");
+        let mut accepted = incoming.next().await.expect("never ends").expect("never fails");
+        accepted.read_exact(&mut [0; 3]).await.expect("it was sent");
+        let writing = tokio::spawn(async move { accepted.write_all(&answer).await });
+        let (mut taken, mut piece) = (0, vec![0; 8 << 20]);
+        while taken < 64 << 20 {
+            tokio::time::sleep(stall / 10).await;
+            taken += slow.read(&mut piece).await.expect("it goes on");
+        }
+        writing.await.expect("it did not panic").expect("it was taken, piece by piece");
+    }
+
     #[tokio::test]
     async fn a_port_in_use_is_named() {
         let listener = Listener::bind("127.0.0.1:0", limits(1)).await.expect("a free port");
