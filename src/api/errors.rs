@@ -67,6 +67,11 @@ impl Rejection {
         self.code
     }
 
+    /// The sentence for people.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// The status that says all this, and which node says it. Every refusal comes through here, and is told.
     pub fn into_status(self, context: &Context) -> Status {
         telemetry::request::refused(self.reason, &self.message);
@@ -101,8 +106,11 @@ pub fn refusal(refusal: Refusal, context: &Context) -> Rejection {
         )
         .retry_after(SOON),
         Refusal::Refused(refusal) => refused(&refusal),
-        Refusal::Change(refused) => change_refused(&refused, context),
-        Refusal::Transfer(refused) => transfer_refused(&refused, context),
+        Refusal::Change(ChangeRefused::NotLeader) | Refusal::Transfer(TransferRefused::NotLeader) => {
+            no_leader(context.term(), context)
+        }
+        Refusal::Change(refused) => change_refused(&refused),
+        Refusal::Transfer(refused) => transfer_refused(&refused),
         Refusal::NotTransferred { to, leader } => not_transferred(to, leader),
         Refusal::BodyNotInLog => Rejection::new(
             Code::OutOfRange,
@@ -141,7 +149,11 @@ fn no_leader(term: Term, context: &Context) -> Rejection {
         }
         Some(_) => format!("no leader is known in term {term}: an election is under way, or most members are away"),
     };
-    Rejection::new(Code::Unavailable, reasons::NO_LEADER, message).with(reasons::TERM, term).retry_after(AFTER_ELECTION)
+    nobody_leads(message).with(reasons::TERM, term)
+}
+
+fn nobody_leads(message: String) -> Rejection {
+    Rejection::new(Code::Unavailable, reasons::NO_LEADER, message).retry_after(AFTER_ELECTION)
 }
 
 /// The request cannot be right on any node. Its message begins with the field that is to blame.
@@ -205,10 +217,11 @@ pub fn session_of_another_cluster(session: &v1::SessionRequest, own: ClusterId) 
     Rejection::new(Code::FailedPrecondition, reasons::SESSION_EXPIRED, message).with(reasons::SESSION, id)
 }
 
-fn change_refused(refusal: &ChangeRefused, context: &Context) -> Rejection {
+/// The membership is not changed.
+pub fn change_refused(refusal: &ChangeRefused) -> Rejection {
     let failed = |reason| Rejection::new(Code::FailedPrecondition, reason, refusal.to_string());
     match refusal {
-        ChangeRefused::NotLeader => no_leader(context.term(), context),
+        ChangeRefused::NotLeader => nobody_leads(refusal.to_string()),
         ChangeRefused::InProgress | ChangeRefused::HandingOver => failed(reasons::CHANGE_IN_PROGRESS).retry_after(SOON),
         ChangeRefused::WouldLoseQuorum { .. } | ChangeRefused::LastVoter => failed(reasons::WOULD_LOSE_QUORUM),
         ChangeRefused::WasRemoved(node) => failed(reasons::MEMBER_REMOVED).with(reasons::MEMBER, node),
@@ -225,10 +238,11 @@ fn change_refused(refusal: &ChangeRefused, context: &Context) -> Rejection {
     }
 }
 
-fn transfer_refused(refusal: &TransferRefused, context: &Context) -> Rejection {
+/// Leadership is not handed over.
+pub fn transfer_refused(refusal: &TransferRefused) -> Rejection {
     let failed = || Rejection::new(Code::FailedPrecondition, reasons::TRANSFER_FAILED, refusal.to_string());
     match refusal {
-        TransferRefused::NotLeader => no_leader(context.term(), context),
+        TransferRefused::NotLeader => nobody_leads(refusal.to_string()),
         TransferRefused::InProgress(to) => failed().with(reasons::MEMBER, to).retry_after(SOON),
         TransferRefused::NotVoter(to) | TransferRefused::NotHeard(to) | TransferRefused::NeedsSnapshot(to) => {
             failed().with(reasons::MEMBER, to)

@@ -58,12 +58,15 @@ fn of_replica(context: &Context, replica: &Status, status: v1::NodeStatus) -> v1
         transfers: transfers(context),
         timeouts: seen.as_ref().map(|seen| timeouts(&seen.view.timeouts)),
         // What was seen while it led is none of its business any more.
-        progress: seen.filter(|_| replica.role == RoleName::Leader).as_ref().map(progress).unwrap_or_default(),
+        progress: seen
+            .filter(|_| replica.role == RoleName::Leader)
+            .map(|seen| progress(replica, &seen))
+            .unwrap_or_default(),
         ..status
     }
 }
 
-fn progress(seen: &Seen) -> Vec<v1::Progress> {
+fn progress(replica: &Status, seen: &Seen) -> Vec<v1::Progress> {
     let encode = |(node, view): (&NodeId, &ProgressView)| v1::Progress {
         node_id: node.to_string(),
         matched: view.matched.0,
@@ -73,6 +76,8 @@ fn progress(seen: &Seen) -> Vec<v1::Progress> {
         round_trip: view.round_trip.and_then(duration),
         heartbeats_sent: view.heartbeats_sent,
         heartbeats_heard: view.heartbeats_heard,
+        well: replica.well.contains(node),
+        caught_up: view.caught_up,
     };
     seen.view.progress.iter().map(encode).collect()
 }

@@ -8,18 +8,23 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::middleware::Next;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
+use futures_util::future::join_all;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
 use super::failure::Failure;
-use super::members::{self, Change};
+use super::members::{Change, Plan, Survey};
 use super::queue_board;
 use super::site::Site;
-use crate::ids::SHARD_0;
+use super::view::Heard;
+use crate::api;
+use crate::client::{self, Client};
+use crate::ids::{NodeId, SHARD_0};
 use crate::proto::v1;
+use crate::raft::Configuration;
 
 /// The largest body of a request: a message of 1 MiB, and what JSON adds to it.
 const BODY_BYTES_MAX: usize = 2 << 20;
@@ -107,39 +112,64 @@ pub(super) async fn set(State(site): State<Site>, body: Body) -> Result<Json<Val
 }
 
 /// What a change of the members would do.
-pub(super) async fn plan(State(site): State<Site>, body: Body) -> Result<Response, Failure> {
+pub(super) async fn plan(State(site): State<Site>, body: Body) -> Result<Json<Plan>, Failure> {
     let change: Change = read(body).await?;
-    let lookout = site.lookout()?;
-    let board = lookout.fresh().await;
-    let membership = lookout.context.handle.look(SHARD_0, |status| status.membership.clone());
-    let missing = || Failure::new(StatusCode::CONFLICT, "NO_CLUSTER", "this node belongs to no cluster yet");
-    let plan = members::plan(&board.known, &*membership.ok_or_else(missing)?, board.leader, &change);
-    Ok(Json(plan).into_response())
+    Ok(Json(survey(&site.lookout()?.context).await?.plan(&change)))
 }
 
-/// Changes the members.
+/// Changes the members. Who is meant is found once: the leader is told ids, and a name cannot go to another node meanwhile.
 pub(super) async fn change(State(site): State<Site>, body: Body) -> Result<Json<Value>, Failure> {
     let change: Change = read(body).await?;
-    let client = &site.lookout()?.client;
-    let text = match change {
-        Change::Add { id, name, client_address, peer_address, stay_learner } => {
-            let member = Change::applicant(id, name.clone(), client_address, peer_address);
-            client.add_member(member, stay_learner).await?;
-            format!("{name} is a member")
+    let lookout = site.lookout()?;
+    let survey = survey(&lookout.context).await?;
+    let node = survey.after(&change)?.node;
+    let changed = carry_out(&lookout.client, node, change).await;
+    let text = changed.map_err(|error| survey.in_names(error.into()))?;
+    Ok(Json(json!({ "done": true, "text": text })))
+}
+
+/// Asks all members how they are: what was gathered for the page can be older than the change that was made last.
+async fn survey(context: &api::Context) -> Result<Survey, Failure> {
+    let membership = context.handle.look(SHARD_0, |status| status.membership.clone());
+    let missing = || Failure::new(StatusCode::CONFLICT, "NO_CLUSTER", "this node belongs to no cluster yet");
+    let membership = membership.ok_or_else(missing)?;
+    let asked = membership.configuration.members().map(|node| ask(context, &membership.configuration, node));
+    let nodes = join_all(asked).await.into_iter().collect();
+    Ok(Survey::new(membership, nodes))
+}
+
+async fn ask(context: &api::Context, configuration: &Configuration, node: NodeId) -> (NodeId, Heard) {
+    let status = match node == context.handle.node() {
+        true => Some(api::status::own(context)),
+        false => context.peers.status(node).await,
+    };
+    let member = crate::cluster::members::describe(node, configuration, &context.book);
+    (node, Heard { member, reachable: status.is_some(), status, ..Heard::default() })
+}
+
+/// Has the leader make a change of this member, and says what has become of it.
+async fn carry_out(client: &Client, node: NodeId, change: Change) -> Result<String, client::Error> {
+    let id = node.to_string();
+    Ok(match change {
+        Change::Add { name, client_address, peer_address, stay_learner, .. } => {
+            let applicant = Change::applicant(id, name.clone(), client_address, peer_address);
+            client.add_member(applicant, stay_learner).await?;
+            match stay_learner {
+                true => format!("{name} is a learner until it is promoted."),
+                false => format!("{name} is a learner, and gets a vote once it has caught up."),
+            }
         }
         Change::Promote { member } => {
-            client.promote_member(&member).await?;
-            format!("{member} votes")
+            client.promote_member(&id).await?;
+            format!("{member} has a vote.")
         }
         Change::Remove { member } => {
-            client.remove_members(&[&member]).await?;
-            format!("{member} is no member any more")
+            client.remove_members(&[&id]).await?;
+            format!("{member} is no member any more.")
         }
         Change::Transfer { member } => {
-            let transferred = client.transfer_leadership(Some(&member)).await?;
-            let leader = transferred.leader.map(|leader| leader.name).filter(|name| !name.is_empty());
-            format!("{} leads", leader.unwrap_or(member))
+            client.transfer_leadership(Some(&id)).await?;
+            format!("{member} leads.")
         }
-    };
-    Ok(Json(json!({ "done": true, "text": text })))
+    })
 }

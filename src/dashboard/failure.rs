@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 use tonic::Code;
 
+use crate::api::errors::Rejection;
 use crate::client;
 
 /// Why somebody does not get what was asked for.
@@ -17,7 +18,7 @@ pub(super) struct Failure {
     /// For people.
     pub(super) message: String,
     /// Further fields of the error.
-    details: Map<String, Value>,
+    pub(super) details: Map<String, Value>,
 }
 
 impl Failure {
@@ -61,15 +62,36 @@ impl IntoResponse for Failure {
 impl From<client::Error> for Failure {
     fn from(error: client::Error) -> Self {
         let status = match &error {
+            _ if is_in_doubt(&error) => StatusCode::GATEWAY_TIMEOUT,
             client::Error::Refused(refused) => status_of(refused.code),
-            client::Error::SessionExpired { .. } | client::Error::OutcomeUnknown { .. } => StatusCode::GATEWAY_TIMEOUT,
             client::Error::Unavailable { .. } | client::Error::TooManyRedirects { .. } => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
-            client::Error::InvalidEndpoint { .. } | client::Error::Malformed { .. } => StatusCode::BAD_GATEWAY,
+            _ => StatusCode::BAD_GATEWAY,
         };
         let reason = if error.reason().is_empty() { "UNKNOWN".to_owned() } else { error.reason().to_uppercase() };
-        Self { status, reason, message: error.to_string(), details: Map::new() }
+        let mut message = error.to_string();
+        if status == StatusCode::GATEWAY_TIMEOUT {
+            message.push_str("; what was asked for may still happen: see whether it has before you ask again");
+        }
+        Self { status, reason, message, details: Map::new() }
+    }
+}
+
+/// What the leader of this cluster would refuse, found without asking it.
+impl From<Rejection> for Failure {
+    fn from(rejection: Rejection) -> Self {
+        Self::new(status_of(rejection.code()), rejection.reason(), rejection.message())
+    }
+}
+
+/// Whether what was asked for can have been done, although nobody said so.
+fn is_in_doubt(error: &client::Error) -> bool {
+    match error {
+        client::Error::Refused(refused) => refused.in_doubt,
+        client::Error::Unavailable { in_doubt, .. } | client::Error::TooManyRedirects { in_doubt, .. } => *in_doubt,
+        client::Error::SessionExpired { .. } | client::Error::OutcomeUnknown { .. } => true,
+        client::Error::InvalidEndpoint { .. } | client::Error::Malformed { .. } => false,
     }
 }
 
@@ -84,5 +106,32 @@ fn status_of(code: Code) -> StatusCode {
         Code::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         Code::DeadlineExceeded => StatusCode::GATEWAY_TIMEOUT,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(error: client::Error) -> (u16, bool) {
+        let failure = Failure::from(error);
+        (failure.status.as_u16(), failure.message.contains("may still happen"))
+    }
+
+    /// Whoever asks again must know whether it can happen twice.
+    #[test]
+    fn what_may_have_happened_is_told_from_what_has_not() {
+        let unavailable = |in_doubt| client::Error::Unavailable { after: None, tried: Vec::new(), in_doubt };
+        assert_eq!(status(unavailable(false)), (503, false));
+        assert_eq!(status(unavailable(true)), (504, true));
+        let refused = |code, in_doubt| {
+            let (reason, message) = (crate::reasons::CHANGE_IN_PROGRESS.to_owned(), String::new());
+            let metadata = std::collections::HashMap::new();
+            client::Error::Refused(client::Refused { code, reason, message, metadata, retry_after: None, in_doubt })
+        };
+        assert_eq!(status(refused(Code::FailedPrecondition, false)), (409, false));
+        assert_eq!(status(refused(Code::FailedPrecondition, true)), (504, true));
+        assert_eq!(status(refused(Code::InvalidArgument, false)), (400, false));
+        assert_eq!(status(client::Error::SessionExpired { session: 1 }), (504, true));
     }
 }

@@ -55,8 +55,6 @@ pub(super) struct Lookout {
 #[derive(Clone)]
 pub(super) struct Board {
     pub(super) known: Arc<Known>,
-    /// Who leads.
-    pub(super) leader: Option<NodeId>,
     /// The cluster, as a message of a stream.
     message: Bytes,
     at: Instant,
@@ -95,8 +93,7 @@ impl Lookers {
 impl Board {
     /// What is known, and how it is shown.
     pub(super) fn new(known: Known, cluster: &Cluster) -> Self {
-        let leader = cluster.leader.as_ref().and_then(|leader| leader.parse().ok());
-        Self { known: Arc::new(known), leader, message: stream::message("cluster", cluster), at: Instant::now() }
+        Self { known: Arc::new(known), message: stream::message("cluster", cluster), at: Instant::now() }
     }
 
     /// The cluster, as JSON.

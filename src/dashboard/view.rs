@@ -219,7 +219,7 @@ impl Heard {
 
 /// The leader of the highest term, as those tell it that can be reached: one that says so itself, or one that others name and that
 /// does not say otherwise.
-fn leader(nodes: &BTreeMap<NodeId, Heard>) -> Option<NodeId> {
+pub(super) fn leader(nodes: &BTreeMap<NodeId, Heard>) -> Option<NodeId> {
     let leader_of = |heard: &Heard| heard.status.as_ref()?.leader_id.parse::<NodeId>().ok();
     let denies = |node: NodeId| nodes.get(&node).is_none_or(|heard| heard.reachable && leader_of(heard) != Some(node));
     let reachable = nodes.values().filter(|heard| heard.reachable);

@@ -104,6 +104,8 @@ pub struct ProgressView {
     pub heartbeats_sent: u64,
     /// Answers to them.
     pub heartbeats_heard: u64,
+    /// It once had, at the end of a short round, all that the leader had at its start.
+    pub caught_up: bool,
 }
 
 /// How much may be in flight to one member.
@@ -284,6 +286,7 @@ impl Progress {
             round_trip: self.round_trip,
             heartbeats_sent: self.heartbeats_sent,
             heartbeats_heard: self.heartbeats_heard,
+            caught_up: self.caught_up,
         }
     }
 

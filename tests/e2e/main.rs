@@ -8,6 +8,7 @@ mod cluster;
 mod collector;
 mod crash;
 mod dashboard;
+mod dashboard_members;
 mod demo;
 mod dev;
 mod forward;

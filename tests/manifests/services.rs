@@ -110,9 +110,9 @@ fn only_nodes_reach_the_port_of_nodes_and_only_who_is_allowed_the_admin_port() {
             {"from": [{"podSelector": {}}], "ports": [{"port": "client", "protocol": "TCP"}]},
             {"from": [{"podSelector": {"matchLabels": own_pods()}}], "ports": [{"port": "peer", "protocol": "TCP"}]},
             {"from": [
-                {"podSelector": {"matchLabels": {"quorate.dev/admin": "allowed"}}},
+                {"podSelector": {"matchLabels": {"quorate.dev/admin": "true"}}},
                 {
-                    "namespaceSelector": {"matchLabels": {"quorate.dev/scrapes": "allowed"}},
+                    "namespaceSelector": {"matchLabels": {"quorate.dev/scrapes": "true"}},
                     "podSelector": {"matchLabels": {"app.kubernetes.io/name": "prometheus"}},
                 },
             ], "ports": [{"port": "admin", "protocol": "TCP"}]},

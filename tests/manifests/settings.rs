@@ -1,5 +1,6 @@
 //! The settings that a node gets, joined as the node joins them, and what in the manifests must agree with them.
 
+use std::path::Path;
 use std::time::Duration;
 
 use quorate::config::{NodeConfig, Sources};
@@ -73,6 +74,27 @@ fn ports_are_those_of_the_settings() {
         for address in [&config.client.listen, &config.peer_listen(), &config.admin_listen(), &config.health_listen()] {
             assert_eq!(address.host, "0.0.0.0", "{}: other pods and the kubelet connect", rendered.name);
         }
+    }
+}
+
+/// A pod starts without the Secret, and then nobody changes anything through the dashboard: there is a file to ask for, and it has
+/// no token. A mount of a single file would never see a Secret that is made or changed later.
+#[test]
+#[ignore = "needs kubectl"]
+fn changes_ask_for_the_token_of_a_secret_that_need_not_be_there() {
+    for rendered in all() {
+        let config = settings(rendered);
+        assert!(config.admin.token.is_none(), "{}: everybody could read it in the ConfigMap", rendered.name);
+        let file = config.admin.token_file.expect("there is a file to ask for");
+        let mut mounts = rendered.container().volume_mounts.iter().flatten();
+        let mount = mounts.find(|mount| file.parent() == Some(Path::new(&mount.mount_path)));
+        let mount = mount.unwrap_or_else(|| panic!("{}: nothing is mounted at {}", rendered.name, file.display()));
+        assert_eq!((mount.read_only, &mount.sub_path), (Some(true), &None), "{}", rendered.name);
+        let volume = rendered.pod().volumes.iter().flatten().find(|volume| volume.name == mount.name);
+        let secret = volume.and_then(|volume| volume.secret.as_ref()).expect("it is a Secret");
+        assert_eq!((secret.secret_name.as_deref(), secret.optional), (Some("quorate-admin"), Some(true)));
+        assert_eq!(secret.default_mode, Some(0o440), "{}: the node's group may read it", rendered.name);
+        assert_eq!(file.file_name(), Some("token".as_ref()), "{}: the key that k8s/README.md names", rendered.name);
     }
 }
 

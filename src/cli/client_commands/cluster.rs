@@ -107,7 +107,7 @@ JSON: {\"asked\": {...}, \"nodes\": [{\"member\": {...}, \"reachable\", \"role\"
 \"transfers\": [{\"peer_id\", \"sends\", \"index\", \"file_bytes\", \"file_bytes_total\", \"bodies\", \"bodies_total\",
 \"held_bytes\"}, ...], \"voted_for_id\", \"durable\", \"uptime_s\", \"memory_bytes\", \"admin_address\", \"progress\": [{\"node_id\",
 \"matched\", \"messages_in_flight\", \"bytes_in_flight\", \"last_contact_ms\", \"round_trip_ms\", \"heartbeats_sent\",
-\"heartbeats_heard\"}, ...], \"fsync\": {\"count\", \"p50_ms\", \"p99_ms\"}, \"commit_latency\": {...}, \"commits_per_second\",
+\"heartbeats_heard\", \"well\", \"caught_up\"}, ...], \"fsync\": {\"count\", \"p50_ms\", \"p99_ms\"}, \"commit_latency\": {...}, \"commits_per_second\",
 \"timeouts\": {\"election_min_ms\", \"election_max_ms\", \"heartbeat_ms\"}, \"elections\", \"leader_changes\",
 \"conditions\": [{\"what\", \"missing\"}, ...]}, ...]}
 

@@ -151,6 +151,8 @@ fn progress(progress: &v1::Progress) -> Value {
         "round_trip_ms": progress.round_trip.and_then(millis),
         "heartbeats_sent": progress.heartbeats_sent,
         "heartbeats_heard": progress.heartbeats_heard,
+        "well": progress.well,
+        "caught_up": progress.caught_up,
     })
 }
 
