@@ -4,6 +4,7 @@
 //!
 //! kubectl is not part of `cargo test`, so that all of it is ignored there: `cargo test --test manifests -- --ignored`.
 
+mod monitor;
 mod pods;
 mod rendered;
 mod rights;

@@ -46,18 +46,18 @@ pub fn all() -> &'static [Rendered] {
         let mut all: Vec<Rendered> = ["base", "overlays/dev", "overlays/kind", "overlays/cloud"]
             .map(|name| read(name, &Path::new("k8s").join(name)))
             .into();
-        all.push(read("components/leader-service", &with_component()));
+        all.push(read("components/leader-service", &with_component("leader-service")));
         all
     });
     &ALL
 }
 
 /// A directory that adds the component to the base, as an overlay of a user would.
-fn with_component() -> PathBuf {
-    let directory = tests().join("with-leader-service");
+fn with_component(component: &str) -> PathBuf {
+    let directory = tests().join(format!("with-{component}"));
     let below = directory.strip_prefix(env!("CARGO_MANIFEST_DIR")).expect("the directory for tests is in the package");
     let to_root = "../".repeat(below.components().count());
-    let overlay = format!("resources: [{to_root}k8s/base]\ncomponents: [{to_root}k8s/components/leader-service]\n");
+    let overlay = format!("resources: [{to_root}k8s/base]\ncomponents: [{to_root}k8s/components/{component}]\n");
     write(&directory.join("kustomization.yaml"), &overlay);
     directory
 }
@@ -85,9 +85,7 @@ fn kustomize(directory: &Path) -> String {
 
 impl Rendered {
     fn read(name: &'static str, yaml: &str) -> Self {
-        let objects: Vec<Value> = serde_yaml::Deserializer::from_str(yaml)
-            .map(|document| Value::deserialize(document).expect("kubectl writes YAML"))
-            .collect();
+        let objects = objects(yaml);
         let metadata = objects.iter().map(|object| (kind(object), read(&object["metadata"]))).collect();
         let kinds: Vec<String> = objects.iter().map(kind).collect();
         let rendered = Self {
@@ -140,6 +138,16 @@ impl Rendered {
         let port = ports.iter().find(|port| port.name.as_deref() == Some(name));
         port.unwrap_or_else(|| panic!("{}: the container has no port {name}", self.name)).container_port
     }
+}
+
+/// The base with a component, as objects of any kind.
+pub fn objects_with(component: &str) -> Vec<Value> {
+    objects(&kustomize(&with_component(component)))
+}
+
+fn objects(yaml: &str) -> Vec<Value> {
+    let documents = serde_yaml::Deserializer::from_str(yaml);
+    documents.map(|document| Value::deserialize(document).expect("kubectl writes YAML")).collect()
 }
 
 fn kind(object: &Value) -> String {
