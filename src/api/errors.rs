@@ -304,6 +304,7 @@ pub fn unreadable(error: &storage::Error) -> Rejection {
         | Failed
         | FilesUnknown
         | NewerFormat { .. }
+        | AnotherFormat { .. }
         | Locked { .. }
         | AnotherCluster { .. }
         | SetAside { .. }

@@ -22,7 +22,7 @@ use super::event_loop::{Completion, Completions};
 use super::transfers::Transfers;
 use crate::ids::{ClusterId, Contact, EntryId, Index, NodeId, ShardId};
 use crate::replica::{Restored, State, Taking};
-use crate::state_machine::{Limits, Living, MessageId, ReadError, StateMachine};
+use crate::state_machine::{InvalidState, Limits, Living, MessageId, ReadError, StateMachine};
 use crate::storage::{self, Store, snapshot};
 use crate::transport::{AddressBook, Transport};
 
@@ -272,12 +272,18 @@ pub fn read_machine(
     limits: Limits,
     reader: snapshot::Reader,
 ) -> Result<StateMachine, storage::Error> {
-    StateMachine::read_blocks(limits, reader).map_err(|error| match error {
+    StateMachine::read_blocks(limits, reader).map_err(|error| no_state(store.disk().describe(name), error))
+}
+
+/// A state of another format is whole: who restored the file would find it so again.
+fn no_state(file: String, error: ReadError<storage::Error>) -> storage::Error {
+    match error {
         ReadError::Source { source, .. } => source,
-        ReadError::Invalid { .. } => {
-            storage::Error::Corrupt { file: store.disk().describe(name), offset: 0, why: error.to_string() }
+        ReadError::Invalid { source: InvalidState::Format { found }, .. } => {
+            storage::Error::AnotherFormat { file, found }
         }
-    })
+        ReadError::Invalid { .. } => storage::Error::Corrupt { file, offset: 0, why: error.to_string() },
+    }
 }
 
 /// Adds messages to what lives.
@@ -313,4 +319,19 @@ fn compact(tools: &Tools, desk: &Desk, rate: u64) {
 /// True when more waits for compaction than lives, so that it must not be slow.
 fn is_in_debt(store: &Store) -> bool {
     store.usage().is_ok_and(|usage| usage.archive_bytes > 2 * usage.living_bytes + DEBT_BYTES_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who is told that a disk is corrupt looks for the wrong thing.
+    #[test]
+    fn a_state_of_another_format_is_not_corrupt() {
+        let error = |source| no_state("snapshot-7".to_owned(), ReadError::Invalid { block: 0, source });
+        let other = error(InvalidState::Format { found: 0 });
+        assert!(matches!(other, storage::Error::AnotherFormat { found: 0, .. }), "{other:?}");
+        assert!(other.to_string().contains("start the release of quorate that wrote it"), "{other}");
+        assert!(matches!(error(InvalidState::NoHead), storage::Error::Corrupt { .. }));
+    }
 }

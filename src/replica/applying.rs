@@ -64,6 +64,7 @@ impl Replica {
             Err(malformed) => return self.raft.quarantine(format!("committed entry {id} is no command: {malformed}")),
         };
         let Applied { decision, filled } = self.machine.apply(id.index, &command);
+        self.log_clock.on_applied(now, self.machine.timestamp());
         if self.leads_term.is_some() {
             for queue in filled {
                 self.wake(&queue);

@@ -25,6 +25,7 @@ mod applying;
 mod bodies;
 mod event;
 mod leading;
+mod log_clock;
 mod members;
 mod outbox;
 #[cfg(test)]

@@ -131,7 +131,7 @@ impl Replica {
         if self.gathers(now) {
             return;
         }
-        let timestamp = self.timestamp(wall);
+        let timestamp = self.log_clock.stamp(now, wall);
         let mut batch = std::mem::take(&mut self.batch).proposals;
         while !batch.is_empty() {
             let rest = batch.split_off(fitting(&batch));
@@ -163,18 +163,12 @@ impl Replica {
         }
     }
 
-    /// The leader's clock, which never runs backwards in the log.
-    fn timestamp(&mut self, wall: Timestamp) -> Timestamp {
-        self.proposed_at = self.proposed_at.max(wall).max(self.machine.timestamp());
-        self.proposed_at
-    }
-
     /// The leader ends leases, delays and sessions whose time has passed with an entry of its own, one at a time.
     pub(super) fn expire(&mut self, now: Time) {
         if self.expires_in().is_none_or(|time| !time.is_zero()) {
             return;
         }
-        let timestamp = self.timestamp(self.wall);
+        let timestamp = self.log_clock.stamp(now, self.wall);
         let command = Command { session: None, timestamp, operations: Vec::new(), expiry: true };
         if let Ok(entry) = self.raft.propose(now, vec![command.encode()]) {
             self.expiry = Some(entry.index);
@@ -182,14 +176,13 @@ impl Replica {
     }
 
     /// How long after this turn an expiry entry is to be proposed; none: there is nothing to expire, or one is under
-    /// way. By the time of the log, which never runs backwards: a clock that lags behind it ends no lease later than
-    /// the one before did.
+    /// way. By the time of the log, which goes on whatever the clock on the wall says.
     fn expires_in(&self) -> Option<Duration> {
         if self.expiry.is_some() || self.refusal().is_some() || self.hands_over() {
             return None;
         }
         let due = self.machine.next_expiry()?;
-        let now = self.wall.max(self.machine.timestamp());
+        let now = self.log_clock.read(self.turned_at, self.wall);
         Some(Duration::from_millis(due.0.saturating_sub(now.0)))
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::bodies::Resolving;
 use super::leading::Transfer;
+use super::log_clock::LogClock;
 use super::members::Members;
 use super::outbox::Outbox;
 use super::pending::Pending;
@@ -37,8 +38,7 @@ pub struct Replica {
     pub(super) raft: Raft,
     pub(super) machine: StateMachine,
     pub(super) applied: Index,
-    /// The latest time that this node has proposed.
-    pub(super) proposed_at: Timestamp,
+    pub(super) log_clock: LogClock,
     /// Requests of this turn, to be proposed together; of earlier ones too, while leadership is being handed over.
     pub(super) batch: Batch,
     pub(super) pending: Pending,
@@ -84,7 +84,7 @@ impl Replica {
             options,
             raft,
             applied: Index(0),
-            proposed_at: Timestamp(0),
+            log_clock: LogClock::new(now),
             batch: Batch::default(),
             pending: Pending::default(),
             waiting: Waiting::default(),

@@ -193,6 +193,7 @@ impl Replica {
         self.members.restore(&self.raft, &state);
         self.applied = state.snapshot.last.index;
         self.machine = state.machine;
+        self.log_clock.on_applied(self.turned_at, self.machine.timestamp());
         self.snapshots.bytes = bytes;
         self.snapshots.marks.clear();
         self.snapshots.mark(self.applied);

@@ -250,3 +250,25 @@ fn what_is_due_by_the_time_of_the_log_is_ended_whatever_the_clock_says() {
     alone.settle();
     assert_eq!(alone.messages(), 2, "the lease has ended");
 }
+
+/// A leader whose clock is behind the time of the log, as one that takes over from one whose clock was ahead, ends leases when
+/// they have lasted as long as they should.
+#[test]
+fn a_lease_ends_in_time_while_the_clock_is_behind() {
+    let mut alone = Alone::leading();
+    alone.wall = Timestamp(600_000);
+    let lease = Operation::Lease { queue: queue(), limit: 1, duration: Duration::from_millis(5), wait: false };
+    let (enqueue, lease) = (alone.enqueue(), alone.request(None, lease, Duration::ZERO));
+    alone.turn([enqueue, lease]);
+    alone.settle();
+    alone.wall = Timestamp(3);
+    let end = alone.now + Duration::from_millis(5);
+    alone.now = alone.now + Duration::from_millis(4);
+    alone.turn([]);
+    alone.settle();
+    assert_eq!((alone.messages(), alone.replica.next_deadline()), (0, end), "it has a millisecond left");
+    alone.now = end;
+    alone.turn([]);
+    alone.settle();
+    assert_eq!(alone.messages(), 1, "the lease has ended");
+}

@@ -188,8 +188,7 @@ impl Operation {
                     lease_duration: set
                         .lease_duration
                         .map(|duration| duration_from_proto(Some(duration), ".set_queue.lease_duration"))
-                        .transpose()?
-                        .map(in_whole_milliseconds),
+                        .transpose()?,
                     deliveries_max: set.deliveries_max,
                     messages_max: set.messages_max,
                 },
@@ -265,7 +264,8 @@ impl Operation {
     }
 }
 
-/// By hand, because the conversion that prost brings overflows on hostile values.
+/// In whole milliseconds, as the state has it, and not less than was asked for. By hand, because the conversion that prost
+/// brings overflows on hostile values.
 pub(super) fn duration_from_proto(
     duration: Option<prost_types::Duration>,
     field: &'static str,
@@ -273,13 +273,9 @@ pub(super) fn duration_from_proto(
     let Some(duration) = duration else { return Ok(Duration::ZERO) };
     let seconds = u64::try_from(duration.seconds).ok();
     let nanos = u32::try_from(duration.nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
-    seconds.zip(nanos).map(|(seconds, nanos)| Duration::new(seconds, nanos)).ok_or(InvalidOperation::Duration { field })
-}
-
-/// As the state has it: not less than was asked for.
-fn in_whole_milliseconds(duration: Duration) -> Duration {
-    let milliseconds = duration.as_nanos().div_ceil(1_000_000);
-    Duration::from_millis(milliseconds.try_into().unwrap_or(u64::MAX))
+    let (seconds, nanos) = seconds.zip(nanos).ok_or(InvalidOperation::Duration { field })?;
+    let milliseconds = seconds.saturating_mul(1_000).saturating_add(nanos.div_ceil(1_000_000).into());
+    Ok(Duration::from_millis(milliseconds))
 }
 
 /// None for zero, which is the same. One that the protocol cannot express came through it, and does not exist.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::ids::{Index, Sequence, SessionId, Timestamp};
+use crate::proto::v1;
 
 /// A state machine and the place of its next entry. The time is in milliseconds.
 struct Machine {
@@ -413,4 +414,23 @@ fn a_session_that_ends_leaves_its_leases() {
     let expired = Decision::Refused(Refusal::SessionExpired(SessionId(id.0)));
     assert_eq!(m.apply(Some(request(3)), vec![lease(1)]).decision, expired);
     assert_eq!(m.contents(), (0, 1, 0, 0));
+}
+
+/// The state counts in milliseconds: a lease of half of one would have ended before anybody could acknowledge its messages.
+#[test]
+fn no_time_is_shorter_than_was_asked_for() {
+    let parse = |verb| Operation::from_proto(v1::Operation { operation: Some(verb) }).expect("well formed");
+    let duration = |nanos| Some(prost_types::Duration { seconds: 2, nanos });
+    for (asked, milliseconds) in [(0, 2_000), (1, 2_001), (1_000_000, 2_001), (1_000_001, 2_002), (999_999_999, 3_000)]
+    {
+        let expected = Duration::from_millis(milliseconds);
+        let lease = v1::Lease { queue: "q".to_owned(), limit: 1, duration: duration(asked), wait: None };
+        let parsed = parse(v1::operation::Operation::Lease(lease));
+        assert_eq!(parsed, Operation::Lease { queue: name("q"), limit: 1, duration: expected, wait: false });
+        let body = Some(v1::message::Body::Text(String::new()));
+        let message = Some(v1::Message { body, ..v1::Message::default() });
+        let enqueue = v1::Enqueue { queue: "q".to_owned(), message, delay: duration(asked) };
+        let parsed = parse(v1::operation::Operation::Enqueue(enqueue));
+        assert!(matches!(parsed, Operation::Enqueue { delay, .. } if delay == expected), "{parsed:?}");
+    }
 }

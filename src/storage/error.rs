@@ -53,6 +53,18 @@ pub enum Error {
         /// The latest one that this release knows.
         known: u32,
     },
+    /// A release of Quorate wrote the state that writes states differently, an earlier one or a later one. Nothing is wrong with
+    /// the file.
+    #[error(
+        "the state in {file} has format {found}, which this release does not read: start the release of quorate that wrote it, \
+         or let the node join anew with an empty directory"
+    )]
+    AnotherFormat {
+        /// The snapshot.
+        file: String,
+        /// Its format; 0 in the earliest ones.
+        found: u32,
+    },
     /// Another process has the directory.
     #[error("{directory} is in use by another process")]
     Locked {

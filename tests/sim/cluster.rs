@@ -455,6 +455,10 @@ impl Cluster {
             }
             self.checks.on_digest(*id, other.applied, process.replica.machine().digest());
         }
+        let leading = self.nodes[&leader].process.as_ref().expect("the leader runs");
+        if is_draining && super::leases::any_is_held(leading.replica.machine()) {
+            return Some(format!("leases or delays have not ended at the leader {leader}, whatever its clock says"));
+        }
         if is_draining && let Some(id) = self.holder() {
             return Some(format!("{id} keeps files for somebody who fetches its snapshot"));
         }

@@ -72,6 +72,13 @@ pub fn cover(decisions: &BTreeMap<Index, (Command, Decision)>, coverage: &mut Co
     }
 }
 
+/// Some message is leased or delayed.
+pub fn any_is_held(machine: &StateMachine) -> bool {
+    let outcomes = machine.query(&[Operation::Stats { queue: None }]);
+    let Ok([Outcome::Stats(totals)]) = outcomes.as_deref() else { panic!("totals are never too large: {outcomes:?}") };
+    totals.contents.leased + totals.contents.delayed > 0
+}
+
 /// What is known of the messages of each queue.
 #[derive(Debug, Default)]
 struct Book {
