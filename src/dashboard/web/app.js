@@ -41,6 +41,11 @@ const BELOW = new Map([["queue", "queues"]]);
 
 const EVENTS_MAX = 5000;
 
+/** A stream begins with so many events if there are as many: fewer are all that the node remembers. */
+const GAP_MIN = 500;
+/** Events of one request for those that were missed. */
+const GAP_PART = 1000;
+
 /** Of this age on, the page says that what it shows is old. */
 const OLD_MS = 3000;
 
@@ -146,15 +151,49 @@ function onCluster(changed) {
 }
 
 /**
- * A stream that is connected anew begins with events that are known already.
+ * A stream that is connected anew begins with the newest events: those that are known already, or, after a long time, some
+ * that came long after the last known one. What lies between is asked for.
  * @param {Event[]} arrived
  */
 function onEvents(arrived) {
-  const known = new Set(events.slice(-EVENTS_MAX).map(eventKey));
+  const hadSome = events.length > 0;
+  const fresh = addEvents(arrived);
+  if (hadSome && fresh > 0 && fresh === arrived.length && arrived.length >= GAP_MIN) fillGap(arrived[0]?.at ?? 0);
+}
+
+/**
+ * Returns how many of them were not known.
+ * @param {Event[]} arrived
+ */
+function addEvents(arrived) {
+  const known = new Set(events.map(eventKey));
   const fresh = arrived.filter((event) => !known.has(eventKey(event)));
-  if (fresh.length === 0) return;
+  if (fresh.length === 0) return 0;
   events = [...events, ...fresh].sort((a, b) => a.at - b.at).slice(-EVENTS_MAX);
   tell("events", fresh);
+  return fresh.length;
+}
+
+/**
+ * Asks for what happened up to then, back to an event that is known, or as far as the node remembers.
+ * @param {number} before
+ */
+async function fillGap(before) {
+  try {
+    for (let fetched = 0; fetched < EVENTS_MAX; fetched += GAP_PART) {
+      /** @type {{events: Event[]}} */
+      const answer = await get(`api/events?limit=${GAP_PART}&before=${before}`);
+      const earliest = answer.events[0]?.at ?? before;
+      const known = new Set(events.map(eventKey));
+      // Those at `before` itself were known before this was asked.
+      const closed = answer.events.some((event) => event.at < before && known.has(eventKey(event)));
+      addEvents(answer.events);
+      if (closed || answer.events.length < GAP_PART || earliest >= before) return;
+      before = earliest;
+    }
+  } catch {
+    app.toast("Events of the time without connection are missing: reload the page to see them.", "warn");
+  }
 }
 
 /** @param {Event} event */
@@ -247,8 +286,9 @@ async function route() {
   const [path = "", query = ""] = location.hash.replace(/^#\/?/, "").split("?", 2);
   const name = PAGES.some((page) => page.name === path) || BELOW.has(path) ? path : "cluster";
   app.params = new URLSearchParams(query);
-  if (name === open.name && open.mounted?.navigate) return open.mounted.navigate(app.params);
+  // Counted first: a page that still loads must not appear under this address.
   const mine = (turn += 1);
+  if (name === open.name && open.mounted?.navigate) return open.mounted.navigate(app.params);
   const first = open.name === "";
   const page = await load(name);
   if (mine !== turn) return;
