@@ -62,6 +62,7 @@ const banner = element("banner");
 const announcer = element("announcer");
 const toasts = element("toasts");
 const askedName = h("span", { class: "asked" });
+const lostTitle = h("strong");
 const lostWords = h("span");
 const otherNodes = h("span", { class: "row" });
 
@@ -75,6 +76,8 @@ let totals = null;
 /** @type {Event[]} */
 let events = [];
 let connected = false;
+/** Why the node serves no stream, in its words. */
+let refused = "";
 /** When the last message came, on the clock of the browser. */
 let heardAt = 0;
 /** @type {{name: string, page: Page | null, mounted: Mounted | null}} */
@@ -120,8 +123,8 @@ element("skip").addEventListener("click", (event) => {
 });
 addEventListener("hashchange", route);
 addEventListener("keydown", onKey);
-listen("api/stream", ["cluster", "events", "queues"], onMessage, (alive) => {
-  connected = alive;
+listen("api/stream", ["cluster", "events", "queues"], onMessage, onConnection, (refusal) => {
+  refused = refusal?.message ?? "";
 });
 setInterval(watchAge, 500);
 route();
@@ -136,6 +139,12 @@ function onMessage(topic, value) {
   else if (topic === "events") onEvents(value.events);
   else if (topic === "queues") tell("queues", (totals = value));
   watchAge();
+}
+
+/** @param {boolean} alive */
+function onConnection(alive) {
+  connected = alive;
+  if (alive) refused = "";
 }
 
 /** @param {Cluster} changed */
@@ -231,21 +240,25 @@ function watchAge() {
   /** @type {Connection} */
   const connection = { connected, age_ms: heardAt ? performance.now() - heardAt : null };
   strip.age(connection);
-  const lost = connection.age_ms === null ? performance.now() > OLD_MS : connection.age_ms > OLD_MS;
+  const old = connection.age_ms === null ? performance.now() > OLD_MS : connection.age_ms > OLD_MS;
+  const lost = old || refused !== "";
   if (lost) showLost(connection.age_ms);
-  if (lost === banner.hidden) app.announce(lost ? "Connection lost." : "Connected again.");
+  if (lost === banner.hidden) app.announce(lost ? (refused ? "Not live." : "Connection lost.") : "Connected again.");
   banner.hidden = !lost;
   tell("connection", connection);
 }
 
 /** @param {number | null} age */
 function showLost(age) {
-  if (!banner.firstChild) replace(banner, h("strong", null, "Connection lost."), lostWords, otherNodes);
+  if (!banner.firstChild) replace(banner, lostTitle, lostWords, otherNodes);
+  text(lostTitle, refused ? "Not live." : "Connection lost.");
   text(
     lostWords,
-    age === null
-      ? "The node has told nothing yet; trying again."
-      : `What is shown is ${duration(age)} old; trying again.`,
+    refused
+      ? `${refused}. The node is asked every two seconds instead; events and queues stand still until there is a place.`
+      : age === null
+        ? "The node has told nothing yet; trying again."
+        : `What is shown is ${duration(age)} old; trying again.`,
   );
   const others = (cluster?.nodes ?? []).filter(
     (node) => node.admin_address && node.reachable && node.id !== cluster?.asked.id,
