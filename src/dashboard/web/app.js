@@ -41,6 +41,11 @@ const BELOW = new Map([["queue", "queues"]]);
 
 const EVENTS_MAX = 5000;
 
+/** A stream begins with so many events if there are as many: fewer are all that the node remembers. */
+const GAP_MIN = 500;
+/** Events of one request for those that were missed. */
+const GAP_PART = 1000;
+
 /** Of this age on, the page says that what it shows is old. */
 const OLD_MS = 3000;
 
@@ -57,6 +62,7 @@ const banner = element("banner");
 const announcer = element("announcer");
 const toasts = element("toasts");
 const askedName = h("span", { class: "asked" });
+const lostTitle = h("strong");
 const lostWords = h("span");
 const otherNodes = h("span", { class: "row" });
 
@@ -70,6 +76,8 @@ let totals = null;
 /** @type {Event[]} */
 let events = [];
 let connected = false;
+/** Why the node serves no stream, in its words. */
+let refused = "";
 /** When the last message came, on the clock of the browser. */
 let heardAt = 0;
 /** @type {{name: string, page: Page | null, mounted: Mounted | null}} */
@@ -115,8 +123,8 @@ element("skip").addEventListener("click", (event) => {
 });
 addEventListener("hashchange", route);
 addEventListener("keydown", onKey);
-listen("api/stream", ["cluster", "events", "queues"], onMessage, (alive) => {
-  connected = alive;
+listen("api/stream", ["cluster", "events", "queues"], onMessage, onConnection, (refusal) => {
+  refused = refusal?.message ?? "";
 });
 setInterval(watchAge, 500);
 route();
@@ -133,6 +141,12 @@ function onMessage(topic, value) {
   watchAge();
 }
 
+/** @param {boolean} alive */
+function onConnection(alive) {
+  connected = alive;
+  if (alive) refused = "";
+}
+
 /** @param {Cluster} changed */
 function onCluster(changed) {
   const before = cluster;
@@ -146,15 +160,49 @@ function onCluster(changed) {
 }
 
 /**
- * A stream that is connected anew begins with events that are known already.
+ * A stream that is connected anew begins with the newest events: those that are known already, or, after a long time, some
+ * that came long after the last known one. What lies between is asked for.
  * @param {Event[]} arrived
  */
 function onEvents(arrived) {
-  const known = new Set(events.slice(-EVENTS_MAX).map(eventKey));
+  const hadSome = events.length > 0;
+  const fresh = addEvents(arrived);
+  if (hadSome && fresh > 0 && fresh === arrived.length && arrived.length >= GAP_MIN) fillGap(arrived[0]?.at ?? 0);
+}
+
+/**
+ * Returns how many of them were not known.
+ * @param {Event[]} arrived
+ */
+function addEvents(arrived) {
+  const known = new Set(events.map(eventKey));
   const fresh = arrived.filter((event) => !known.has(eventKey(event)));
-  if (fresh.length === 0) return;
+  if (fresh.length === 0) return 0;
   events = [...events, ...fresh].sort((a, b) => a.at - b.at).slice(-EVENTS_MAX);
   tell("events", fresh);
+  return fresh.length;
+}
+
+/**
+ * Asks for what happened up to then, back to an event that is known, or as far as the node remembers.
+ * @param {number} before
+ */
+async function fillGap(before) {
+  try {
+    for (let fetched = 0; fetched < EVENTS_MAX; fetched += GAP_PART) {
+      /** @type {{events: Event[]}} */
+      const answer = await get(`api/events?limit=${GAP_PART}&before=${before}`);
+      const earliest = answer.events[0]?.at ?? before;
+      const known = new Set(events.map(eventKey));
+      // Those at `before` itself were known before this was asked.
+      const closed = answer.events.some((event) => event.at < before && known.has(eventKey(event)));
+      addEvents(answer.events);
+      if (closed || answer.events.length < GAP_PART || earliest >= before) return;
+      before = earliest;
+    }
+  } catch {
+    app.toast("Events of the time without connection are missing: reload the page to see them.", "warn");
+  }
 }
 
 /** @param {Event} event */
@@ -192,21 +240,25 @@ function watchAge() {
   /** @type {Connection} */
   const connection = { connected, age_ms: heardAt ? performance.now() - heardAt : null };
   strip.age(connection);
-  const lost = connection.age_ms === null ? performance.now() > OLD_MS : connection.age_ms > OLD_MS;
+  const old = connection.age_ms === null ? performance.now() > OLD_MS : connection.age_ms > OLD_MS;
+  const lost = old || refused !== "";
   if (lost) showLost(connection.age_ms);
-  if (lost === banner.hidden) app.announce(lost ? "Connection lost." : "Connected again.");
+  if (lost === banner.hidden) app.announce(lost ? (refused ? "Not live." : "Connection lost.") : "Connected again.");
   banner.hidden = !lost;
   tell("connection", connection);
 }
 
 /** @param {number | null} age */
 function showLost(age) {
-  if (!banner.firstChild) replace(banner, h("strong", null, "Connection lost."), lostWords, otherNodes);
+  if (!banner.firstChild) replace(banner, lostTitle, lostWords, otherNodes);
+  text(lostTitle, refused ? "Not live." : "Connection lost.");
   text(
     lostWords,
-    age === null
-      ? "The node has told nothing yet; trying again."
-      : `What is shown is ${duration(age)} old; trying again.`,
+    refused
+      ? `${refused}. The node is asked every two seconds instead; events and queues stand still until there is a place.`
+      : age === null
+        ? "The node has told nothing yet; trying again."
+        : `What is shown is ${duration(age)} old; trying again.`,
   );
   const others = (cluster?.nodes ?? []).filter(
     (node) => node.admin_address && node.reachable && node.id !== cluster?.asked.id,
@@ -247,8 +299,9 @@ async function route() {
   const [path = "", query = ""] = location.hash.replace(/^#\/?/, "").split("?", 2);
   const name = PAGES.some((page) => page.name === path) || BELOW.has(path) ? path : "cluster";
   app.params = new URLSearchParams(query);
-  if (name === open.name && open.mounted?.navigate) return open.mounted.navigate(app.params);
+  // Counted first: a page that still loads must not appear under this address.
   const mine = (turn += 1);
+  if (name === open.name && open.mounted?.navigate) return open.mounted.navigate(app.params);
   const first = open.name === "";
   const page = await load(name);
   if (mine !== turn) return;

@@ -6,6 +6,9 @@ const BACK_OFF_MAX_MS = 8000;
 /** The node sends twice a second. A stream that is silent for so long is dead, whatever the browser thinks. */
 const SILENCE_MAX_MS = 5000;
 
+/** While a stream is refused, it is tried anew so often, and the cluster is asked for instead. */
+const REFUSED_MS = 2000;
+
 /** A page that nobody looks at for so long lets its stream go: a browser opens only six connections to one server. */
 const HIDDEN_MAX_MS = 60_000;
 
@@ -70,8 +73,10 @@ async function request(path, how) {
  * @param {string[]} topics
  * @param {(topic: string, value: any) => void} onMessage
  * @param {(connected: boolean) => void} onConnection
+ * @param {(refusal: ApiError | null) => void} onRefused The node answers, and serves no more streams; null: that
+ *   is not known, or over.
  */
-export function listen(path, topics, onMessage, onConnection) {
+export function listen(path, topics, onMessage, onConnection, onRefused) {
   /** @type {EventSource | null} */
   let source = null;
   let backOff = BACK_OFF_MIN_MS;
@@ -97,14 +102,39 @@ export function listen(path, topics, onMessage, onConnection) {
   const open = () => {
     source = new EventSource(path);
     alive();
-    source.onerror = () => close(true);
+    let answered = false;
+    source.onerror = async () => {
+      close(false);
+      if (!answered) await askWhy();
+      if (!source && !document.hidden) close(true);
+    };
     for (const topic of topics) {
       source.addEventListener(topic, (event) => {
         alive();
+        answered = true;
         backOff = BACK_OFF_MIN_MS;
         onConnection(true);
         onMessage(topic, JSON.parse(event.data));
       });
+    }
+  };
+  // The browser does not tell with which words a stream was refused, so the same is asked for in another way.
+  const askWhy = async () => {
+    const controller = new AbortController();
+    const patience = setTimeout(() => controller.abort(), SILENCE_MAX_MS);
+    try {
+      const response = await fetch(path, { signal: controller.signal, cache: "no-store" });
+      if (response.status !== 503) return onRefused(null);
+      const { error } = await response.json();
+      onRefused(new ApiError(response.status, error.reason, error.message, error));
+      backOff = REFUSED_MS / 1.25;
+      onMessage("cluster", await get("api/cluster", controller.signal));
+    } catch {
+      // The node does not answer: the stream is tried anew all the same.
+      onRefused(null);
+    } finally {
+      clearTimeout(patience);
+      controller.abort();
     }
   };
   document.addEventListener("visibilitychange", () => {

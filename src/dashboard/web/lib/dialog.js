@@ -14,8 +14,10 @@ const TOASTS_MAX = 4;
  * @property {Child} content
  * @property {string} [confirm] Word of the button that goes on; without it there is only "Close".
  * @property {boolean} [danger]
- * @property {() => Promise<void> | void} [action] Runs on confirmation. The dialog stays, and shows why, when it
- *   throws.
+ * @property {(signal: AbortSignal) => Promise<void> | void} [action] Runs on confirmation. The dialog stays, and shows
+ *   why, when it throws. The signal is aborted when the dialog is closed meanwhile.
+ * @property {boolean} [stops] The action goes in steps and heeds the signal: meanwhile there is "Stop". Without it, what
+ *   was sent cannot be taken back: there is "Close", which leaves it to go on.
  */
 
 /**
@@ -31,13 +33,14 @@ const TOASTS_MAX = 4;
  * @param {DialogOptions} options
  * @returns {Dialog}
  */
-export function openDialog({ title, content, confirm, danger = false, action }) {
+export function openDialog({ title, content, confirm, danger = false, action, stops = false }) {
   const heading = h("h2", { id: `dialog-${crypto.getRandomValues(new Uint32Array(1))[0]}` }, title);
   const problem = h("p", { class: "problem", role: "alert" });
   const cancel = h("button", { type: "button", onclick: () => node.close() }, confirm ? "Cancel" : "Close");
   const go = confirm ? h("button", { type: "submit", class: ["primary", danger && "danger"] }, confirm) : null;
   const form = h("form", { method: "dialog" }, heading, content, problem, h("div", { class: "buttons" }, cancel, go));
   const node = h("dialog", { "aria-labelledby": heading.id }, form);
+  const closing = new AbortController();
   let enabled = true;
   let done = false;
 
@@ -48,19 +51,22 @@ export function openDialog({ title, content, confirm, danger = false, action }) 
     text(problem, "");
     go.disabled = true;
     form.setAttribute("aria-busy", "true");
+    text(cancel, stops ? "Stop" : "Close");
     try {
-      await action?.();
+      await action?.(closing.signal);
       done = true;
       node.close();
     } catch (error) {
       text(problem, error instanceof Error ? error.message : String(error));
     } finally {
       go.disabled = !enabled;
+      text(cancel, "Cancel");
       form.removeAttribute("aria-busy");
     }
   });
   const closed = new Promise((/** @type {(done: boolean) => void} */ resolve) => {
     node.addEventListener("close", () => {
+      closing.abort();
       node.remove();
       resolve(done);
     });

@@ -138,8 +138,12 @@ function hexPreview(data) {
  */
 export function traceAddress(traceUrl, trace) {
   if (!traceUrl || !trace) return null;
-  const address = URL.parse ? URL.parse(traceUrl.replace("{trace_id}", trace)) : null;
-  return address && /^https?:$/.test(address.protocol) ? address.href : null;
+  try {
+    const address = new URL(traceUrl.replace("{trace_id}", trace));
+    return /^https?:$/.test(address.protocol) ? address.href : null;
+  } catch {
+    return null;
+  }
 }
 
 /**

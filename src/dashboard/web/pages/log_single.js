@@ -292,6 +292,7 @@ const snapshotWords = (first) =>
   first === 2 ? "entry 1 is in the snapshot" : `entries 1 to ${format.number(first - 1)} are in the snapshot`;
 
 /**
+ * A long body is shown in part, and bytes that are no text are not searched: the words say what was.
  * @param {LogSearch} search
  * @param {number} last
  */
@@ -301,7 +302,7 @@ function searchWords({ matches, busy }, last) {
   const found = `${format.counted(matches.entries.length, "match", "matches")}${kept}`;
   if (matches.looked === 0) return "looking …";
   const range = `${format.number(matches.from)} to ${format.number(matches.to)}`;
-  const end = busy ? ", looking further back …" : matches.more ? "" : ": that is all of the log";
+  const end = busy ? ", looking further back …" : matches.more ? "" : ": the whole log, of each text the first 16 KiB";
   return `${found} among ${format.counted(matches.looked, "entry", "entries")} looked at, ${range}${end}`;
 }
 

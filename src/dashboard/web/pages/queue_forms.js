@@ -124,7 +124,13 @@ export function askRedrive(app, queue, dead, onDone) {
     words,
     progress,
   );
-  const dialog = openDialog({ title: "Redrive dead messages", content, confirm: "Redrive", action: redrive });
+  const dialog = openDialog({
+    title: "Redrive dead messages",
+    content,
+    confirm: "Redrive",
+    action: redrive,
+    stops: true,
+  });
 
   function tell() {
     const wanted = wholeNumber(input.value, 1, dead);
@@ -145,10 +151,11 @@ export function askRedrive(app, queue, dead, onDone) {
     );
   }
 
-  async function redrive() {
+  /** @param {AbortSignal} signal */
+  async function redrive(signal) {
     const wanted = wholeNumber(input.value, 1, dead) ?? 0;
     let moved = 0;
-    while (moved < wanted) {
+    while (moved < wanted && !signal.aborted) {
       const answer = await app.post("api/queue/redrive", { queue, limit: Math.min(REDRIVE_MAX, wanted - moved) });
       moved += answer.moved;
       text(progress, `${format.number(moved)} of ${format.number(wanted)}`);
