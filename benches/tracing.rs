@@ -1,7 +1,8 @@
 //! What it costs a cluster to be traced: `cargo bench --bench tracing`.
 //!
 //! Four clusters of three nodes on loopback, default settings, real fsync, which differ in what they tell a collector in this
-//! process: nothing, nothing again, one of a hundred requests, every request. In each round all of them are measured one after the
+//! process: nothing, nothing again, one of a hundred requests, every request. Metrics can be scraped in all of them, as by default, so
+//! that what they cost is in every column and in no difference. In each round all of them are measured one after the
 //! other with the same load, forwards in one round and backwards in the next, and compared with the first of the same round. The
 //! second, in which nothing differs, shows what a difference is worth on this machine.
 //!

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, watch};
 use super::handle::Asked;
 use super::{Clock, Handle, Seen, Transfers};
 use crate::health::Verdict;
-use crate::ids::{NodeId, SHARD_0};
+use crate::ids::{Index, NodeId, SHARD_0};
 use crate::raft::{ProgressView, Timeouts};
 use crate::replica::{Answer, Consistency, Read, Status};
 use crate::state_machine::{Operation, Outcome, QueueName};
@@ -24,6 +24,10 @@ const GATHER_MAX: Duration = Duration::from_secs(2);
 
 /// Of so many queues at a time the loop is asked: one turn is not to be long.
 const PAGE_QUEUES: u32 = 1000;
+
+/// Where there are more queues than that, all of them are gone through so often at most: with as many as there may be, that is a
+/// hundred questions.
+const LISTING_AGE_MAX: Duration = Duration::from_secs(5);
 
 /// Somebody wants the figures.
 type Wish = std::sync::mpsc::SyncSender<Figures>;
@@ -44,6 +48,34 @@ pub(super) struct Gatherer {
     pub(super) clock: Clock,
     /// Since when each learner has been known as one.
     pub(super) learners: BTreeMap<NodeId, Instant>,
+    /// Whether what it has counted goes back.
+    pub(super) standing: Standing,
+    /// The queues when all of them were last gone through, where they are many.
+    pub(super) listing: Option<(Instant, Listing)>,
+}
+
+/// Whether a node has applied what was committed when it started.
+///
+/// What was committed is heard from the leader. A leader that was just elected may not know it yet, but then the log has it; so a
+/// node that knows a leader has to apply all that it has heard of, and its log as it is then. Some of that log may turn out not to
+/// be committed, and is cut off.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    goal: Option<Index>,
+    is_reached: bool,
+}
+
+impl Standing {
+    /// Sees how far the node is, whose log ends at `last`, and returns whether it has applied that much, then or before.
+    fn see(&mut self, knows_leader: bool, applied: Index, heard_commit: Index, last: Index) -> bool {
+        if knows_leader {
+            self.goal.get_or_insert(last);
+        }
+        if let Some(goal) = self.goal {
+            self.is_reached |= applied >= heard_commit.max(goal.min(last));
+        }
+        self.is_reached
+    }
 }
 
 /// Where to ask for figures, and the end at which [`Gatherer::answer`] answers. One asks at a time.
@@ -71,6 +103,10 @@ impl Gatherer {
         let replica = self.handle.status(SHARD_0);
         let seen = self.handle.seen(SHARD_0);
         self.mind_learners(replica.as_ref());
+        let counts_stand = replica.as_ref().is_some_and(|status| {
+            let Status { leader, applied, heard_commit, last, .. } = status;
+            self.standing.see(leader.is_some(), *applied, *heard_commit, last.index)
+        });
         let queues = match &replica {
             Some(_) => tokio::time::timeout(GATHER_MAX / 2, self.queues()).await.ok().flatten(),
             None => None,
@@ -81,6 +117,7 @@ impl Gatherer {
             is_ready: self.verdicts.borrow().is_ready(),
             names: members.map(|member| (member, self.book.name_of(member))).collect(),
             learners: self.learners.iter().map(|(learner, since)| (*learner, since.elapsed())).collect(),
+            counts_stand,
             queues,
             storage: self.transfers.usage(),
             connections: [("client", self.clients.open()), ("peer", self.peers.open())],
@@ -100,31 +137,43 @@ impl Gatherer {
         }
     }
 
-    /// What is in the queues: all are looked at, page by page. None: the loop has too much to do.
-    async fn queues(&self) -> Option<Queues> {
+    /// What is in the queues. None: the loop has too much to do.
+    async fn queues(&mut self) -> Option<Queues> {
+        let kept = self.listing.as_ref().filter(|(at, _)| at.elapsed() < LISTING_AGE_MAX);
+        if let Some((_, listing)) = kept {
+            let listing = listing.clone();
+            let [Outcome::Stats(totals)] = self.show([Operation::Stats { queue: None }]).await? else { return None };
+            return Some(listing.finish(totals, self.clock.wall()));
+        }
+        self.go_through().await
+    }
+
+    /// Looks at all queues, page by page, and keeps what there was if it took more than one.
+    async fn go_through(&mut self) -> Option<Queues> {
         let mut listing = Listing::new(self.queues_max);
         let mut after: Option<QueueName> = None;
         loop {
+            let is_first = after.is_none();
             let list = Operation::ListQueues { after, limit: PAGE_QUEUES };
-            let mut outcomes = self.show(vec![list, Operation::Stats { queue: None }]).await?.into_iter();
-            let (Some(Outcome::Queues { queues, more }), Some(Outcome::Stats(totals))) =
-                (outcomes.next(), outcomes.next())
+            let [Outcome::Queues { queues, more }, Outcome::Stats(totals)] =
+                self.show([list, Operation::Stats { queue: None }]).await?
             else {
                 return None;
             };
             after = queues.last().map(|queue| queue.name.clone());
             listing.add(queues);
             if !more || after.is_none() {
+                self.listing = (!is_first).then(|| (Instant::now(), listing.clone()));
                 return Some(listing.finish(totals, self.clock.wall()));
             }
         }
     }
 
-    async fn show(&self, operations: Vec<Operation>) -> Option<Vec<Outcome>> {
-        let read = Read { operations, consistency: Consistency::Stale };
+    async fn show<const N: usize>(&self, operations: [Operation; N]) -> Option<[Outcome; N]> {
+        let read = Read { operations: operations.into(), consistency: Consistency::Stale };
         let asked = self.handle.place_at_once(0).ok()?.ask(SHARD_0, Asked::Read(read));
         match asked.await {
-            Ok(Answer::Shown(shown)) => Some(shown.outcomes),
+            Ok(Answer::Shown(shown)) => shown.outcomes.try_into().ok(),
             _ => None,
         }
     }
@@ -139,4 +188,41 @@ fn peers(seen: &Seen) -> impl Iterator<Item = (NodeId, Peer)> {
     let peer =
         |(node, view): (&NodeId, &ProgressView)| (*node, Peer { view: *view, last_contact: seen.last_contact(*node) });
     seen.view.progress.iter().map(peer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Applied, heard to be committed, the end of the log.
+    fn see(standing: &mut Standing, knows_leader: bool, indexes: [u64; 3]) -> bool {
+        let [applied, heard_commit, last] = indexes.map(Index);
+        standing.see(knows_leader, applied, heard_commit, last)
+    }
+
+    #[test]
+    fn who_joins_stands_once_it_has_applied_what_it_heard_of() {
+        let mut standing = Standing::default();
+        assert!(!see(&mut standing, false, [0, 0, 0]), "nobody has told it anything");
+        assert!(!see(&mut standing, true, [0, 1200, 0]));
+        assert!(!see(&mut standing, true, [800, 1300, 900]));
+        assert!(see(&mut standing, true, [1300, 1300, 1301]));
+        assert!(see(&mut standing, false, [1300, 1900, 1400]), "it does not go back from there");
+    }
+
+    /// Its snapshot ends at 50, and it has not heard what of its log is committed.
+    #[test]
+    fn who_starts_again_stands_once_its_log_is_applied() {
+        let mut standing = Standing::default();
+        assert!(!see(&mut standing, false, [50, 50, 90]));
+        assert!(!see(&mut standing, true, [50, 50, 91]), "it leads, and has committed nothing in its term");
+        assert!(see(&mut standing, true, [91, 91, 95]), "what comes later is not waited for");
+    }
+
+    #[test]
+    fn what_is_cut_off_is_not_waited_for() {
+        let mut standing = Standing::default();
+        assert!(!see(&mut standing, true, [50, 50, 90]));
+        assert!(see(&mut standing, true, [80, 80, 80]));
+    }
 }

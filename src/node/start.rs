@@ -13,7 +13,7 @@ use tracing::{Instrument as _, Span};
 
 use super::ending::{Beside, Ending};
 use super::event_loop::{Completion, Completions, EventLoop, INBOUND_BULK_MAX};
-use super::figures::{self, Gatherer, Gathering};
+use super::figures::{self, Gatherer, Gathering, Standing};
 use super::find_cluster::Seeker;
 use super::handle::Inbox;
 use super::host::Host;
@@ -117,6 +117,8 @@ impl Node {
             queues_max: config.telemetry.metrics.queues_max,
             clock: Clock::start(),
             learners: BTreeMap::new(),
+            standing: Standing::default(),
+            listing: None,
         };
         let founder = founder(&config, &directory, &contact, recovered.get(&SHARD_0));
         let context = api::Context {

@@ -26,8 +26,8 @@ pub struct Progress {
     heard_at: Option<Time>,
     /// The connection to it broke after that.
     disconnected: bool,
-    /// When the latest of the heartbeats was sent that it has answered.
-    heartbeat_answered: Time,
+    /// When the latest of the heartbeats was sent that it has answered. None: it has answered none.
+    heartbeat_answered: Option<Time>,
     /// How long the answer to that one took. None: it has answered none.
     round_trip: Option<Duration>,
     heartbeats_sent: u64,
@@ -127,7 +127,7 @@ impl Progress {
             read_failed: false,
             heard_at: None,
             disconnected: false,
-            heartbeat_answered: Time(0),
+            heartbeat_answered: None,
             round_trip: None,
             heartbeats_sent: 0,
             heartbeats_heard: 0,
@@ -263,9 +263,10 @@ impl Progress {
 
     /// The member answered a heartbeat that was sent at `sent_at` and carried this read round.
     pub fn on_heartbeat_answered(&mut self, now: Time, sent_at: Time, read_round: u64) {
-        self.heartbeats_heard += 1;
-        if sent_at >= self.heartbeat_answered {
-            self.heartbeat_answered = sent_at;
+        // An answer that comes twice is not told from one to another heartbeat: it makes no more of them than were sent.
+        self.heartbeats_heard = (self.heartbeats_heard + 1).min(self.heartbeats_sent);
+        if Some(sent_at) > self.heartbeat_answered {
+            self.heartbeat_answered = Some(sent_at);
             self.round_trip = Some(now - sent_at);
         }
         self.read_round = self.read_round.max(read_round);
@@ -292,7 +293,7 @@ impl Progress {
 
     /// When the latest of the heartbeats was sent that the member has answered; 0: none was answered.
     pub fn heartbeat_answered(&self) -> Time {
-        self.heartbeat_answered
+        self.heartbeat_answered.unwrap_or(Time(0))
     }
 
     /// The latest read round that the member has answered.
@@ -445,6 +446,16 @@ mod tests {
         let view = progress.view();
         assert_eq!((view.round_trip, view.heard_at), (Some(Duration::from_micros(5)), Some(Time(25))));
         assert_eq!((view.heartbeats_sent, view.heartbeats_heard), (3, 2));
+    }
+
+    #[test]
+    fn a_repeated_answer_to_a_heartbeat_is_no_longer_round_trip_and_no_heartbeat() {
+        let mut progress = replicating();
+        progress.on_heartbeat_sent();
+        progress.on_heartbeat_answered(Time(5), Time(0), 0);
+        progress.on_heartbeat_answered(Time(900), Time(0), 0);
+        let view = progress.view();
+        assert_eq!((view.round_trip, view.heartbeats_heard), (Some(Duration::from_micros(5)), 1));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use opentelemetry::{Context, KeyValue};
 
-use super::sync::{Carried, Ranges, Sync};
+use super::sync::{Carried, Places, Ranges, Sync};
 use super::{Moment, Telemetry, propagation};
 use crate::ids::{Index, ShardId, TraceContext};
 
@@ -42,9 +42,9 @@ impl Appending {
         }
     }
 
-    /// What of it was carried by a sync.
-    pub(super) fn carried(&mut self, ranges: &Ranges) -> impl Iterator<Item = Carried<'_>> {
-        let carried = self.entries.iter_mut().filter(|(place, arrived)| ranges.carry(**place, arrived.at));
+    /// What of it was carried by a sync, all of which is within these places.
+    pub(super) fn carried(&mut self, ranges: &Ranges, places: Places) -> impl Iterator<Item = Carried<'_>> {
+        let carried = self.entries.range_mut(places).filter(|(place, arrived)| ranges.carry(**place, arrived.at));
         carried.map(|(_, Arrived { span, sync, .. })| Carried { span, sync })
     }
 

@@ -19,6 +19,7 @@ use opentelemetry::{Context, ContextGuard, KeyValue};
 
 use super::appending::Appending;
 use super::sync::{Carried, Ranges, Sync};
+use super::tell::ENTRIES;
 use super::{Mark, Moment, Telemetry, Verb, propagation};
 use crate::ids::{EntryId, Index, NodeId, ShardId, TRACES_MAX, TraceContext};
 use crate::raft::{Body, Event, Message};
@@ -112,9 +113,10 @@ impl RequestBook {
             return;
         }
         let ranges = Ranges::of(synced);
-        let entries = self.entries.iter_mut().filter(|(place, entry)| ranges.carry(**place, entry.placed_at));
+        let Some(places) = ranges.places() else { return };
+        let entries = self.entries.range_mut(places.clone()).filter(|(place, e)| ranges.carry(**place, e.placed_at));
         let carried = entries.filter_map(|(_, Entry { span, sync, .. })| Some(Carried { span: span.as_ref()?, sync }));
-        let carried = carried.chain(self.appending.carried(&ranges)).collect();
+        let carried = carried.chain(self.appending.carried(&ranges, places)).collect();
         self.telemetry.synced(synced, &ranges, carried);
     }
 
@@ -178,9 +180,12 @@ impl RequestBook {
     }
 
     /// What is logged on this thread while the guard lives is about the traced request that `told` is about; the first one, if
-    /// it is about several. None: it is about none.
+    /// it is about several. None: it is about none, or nothing is logged of the way of requests, and nobody looks for it.
     pub fn enter(&self, shard: ShardId, told: &Told) -> Option<ContextGuard> {
         if self.telemetry.tracer.is_none() || self.is_empty() {
+            return None;
+        }
+        if !tracing::enabled!(target: ENTRIES, tracing::Level::INFO) {
             return None;
         }
         self.traced(shard, told).cloned().map(Context::attach)

@@ -29,8 +29,8 @@ pub(super) fn layer(
     Ok(OpenTelemetryTracingBridge::new(provider).with_filter(shown.and(foreign)).boxed())
 }
 
-/// Makes records what lines are: no longer than that, and without the place in the code, which the bridge takes for the name of
-/// an event. That name is the attribute `event`.
+/// Makes the words of records what they are in lines: no longer than that, and without the place in the code, which the bridge takes for the name of
+/// an event. That name is the attribute `event`. Attributes go out whole.
 #[derive(Debug)]
 pub(super) struct Tidy;
 

@@ -71,12 +71,12 @@
 //!   through says how many. What waits for a collector is bounded in the same way ([`Providers`]); a collector that is away
 //!   costs what it would have been told, and one line when it goes and one when it is back.
 //! - No logged value can move the cursor or begin a line of its own.
-//! - With traces and metrics off nothing is allocated, dated or kept for a request. The contexts of calls and spans are never
+//! - With traces and metrics off nothing is allocated, dated or kept for a request; [`Vitals`] date proposals, commits and syncs
+//!   always. The contexts of calls and spans are never
 //!   written into the log of the cluster, nor hashed, nor replayed; what a message says in its headers is the message's own.
 //! - What a client says of traces is bounded: a `tracestate` over 512 bytes is left out, and a span links at most `LINKS_MAX` others.
 //!
-//! Not here: metrics of anything but requests and the disk, and a page that shows all this. Instruments have their place in
-//! [`Instruments`].
+//! Not here: a page that shows all this, which is the dashboard's.
 
 mod appending;
 mod book;

@@ -11,6 +11,7 @@
 //! All times are those of the thread that writes.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::Instant;
 
 use opentelemetry::trace::{Event, Link, Span as _, SpanContext, TraceContextExt as _, Tracer as _};
@@ -37,6 +38,9 @@ pub(super) struct Sync {
     ended: Moment,
 }
 
+/// From one place in the logs of all shards to another.
+pub(super) type Places = RangeInclusive<(ShardId, Index)>;
+
 /// What a sync made durable.
 pub(super) struct Ranges {
     /// The first and the last entry of each shard: replicas write without gaps.
@@ -53,6 +57,13 @@ impl Ranges {
             *range = (range.0.min(first), range.1.max(last));
         }
         Self { entries, began: synced.began }
+    }
+
+    /// From the first place in it to the last; none: no entry was in it. Where it has several shards, there are others in between.
+    pub(super) fn places(&self) -> Option<Places> {
+        let ((first_shard, (first, _)), (last_shard, (_, last))) =
+            (self.entries.first_key_value()?, self.entries.last_key_value()?);
+        Some((*first_shard, *first)..=(*last_shard, *last))
     }
 
     /// Whether the entry at this place, which is there since then, was in it. What has come later is another entry, in the place

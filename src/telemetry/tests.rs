@@ -360,6 +360,8 @@ fn what_is_told_of_a_request_is_told_in_its_context() {
         current()
     };
     begin(&mut book, &telemetry, 5);
+    assert_eq!(told_in(&book, &placed(5)), TraceId::INVALID, "nothing is logged");
+    let _logged = tracing::subscriber::set_default(tracing_subscriber::registry());
     let about = [
         placed(5),
         appended(5),

@@ -85,7 +85,9 @@ async fn a_leader_tells_all_that_is_in_the_catalogue() {
     }
     node.stop().await.unwrap();
     let text = telemetry.exposition().await.unwrap();
-    assert_eq!(value(&text, "quorate_raft_leader_known"), None, "of a node that has ended nothing is told:\n{text}");
+    for series in ["quorate_raft_leader_known", "quorate_raft_role{quorate_raft_role=\"follower\"}"] {
+        assert_eq!(value(&text, series), None, "of a node that has ended nothing is told:\n{text}");
+    }
     assert!(value(&text, "process_uptime_seconds").is_some(), "the process goes on");
 }
 

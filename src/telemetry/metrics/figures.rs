@@ -23,6 +23,8 @@ pub struct Figures {
     pub names: BTreeMap<NodeId, String>,
     /// For how long this process has known each learner as one.
     pub learners: BTreeMap<NodeId, Duration>,
+    /// It has applied what was committed when this process started: what it has counted in the log does not go back any more.
+    pub counts_stand: bool,
     /// What is in the queues, as far as this node has applied; none: it could not be asked in time.
     pub queues: Option<Queues>,
     /// How the disk is used; none while that is not known.
@@ -49,7 +51,8 @@ pub struct Peer {
 pub struct Queues {
     /// All of them together.
     pub totals: Totals,
-    /// How old the oldest message is that can be taken, if there is one.
+    /// How old the oldest message is that can be taken, if there is one. Of a few seconds ago, as is what is listed, where there
+    /// are many queues.
     pub oldest: Option<Duration>,
     /// Those with the most messages, as many as are told one by one.
     pub listed: Vec<QueueInfo>,
@@ -78,7 +81,7 @@ impl Figures {
 
 /// The queues that are told one by one: those with the most messages, and of two with as many the first by name. What the others
 /// have is in the totals only.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Listing {
     queues_max: usize,
     queues: Vec<QueueInfo>,

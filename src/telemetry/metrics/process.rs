@@ -1,5 +1,6 @@
 //! What this process takes of its machine.
 
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use procfs::{Current as _, ProcResult};
@@ -19,11 +20,21 @@ pub struct Process {
     pub threads: u64,
     /// How long it has run.
     pub uptime: Duration,
-    /// When it started, since 1970, to a second or two.
+    /// When it started, since 1970, to a second or two. Always the same while it runs.
     pub started: Duration,
 }
 
+/// When the process started, as it was first reckoned: the difference of two clocks, one of which is set now and then.
+static STARTED: OnceLock<Duration> = OnceLock::new();
+
 impl Process {
+    /// Memory that the process holds, in bytes; none where the system does not tell. Reads one file, however much the process has
+    /// open.
+    pub fn resident_bytes_now() -> Option<u64> {
+        let pages = procfs::process::Process::myself().ok()?.statm().ok()?.resident;
+        Some(pages * rustix::param::page_size() as u64)
+    }
+
     /// Looks now; none where the system does not tell.
     pub fn look() -> Option<Self> {
         Self::read().ok()
@@ -43,10 +54,13 @@ impl Process {
             open_files: process.fd_count()? as u64,
             threads: u64::try_from(stat.num_threads).unwrap_or(0),
             uptime,
-            // Whole seconds, so that it stands still.
-            started: Duration::from_secs(now.saturating_sub(uptime).as_secs()),
+            started: started(now, uptime),
         })
     }
+}
+
+fn started(now: Duration, uptime: Duration) -> Duration {
+    *STARTED.get_or_init(|| Duration::from_secs(now.saturating_sub(uptime).as_secs()))
 }
 
 fn duration(ticks: u64, per_second: u64) -> Duration {
@@ -63,5 +77,13 @@ mod tests {
         assert!(process.resident_bytes > 1 << 20, "{process:?}");
         assert!(process.open_files >= 3 && process.threads >= 1, "{process:?}");
         assert!(process.uptime < Duration::from_secs(24 * 60 * 60), "{process:?}");
+        assert!(Process::resident_bytes_now().expect("Linux tells") > 1 << 20);
+    }
+
+    /// What changes is taken for a restart.
+    #[test]
+    fn the_start_stands_still_when_the_clock_is_set() {
+        let process = Process::look().expect("Linux tells");
+        assert_eq!(started(process.started + Duration::from_secs(90), Duration::from_secs(1)), process.started);
     }
 }

@@ -14,6 +14,7 @@ mod proposals;
 mod rate;
 mod window;
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 use super::events::{Kind, Level, Ring};
 use super::metrics::Process;
 use super::{Instruments, Telemetry};
-use crate::ids::ShardId;
+use crate::ids::{ShardId, Term};
 use crate::raft::{Event, RoleName};
 use crate::replica::Told;
 use crate::storage::Synced;
@@ -53,6 +54,8 @@ struct Shared {
     commits: Mutex<Commits>,
     elections: AtomicU64,
     leader_changes: AtomicU64,
+    /// The last term of each shard whose leader the node came to know: a term has one leader.
+    led_terms: Mutex<BTreeMap<ShardId, Term>>,
     slow_syncs: Throttle,
 }
 
@@ -78,6 +81,7 @@ impl Vitals {
             commits: Mutex::new(commits),
             elections: AtomicU64::new(0),
             leader_changes: AtomicU64::new(0),
+            led_terms: Mutex::default(),
             slow_syncs: Throttle::new(SYNC_SLOW_INTERVAL),
         };
         Self { shared: Arc::new(shared) }
@@ -85,7 +89,14 @@ impl Vitals {
 
     /// A replica tells something.
     pub fn on_told(&self, shard: ShardId, told: &Told) {
-        let Told::Raft(event) = told else { return };
+        let event = match told {
+            Told::Raft(event) => event,
+            Told::Applied { first, last } => {
+                let Commits { proposals, rate, .. } = &mut *self.commits();
+                return rate.add(Instant::now(), proposals.on_applied(shard, *first, *last));
+            }
+            _ => return,
+        };
         match event {
             Event::Proposed { first, last } => {
                 self.measure(|instruments| instruments.proposed(last.index.0 + 1 - first.index.0));
@@ -93,15 +104,14 @@ impl Vitals {
             }
             Event::Committed { index } => {
                 let now = Instant::now();
-                let Commits { proposals, latency, rate } = &mut *self.commits();
-                let entries = proposals.on_committed(shard, *index, |proposed| {
+                let Commits { proposals, latency, .. } = &mut *self.commits();
+                proposals.on_committed(shard, *index, |proposed| {
                     latency.record(now, now - proposed);
                     self.measure(|instruments| instruments.committed(now - proposed));
                 });
-                rate.add(now, entries);
             }
-            Event::RoleChanged { role, .. } => self.on_role(shard, *role),
-            Event::FollowsLeader { .. } => self.on_leader(),
+            Event::RoleChanged { role, term, .. } => self.on_role(shard, *role, *term),
+            Event::FollowsLeader { term, .. } => self.on_leader(shard, *term),
             _ => {}
         }
     }
@@ -133,7 +143,7 @@ impl Vitals {
 
     /// Resident memory of the process, in bytes; none where the system does not tell.
     pub fn memory_bytes(&self) -> Option<u64> {
-        Process::look().map(|process| process.resident_bytes)
+        Process::resident_bytes_now()
     }
 
     /// How long syncs of the log took in the last minute.
@@ -146,7 +156,8 @@ impl Vitals {
         self.commits().latency.latency(Instant::now())
     }
 
-    /// Entries that were committed in a second, over the last ten seconds.
+    /// Entries that were committed and applied in a second, over the last ten seconds. What came with a snapshot, or was committed
+    /// before the node started, does not count.
     pub fn commits_per_second(&self) -> f64 {
         self.commits().rate.per_second(Instant::now())
     }
@@ -156,14 +167,14 @@ impl Vitals {
         self.shared.elections.load(Ordering::Relaxed)
     }
 
-    /// How often it came to know another leader, itself included.
+    /// How often it came to know the leader of another term, itself included.
     pub fn leader_changes(&self) -> u64 {
         self.shared.leader_changes.load(Ordering::Relaxed)
     }
 
-    fn on_role(&self, shard: ShardId, role: RoleName) {
+    fn on_role(&self, shard: ShardId, role: RoleName, term: Term) {
         match role {
-            RoleName::Leader => self.on_leader(),
+            RoleName::Leader => self.on_leader(shard, term),
             RoleName::Candidate => {
                 self.shared.elections.fetch_add(1, Ordering::Relaxed);
                 self.measure(Instruments::election);
@@ -174,7 +185,12 @@ impl Vitals {
         self.commits().proposals.forget(shard);
     }
 
-    fn on_leader(&self) {
+    /// Whoever asks around in vain and goes back to the leader of its term has seen no other.
+    fn on_leader(&self, shard: ShardId, term: Term) {
+        let mut led_terms = self.shared.led_terms.lock().unwrap_or_else(PoisonError::into_inner);
+        if led_terms.insert(shard, term) == Some(term) {
+            return;
+        }
         self.shared.leader_changes.fetch_add(1, Ordering::Relaxed);
         self.measure(Instruments::leader_change);
     }
@@ -225,6 +241,32 @@ mod tests {
         assert_eq!((vitals.elections(), vitals.leader_changes()), (1, 2));
     }
 
+    /// A pre-vote raises no term.
+    #[test]
+    fn who_goes_back_to_its_leader_has_no_other() {
+        let vitals = Vitals::new(Telemetry::default());
+        for _ in 0..5 {
+            tell(&vitals, Event::FollowsLeader { leader: NodeId(2), term: Term(2) });
+            tell(&vitals, role(RoleName::PreCandidate));
+            tell(&vitals, role(RoleName::Follower));
+        }
+        assert_eq!(vitals.leader_changes(), 1);
+        tell(&vitals, Event::FollowsLeader { leader: NodeId(2), term: Term(4) });
+        assert_eq!(vitals.leader_changes(), 2);
+    }
+
+    /// An installed snapshot raises the commit index at once, and nothing of it is committed in this moment.
+    #[test]
+    fn a_snapshot_is_no_rate_of_commits() {
+        let vitals = Vitals::new(Telemetry::default());
+        tell(&vitals, Event::Committed { index: Index(1_000) });
+        tell(&vitals, Event::Committed { index: Index(5_000_000) });
+        assert_eq!(vitals.commits_per_second(), 0.0);
+        tell(&vitals, Event::Committed { index: Index(5_000_001) });
+        vitals.on_told(SHARD_0, &Told::Applied { first: Index(5_000_001), last: Index(5_000_001) });
+        assert_eq!(vitals.commits_per_second(), 1.0);
+    }
+
     #[test]
     fn what_a_leader_proposes_is_measured_until_it_leads_no_more() {
         let vitals = Vitals::new(Telemetry::default());
@@ -240,6 +282,7 @@ mod tests {
         tell(&vitals, role(RoleName::Follower));
         tell(&vitals, Event::Committed { index: Index(3) });
         assert_eq!(vitals.commit_latency().count, 1);
+        vitals.on_told(SHARD_0, &Told::Applied { first: Index(2), last: Index(3) });
         assert!(vitals.commits_per_second() > 0.0);
     }
 

@@ -1,4 +1,4 @@
-//! What a leader has proposed, and when, until it is committed.
+//! What a leader has proposed, and when, until it is committed; and which entries count as committed since the node runs.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Instant;
@@ -18,7 +18,8 @@ pub(super) struct Proposals {
 struct Shard {
     /// The last entry of each.
     open: VecDeque<(Index, Instant)>,
-    committed: Option<Index>,
+    /// What was committed when somebody first told.
+    committed_before: Option<Index>,
 }
 
 impl Proposals {
@@ -30,15 +31,20 @@ impl Proposals {
         }
     }
 
-    /// Everything up to `index` is committed: `measure` gets when each proposal was made that is committed by that. Returns how
-    /// many entries are; 0 for those that were before anybody told.
-    pub(super) fn on_committed(&mut self, shard: ShardId, index: Index, mut measure: impl FnMut(Instant)) -> u64 {
-        let Shard { open, committed } = self.shards.entry(shard).or_default();
+    /// Everything up to `index` is committed: `measure` gets when each proposal was made that is committed by that.
+    pub(super) fn on_committed(&mut self, shard: ShardId, index: Index, mut measure: impl FnMut(Instant)) {
+        let Shard { open, committed_before } = self.shards.entry(shard).or_default();
+        committed_before.get_or_insert(index);
         while let Some((_, proposed)) = open.pop_front_if(|(last, _)| *last <= index) {
             measure(proposed);
         }
-        let before = committed.replace(index).unwrap_or(index);
-        index.0.saturating_sub(before.0)
+    }
+
+    /// The entries from `first` to `last` are applied. Returns how many of them count: not those that were committed before anybody
+    /// told. A commit index says less: with a snapshot it goes up by all that is in it.
+    pub(super) fn on_applied(&mut self, shard: ShardId, first: Index, last: Index) -> u64 {
+        let before = self.shards.get(&shard).and_then(|shard| shard.committed_before);
+        before.map_or(0, |before| last.0.saturating_sub(before.0.max(first.0.saturating_sub(1))))
     }
 
     /// This node leads no more, or anew: what it proposed before is not its own to commit.
@@ -61,12 +67,16 @@ mod tests {
         for last in [12, 15, 20] {
             proposals.on_proposed(SHARD_0, Index(last), now);
         }
-        assert_eq!(proposals.on_committed(SHARD_0, Index(10), |_| measured += 1), 0, "they were there before");
-        assert_eq!(proposals.on_committed(SHARD_0, Index(15), |_| measured += 1), 5);
-        assert_eq!(proposals.on_committed(SHARD_0, Index(15), |_| measured += 1), 0);
+        assert_eq!(proposals.on_applied(SHARD_0, Index(1), Index(9)), 0, "nobody has told of commits");
+        proposals.on_committed(SHARD_0, Index(10), |_| measured += 1);
+        assert_eq!(proposals.on_applied(SHARD_0, Index(2), Index(10)), 0, "they were there before");
+        proposals.on_committed(SHARD_0, Index(15), |_| measured += 1);
+        proposals.on_committed(SHARD_0, Index(15), |_| measured += 1);
+        assert_eq!(proposals.on_applied(SHARD_0, Index(9), Index(15)), 5);
         assert_eq!(measured, 2);
         proposals.forget(SHARD_0);
-        assert_eq!(proposals.on_committed(SHARD_0, Index(20), |_| measured += 1), 5);
+        proposals.on_committed(SHARD_0, Index(20), |_| measured += 1);
+        assert_eq!(proposals.on_applied(SHARD_0, Index(16), Index(20)), 5);
         assert_eq!(measured, 2);
     }
 

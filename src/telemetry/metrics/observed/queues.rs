@@ -1,5 +1,9 @@
 //! What is in the queues, as far as the node has applied the log: every member tells the same, a little later than the leader.
 //!
+//! What has happened to messages is told by a node once it has applied what was committed when it started. Before that its state is
+//! that of its last snapshot, or that of a member who knows nothing: to whoever scrapes, a counter that went back and came again is
+//! one that has counted everything anew.
+//!
 //! Totals are always told. Single queues are told as far as [`Listing`](crate::telemetry::Listing) goes, so that the number of
 //! series has a bound, however many queues there are.
 
@@ -65,9 +69,10 @@ pub(super) const ALL: &[Observed] = &[
         "quorate.messages.events",
         "{message}",
         &[EVENT],
-        "What has happened to the messages of the queues that there are",
+        "What has happened to the messages of the queues that there are; told from when the node has applied \
+         what was committed when it started",
         Total(|seen, tell| {
-            for (event, count) in queues(seen).into_iter().flat_map(|queues| events(&queues.totals.counts)) {
+            for (event, count) in counted(seen).into_iter().flat_map(|queues| events(&queues.totals.counts)) {
                 tell(count, &[KeyValue::new(EVENT, event)]);
             }
         }),
@@ -125,9 +130,9 @@ pub(super) const ALL: &[Observed] = &[
         "quorate.queue.events",
         "{message}",
         &[QUEUE, EVENT],
-        "What has happened to the messages of one queue",
+        "What has happened to the messages of one queue; told as those of all queues are",
         Total(|seen, tell| {
-            for queue in queues(seen).iter().flat_map(|queues| &queues.listed) {
+            for queue in counted(seen).iter().flat_map(|queues| &queues.listed) {
                 for (event, count) in events(&queue.counts) {
                     let of_queue = KeyValue::new(QUEUE, queue.name.to_string());
                     tell(count, &[of_queue, KeyValue::new(EVENT, event)]);
@@ -139,6 +144,11 @@ pub(super) const ALL: &[Observed] = &[
 
 fn queues(seen: &Seen) -> Option<&Queues> {
     seen.node.as_ref()?.queues.as_ref()
+}
+
+/// The same, if what has been counted in them does not go back.
+fn counted(seen: &Seen) -> Option<&Queues> {
+    queues(seen).filter(|_| seen.node.as_ref().is_some_and(|figures| figures.counts_stand))
 }
 
 fn states(contents: &Contents) -> [(&'static str, u64); 4] {

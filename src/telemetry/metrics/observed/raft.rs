@@ -23,7 +23,9 @@ pub(super) const ALL: &[Observed] = &[
         &[ROLE],
         "1 for the role of the node, 0 for the others",
         Gauge(|seen, tell| {
-            one_of(&ROLES, seen.node.as_ref().map(role), ROLE, tell);
+            if let Some(figures) = &seen.node {
+                one_of(&ROLES, Some(role(figures)), ROLE, tell);
+            }
         }),
     ),
     Observed::new(
