@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
 use tokio::time::{Instant, timeout};
 
 use super::changes::CHANGES_MAX;
@@ -33,6 +33,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(8);
 /// Parts of logs and of queues that are read, or wait to be taken, at a time: each has some MiB at most. One more is refused.
 const READS_MAX: usize = 16;
 
+/// Searches in logs at a time, of all who look: each keeps a processor busy for some seconds. One more is refused.
+const SEARCHES_MAX: usize = 2;
+
 /// What looks at the cluster from this node.
 pub(super) struct Lookout {
     pub(super) context: api::Context,
@@ -47,6 +50,8 @@ pub(super) struct Lookout {
     pub(super) streams: Arc<Semaphore>,
     /// Reads that may still be begun.
     reads: Arc<Semaphore>,
+    /// Searches that may still be begun.
+    searches: Semaphore,
     board: watch::Receiver<Board>,
     lookers: Arc<Lookers>,
 }
@@ -139,9 +144,9 @@ impl Lookout {
                 tokio::join!(gatherer.run(&lookers, &publish), queues.follow(asked, || lookers.are_there()));
             }
         };
-        let changes = Semaphore::new(CHANGES_MAX);
+        let (changes, searches) = (Semaphore::new(CHANGES_MAX), Semaphore::new(SEARCHES_MAX));
         let [streams, reads] = [stream::STREAMS_MAX, READS_MAX].map(|most| Arc::new(Semaphore::new(most)));
-        (Self { context, client, events, history, queues, changes, streams, reads, board, lookers }, running)
+        (Self { context, client, events, history, queues, changes, streams, reads, searches, board, lookers }, running)
     }
 
     /// Somebody looks from here on.
@@ -158,6 +163,14 @@ impl Lookout {
     pub(super) fn begin_read(&self) -> Result<OwnedSemaphorePermit, Failure> {
         let place = self.reads.clone().try_acquire_owned();
         place.map_err(|_| Failure::overloaded(&format!("{READS_MAX} others read")))
+    }
+
+    /// A place for one more search, until it is done.
+    ///
+    /// # Errors
+    /// There are as many as there may be.
+    pub(super) fn begin_search(&self) -> Result<SemaphorePermit<'_>, Failure> {
+        self.searches.try_acquire().map_err(|_| Failure::overloaded(&format!("{SEARCHES_MAX} others search")))
     }
 
     /// What is gathered, to wait for more of it.

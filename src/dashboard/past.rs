@@ -43,7 +43,8 @@ impl Past {
         let now = cluster.now;
         hold(&mut self.leaderless, now, cluster.leader.is_none() && cluster.voters > 0);
         // The first term that is seen has not risen, nor has one that comes back with the node that has it.
-        let before = std::mem::replace(&mut self.term, self.term.max(cluster.term));
+        let before = self.term;
+        self.term = before.max(cluster.term);
         if before > 0 && before < cluster.term {
             self.elections.push(now);
             let surplus = self.elections.len().saturating_sub(2 * ELECTIONS);
