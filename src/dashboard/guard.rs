@@ -321,6 +321,16 @@ mod tests {
         assert_eq!(refusal(&guard, &from_elsewhere).await, cross_site);
     }
 
+    #[test]
+    fn no_foreign_page_asks_anything() {
+        assert_eq!(check_site(&headers(&[])), Ok(()), "programs do not say");
+        for (site, admitted) in
+            [("none", true), ("same-origin", true), ("same-site", false), ("cross-site", false), ("", false)]
+        {
+            assert_eq!(check_site(&headers(&[("sec-fetch-site", site)])).is_ok(), admitted, "{site}");
+        }
+    }
+
     #[tokio::test]
     async fn a_change_needs_the_token_where_there_is_one() {
         let with = |value: &'static str| [&GOOD[..], &[("authorization", value)]].concat();

@@ -122,6 +122,11 @@ async fn every_answer_tells_browsers_to_be_strict() {
         let cached = if status == 200 && !path.starts_with("/api") { "no-cache" } else { "no-store" };
         assert_eq!(answer.header("cache-control"), Some(cached), "{path} of {host}: {}", answer.head);
     }
+    for (path, status) in [("/api/cluster", 403), ("/api/stream", 403), ("/", 200)] {
+        let asked = format!("GET {path} HTTP/1.0\r\nhost: {own}\r\nsec-fetch-site: cross-site\r\n\r\n");
+        let answer = talk(a.admin_address, asked.as_bytes()).await;
+        assert_eq!(answer.status, status, "{path}, asked by a foreign page: {}", answer.text());
+    }
     let refused = get_as(&a, "/api/cluster", "evil.example").await;
     assert_eq!(refused.reason(), "HOST_NOT_ALLOWED");
     assert!(refused.text().contains("admin.hosts"), "{}", refused.text());
