@@ -428,7 +428,7 @@ mod tests {
     }
 
     fn shown(leaders: [Option<u64>; 3]) -> Cluster {
-        Cluster::of(&known(leaders), Settings::default())
+        Cluster::of(&known(leaders), Settings { show_content: true, ..Settings::default() })
     }
 
     #[test]
