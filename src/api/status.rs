@@ -54,6 +54,7 @@ fn of_replica(context: &Context, replica: &Status, status: v1::NodeStatus) -> v1
         durable: replica.durable.0,
         leader_id: replica.leader.map(|leader| leader.to_string()).unwrap_or_default(),
         trouble: trouble(context, replica),
+        stands_still: replica.quarantined.is_some(),
         storage: context.transfers.usage().map(|usage| storage(replica, usage)),
         transfers: transfers(context),
         timeouts: seen.as_ref().map(|seen| timeouts(&seen.view.timeouts)),

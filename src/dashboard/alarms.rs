@@ -126,7 +126,9 @@ fn of_a_node(cluster: &Cluster, node: &Node, since: Since) -> Vec<Alarm> {
     }
     let (told, trouble) = (&node.told, &node.told.trouble);
     if !trouble.is_empty() {
-        let level = if node.membership == "voter" { Level::Critical } else { Level::Warning };
+        // A voter that fetches a snapshot is soon done, and votes again.
+        let is_lost = told.stands_still || told.role == Some("outsider");
+        let level = if is_lost && node.membership == "voter" { Level::Critical } else { Level::Warning };
         add(level, "trouble", format!("{name}: {trouble}"));
     }
     if let (Some(lag), Some(lasted)) = (node.lag, lasts(since.lagging, LAG_MS)) {
@@ -328,8 +330,18 @@ mod tests {
                 Some((Warning, "unreachable", "b does not answer, for 60 minutes")),
             ),
             (
-                |cluster, _| cluster.nodes[1].told.trouble = "stands still".to_owned(),
+                |cluster, _| {
+                    cluster.nodes[1].told.trouble = "stands still".to_owned();
+                    cluster.nodes[1].told.stands_still = true;
+                },
                 Some((Critical, "trouble", "b: stands still")),
+            ),
+            (
+                |cluster, _| {
+                    cluster.nodes[1].told.trouble = "fetches the snapshot".to_owned();
+                    cluster.nodes[1].told.role = Some("follower");
+                },
+                Some((Warning, "trouble", "b: fetches the snapshot")),
             ),
             (
                 |cluster, _| {

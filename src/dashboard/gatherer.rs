@@ -1,16 +1,16 @@
 //! Asks all nodes how they are and what has happened there, again and again, and keeps what each said last.
 //!
 //! Somebody looks: twice a second. Nobody does: every five seconds, so that whoever comes sees at once where things stand and
-//! how they have been. All members are asked side by side, each has its own time, and one that does not answer delays no other and
-//! stays on the page, as it was. Neither a leader nor a quorum is needed for that.
+//! how they have been. All members are asked side by side, one question each at a time, and one that does not answer delays no other
+//! and stays on the page, as it was. Neither a leader nor a quorum is needed for that.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use futures_util::future::join_all;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::Instant;
 
 use super::alarms::alarms;
 use super::events::{Cursors, Events, PART_MAX};
@@ -30,15 +30,25 @@ use crate::telemetry::events::Page;
 /// How often all are asked while somebody looks: a change shows within half a second.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// A node that has not answered after this long counts as unreachable. Below `INTERVAL`: an answer that is late belongs to the
+/// So long the others' answers are waited for before what is known is told. Below `INTERVAL`: an answer that is late belongs to the
 /// round after.
-const PATIENCE: Duration = Duration::from_millis(400);
+const ROUND_MAX: Duration = Duration::from_millis(400);
+
+/// A question is given up after this long, and asked again. It outlives rounds: over a slow line, and to connect, it takes longer
+/// than one.
+const QUESTION_MAX: Duration = Duration::from_secs(3);
+
+/// A node that was asked and has answered nothing for this long does not answer; over a slow line, for twice as long as an answer
+/// takes.
+const SILENCE_MIN: Duration = Duration::from_secs(2);
 
 /// What asks, and what it has heard.
 pub(super) struct Gatherer {
     context: api::Context,
     settings: Settings,
     nodes: BTreeMap<NodeId, Heard>,
+    questions: BTreeMap<NodeId, Question>,
+    answers: JoinSet<(NodeId, Option<Answer>)>,
     past: Past,
     cursors: Cursors,
     events: Events,
@@ -48,10 +58,21 @@ pub(super) struct Gatherer {
     noted: Option<Instant>,
 }
 
-/// What a node answered: how it is, from when to when it was asked, and what happened there.
+/// What another node is asked.
+#[derive(Default)]
+struct Question {
+    asked: Option<AbortHandle>,
+    /// When the first question was asked that came after its last answer.
+    waits_since: Option<Instant>,
+    /// How long the last answer took.
+    took: Duration,
+}
+
+/// What a node answered: how it is, from when to when it was asked, how long that was, and what happened there.
 struct Answer {
     status: v1::NodeStatus,
     asked: RangeInclusive<u64>,
+    took: Duration,
     events: Option<Page>,
 }
 
@@ -65,14 +86,16 @@ impl Gatherer {
         queues: watch::Receiver<Told>,
     ) -> Self {
         let (nodes, past, cursors) = (BTreeMap::new(), Past::default(), Cursors::new());
-        Self { context, settings, nodes, past, cursors, events, history, queues, noted: None }
+        let (questions, answers) = (BTreeMap::new(), JoinSet::new());
+        Self { context, settings, nodes, questions, answers, past, cursors, events, history, queues, noted: None }
     }
 
     /// Asks and tells, until it is dropped.
     pub(super) async fn run(&mut self, lookers: &Lookers, publish: &watch::Sender<Board>) {
         loop {
-            let began = Instant::now();
-            self.ask_all().await;
+            let (began, watched) = (Instant::now(), lookers.are_there());
+            self.ask_all();
+            self.hear_all(watched, lookers).await;
             publish.send_replace(self.board());
             let watched = lookers.are_there();
             let pause = if watched { INTERVAL } else { STEP };
@@ -83,29 +106,57 @@ impl Gatherer {
         }
     }
 
-    /// Asks this node and all members. Whoever is no member any more is forgotten.
-    async fn ask_all(&mut self) {
-        let own = self.context.handle.node();
+    /// Asks all members that have no question to answer. Whoever is no member any more is forgotten.
+    fn ask_all(&mut self) {
+        let (own, now) = (self.context.handle.node(), Instant::now());
         let configuration = self.configuration();
-        let members = configuration.members().filter(|member| *member != own);
-        let asked = members.map(|member| ask(&self.context, member, self.cursor(member)));
-        let answers = join_all(asked).await;
-        self.nodes.retain(|node, _| *node == own || configuration.is_member(*node));
-        self.cursors.retain(|node, _| *node == own || configuration.is_member(*node));
-        for (node, answer) in answers.into_iter().chain([(own, Some(self.own()))]) {
-            let member = members::describe(node, &configuration, &self.context.book);
-            let name = if member.name.is_empty() { node.to_string() } else { member.name.clone() };
-            let heard = self.nodes.entry(node).or_default();
-            if let Some(page) = heard.hears(member, answer) {
-                self.events.hear(&mut self.cursors, node, &name, page);
+        let is_known = |node: NodeId| node == own || configuration.is_member(node);
+        self.nodes.retain(|node, _| is_known(*node));
+        self.questions.retain(|node, _| is_known(*node));
+        self.cursors.retain(|node, _| is_known(*node));
+        for node in configuration.members().chain([own]) {
+            self.nodes.entry(node).or_default().member = members::describe(node, &configuration, &self.context.book);
+            let cursor = self.cursor(node);
+            let question = self.questions.entry(node).or_default();
+            if node != own && !question.is_open() {
+                question.ask(now, self.answers.spawn(ask(self.context.clone(), node, cursor)));
             }
+        }
+    }
+
+    /// Hears this node, and the others as long as a round takes; while nobody looks, until all have answered or will not.
+    async fn hear_all(&mut self, watched: bool, lookers: &Lookers) {
+        self.hear(self.context.handle.node(), self.own());
+        let end = Instant::now() + if watched { ROUND_MAX } else { QUESTION_MAX };
+        loop {
+            let answered = tokio::select! {
+                answered = self.answers.join_next() => answered,
+                () = tokio::time::sleep_until(end) => return,
+                () = lookers.came(), if !watched => return,
+            };
+            match answered {
+                Some(Ok((node, Some(answer)))) => self.hear(node, answer),
+                Some(Ok((_, None)) | Err(_)) => {}
+                None => return,
+            }
+        }
+    }
+
+    /// Takes an answer. One of a node that is no member any more comes too late.
+    fn hear(&mut self, node: NodeId, answer: Answer) {
+        let (Some(heard), Some(question)) = (self.nodes.get_mut(&node), self.questions.get_mut(&node)) else { return };
+        question.answered(answer.took);
+        let member = &heard.member;
+        let name = if member.name.is_empty() { node.to_string() } else { member.name.clone() };
+        if let Some(page) = heard.hears(answer) {
+            self.events.hear(&mut self.cursors, node, &name, page);
         }
     }
 
     fn own(&self) -> Answer {
         let ((process, after), at) = (self.cursor(self.context.handle.node()), now_ms());
         let events = self.context.vitals.events().after(process, after, PART_MAX);
-        Answer { status: api::status::own(&self.context), asked: at..=at, events: Some(events) }
+        Answer { status: api::status::own(&self.context), asked: at..=at, took: Duration::ZERO, events: Some(events) }
     }
 
     fn cursor(&self, node: NodeId) -> (u64, u64) {
@@ -119,6 +170,11 @@ impl Gatherer {
 
     /// What is known now.
     pub(super) fn board(&mut self) -> Board {
+        let now = Instant::now();
+        for (node, heard) in &mut self.nodes {
+            let is_silent = self.questions.get(node).is_some_and(|question| question.is_in_vain(now));
+            heard.reachable = heard.status.is_some() && !is_silent;
+        }
         let known = Known {
             asked: self.context.handle.node(),
             now: now_ms(),
@@ -143,23 +199,41 @@ impl Gatherer {
     }
 }
 
-async fn ask(context: &api::Context, node: NodeId, (process, after): (u64, u64)) -> (NodeId, Option<Answer>) {
-    let began = now_ms();
+async fn ask(context: api::Context, node: NodeId, (process, after): (u64, u64)) -> (NodeId, Option<Answer>) {
+    let (began, began_ms) = (Instant::now(), now_ms());
     let status = async {
-        let status = timeout(PATIENCE, context.peers.status(node)).await.ok().flatten();
-        status.map(|status| (status, began..=now_ms()))
+        let status = context.peers.status_within(node, QUESTION_MAX).await;
+        status.map(|status| (status, began.elapsed(), began_ms..=now_ms()))
     };
-    let events = context.peers.events(node, process, after, PART_MAX as u32, PATIENCE);
+    let events = context.peers.events(node, process, after, PART_MAX as u32, QUESTION_MAX);
     let (status, events) = tokio::join!(status, events);
-    (node, status.map(|(status, asked)| Answer { status, asked, events: events.ok() }))
+    (node, status.map(|(status, took, asked)| Answer { status, asked, took, events: events.ok() }))
+}
+
+impl Question {
+    /// It is asked, and neither answered nor given up.
+    fn is_open(&self) -> bool {
+        self.asked.as_ref().is_some_and(|asked| !asked.is_finished())
+    }
+
+    fn ask(&mut self, now: Instant, asked: AbortHandle) {
+        self.asked = Some(asked);
+        self.waits_since.get_or_insert(now);
+    }
+
+    fn answered(&mut self, took: Duration) {
+        (self.waits_since, self.took) = (None, took);
+    }
+
+    /// Whoever is asked has had time to answer.
+    fn is_in_vain(&self, now: Instant) -> bool {
+        self.waits_since.is_some_and(|since| now - since > SILENCE_MIN.max(2 * self.took))
+    }
 }
 
 impl Heard {
-    /// Takes an answer; none: there was none. Returns what happened.
-    fn hears(&mut self, member: v1::Member, answer: Option<Answer>) -> Option<Page> {
-        self.member = member;
-        self.reachable = answer.is_some();
-        let Answer { status, asked, events } = answer?;
+    /// Takes an answer. Returns what happened.
+    fn hears(&mut self, Answer { status, asked, events, .. }: Answer) -> Option<Page> {
         self.seen_at = Some(*asked.end());
         self.clock_ahead_ms = ahead(status.clock_ms, asked);
         self.status = Some(status);
@@ -186,5 +260,20 @@ mod tests {
         let (asked, answered) = (100, 90);
         assert_eq!(ahead(50, asked..=answered), Some(-50), "a clock that was set back meanwhile");
         assert_eq!(ahead(u64::MAX, 100..=120), None);
+    }
+    #[tokio::test]
+    async fn a_node_is_silent_when_it_was_asked_for_long_enough() {
+        let (mut question, start) = (Question::default(), Instant::now());
+        let seconds = |seconds| start + Duration::from_secs_f64(seconds);
+        let open = || tokio::spawn(std::future::pending::<()>()).abort_handle();
+        assert!(!question.is_open() && !question.is_in_vain(seconds(9.0)), "it was not asked");
+        question.ask(start, open());
+        assert!(question.is_open() && !question.is_in_vain(seconds(2.0)) && question.is_in_vain(seconds(2.1)));
+        question.ask(seconds(3.0), open());
+        assert!(question.is_in_vain(seconds(3.1)), "another question makes it no better");
+        question.answered(Duration::from_millis(1_500));
+        assert!(!question.is_in_vain(seconds(9.0)));
+        question.ask(seconds(10.0), open());
+        assert!(!question.is_in_vain(seconds(13.0)) && question.is_in_vain(seconds(13.1)), "its line is slow");
     }
 }

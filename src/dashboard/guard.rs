@@ -2,13 +2,15 @@
 //!
 //! ```text
 //!   any request    its Host is one of this node's names        otherwise a foreign page has one that leads here (DNS rebinding)
+//!   below /api/    no browser says that a foreign page asks    such a page cannot read answers, but could have many made
 //!   a change       is JSON, with a header that no form can set, from a page of this very origin     (cross-site requests)
 //!                  with the token, where there is one
 //!   any answer     headers that let a browser load and send nothing but from and to here
 //! ```
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use axum::extract::{Request, State};
 use axum::http::header::{
@@ -25,6 +27,7 @@ use tokio::io::AsyncReadExt as _;
 use super::failure::Failure;
 use super::site::Site;
 use crate::config::{Address, NodeConfig, Secret};
+use crate::transport::Throttle;
 
 /// What a browser may do with what comes from here: load scripts, styles and images from here, and ask here. No text becomes
 /// code.
@@ -44,11 +47,17 @@ const HEADERS: [(HeaderName, &str); 7] = [
 /// What a form of a foreign page cannot send, and a script of one only if it is allowed to, which nobody is.
 const MARK: HeaderName = HeaderName::from_static("x-quorate-request");
 
+/// In this a browser says whether a page of this origin asks, or somebody who typed the address. Programs that are none leave it out.
+const SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
 /// Where the metrics of this node are. Prometheus finds nodes under addresses that are no names of theirs.
 pub(super) const METRICS: &str = "/metrics";
 
 /// A file with a token is not longer.
 const TOKEN_FILE_BYTES_MAX: u64 = 4 << 10;
+
+/// That a file has no token is logged once in this long, however often somebody tries.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Who may ask.
 #[derive(Debug)]
@@ -56,6 +65,8 @@ pub(super) struct Guard {
     /// Names under which the node may be asked, in lower case.
     hosts: Vec<String>,
     token: Token,
+    /// Lines about a file without a token.
+    complaints: Throttle,
 }
 
 /// What somebody must know to change anything.
@@ -78,7 +89,7 @@ impl Guard {
             (None, Some(file)) => Token::In(file.clone()),
             (None, None) => Token::Nothing,
         };
-        Self { hosts, token }
+        Self { hosts, token, complaints: Throttle::new(COMPLAINT_INTERVAL) }
     }
 
     /// True where changes need a token.
@@ -109,20 +120,43 @@ impl Guard {
         check_origin(uri, headers)?;
         let given = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let given = given.and_then(|value| value.strip_prefix("Bearer ")).map(str::trim);
+        let needed = || {
+            let message = "changes need the token that admin.token or admin.token_file of this node says";
+            Failure::new(StatusCode::UNAUTHORIZED, "TOKEN_NEEDED", message)
+        };
         let token = match &self.token {
             Token::Nothing => return Ok(()),
             Token::Is(token) => token.clone(),
-            Token::In(file) => read_token(file).await?,
+            // Nobody has a file read, and complaints logged, who does not even try.
+            Token::In(_) if given.is_none() => return Err(needed()),
+            Token::In(file) => self.read_token(file).await?,
         };
         match given {
-            None => {
-                let message = "changes need the token that admin.token or admin.token_file of this node says";
-                Err(Failure::new(StatusCode::UNAUTHORIZED, "TOKEN_NEEDED", message))
-            }
+            None => Err(needed()),
             // Takes as long for a token that is wrong at its beginning as for one that is wrong at its end.
             Some(given) if bool::from(given.as_bytes().ct_eq(token.reveal().as_bytes())) => Ok(()),
             Some(_) => Err(Failure::new(StatusCode::FORBIDDEN, "TOKEN_WRONG", "this is not the token of this node")),
         }
+    }
+
+    /// The token that a file has in it, as a mounted Secret has: with a line end, or without.
+    async fn read_token(&self, file: &Path) -> Result<Secret, Failure> {
+        let read = async {
+            let mut text = String::new();
+            tokio::fs::File::open(file).await?.take(TOKEN_FILE_BYTES_MAX).read_to_string(&mut text).await?;
+            text.trim().parse::<Secret>().map_err(std::io::Error::other)
+        };
+        read.await.map_err(|error| {
+            if let Some(held_back) = self.complaints.pass() {
+                tracing::warn!(
+                    held_back,
+                    "admin.token_file, {}, has no token that could be compared: {error}",
+                    file.display()
+                );
+            }
+            let message = "the file that admin.token_file names has no usable token; the log of this node says why";
+            Failure::new(StatusCode::SERVICE_UNAVAILABLE, "TOKEN_UNREADABLE", message)
+        })
     }
 }
 
@@ -145,7 +179,7 @@ fn check_origin(uri: &Uri, headers: &HeaderMap) -> Result<(), Failure> {
         let (scheme, authority) = origin.split_once("://")?;
         ["http", "https"].contains(&scheme).then_some(authority)
     });
-    let foreign = text(&HeaderName::from_static("sec-fetch-site")).is_some_and(|site| site != "same-origin");
+    let foreign = text(&SITE).is_some_and(|site| site != "same-origin");
     let here = host(uri, headers);
     let is_here = origin.zip(here).is_some_and(|(origin, here)| origin.eq_ignore_ascii_case(here));
     if text(&MARK) != Some("1") || !is_here || foreign {
@@ -154,6 +188,17 @@ fn check_origin(uri: &Uri, headers: &HeaderMap) -> Result<(), Failure> {
         return Err(Failure::new(StatusCode::FORBIDDEN, "CROSS_SITE", message));
     }
     Ok(())
+}
+
+/// Whether anything may be asked below `/api/`: a foreign page could not read what it gets, but it could take all places.
+fn check_site(headers: &HeaderMap) -> Result<(), Failure> {
+    match headers.get(SITE).map(HeaderValue::as_bytes) {
+        None | Some(b"none" | b"same-origin") => Ok(()),
+        Some(_) => {
+            let message = "a page of another origin may not ask here; open this address itself";
+            Err(Failure::new(StatusCode::FORBIDDEN, "CROSS_SITE", message))
+        }
+    }
 }
 
 /// Under which name a request has come: HTTP/2 has it in the address.
@@ -166,20 +211,6 @@ fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     }
 }
 
-/// The token that a file has in it, as a mounted Secret has: with a line end, or without.
-async fn read_token(file: &std::path::Path) -> Result<Secret, Failure> {
-    let read = async {
-        let mut text = String::new();
-        tokio::fs::File::open(file).await?.take(TOKEN_FILE_BYTES_MAX).read_to_string(&mut text).await?;
-        text.trim().parse::<Secret>().map_err(std::io::Error::other)
-    };
-    read.await.map_err(|error| {
-        tracing::warn!("admin.token_file, {}, has no token that could be compared: {error}", file.display());
-        let message = "the file that admin.token_file names has no usable token; the log of this node says why";
-        Failure::new(StatusCode::SERVICE_UNAVAILABLE, "TOKEN_UNREADABLE", message)
-    })
-}
-
 /// Around everything on the admin port.
 pub(super) async fn around(State(site): State<Site>, request: Request, next: Next) -> Response {
     let path = request.uri().path();
@@ -189,6 +220,7 @@ pub(super) async fn around(State(site): State<Site>, request: Request, next: Nex
         Some(host) => site.guard().admits(host),
         None => Err(Failure::field("host", "expected one header Host")),
     };
+    let admitted = admitted.and_then(|()| if is_api { check_site(request.headers()) } else { Ok(()) });
     let mut response = match admitted {
         Ok(()) => next.run(request).await,
         Err(refused) => refused.into_response(),
@@ -289,6 +321,16 @@ mod tests {
         assert_eq!(refusal(&guard, &from_elsewhere).await, cross_site);
     }
 
+    #[test]
+    fn no_foreign_page_asks_anything() {
+        assert_eq!(check_site(&headers(&[])), Ok(()), "programs do not say");
+        for (site, admitted) in
+            [("none", true), ("same-origin", true), ("same-site", false), ("cross-site", false), ("", false)]
+        {
+            assert_eq!(check_site(&headers(&[("sec-fetch-site", site)])).is_ok(), admitted, "{site}");
+        }
+    }
+
     #[tokio::test]
     async fn a_change_needs_the_token_where_there_is_one() {
         let with = |value: &'static str| [&GOOD[..], &[("authorization", value)]].concat();
@@ -312,6 +354,7 @@ mod tests {
         std::fs::write(&file, "").unwrap();
         let unusable = Some((503, "TOKEN_UNREADABLE".to_owned()));
         assert_eq!(refusal(&in_file, &with("Bearer ")).await, unusable, "no token is not an empty one");
+        assert_eq!(refusal(&in_file, &GOOD).await, Some((401, "TOKEN_NEEDED".to_owned())), "it is not read");
         std::fs::remove_file(&file).unwrap();
         assert_eq!(refusal(&in_file, &with("Bearer another-token-of-now")).await, unusable);
     }

@@ -28,6 +28,12 @@ struct Point {
     memory: Option<f32>,
 }
 
+/// How many points are missing between two that are so far apart in time, as a process that was stopped leaves them: at most `most`.
+pub(super) fn points_missed(apart: Duration, most: usize) -> usize {
+    let steps = (apart.as_secs_f64() / STEP.as_secs_f64()).round() as usize;
+    steps.saturating_sub(1).min(most)
+}
+
 /// The past of all members. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct History {
@@ -64,6 +70,8 @@ impl History {
     /// The cluster is so now, and so many messages are ready. A node that does not answer has an empty point.
     pub(super) fn note(&self, cluster: &Cluster, ready: Option<u64>) {
         let mut state = self.state();
+        let apart = if state.end == 0 { 0 } else { cluster.now.saturating_sub(state.end) };
+        let missed = points_missed(Duration::from_millis(apart), POINTS_MAX);
         state.end = cluster.now;
         state.nodes.retain(|id, _| cluster.nodes.iter().any(|node| node.id == *id));
         for node in cluster.nodes.iter().take(NODES_MAX) {
@@ -77,10 +85,11 @@ impl History {
                 memory: node.told.memory.map(|memory| memory as f32),
             };
             let points = state.nodes.entry(node.id.clone()).or_default();
-            if points.len() >= POINTS_MAX {
-                points.pop_front();
+            if !points.is_empty() {
+                points.extend(std::iter::repeat_n(Point::default(), missed));
             }
             points.push_back(if node.reachable { point } else { Point::default() });
+            points.drain(..points.len().saturating_sub(POINTS_MAX));
         }
     }
 
@@ -149,6 +158,11 @@ mod tests {
         assert_eq!((a.series.lag[0], a.series.commit_rate[0], a.series.ready[0]), (Some(10.0), Some(7.0), Some(3.0)));
         assert_eq!((b.series.lag[0], b.series.lag[1], b.series.commit_rate[0]), (Some(10.0), None, None));
         assert!(history.of("nobody").series.lag.is_empty());
+        let later = a.end + 4 * STEP.as_millis() as u64 + 100;
+        history.note(&cluster(later, &[("a", true)]), None);
+        let lag = history.of("a").series.lag;
+        assert_eq!(lag.len(), POINTS_MAX);
+        assert_eq!(lag[POINTS_MAX - 4..], [None, None, None, Some(later as f32)], "nobody looked for three steps");
         history.note(&cluster(9, &[("a", true)]), None);
         assert!(history.of("b").series.lag.is_empty(), "whoever is no member any more is forgotten");
     }

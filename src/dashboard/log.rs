@@ -51,6 +51,9 @@ pub(super) struct Found {
     next: Option<u64>,
 }
 
+/// Entries in the order of a search. None: it is not one of those that are looked for.
+type Page = Vec<(Index, Option<Shown>)>;
+
 /// Which way a search goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -81,7 +84,8 @@ impl Log<'_> {
             let (first, message) = (read.first.0, format!("the log of this node begins at entry {}", read.first));
             return Err(Failure::new(StatusCode::GONE, crate::reasons::COMPACTED, message).with("first", first));
         }
-        let mut shown = self.show(&read);
+        let (read, shown) = self.show(read, Filter::default()).await;
+        let mut shown = shown.into_iter().filter_map(|(_, shown)| shown).collect();
         truncate(&mut shown, from == Index(0));
         Ok(self.answer(&read, shown))
     }
@@ -113,27 +117,27 @@ impl Log<'_> {
             if is_full(&found, bytes) || looked_at >= LOOKED_AT_MAX || began.elapsed() > SEARCH_MAX {
                 break Some(place.0);
             }
-            let (read, page) = self.page(place, direction).await?;
+            let (read, page) = self.page(place, direction, filter).await?;
             if page.is_empty() {
                 break None;
             }
-            for entry in page {
+            for (index, entry) in page {
                 if is_full(&found, bytes) {
                     break;
                 }
-                (place, looked_at) = (direction.after(Index(entry.index)), looked_at + 1);
-                if filter.admits(&entry) {
+                (place, looked_at) = (direction.after(index), looked_at + 1);
+                if let Some(entry) = entry {
                     bytes += entry.bytes();
                     found.push(entry);
                 }
             }
-            bounds = LogPart { entries: Vec::new(), ..read };
+            bounds = read;
         };
         Ok(Found { part: self.answer(&bounds, found), next })
     }
 
     /// Entries from `place` on, in the order of the search; none: the log has no longer what was there.
-    async fn page(&self, place: Index, direction: Direction) -> Result<(LogPart, Vec<Shown>), Failure> {
+    async fn page(&self, place: Index, direction: Direction, filter: &Filter) -> Result<(LogPart, Page), Failure> {
         let mut some = LOG_ENTRIES_MAX;
         loop {
             let from = match direction {
@@ -150,9 +154,9 @@ impl Log<'_> {
                 some /= 2;
                 continue;
             }
-            let mut shown = self.show(&read);
+            let (read, mut shown) = self.show(read, filter.clone()).await;
             if direction == Direction::Backward {
-                shown.retain(|entry| entry.index <= place.0);
+                shown.retain(|(index, _)| *index <= place);
                 shown.reverse();
             }
             return Ok((read, shown));
@@ -173,10 +177,21 @@ impl Log<'_> {
         })
     }
 
-    fn show(&self, part: &LogPart) -> Vec<Shown> {
-        let name_of = |node| self.context.book.name_of(node);
-        let show = Show { content: self.content, commit: part.commit, applied: part.applied, name_of: &name_of };
-        part.entries.iter().map(|entry| show.entry(entry)).collect()
+    /// Shows what was read, and returns the rest of it. On a thread of its own: a MiB of entries keeps a processor busy for a while,
+    /// and the event loop waits for nobody's page.
+    async fn show(&self, part: LogPart, filter: Filter) -> (LogPart, Page) {
+        let (content, book) = (self.content, self.context.book.clone());
+        let LogPart { entries, .. } = part;
+        let part = LogPart { entries: Vec::new(), ..part };
+        let LogPart { commit, applied, .. } = part;
+        let shown = tokio::task::spawn_blocking(move || {
+            let name_of = |node| book.name_of(node);
+            let show = Show { content, commit, applied, name_of: &name_of };
+            let shown = entries.iter().map(|entry| (entry.id.index, show.entry(entry)));
+            shown.map(|(index, shown)| (index, Some(shown).filter(|shown| filter.admits(shown)))).collect()
+        });
+        // Without a result the process is about to end, and nobody sees what is shown.
+        (part, shown.await.unwrap_or_default())
     }
 
     fn answer(&self, part: &LogPart, entries: Vec<Shown>) -> Part {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
 use tokio::time::{Instant, timeout};
 
 use super::changes::CHANGES_MAX;
@@ -18,7 +18,7 @@ use super::queues::Queues;
 use super::stream;
 use super::view::{Cluster, Known, Settings};
 use crate::api;
-use crate::client::{self, Client};
+use crate::client::{self, Client, Forwarding};
 use crate::ids::NodeId;
 
 /// What was gathered longer ago is gathered anew for whoever asks once.
@@ -32,6 +32,9 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Parts of logs and of queues that are read, or wait to be taken, at a time: each has some MiB at most. One more is refused.
 const READS_MAX: usize = 16;
+
+/// Searches in logs at a time, of all who look: each keeps a processor busy for some seconds. One more is refused.
+const SEARCHES_MAX: usize = 2;
 
 /// What looks at the cluster from this node.
 pub(super) struct Lookout {
@@ -47,6 +50,8 @@ pub(super) struct Lookout {
     pub(super) streams: Arc<Semaphore>,
     /// Reads that may still be begun.
     reads: Arc<Semaphore>,
+    /// Searches that may still be begun.
+    searches: Semaphore,
     board: watch::Receiver<Board>,
     lookers: Arc<Lookers>,
 }
@@ -127,8 +132,9 @@ impl Lookout {
         client_address: SocketAddr,
         settings: Settings,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let client = client(client_address);
-        let queues = Arc::new(Queues::new(client.clone()));
+        let client = client(client_address, Forwarding::WhenNeeded);
+        // What this node has is shown, also after a change has been at the leader.
+        let queues = Arc::new(Queues::new(self::client(client_address, Forwarding::Stay)));
         let (lookers, events, history) = (Arc::new(Lookers::default()), Events::default(), History::default());
         let mut gatherer = Gatherer::new(context.clone(), settings, events.clone(), history.clone(), queues.told());
         let (publish, board) = watch::channel(gatherer.board());
@@ -139,9 +145,9 @@ impl Lookout {
                 tokio::join!(gatherer.run(&lookers, &publish), queues.follow(asked, || lookers.are_there()));
             }
         };
-        let changes = Semaphore::new(CHANGES_MAX);
+        let (changes, searches) = (Semaphore::new(CHANGES_MAX), Semaphore::new(SEARCHES_MAX));
         let [streams, reads] = [stream::STREAMS_MAX, READS_MAX].map(|most| Arc::new(Semaphore::new(most)));
-        (Self { context, client, events, history, queues, changes, streams, reads, board, lookers }, running)
+        (Self { context, client, events, history, queues, changes, streams, reads, searches, board, lookers }, running)
     }
 
     /// Somebody looks from here on.
@@ -158,6 +164,14 @@ impl Lookout {
     pub(super) fn begin_read(&self) -> Result<OwnedSemaphorePermit, Failure> {
         let place = self.reads.clone().try_acquire_owned();
         place.map_err(|_| Failure::overloaded(&format!("{READS_MAX} others read")))
+    }
+
+    /// A place for one more search, until it is done.
+    ///
+    /// # Errors
+    /// There are as many as there may be.
+    pub(super) fn begin_search(&self) -> Result<SemaphorePermit<'_>, Failure> {
+        self.searches.try_acquire().map_err(|_| Failure::overloaded(&format!("{SEARCHES_MAX} others search")))
     }
 
     /// What is gathered, to wait for more of it.
@@ -178,14 +192,14 @@ impl Lookout {
 }
 
 /// A client that begins with this node, at the address that its client port is bound to.
-fn client(bound: SocketAddr) -> Client {
+fn client(bound: SocketAddr, forwarding: Forwarding) -> Client {
     let ip = match bound.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
     let endpoint = SocketAddr::new(ip, bound.port()).to_string();
-    let options = client::Options { timeout: CALL_TIMEOUT, pipelined: false, ..client::Options::default() };
+    let options = client::Options { timeout: CALL_TIMEOUT, pipelined: false, forwarding, ..client::Options::default() };
     Client::new(vec![endpoint], options).expect("a bound address is one")
 }
 

@@ -24,8 +24,8 @@ pub(super) struct Past {
     /// When the term was seen to rise, the last so many times.
     pub(super) elections: Vec<u64>,
     pub(super) queues: Queues,
-    /// The term that was seen last.
-    term: Option<u64>,
+    /// The highest term that was seen; 0: none was, as no node has told one.
+    term: u64,
 }
 
 /// What is known of the queues.
@@ -42,8 +42,10 @@ impl Past {
     pub(super) fn follow(&mut self, cluster: &Cluster, learners: &BTreeSet<String>) {
         let now = cluster.now;
         hold(&mut self.leaderless, now, cluster.leader.is_none() && cluster.voters > 0);
-        // The first term that is seen has not risen.
-        if self.term.replace(cluster.term).is_some_and(|before| before < cluster.term) {
+        // The first term that is seen has not risen, nor has one that comes back with the node that has it.
+        let before = self.term;
+        self.term = before.max(cluster.term);
+        if before > 0 && before < cluster.term {
             self.elections.push(now);
             let surplus = self.elections.len().saturating_sub(2 * ELECTIONS);
             self.elections.drain(..surplus);
@@ -59,9 +61,11 @@ impl Past {
 impl Since {
     fn follow(&mut self, now: u64, node: &Node, is_to_vote: bool) {
         hold(&mut self.unreachable, now, !node.reachable);
-        hold(&mut self.lagging, now, node.lag.is_some_and(|lag| lag > LAG_ENTRIES));
+        // What a node said before it went says nothing of how it is since: when it is back, it has its time.
+        hold(&mut self.lagging, now, node.reachable && node.lag.is_some_and(|lag| lag > LAG_ENTRIES));
         hold(&mut self.learner, now, is_to_vote);
-        hold(&mut self.unready, now, node.told.health.iter().any(|health| health.missing.is_some()));
+        let is_unready = node.told.health.iter().any(|health| health.missing.is_some());
+        hold(&mut self.unready, now, node.reachable && is_unready);
     }
 }
 
@@ -78,13 +82,26 @@ mod tests {
     fn what_lasts_keeps_its_beginning_and_what_ends_has_none() {
         let mut since = Since::default();
         let node = |reachable, lag| Node { reachable, lag, ..Node::default() };
-        since.follow(10, &node(false, None), true);
-        since.follow(20, &node(false, Some(LAG_ENTRIES + 1)), true);
-        let expected = Since { unreachable: Some(10), lagging: Some(20), learner: Some(10), unready: None };
+        since.follow(10, &node(true, Some(LAG_ENTRIES + 1)), true);
+        since.follow(20, &node(true, Some(LAG_ENTRIES + 1)), true);
+        let expected = Since { unreachable: None, lagging: Some(10), learner: Some(10), unready: None };
         assert_eq!(since, expected);
-        since.follow(30, &node(true, Some(LAG_ENTRIES)), false);
+        since.follow(30, &node(false, Some(LAG_ENTRIES + 1)), true);
+        let expected = Since { unreachable: Some(30), lagging: None, ..expected };
+        assert_eq!(since, expected, "how far it is behind now is not known");
+        since.follow(40, &node(true, Some(LAG_ENTRIES)), false);
         assert_eq!(since, Since::default());
-        since.follow(40, &node(false, None), false);
-        assert_eq!(since.unreachable, Some(40), "it begins anew");
+        since.follow(50, &node(false, None), false);
+        assert_eq!(since.unreachable, Some(50), "it begins anew");
+    }
+
+    #[test]
+    fn a_term_has_risen_when_it_is_higher_than_any_that_was_seen() {
+        let mut past = Past::default();
+        let elections = [0, 7, 7, 9, 7, 9, 10].map(|term| {
+            past.follow(&Cluster { term, ..Cluster::default() }, &BTreeSet::new());
+            past.elections.len()
+        });
+        assert_eq!(elections, [0, 0, 0, 1, 1, 1, 2]);
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::alarms::DEAD_MS;
-use super::history::STEP;
+use super::history::{STEP, points_missed};
 use super::lookout::now_ms;
 use super::past;
 use crate::client::Shown;
@@ -35,7 +35,7 @@ pub(super) struct Queue {
     oldest_ms: Option<u64>,
     in_rate: Option<f64>,
     out_rate: Option<f64>,
-    spark: Vec<u64>,
+    spark: Vec<Option<u64>>,
 }
 
 /// All queues together, for the page.
@@ -90,9 +90,9 @@ struct Counts {
 struct Past {
     step_ms: u64,
     end: u64,
-    ready: Vec<u64>,
-    leased: Vec<u64>,
-    dead: Vec<u64>,
+    ready: Vec<Option<u64>>,
+    leased: Vec<Option<u64>>,
+    dead: Vec<Option<u64>>,
     in_rate: Vec<Option<f32>>,
     out_rate: Vec<Option<f32>>,
 }
@@ -151,12 +151,12 @@ struct Flow {
     gone: u64,
 }
 
-/// A moment of a queue.
+/// A moment of a queue. All none: nobody looked.
 #[derive(Clone, Copy, Debug, Default)]
 struct Point {
-    ready: u64,
-    leased: u64,
-    dead: u64,
+    ready: Option<u64>,
+    leased: Option<u64>,
+    dead: Option<u64>,
     in_rate: Option<f32>,
     out_rate: Option<f32>,
 }
@@ -248,6 +248,11 @@ impl Board {
         })
     }
 
+    /// How many queues are listed.
+    pub(super) fn listed(&self) -> usize {
+        self.queues.len()
+    }
+
     /// Some queues.
     pub(super) fn wanted(&self, wanted: &Wanted, now: u64) -> List {
         let limit = wanted.limit.unwrap_or(200).clamp(1, 1_000);
@@ -273,6 +278,21 @@ impl Board {
     }
 }
 
+impl Detail {
+    /// A queue of which only this is known, and nothing of how it has been.
+    pub(super) fn of(name: &str, totals: v1::Totals, now: u64) -> Self {
+        let v1::Totals { contents, counts, oldest, settings, .. } = totals;
+        let info = v1::QueueInfo { name: name.to_owned(), contents, counts, oldest, settings };
+        let row = Row { info, ..Row::default() };
+        Self {
+            queue: row.queue(name, now),
+            settings: Settings::of(settings.as_ref()),
+            counts: Counts::of(counts.as_ref()),
+            history: row.past(now),
+        }
+    }
+}
+
 impl Row {
     fn contents(&self) -> v1::Contents {
         self.info.contents.unwrap_or_default()
@@ -294,16 +314,18 @@ impl Row {
             (per_second(before.enqueued, flow.enqueued, since), per_second(before.gone, flow.gone, since))
         });
         (self.in_rate, self.out_rate) = rates.unwrap_or_default();
-        if self.points.len() >= POINTS_MAX {
-            self.points.pop_front();
+        if !self.points.is_empty() {
+            let missed = since.map_or(0, |since| points_missed(since, POINTS_MAX));
+            self.points.extend(std::iter::repeat_n(Point::default(), missed));
         }
         self.points.push_back(Point {
-            ready: self.contents().ready,
-            leased: self.contents().leased,
-            dead: self.contents().dead,
+            ready: Some(self.contents().ready),
+            leased: Some(self.contents().leased),
+            dead: Some(self.contents().dead),
             in_rate: self.in_rate.map(|rate| rate as f32),
             out_rate: self.out_rate.map(|rate| rate as f32),
         });
+        self.points.drain(..self.points.len().saturating_sub(POINTS_MAX));
     }
 
     fn past(&self, end: u64) -> Past {
@@ -421,6 +443,23 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_is_known_alone_and_has_gaps_where_nobody_looked() {
+        let contents = Some(v1::Contents { ready: 7, dead: 2, ..Default::default() });
+        let counts = Some(v1::Counts { enqueued: 9, ..Default::default() });
+        let detail = Detail::of("zebra", v1::Totals { contents, counts, ..Default::default() }, 5);
+        assert_eq!((detail.queue.ready, detail.queue.dead, detail.counts.enqueued), (7, 2, 9));
+        assert!(detail.history.ready.is_empty());
+
+        let mut row = Row { info: info("a", 3, 0), ..Row::default() };
+        for since in [None, Some(STEP), Some(3 * STEP)] {
+            row.point(since);
+        }
+        assert_eq!(row.past(0).ready, [Some(3), Some(3), None, None, Some(3)]);
+        row.point(Some(Duration::from_secs(3_600)));
+        assert_eq!(row.points.len(), POINTS_MAX);
+    }
+
+    #[test]
     fn the_past_of_so_many_queues_is_kept_and_of_each_so_much() {
         let mut board = Board::default();
         let value: Vec<_> = (0..WITH_PAST_MAX + 5).map(|queue| info(&format!("q{queue}"), queue as u64, 0)).collect();
@@ -432,7 +471,7 @@ mod tests {
         assert_eq!(kept.len(), WITH_PAST_MAX);
         assert!(kept.iter().all(|row| row.points.len() <= POINTS_MAX));
         assert!(board.queues["q0"].points.is_empty(), "the busiest are kept");
-        assert_eq!(board.queues["q1004"].queue("q1004", 0).spark, vec![1004; SPARK_MAX]);
+        assert_eq!(board.queues["q1004"].queue("q1004", 0).spark, vec![Some(1004); SPARK_MAX]);
         board.list(Shown { value: Vec::new(), age: None });
         assert!(board.queues.is_empty(), "a queue that is gone is forgotten");
     }

@@ -15,7 +15,7 @@ use crate::state_machine::Body;
 const LIMIT: u32 = 50;
 const LIMIT_MAX: u32 = 100;
 
-/// An answer with so many bytes may be one from which messages were left out.
+/// An answer with so many bytes, of bodies, headers and what is around them, may be one from which messages were left out.
 const FULL_BYTES: usize = 1 << 20;
 
 /// A message, for the page.
@@ -70,9 +70,9 @@ impl Messages {
     /// What a node showed that was asked for `peek`; bodies and headers if they are to be seen.
     pub(super) fn new(shown: Vec<v1::StoredMessage>, peek: &v1::Peek, content: bool) -> Self {
         let state = name_of(peek.state());
+        let bytes: usize = shown.iter().map(prost::Message::encoded_len).sum();
         let messages: Vec<_> = shown.into_iter().map(|message| Message::new(message, state, content)).collect();
         // There are fewer where they are large, and then there may be more.
-        let bytes: usize = messages.iter().map(|message| message.bytes).sum();
         let is_full = messages.len() >= peek.limit as usize || bytes >= FULL_BYTES;
         let next = messages.last().filter(|_| is_full).map(|last| last.id.clone());
         Self { messages, next }
@@ -133,4 +133,24 @@ fn message_id(text: &str) -> Result<Option<v1::MessageId>, Failure> {
     let id = text.split_once('/').and_then(|(index, item)| Some((index.parse().ok()?, item.parse().ok()?)));
     let (index, item) = id.ok_or_else(|| Failure::field("after", format!("expected INDEX/ITEM, found {text:?}")))?;
     Ok(Some(v1::MessageId { shard: 0, index, item }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_messages_are_large_there_may_be_more() {
+        let stored = |item, header: usize| v1::StoredMessage {
+            id: Some(v1::MessageId { shard: 0, index: 7, item }),
+            message: Some(v1::Message { headers: [("k".to_owned(), "v".repeat(header))].into(), ..Default::default() }),
+            ..Default::default()
+        };
+        let peek = v1::Peek { limit: 3, ..Default::default() };
+        let next = |header, content| Messages::new(vec![stored(0, header), stored(1, header)], &peek, content).next;
+        assert_eq!(next(10, true), None, "there are fewer than were asked for");
+        for content in [true, false] {
+            assert_eq!(next(FULL_BYTES / 2, content).as_deref(), Some("7/1"), "headers count, shown or not");
+        }
+    }
 }

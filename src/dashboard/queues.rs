@@ -25,7 +25,7 @@ const TOTALS_INTERVAL: Duration = Duration::from_secs(2);
 /// A list that is older is read anew for whoever asks.
 const FRESH: Duration = Duration::from_secs(1);
 
-/// Queues that are read: those with the first names. Of more only the totals are shown.
+/// Queues that are listed: those with the first names. Of more only the totals are shown, and each on a page of its own.
 const QUEUES_MAX: usize = 10_000;
 
 /// Queues of one page of the interface.
@@ -51,7 +51,7 @@ pub(super) struct Told {
 }
 
 impl Queues {
-    /// Nothing is known yet. `client` asks this node.
+    /// Nothing is known yet. `client` asks this node, and no other.
     pub(super) fn new(client: Client) -> Self {
         Self { client: client.reading(Consistency::Stale), board: Mutex::default(), told: watch::Sender::default() }
     }
@@ -140,7 +140,17 @@ impl Queues {
             let message = format!("there is no queue {name:?}");
             Failure::new(StatusCode::NOT_FOUND, crate::reasons::QUEUE_NOT_FOUND, message)
         };
-        self.fresh().await?.detail(name, now_ms()).ok_or_else(missing)
+        let board = self.fresh().await?;
+        if let Some(detail) = board.detail(name, now_ms()) {
+            return Ok(detail);
+        }
+        if board.listed() < QUEUES_MAX {
+            return Err(missing());
+        }
+        drop(board);
+        // It may be one of those that are not listed.
+        let read = timeout(PATIENCE, self.client.stats(Some(name))).await;
+        Ok(Detail::of(name, read.map_err(|_| late())??.value, now_ms()))
     }
 
     /// The messages that are wanted; bodies and headers if they are shown.

@@ -1,6 +1,8 @@
 //! From a path to who answers it.
 
-use std::convert::Infallible;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -13,10 +15,11 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
-use futures_util::stream::{self as streams, StreamExt as _};
+use futures_util::stream as streams;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::time::timeout;
 
 use super::entry::Filter;
 use super::events;
@@ -37,6 +40,9 @@ const TEXT_BYTES_MAX: usize = 1_000;
 
 /// An answer is handed to its connection in pieces of so many bytes: what is not taken yet stays where it is counted.
 const PIECE_BYTES: usize = 64 << 10;
+
+/// An answer is taken in this time, however slowly, or cut off: its place is for whoever comes next.
+const ANSWER_MAX: Duration = Duration::from_secs(30);
 
 /// Everything on the admin port.
 pub(super) fn router(site: Site) -> Router {
@@ -133,7 +139,7 @@ async fn search(State(site): State<Site>, Asked(wanted): Asked<SearchWanted>) ->
         return Err(Failure::field("text", format!("it has more than {TEXT_BYTES_MAX} bytes")));
     }
     let lookout = site.lookout()?;
-    let place = lookout.begin_read()?;
+    let (place, _turn) = (lookout.begin_read()?, lookout.begin_search()?);
     let node = lookout.fresh().await.find(&wanted.node)?;
     let log = Log { context: &lookout.context, node, content: site.settings().show_content };
     let filter = Filter { text: wanted.text.to_lowercase(), kind: wanted.kind, queue: wanted.queue };
@@ -200,14 +206,47 @@ fn json(text: Bytes) -> Response {
     ([(CONTENT_TYPE, "application/json")], text).into_response()
 }
 
-/// An answer that keeps its place until it is taken.
+/// An answer that keeps its place until it is taken, or has taken too long.
 fn held(value: &impl Serialize, place: OwnedSemaphorePermit) -> Response {
+    held_for(ANSWER_MAX, value, place)
+}
+
+fn held_for(most: Duration, value: &impl Serialize, place: OwnedSemaphorePermit) -> Response {
     let text = serde_json::to_vec(value).expect("it has no maps with keys that are no text, and memory takes all");
-    let pieces = streams::unfold((Bytes::from(text), place), async |(mut rest, place)| {
-        let piece = rest.split_to(rest.len().min(PIECE_BYTES));
-        (!piece.is_empty()).then_some((piece, (rest, place)))
+    let answer = Arc::new(Mutex::new(Some(Rest { text: text.into(), _place: place })));
+    let (open, closed) = oneshot::channel::<()>();
+    let late = answer.clone();
+    tokio::spawn(async move {
+        // Nobody asks a body on for which its reader has no room: it is taken away from it.
+        let _ = timeout(most, closed).await;
+        take(&late);
     });
-    ([(CONTENT_TYPE, "application/json")], Body::from_stream(pieces.map(Ok::<_, Infallible>))).into_response()
+    let pieces = streams::unfold((answer, open), async |(answer, open)| {
+        let piece = piece(&answer)?;
+        Some((piece, (answer, open)))
+    });
+    ([(CONTENT_TYPE, "application/json")], Body::from_stream(pieces)).into_response()
+}
+
+/// What is not taken yet of an answer, and its place.
+struct Rest {
+    text: Bytes,
+    _place: OwnedSemaphorePermit,
+}
+
+/// The next piece, of its own memory: what is taken slowly keeps no more of the answer. Then none; an error: it was cut off.
+fn piece(answer: &Mutex<Option<Rest>>) -> Option<io::Result<Bytes>> {
+    // It is whole after every step.
+    let mut state = answer.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(rest) = &mut *state else {
+        return Some(Err(io::Error::new(io::ErrorKind::TimedOut, "the answer was not taken in time")));
+    };
+    let piece = rest.text.split_to(rest.text.len().min(PIECE_BYTES));
+    (!piece.is_empty()).then(|| Ok(Bytes::copy_from_slice(&piece)))
+}
+
+fn take(answer: &Mutex<Option<Rest>>) {
+    answer.lock().unwrap_or_else(PoisonError::into_inner).take();
 }
 
 /// What stands behind the `?`. What is wrong with it is said as JSON.
@@ -219,5 +258,33 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Asked<T> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
         let asked: Result<Query<T>, QueryRejection> = Query::try_from_uri(&parts.uri);
         asked.map(|Query(asked)| Self(asked)).map_err(|rejection| Failure::field("query", rejection.body_text()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+    use futures_util::StreamExt as _;
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_keeps_its_place_until_it_is_taken_or_it_is_too_late() {
+        let places = Arc::new(Semaphore::new(1));
+        let answer = async |most| {
+            let place = places.clone().acquire_owned().await.expect("nobody closes it");
+            held_for(most, &"x".repeat(3 * PIECE_BYTES), place).into_body()
+        };
+        let whole = to_bytes(answer(ANSWER_MAX).await, usize::MAX).await.expect("it is taken at once");
+        assert_eq!(whole.len(), 3 * PIECE_BYTES + 2, "with its quotes");
+
+        let mut slow = answer(Duration::from_millis(50)).await.into_data_stream();
+        assert_eq!(slow.next().await.expect("there is more").expect("it is good").len(), PIECE_BYTES);
+        assert_eq!(places.available_permits(), 0, "it has time");
+        let gone = answer(ANSWER_MAX).await;
+        assert!(slow.next().await.expect("half an answer is none").is_err());
+        drop(gone);
+        drop(answer(ANSWER_MAX).await);
     }
 }

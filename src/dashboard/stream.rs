@@ -90,6 +90,10 @@ async fn feed(lookout: &Lookout, pieces: &Pieces) {
     let mut heard = 0;
     let mut sent = pieces.send(lookout.fresh().await.message()).await;
     board.mark_unchanged();
+    let told = queues.borrow_and_update().message.clone();
+    if sent.is_ok() && !told.is_empty() {
+        sent = pieces.send(told).await;
+    }
     while sent.is_ok() {
         let (events, heard_now) = lookout.events.after(heard);
         if heard_now > heard {

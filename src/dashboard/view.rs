@@ -1,6 +1,6 @@
 //! The cluster as the page shows it: what the nodes told last, put together. Pure: time comes in with what is known.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -40,7 +40,7 @@ pub(super) struct Heard {
 }
 
 /// What the settings of the node say about the page.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Settings {
     pub(super) show_content: bool,
     pub(super) token_needed: bool,
@@ -48,7 +48,7 @@ pub(super) struct Settings {
 }
 
 /// The cluster, for the page.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Cluster {
     pub(super) asked: Asked,
     pub(super) now: u64,
@@ -70,7 +70,7 @@ pub(super) struct Cluster {
 }
 
 /// The node whose page this is.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub(super) struct Asked {
     pub(super) id: String,
     pub(super) name: String,
@@ -125,6 +125,8 @@ pub(super) struct Told {
     pub(super) memory: Option<u64>,
     pub(super) health: Vec<Health>,
     pub(super) trouble: String,
+    /// It answers, and takes part in nothing.
+    pub(super) stands_still: bool,
     pub(super) transfers: Vec<Transfer>,
 }
 
@@ -181,8 +183,17 @@ impl Cluster {
             known.nodes.iter().map(|(id, heard)| node(*id, heard, leads.filter(|_| leader != Some(*id)), leader));
         let mut nodes: Vec<Node> = nodes.collect();
         nodes.sort_by(|left, right| (&left.name, &left.id).cmp(&(&right.name, &right.id)));
-        let voters = &known.configuration.voters;
+        let Known { configuration, .. } = known;
         let is_up = |node: NodeId| known.nodes.get(&node).is_some_and(Heard::takes_part);
+        let half = |voters: &BTreeSet<NodeId>| Half {
+            voters: voters.len(),
+            up: voters.iter().filter(|voter| is_up(**voter)).count(),
+            needed: if voters.is_empty() { 0 } else { configuration.needed(voters.len()) },
+        };
+        let incoming = half(&configuration.voters);
+        let outgoing = configuration.is_joint().then(|| half(&configuration.voters_outgoing));
+        // While voters change, both halves have to agree: the one that can lose fewer decides.
+        let decides = outgoing.filter(|outgoing| outgoing.margin() < incoming.margin()).unwrap_or(incoming);
         let terms = known.nodes.values().filter(|heard| heard.reachable).filter_map(|heard| heard.status.as_ref());
         let name = known.nodes.get(&known.asked).map(|heard| heard.member.name.clone()).unwrap_or_default();
         Self {
@@ -192,15 +203,15 @@ impl Cluster {
             settings,
             leader: leader.map(|leader| leader.to_string()),
             term: terms.map(|status| status.term).max().unwrap_or(0),
-            quorum: match known.configuration.commit_quorum {
+            quorum: match configuration.commit_quorum {
                 CommitQuorum::Majority => "majority",
                 CommitQuorum::HalfPlusOne => "half_plus_one",
             },
-            joint: known.configuration.is_joint(),
-            voters: voters.len(),
-            voters_up: voters.iter().filter(|voter| is_up(**voter)).count(),
-            needed: if voters.is_empty() { 0 } else { known.configuration.needed(voters.len()) },
-            tolerates: if voters.is_empty() { 0 } else { known.configuration.failures_tolerated(is_up) },
+            joint: configuration.is_joint(),
+            voters: decides.voters,
+            voters_up: decides.up,
+            needed: decides.needed,
+            tolerates: decides.margin(),
             commit_rate: leads.map(|leader| rounded(leader.commits_per_second)),
             commit_p99_ms: leads.and_then(|leader| p99(leader.commit_latency.as_ref())),
             alarms: Vec::new(),
@@ -209,10 +220,24 @@ impl Cluster {
     }
 }
 
+/// Voters that decide together.
+struct Half {
+    voters: usize,
+    up: usize,
+    needed: usize,
+}
+
+impl Half {
+    /// How many more of them can be lost; negative: so many are missing.
+    fn margin(&self) -> i64 {
+        self.up as i64 - self.needed as i64
+    }
+}
+
 impl Heard {
     /// It answers, and does what a member does.
     pub(super) fn takes_part(&self) -> bool {
-        let stands_still = |status: &v1::NodeStatus| status.role() == v1::Role::Outsider;
+        let stands_still = |status: &v1::NodeStatus| status.stands_still || status.role() == v1::Role::Outsider;
         self.reachable && self.status.as_ref().is_some_and(|status| !stands_still(status))
     }
 }
@@ -295,6 +320,7 @@ impl Told {
             memory: some(status.memory_bytes),
             health: status.conditions.iter().map(condition).collect(),
             trouble: status.trouble.clone(),
+            stands_still: status.stands_still,
             transfers: status.transfers.iter().map(transfer).collect(),
         }
     }
@@ -378,7 +404,7 @@ mod tests {
     use super::*;
 
     /// Voters 1 to 3 in term 2, each with the leader that it names, or one that does not answer.
-    fn shown(leaders: [Option<u64>; 3]) -> Cluster {
+    fn known(leaders: [Option<u64>; 3]) -> Known {
         let mut configuration = Configuration::of_one(NodeId(1), CommitQuorum::Majority);
         configuration.voters.extend([NodeId(2), NodeId(3)]);
         let heard = |(node, leader): (u64, Option<u64>)| {
@@ -398,8 +424,11 @@ mod tests {
             (NodeId(node), Heard { status: Some(status), ..heard })
         };
         let nodes = (1..).zip(leaders).map(heard).collect();
-        let known = Known { asked: NodeId(1), now: 9, cluster_id: "c".to_owned(), configuration, nodes };
-        Cluster::of(&known, Settings { show_content: true, token_needed: false, trace_url: None })
+        Known { asked: NodeId(1), now: 9, cluster_id: "c".to_owned(), configuration, nodes }
+    }
+
+    fn shown(leaders: [Option<u64>; 3]) -> Cluster {
+        Cluster::of(&known(leaders), Settings { show_content: true, ..Settings::default() })
     }
 
     #[test]
@@ -421,6 +450,33 @@ mod tests {
         assert_eq!(counted([Some(1), Some(1), Some(1)]), (3, 3, 2, 1));
         assert_eq!(counted([Some(1), None, Some(1)]), (3, 2, 2, 0));
         assert_eq!(counted([Some(0), None, None]), (3, 1, 2, -1));
+    }
+
+    #[test]
+    fn a_voter_that_stands_still_is_as_good_as_lost() {
+        let mut known = known([Some(1), Some(1), Some(1)]);
+        let status = known.nodes.get_mut(&NodeId(3)).unwrap().status.as_mut().unwrap();
+        status.stands_still = true;
+        let cluster = Cluster::of(&known, Settings::default());
+        assert_eq!((cluster.voters_up, cluster.tolerates), (2, 0));
+        assert!(cluster.nodes[2].reachable && cluster.nodes[2].told.stands_still);
+    }
+
+    /// Voters 1 to 3 are being replaced by 1, 4 and 5, of which two do not answer yet; and the other way round.
+    #[test]
+    fn while_voters_change_the_half_that_can_lose_fewer_is_told() {
+        let mut known = known([Some(1), Some(1), Some(1)]);
+        let (new, old) = ([1, 4, 5].map(NodeId).into(), known.configuration.voters.clone());
+        (known.configuration.voters, known.configuration.voters_outgoing) = (old.clone(), new);
+        let counted = |known: &Known| {
+            let Cluster { joint, voters, voters_up, needed, tolerates, .. } = Cluster::of(known, Settings::default());
+            (joint, voters, voters_up, needed, tolerates)
+        };
+        assert_eq!(counted(&known), (true, 3, 1, 2, -1));
+        std::mem::swap(&mut known.configuration.voters, &mut known.configuration.voters_outgoing);
+        assert_eq!(counted(&known), (true, 3, 1, 2, -1));
+        (known.configuration.voters, known.configuration.voters_outgoing) = (old, [NodeId(1)].into());
+        assert_eq!(counted(&known), (true, 1, 1, 1, 0), "one voter becomes three");
     }
 
     #[test]

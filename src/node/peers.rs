@@ -30,8 +30,13 @@ impl Peers {
 
     /// How a node is, as it says itself; none when it does not answer in time, or another node answers at its address.
     pub async fn status(&self, node: NodeId) -> Option<v1::NodeStatus> {
+        self.status_within(node, PATIENCE).await
+    }
+
+    /// The same, with another idea of what is in time.
+    pub async fn status_within(&self, node: NodeId, patience: Duration) -> Option<v1::NodeStatus> {
         let transport = self.transport.get()?;
-        transport.status_of(node, PATIENCE).await.ok()
+        transport.status_of(node, patience).await.ok()
     }
 
     /// What happened on a peer after the event `after` of its `process`; of all that it knows, when its process is another one.

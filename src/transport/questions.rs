@@ -127,11 +127,15 @@ impl Transport {
         let asked = async { question(self.0.question_client(peer, &address)?).await };
         let why = match tokio::time::timeout(patience, asked).await {
             Ok(Ok(answer)) => return Ok(answer),
-            Ok(Err(why)) => why,
+            Ok(Err(why)) => {
+                // Whatever is wrong with the connection, the next question gets another one.
+                self.0.question_clients.state().remove(&peer);
+                why
+            }
+            // Over a slow line it may still be connecting, and would never come to an end if it began anew each time. One that
+            // is dead is found by its keep-alive.
             Err(_) => format!("it took more than {patience:?}"),
         };
-        // Whatever is wrong with the connection, the next question gets another one.
-        self.0.question_clients.state().remove(&peer);
         Err(Error::NoAnswer { peer, address, why })
     }
 }

@@ -122,6 +122,11 @@ async fn every_answer_tells_browsers_to_be_strict() {
         let cached = if status == 200 && !path.starts_with("/api") { "no-cache" } else { "no-store" };
         assert_eq!(answer.header("cache-control"), Some(cached), "{path} of {host}: {}", answer.head);
     }
+    for (path, status) in [("/api/cluster", 403), ("/api/stream", 403), ("/", 200)] {
+        let asked = format!("GET {path} HTTP/1.0\r\nhost: {own}\r\nsec-fetch-site: cross-site\r\n\r\n");
+        let answer = talk(a.admin_address, asked.as_bytes()).await;
+        assert_eq!(answer.status, status, "{path}, asked by a foreign page: {}", answer.text());
+    }
     let refused = get_as(&a, "/api/cluster", "evil.example").await;
     assert_eq!(refused.reason(), "HOST_NOT_ALLOWED");
     assert!(refused.text().contains("admin.hosts"), "{}", refused.text());
@@ -351,6 +356,21 @@ async fn the_log_of_every_node_is_shown_and_searched() {
     a.stop().await.unwrap();
 }
 
+/// Takes a message; returns the token of its lease.
+async fn lease_one(node: &Running, queue: &str) -> String {
+    let lease = operation(Verb::Lease(v1::Lease { queue: queue.into(), limit: 1, ..Default::default() }));
+    let leased = execute(node, vec![lease]).await.unwrap();
+    let Some(Kind::Leased(leased)) = &leased.outcomes[0].outcome else { panic!("{leased:?}") };
+    leased.messages[0].lease_token.clone()
+}
+
+async fn reject(node: &Running, queue: &str, token: String, reason: &str) {
+    let how = v1::settlement::How::Reject(v1::Reject { reason: reason.into() });
+    let settlements = vec![v1::Settlement { token, how: Some(how) }];
+    let settle = v1::Settle { queue: queue.into(), settlements, all_or_none: false };
+    execute(node, vec![operation(Verb::Settle(settle))]).await.unwrap();
+}
+
 #[tokio::test]
 async fn where_content_is_masked_no_answer_has_it() {
     let directory = TempDir::new().unwrap();
@@ -359,12 +379,32 @@ async fn where_content_is_masked_no_answer_has_it() {
     let a = start_node(config).await;
     eventually("the only node to lead", async || execute(&a, vec![enqueue("orders", "S3cret")]).await.ok()).await;
     assert_eq!(get(&a, "/api/cluster").await.json()["show_content"], false);
-    for path in ["/api/log?from=1", "/api/log/search?queue=orders", "/api/queue/messages?name=orders"] {
+    let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let headers = json!({"k3y": "v4lue", "traceparent": traceparent});
+    let sent = post(&a, "/api/queue/send", &json!({"queue": "orders", "text": "S3cret", "headers": headers})).await;
+    assert_eq!(sent.status, 200, "{}", sent.text());
+    let token = lease_one(&a, "orders").await;
+    reject(&a, "orders", token, "b3cause").await;
+    let mut page = Page::open(&a).await;
+    let streamed = [page.next("cluster").await, page.next("queues").await].map(|told| told.to_string());
+    let mut answers = streamed.to_vec();
+    for path in [
+        "/api/log?from=1",
+        "/api/log/search?queue=orders",
+        "/api/queue/messages?name=orders",
+        "/api/queue/messages?name=orders&state=dead",
+        "/api/queue?name=orders",
+        "/api/events",
+    ] {
         let answer = get(&a, path).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
-        assert!(!answer.text().contains("S3cret"), "{path}: {}", answer.text());
+        answers.push(answer.text());
     }
-    assert_eq!(get(&a, "/api/log/search?text=s3cret").await.json()["entries"], json!([]));
+    for hidden in ["S3cret", "k3y", "v4lue", "b3cause", "0af7651916cd"] {
+        assert!(answers.iter().all(|answer| !answer.contains(hidden)), "{hidden}: {answers:?}");
+        let found = get(&a, &format!("/api/log/search?text={}", hidden.to_lowercase())).await.json();
+        assert_eq!(found["entries"], json!([]), "{hidden}");
+    }
     assert_eq!(get(&a, "/api/queue/messages?name=orders").await.json()["messages"][0]["bytes"], 6);
     a.stop().await.unwrap();
 }
@@ -414,20 +454,14 @@ async fn dead_letters_are_shown_and_redriven() {
     assert_eq!(sent.status, 200, "{}", sent.text());
     let set = post(&a, "/api/queue/settings", &json!({"queue": "orders", "lease_ms": 5000, "deliveries_max": 7})).await;
     assert_eq!((set.status, &set.json()["settings"]["lease_ms"]), (200, &json!(5000)), "{}", set.text());
-    let lease = operation(Verb::Lease(v1::Lease { queue: "orders".into(), limit: 1, ..Default::default() }));
-    let leased = execute(&a, vec![lease]).await.unwrap();
-    let Some(Kind::Leased(leased)) = &leased.outcomes[0].outcome else { panic!("{leased:?}") };
-    let token = leased.messages[0].lease_token.clone();
+    let token = lease_one(&a, "orders").await;
     let of = async |state: &str| {
         get(&a, &format!("/api/queue/messages?name=orders&state={state}")).await.json()["messages"].clone()
     };
     let held = of("leased").await;
     assert_eq!((&held[0]["text"], held[0]["due_at"].is_u64()), (&json!("burnt"), true), "{held}");
 
-    let how = v1::settlement::How::Reject(v1::Reject { reason: "too hot".into() });
-    let settlements = vec![v1::Settlement { token, how: Some(how) }];
-    let settle = v1::Settle { queue: "orders".into(), settlements, all_or_none: false };
-    execute(&a, vec![operation(Verb::Settle(settle))]).await.unwrap();
+    reject(&a, "orders", token, "too hot").await;
     let dead = of("dead").await;
     assert!(dead[0]["reason"].as_str().is_some_and(|reason| reason.contains("too hot")), "{dead}");
     assert_eq!((&dead[0]["headers"]["kind"], &dead[0]["deliveries"]), (&json!("pizza"), &json!(1)), "{dead}");
