@@ -31,7 +31,7 @@ test("a page that is too wide, has one text over another or cuts one off would f
   ];
   for (const [content, fault] of faults) {
     await page.setContent(`<body>${content}</body>`);
-    await expect(expectGoodLayout(page, 1)).rejects.toThrow(fault);
+    await expect(expectGoodLayout(page, 500)).rejects.toThrow(fault);
   }
   await page.setContent("<html lang=en><title>Page</title><main><h1>Page</h1><p>One</p><p>Two</p></main></html>");
   await expectGoodLayout(page);

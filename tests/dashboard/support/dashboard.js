@@ -89,9 +89,29 @@ export class Dashboard {
     for (const status of statuses) this.#refusals.add(status);
   }
 
-  /** @param {string} name Of a node. */
+  /** Another page in the same browser, which fails the test for the same reasons. */
+  async another() {
+    const other = new Dashboard(await this.page.context().newPage());
+    other.complaints = this.complaints;
+    return other;
+  }
+
+  /**
+   * A value of the strip.
+   * @param {string} label
+   */
+  value(label) {
+    return this.strip.locator(".strip > div").filter({ hasText: label }).locator(".value");
+  }
+
+  /** @param {string} name Of a node, on the page of the cluster. */
   card(name) {
-    return this.main.locator("article, section, .card").filter({ has: this.page.getByRole("heading", { name, exact: true }) });
+    return this.main.getByRole("article", { name, exact: true });
+  }
+
+  /** What is on the screen of a long table. */
+  get rows() {
+    return this.main.locator(".vt-row:not([hidden]):not(.loading)");
   }
 }
 

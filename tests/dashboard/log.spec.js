@@ -1,0 +1,80 @@
+// The log of one node: what is in it is shown as what it means, and found.
+
+import { eventually } from "./support/cluster.js";
+import { expect, test } from "./support/dashboard.js";
+
+test("what is enqueued appears in the log of every node, decoded", async ({ shared, dashboard }) => {
+  const [first] = shared.nodes;
+  if (!first) throw new Error("there are nodes");
+  for (const { name } of shared.nodes) {
+    await dashboard.open(first, `#/log?node=${name}`);
+    await expect(dashboard.main.getByRole("button", { name: "Following the tail" })).toBeVisible();
+    await shared.run(["enqueue", "orders", `one pizza for ${name}`]);
+    const row = dashboard.rows.filter({ hasText: `one pizza for ${name}` });
+    await expect(row).toHaveCount(1);
+    await expect(row).toContainText("enqueue orders");
+    await expect(row).toContainText("command");
+    await row.click();
+    const entry = dashboard.main.getByRole("complementary", { name: "The selected entry" });
+    await expect(entry).toContainText("committed, applied");
+    await expect(entry.locator("pre")).toHaveText(`one pizza for ${name}`);
+    await expect(entry.getByRole("link", { name: "orders" })).toBeVisible();
+  }
+});
+
+test("entries are found by text, kind and queue, and by their index", async ({ shared, dashboard }) => {
+  const [first] = shared.nodes;
+  if (!first) throw new Error("there are nodes");
+  await shared.run(["enqueue", "found", "needle"]);
+  await shared.run(["enqueue", "other", "straw", "straw"]);
+  await dashboard.open(first, "#/log");
+
+  await dashboard.main.getByLabel("Text").fill("needle");
+  await dashboard.main.getByRole("button", { name: "Search" }).click();
+  await expect(dashboard.rows).toHaveCount(1);
+  await expect(dashboard.rows).toContainText("needle");
+  await dashboard.page.reload();
+  await dashboard.ready();
+  await expect(dashboard.rows, "the address has the search").toHaveCount(1);
+
+  await dashboard.main.getByRole("button", { name: "Show all" }).click();
+  await dashboard.main.getByLabel("Queue").fill("other");
+  await dashboard.main.getByLabel("Queue").press("Enter");
+  await expect(dashboard.rows).toHaveCount(1);
+  await expect(dashboard.rows).toContainText("enqueue other straw and 1 more operation");
+
+  await dashboard.main.getByRole("button", { name: "Show all" }).click();
+  await dashboard.main.getByLabel("Kind").selectOption("members");
+  await expect(dashboard.rows.first()).toContainText("voters");
+  for (const row of await dashboard.rows.all()) await expect(row).toContainText("members");
+
+  await dashboard.main.getByRole("button", { name: "Show all" }).click();
+  await dashboard.main.getByLabel("Index to go to").fill("2");
+  await dashboard.main.getByLabel("Index to go to").press("Enter");
+  await expect(dashboard.main.locator(".vt-row[aria-selected=true]")).toContainText(/^2\b/);
+  await expect(dashboard.main.getByRole("complementary")).toContainText("Entry 2");
+});
+
+test("where the log was compacted it says so", async ({ start, dashboard }) => {
+  const cluster = await start(1, { QUORATE__STORAGE__SNAPSHOT_ENTRIES: "200", QUORATE__STORAGE__LOG_ENTRIES: "50" });
+  const [node] = cluster.nodes;
+  if (!node) throw new Error("there is a node");
+  const lines = Array.from({ length: 1000 }, (_, place) => `enqueue jobs ${place}`).join("\n");
+  await cluster.run(["repl"], { input: lines });
+  await eventually("a snapshot", async () => (await status(cluster))?.log_first_index > 1);
+
+  await dashboard.open(node, "#/log");
+  await dashboard.main.locator(".vt-scroll").press("Home");
+  await expect(dashboard.rows.first()).toContainText("snapshot");
+  await dashboard.main.getByLabel("Index to go to").fill("1");
+  await dashboard.main.getByLabel("Index to go to").press("Enter");
+  await expect(dashboard.page.getByText(/1 is in the snapshot/)).toBeVisible();
+});
+
+/**
+ * @param {import("./support/cluster.js").Cluster} cluster
+ * @returns {Promise<any>}
+ */
+async function status(cluster) {
+  return (await cluster.status())[0];
+}
