@@ -132,6 +132,11 @@ export class Cluster {
     await eventually(`${size} voters`, async () => (await this.votersUp()) === size);
   }
 
+  /** A place where nobody answers. */
+  async nobody() {
+    return new Node(this.directory, "nobody", await freePorts(), {});
+  }
+
   /** A place for one more node, which is not started. */
   async place() {
     const name = String.fromCharCode("a".charCodeAt(0) + this.nodes.length);

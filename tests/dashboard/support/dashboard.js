@@ -36,6 +36,7 @@ export class Dashboard {
     this.page = page;
     this.strip = page.locator("#strip");
     this.main = page.locator("#main");
+    this.dialog = page.getByRole("dialog");
     page.on("console", (message) => {
       const status = REFUSED.exec(message.text())?.[1];
       if (status && this.#refusals.has(Number(status))) return;
