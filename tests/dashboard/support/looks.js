@@ -61,26 +61,26 @@ function findFaults(touch) {
   const root = document.documentElement;
   if (root.scrollWidth > innerWidth) faults.push(`the page is ${root.scrollWidth} px wide, the window ${innerWidth}`);
 
-  /** @type {{ text: string, element: Element, left: number, right: number, top: number, bottom: number }[]} */
+  /** @type {{ text: string, node: Node, element: Element, left: number, right: number, top: number, bottom: number }[]} */
   const texts = [];
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {
     const element = node.parentElement;
     const text = node.textContent?.trim();
     if (!text || !element?.checkVisibility({ opacityProperty: true, visibilityProperty: true })) continue;
-    if (element.closest(".sr, option, noscript, .toasts, dialog:not([open]), svg")) continue;
+    if (element.closest("option, noscript, .toasts, dialog:not([open]), svg") || isForReadersOnly(element)) continue;
     const range = document.createRange();
     range.selectNodeContents(node);
     for (const { left, right, top, bottom } of range.getClientRects()) {
       const seen = clip({ left, right, top, bottom }, element, text);
-      if (seen.right - seen.left > touch && seen.bottom - seen.top > touch) texts.push({ ...seen, text, element });
+      if (seen.right - seen.left > touch && seen.bottom - seen.top > touch) texts.push({ ...seen, text, node, element });
     }
   }
   texts.forEach((a, place) => {
     for (const b of texts.slice(place + 1)) {
       const wide = Math.min(a.right, b.right) - Math.max(a.left, b.left);
       const high = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
-      if (wide <= touch || high <= touch + 2 || !sameLayer(a.element, b.element)) continue;
+      if (a.node === b.node || wide <= touch || high <= touch + 2 || !sameLayer(a.element, b.element)) continue;
       faults.push(`${quote(a.text)} and ${quote(b.text)} lie over each other`);
     }
   });
@@ -100,9 +100,9 @@ function findFaults(touch) {
       if (style.position === "fixed") break;
       if (style.overflowX === "visible" && style.overflowY === "visible") continue;
       const box = at.getBoundingClientRect();
-      // The dots say that there is more, and a scroll bar brings it; nothing does where both are missing.
-      told ||= style.textOverflow === "ellipsis" || style.overflowX === "auto" || style.overflowX === "scroll";
-      if (!told && box.width > 0 && right > box.right + touch && left < box.right)
+      // The dots say that there is more, and so does what takes the focus to be scrolled. Elsewhere nothing does.
+      told ||= style.textOverflow === "ellipsis" || (at instanceof HTMLElement && at.tabIndex >= 0);
+      if (!told && right > box.right + touch && left < box.right)
         faults.push(`${quote(text)} is cut off by <${at.tagName.toLowerCase()} class="${at.className}">`);
       left = Math.max(left, box.left);
       right = Math.min(right, box.right);
@@ -111,6 +111,18 @@ function findFaults(touch) {
     }
     if (!told && right > innerWidth + touch && left < innerWidth) faults.push(`${quote(text)} leaves the window`);
     return { left, right, top, bottom };
+  }
+
+  /**
+   * What only screen readers are told is in a box of a pixel.
+   * @param {Element} element
+   */
+  function isForReadersOnly(element) {
+    for (let at = /** @type {Element | null} */ (element); at && at !== document.body; at = at.parentElement) {
+      const { width, height } = at.getBoundingClientRect();
+      if (width <= 1 && height <= 1 && getComputedStyle(at).overflowX === "hidden") return true;
+    }
+    return false;
   }
 
   /**
