@@ -56,13 +56,18 @@ test("entries are found by text, kind and queue, and by their index", async ({ s
 });
 
 test("where the log was compacted it says so", async ({ start, dashboard }) => {
-  const cluster = await start(1, { QUORATE__STORAGE__SNAPSHOT_ENTRIES: "200", QUORATE__STORAGE__LOG_ENTRIES: "50" });
+  const cluster = await start(1, {
+    QUORATE__STORAGE__SNAPSHOT_ENTRIES: "1000",
+    QUORATE__STORAGE__SNAPSHOT_BYTES: "1MiB",
+    QUORATE__STORAGE__SEGMENT_BYTES: "8MiB",
+  });
   const [node] = cluster.nodes;
   if (!node) throw new Error("there is a node");
-  const lines = Array.from({ length: 1000 }, (_, place) => `enqueue jobs ${place}`).join("\n");
-  await cluster.run(["repl"], { input: lines });
-  await eventually("a snapshot", async () => (await status(cluster))?.log_first_index > 1);
-
+  await eventually("the log to begin later", async () => {
+    await cluster.fill(1000);
+    const [status] = await cluster.status();
+    return status && status.storage.first_index > 1;
+  });
   await dashboard.open(node, "#/log");
   await dashboard.main.locator(".vt-scroll").press("Home");
   await expect(dashboard.rows.first()).toContainText("snapshot");
@@ -70,11 +75,3 @@ test("where the log was compacted it says so", async ({ start, dashboard }) => {
   await dashboard.main.getByLabel("Index to go to").press("Enter");
   await expect(dashboard.page.getByText(/1 is in the snapshot/)).toBeVisible();
 });
-
-/**
- * @param {import("./support/cluster.js").Cluster} cluster
- * @returns {Promise<any>}
- */
-async function status(cluster) {
-  return (await cluster.status())[0];
-}

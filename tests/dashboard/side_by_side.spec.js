@@ -21,7 +21,7 @@ test("an entry that differs is marked, and the summary names its index", async (
   if (!first) throw new Error("there are nodes");
   await shared.run(["enqueue", "pairs", "true"]);
   const status = await shared.status();
-  const id = status.find(({ member }) => member.name === "c")?.member.id ?? "";
+  const id = status.find(({ member }) => member.name === "c")?.member.node_id ?? "";
   /** Node c lies about two entries: one has another content, one another term. */
   await dashboard.page.route(/\/api\/log\?/, async (route) => {
     const response = await route.fetch();

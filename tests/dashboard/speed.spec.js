@@ -56,8 +56,7 @@ test("100,000 entries and 1,000 queues scroll without a halt", async ({ start, d
   const queues = Array.from({ length: QUEUES }, (_, place) => `queue-${String(place).padStart(4, "0")}`);
   const lines = queues.flatMap((queue) => [`enqueue ${queue} first`, `enqueue ${queue} second`]);
   await cluster.run(["repl"], { input: lines.join("\n") });
-  const body = "a message of some length, as they are\n";
-  await cluster.run(["enqueue", "bulk", "-"], { input: body.repeat(ENTRIES), timeout: "60s" });
+  await cluster.fill(ENTRIES);
 
   await dashboard.open(node, "#/log");
   const grid = dashboard.main.getByRole("grid");

@@ -8,8 +8,17 @@ import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 
-/** @typedef {import("../../../src/dashboard/web/lib/types.js").Cluster} ClusterView */
 /** @typedef {Record<string, string>} Settings Of a node, as variables of its environment. */
+
+/**
+ * What the command line says of a node.
+ * @typedef {object} NodeStatus
+ * @property {string} role
+ * @property {boolean} reachable
+ * @property {{name: string, node_id: string, membership: string}} member
+ * @property {number} last_index
+ * @property {{first_index: number}} storage
+ */
 
 /** Longer than anything here takes on a busy machine; a test that waits this long has failed. */
 export const PATIENCE_MS = 30_000;
@@ -101,7 +110,7 @@ export class Node {
 
   /** The end of what it has told, over all its lives. */
   told() {
-    return readFileSync(this.log, "utf8").split("\n").slice(-40).join("\n");
+    return readFileSync(this.log, "utf8").split("\n").slice(-15).join("\n");
   }
 
   #running() {
@@ -173,7 +182,7 @@ export class Cluster {
 
   /**
    * What the command line says of every node.
-   * @returns {Promise<{role: string, reachable: boolean, member: {name: string, id: string, membership: string}}[]>}
+   * @returns {Promise<NodeStatus[]>}
    */
   async status() {
     const output = await this.run(["status", "--output", "json"]).catch(() => null);
@@ -194,6 +203,16 @@ export class Cluster {
       const child = execFile(PROGRAM, all, options, (error, output) => (error ? reject(error) : resolve(output)));
       child.stdin?.end(input);
     });
+  }
+
+  /**
+   * Enqueues messages until the log has so many entries.
+   * @param {number} entries
+   */
+  async fill(entries) {
+    const load = ["bench", "enqueue", "--queue", "bulk", "--size", "64", "--outstanding", "512", "--duration", "1s", "--warmup", "0s"];
+    const last = async () => Math.max(0, ...(await this.status()).map((node) => node.last_index));
+    await eventually(`${entries} entries`, async () => (await last()) >= entries || (await this.run(load), false));
   }
 
   /** Ends all processes, and removes what they wrote. */
