@@ -63,11 +63,8 @@ test("where the log was compacted it says so", async ({ start, dashboard }) => {
   });
   const [node] = cluster.nodes;
   if (!node) throw new Error("there is a node");
-  await eventually("the log to begin later", async () => {
-    await cluster.fill(1000);
-    const [status] = await cluster.status();
-    return status && status.storage.first_index > 1;
-  });
+  await cluster.fill(20_000, "1KiB");
+  await eventually("the log to begin later", async () => ((await cluster.status())[0]?.storage.first_index ?? 0) > 1);
   await dashboard.open(node, "#/log");
   await dashboard.main.locator(".vt-scroll").press("Home");
   await expect(dashboard.rows.first()).toContainText("snapshot");

@@ -41,7 +41,7 @@ export class Dashboard {
       const status = REFUSED.exec(message.text())?.[1];
       if (status && this.#refusals.has(Number(status))) return;
       if (["error", "warning", "assert"].includes(message.type()))
-        this.complaints.push(`console ${message.type()}: ${message.text()}`);
+        this.complaints.push(`console ${message.type()}: ${message.text()} (${message.location().url})`);
     });
     page.on("pageerror", (error) => this.complaints.push(`uncaught: ${error.stack ?? error.message}`));
     page.on("dialog", (dialog) => {
@@ -102,7 +102,8 @@ export class Dashboard {
    * @param {string} label
    */
   value(label) {
-    return this.strip.locator(".strip > div").filter({ hasText: label }).locator(".value");
+    const title = this.page.locator(".label").getByText(label, { exact: true });
+    return this.strip.locator(".strip > div").filter({ has: title }).locator(".value");
   }
 
   /** @param {string} name Of a node, on the page of the cluster. */
