@@ -85,6 +85,22 @@ test("a body of one mebibyte neither stops the page nor breaks it", async ({ sha
   await expectNothingRan(dashboard);
 });
 
+test("a name that is no name is refused in words", async ({ shared, dashboard }) => {
+  const [node] = shared.nodes;
+  if (!node) throw new Error("there are nodes");
+  dashboard.expectRefusals(400);
+  await dashboard.open(node, "#/members");
+  await dashboard.main.getByText("Add one by hand").click();
+  const form = dashboard.main.locator("form");
+  await form.getByLabel("Name").fill(HEADER_KEY);
+  await form.getByLabel("Node id").fill("0123456789abcdef");
+  await form.getByLabel("Client address").fill(`${HEADER_KEY}:1`);
+  await form.getByLabel("Peer address").fill(`${HEADER_KEY}:1`);
+  await form.getByRole("button", { name: "Show what would change" }).click();
+  await expect(dashboard.page.locator(".toast, dialog").first()).toContainText("<script>");
+  await expectNothingRan(dashboard);
+});
+
 test("an address with a trap in it opens nothing", async ({ shared, dashboard }) => {
   const [node] = shared.nodes;
   if (!node) throw new Error("there are nodes");

@@ -72,3 +72,36 @@ test("where the log was compacted it says so", async ({ start, dashboard }) => {
   await dashboard.main.getByLabel("Index to go to").press("Enter");
   await expect(dashboard.page.getByText(/1 is in the snapshot/)).toBeVisible();
 });
+
+test("an entry leads to its trace, where there is one and somebody shows it", async ({ start, dashboard }) => {
+  const cluster = await start(1, { QUORATE__ADMIN__TRACE_URL: "https://traces.example/trace/{trace_id}" });
+  const [node] = cluster.nodes;
+  if (!node) throw new Error("there is a node");
+  const trace = "0af7651916cd43dd8448eb211c80319c";
+  await cluster.run(["enqueue", "traced", "one pizza"], { trace: `00-${trace}-b7ad6b7169203331-01` });
+  await dashboard.open(node, "#/log");
+  const link = dashboard.rows.filter({ hasText: "traced" }).getByRole("link");
+  await expect(link).toHaveAttribute("href", `https://traces.example/trace/${trace}`);
+  await expect(link).toHaveAttribute("rel", /noopener/);
+});
+
+test("where content is not to be shown, the page gets none", async ({ start, dashboard }) => {
+  const cluster = await start(3, { QUORATE__ADMIN__SHOW_CONTENT: "false" });
+  const [node] = cluster.nodes;
+  if (!node) throw new Error("there are nodes");
+  await cluster.run(["enqueue", "secrets", "--header", "key=hidden header", "hidden body"]);
+  /** @type {string[]} */
+  const answers = [];
+  dashboard.page.on("response", async (response) => {
+    if (response.url().includes("/api/") && !response.url().endsWith("/stream")) answers.push(await response.text());
+  });
+  await dashboard.open(node, "#/log");
+  const row = dashboard.rows.filter({ hasText: "secrets" });
+  await expect(row).toContainText("masked");
+  await row.click();
+  await expect(dashboard.main.getByRole("complementary")).toContainText("masked by the setting admin.show_content");
+  await dashboard.open(node, "#/queue?name=secrets");
+  await expect(dashboard.main.getByRole("region", { name: "Messages" }).getByRole("listitem")).toContainText("masked");
+  expect(answers.filter((answer) => answer.includes("secrets")).length).toBeGreaterThan(1);
+  for (const answer of answers) expect(answer).not.toMatch(/hidden|aGlkZGVu/);
+});

@@ -24,7 +24,7 @@ import { fileURLToPath } from "node:url";
 export const PATIENCE_MS = 30_000;
 
 const PROGRAM =
-  process.env["QUORATE_PROGRAM"] ?? fileURLToPath(new URL("../../../target/debug/quorate", import.meta.url));
+  process.env["QUORATE_PROGRAM"] ?? fileURLToPath(new URL("../../../target/release/quorate", import.meta.url));
 
 /** Below those that Linux gives to connections, each of which could take a port that was free until the node listens. */
 const PORTS = { first: 10_000, end: 32_000 };
@@ -192,14 +192,15 @@ export class Cluster {
   /**
    * Runs a client command, which must succeed, and answers what it printed.
    * @param {string[]} words
-   * @param {{ input?: string, at?: Node, timeout?: string }} [how] `at`: asks this node and no other.
+   * @param {{ input?: string, at?: Node, timeout?: string, trace?: string }} [how] `at`: asks this node and no other.
+   *   `trace`: the trace that it belongs to, as W3C writes it.
    * @returns {Promise<string>}
    */
-  run(words, { input = "", at, timeout = "20s" } = {}) {
+  run(words, { input = "", at, timeout = "20s", trace } = {}) {
     const endpoints = (at ? [at] : this.nodes).map((node) => node.address).join(",");
     const all = [...words, "--endpoints", endpoints, "--timeout", timeout];
     return new Promise((resolve, reject) => {
-      const options = { env: ENVIRONMENT, maxBuffer: 64 << 20 };
+      const options = { env: { ...ENVIRONMENT, ...(trace && { TRACEPARENT: trace }) }, maxBuffer: 64 << 20 };
       const child = execFile(PROGRAM, all, options, (error, output) => (error ? reject(error) : resolve(output)));
       child.stdin?.end(input);
     });
