@@ -21,7 +21,7 @@ test("leadership is handed over", async ({ start, dashboard }) => {
   });
   await dashboard.dialog.getByRole("button", { name: "Make leader" }).click();
   await expect(dashboard.dialog).toBeHidden();
-  await expect(dashboard.value("Leader")).toHaveText(next.name);
+  await dashboard.expectLeader(next.name);
   expect((await cluster.leader()).name).toBe(next.name);
 });
 
@@ -106,7 +106,7 @@ test("where there is a token, a change needs it", async ({ start, dashboard }) =
 
   await change(dashboard, "Make leader", next.name).click();
   await ask.getByRole("button", { name: "Cancel" }).click();
-  await expect(dashboard.page.getByText("the admin token was not given")).toBeVisible();
+  await expect(dashboard.toasts).toContainText("the admin token was not given");
   expect((await cluster.leader()).name).not.toBe(next.name);
 
   await change(dashboard, "Make leader", next.name).click();
@@ -117,7 +117,7 @@ test("where there is a token, a change needs it", async ({ start, dashboard }) =
   await ask.getByLabel("Admin token").press("Enter");
   await expectPlan(dashboard, { Leader: [(await cluster.leader()).name, next.name] });
   await dashboard.dialog.getByRole("button", { name: "Make leader" }).click();
-  await expect(dashboard.value("Leader")).toHaveText(next.name);
+  await dashboard.expectLeader(next.name);
   // It is kept where only this tab finds it.
   expect(await dashboard.page.evaluate(() => JSON.stringify({ ...localStorage }))).not.toContain(token);
   expect(dashboard.page.url()).not.toContain(token);

@@ -37,6 +37,7 @@ export class Dashboard {
     this.strip = page.locator("#strip");
     this.main = page.locator("#main");
     this.dialog = page.getByRole("dialog");
+    this.toasts = page.locator("#toasts");
     page.on("console", (message) => {
       const status = REFUSED.exec(message.text())?.[1];
       if (status && this.#refusals.has(Number(status))) return;
@@ -104,6 +105,16 @@ export class Dashboard {
   value(label) {
     const title = this.page.locator(".label").getByText(label, { exact: true });
     return this.strip.locator(".strip > div").filter({ has: title }).locator(".value");
+  }
+
+  /**
+   * The strip says who leads.
+   * @param {string | RegExp | null} name Null: nobody does.
+   * @param {{ timeout?: number }} [how]
+   */
+  async expectLeader(name, how = {}) {
+    const words = name ?? "– no node that answers knows a leader";
+    await expect(this.value("Leader")).toHaveText(words, { ...how, useInnerText: true });
   }
 
   /** @param {string} name Of a node, on the page of the cluster. */
