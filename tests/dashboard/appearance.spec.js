@@ -33,7 +33,9 @@ for (const { name, hash, prepare } of PAGES)
       Array.from({ length: 40 }, (_, place) => `enqueue ${queue} '{"order":${place},"item":"pizza"}'`),
     );
     await cluster.run(["repl"], { input: commands.join("\n") });
-    await cluster.run(["enqueue", "orders", "traced"], { trace: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" });
+    await cluster.run(["enqueue", "orders", "traced"], {
+      trace: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    });
     const [asked] = await cluster.followers();
     if (!asked) throw new Error("there are followers");
     if (name === "alarms") await Promise.all(cluster.nodes.filter((node) => node !== asked).map((node) => node.kill()));

@@ -5,7 +5,10 @@ import { expect, test } from "./support/dashboard.js";
 /** From the death of the leader until the page shows the next one. */
 const SHOWN_WITHIN_MS = 3000;
 
-test("the leader dies: the page shows the election, the next leader, and the dead one as stale", async ({ start, dashboard }) => {
+test("the leader dies: the page shows the election, the next leader, and the dead one as stale", async ({
+  start,
+  dashboard,
+}) => {
   const cluster = await start(3);
   const leader = await cluster.leader();
   const [witness] = await cluster.followers();
@@ -40,7 +43,10 @@ test("the leader dies: the page shows the election, the next leader, and the dea
   await expect(dashboard.value("Alarms")).toHaveText("none");
 });
 
-test("two of three are dead: the page says that there is no quorum, also when it is opened then", async ({ start, dashboard }) => {
+test("two of three are dead: the page says that there is no quorum, also when it is opened then", async ({
+  start,
+  dashboard,
+}) => {
   const cluster = await start(3);
   await cluster.run(["enqueue", "orders", "one pizza"]);
   const leader = await cluster.leader();

@@ -23,7 +23,15 @@ const BODIES = [
 const HIDDEN = "user\u202Etxt.exe\u202C a\u2066b\u2069 c\u200Bd\uFEFFe\u0007f\u0085g";
 
 /** What the rule for names allows, and is a trap for whoever builds addresses or objects from them. */
-const QUEUES = ["javascript:alert", "//evil.example/x", "../../etc/passwd", "__proto__", "constructor", "a/b:c", "x".repeat(255)];
+const QUEUES = [
+  "javascript:alert",
+  "//evil.example/x",
+  "../../etc/passwd",
+  "__proto__",
+  "constructor",
+  "a/b:c",
+  "x".repeat(255),
+];
 
 const HEADER_KEY = `"><script>alert('key')</script>`;
 const HEADER_VALUE = `<img src="${ELSEWHERE}/header" onerror="alert('value')">\u202Eevil`;
@@ -102,7 +110,7 @@ test("a name that is no name is refused in words", async ({ shared, dashboard })
   // The node does not rely on that.
   await form.evaluate((element) => element.setAttribute("novalidate", ""));
   await show.click();
-  await expect(dashboard.toasts.or(dashboard.dialog).getByText("<script>")).toBeVisible();
+  await expect(dashboard.toasts.or(dashboard.dialog).getByText("<script>").first()).toBeVisible();
   await expectNothingRan(dashboard);
 });
 
@@ -110,8 +118,19 @@ test("an address with a trap in it opens nothing", async ({ shared, dashboard })
   const [node] = shared.nodes;
   if (!node) throw new Error("there are nodes");
   dashboard.expectRefusals(400, 404);
-  for (const trap of [BODIES[0], BODIES[1], BODIES[5], "__proto__", "%", "\u202E"].map((text) => encodeURIComponent(text ?? "")))
-    for (const page of ["log?node=", "log?left=", "log?text=", "log?queue=", "queue?name=", "cluster?node=", "queues?filter=", ""]) {
+  for (const trap of [BODIES[0], BODIES[1], BODIES[5], "__proto__", "%", "\u202E"].map((text) =>
+    encodeURIComponent(text ?? ""),
+  ))
+    for (const page of [
+      "log?node=",
+      "log?left=",
+      "log?text=",
+      "log?queue=",
+      "queue?name=",
+      "cluster?node=",
+      "queues?filter=",
+      "",
+    ]) {
       await dashboard.open(node, `#/${page}${trap}`);
       await expect(dashboard.main.getByRole("heading").first()).toBeVisible();
       await expectNothingRan(dashboard);
@@ -134,7 +153,8 @@ async function expectNothingRan({ page, main }) {
  * @param {string} text
  */
 function shownAs(text) {
-  const number = (/** @type {string} */ character) => character.codePointAt(0)?.toString(16).toUpperCase().padStart(4, "0");
+  const number = (/** @type {string} */ character) =>
+    character.codePointAt(0)?.toString(16).toUpperCase().padStart(4, "0");
   return text
     .replaceAll("\u0007", "\u2407")
     .replaceAll(/[\u0085\u200b\u202a-\u202e\u2066-\u2069\ufeff]/g, (character) => `<U+${number(character)}>`);

@@ -80,7 +80,9 @@ test("leadership is handed over by keys, and the dialog holds the focus", async 
   await expect(dashboard.dialog).toBeVisible();
   for (let step = 0; step < 8; step += 1) {
     await dashboard.page.keyboard.press("Tab");
-    expect(await dashboard.page.evaluate(() => !document.querySelector("#main")?.contains(document.activeElement))).toBe(true);
+    expect(
+      await dashboard.page.evaluate(() => !document.querySelector("#main")?.contains(document.activeElement)),
+    ).toBe(true);
   }
   await tabTo(dashboard, "button", "Make leader");
   await dashboard.page.keyboard.press("Enter");
@@ -97,7 +99,8 @@ test("a queue is opened, and a message sent, by keys", async ({ shared, dashboar
   await expect(dashboard.rows.filter({ hasText: "keys" })).toBeVisible();
   await tabTo(dashboard, "grid");
   await page.keyboard.press("Home");
-  while (!(await main.locator(".vt-row[aria-selected=true]").innerText()).includes("keys")) await page.keyboard.press("ArrowDown");
+  while (!(await main.locator(".vt-row[aria-selected=true]").innerText()).includes("keys"))
+    await page.keyboard.press("ArrowDown");
   await page.keyboard.press("Enter");
   await expect(main.getByRole("heading", { level: 1 })).toContainText("keys");
   await tabTo(dashboard, "textbox", "Text of the message");

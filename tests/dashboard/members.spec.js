@@ -41,7 +41,11 @@ test("a node is added as a learner, promoted and removed", async ({ start, dashb
   await form.getByLabel("Peer address").fill(node.peerAddress);
   await form.getByLabel("It stays a learner").check();
   await form.getByRole("button", { name: "Show what would change" }).click();
-  await expectPlan(dashboard, { Voters: ["a, b, c", "a, b, c"], Learners: ["none", "d"], "Failures tolerated": ["1", "1"] });
+  await expectPlan(dashboard, {
+    Voters: ["a, b, c", "a, b, c"],
+    Learners: ["none", "d"],
+    "Failures tolerated": ["1", "1"],
+  });
   await dashboard.dialog.getByRole("button", { name: "Add" }).click();
   await expect(dashboard.dialog).toBeHidden();
   node.start(cluster.nodes.filter((member) => member !== node));
@@ -89,7 +93,10 @@ test("a removal that would lose the quorum is refused, and says why", async ({ s
 
   // The one that is dead can go: the two that are left are a quorum of two.
   await change(dashboard, "Remove", dead.name).click();
-  await expectPlan(dashboard, { Voters: ["a, b, c", [leader.name, asked.name].sort().join(", ")], "Needed to commit": ["2", "2"] });
+  await expectPlan(dashboard, {
+    Voters: ["a, b, c", [leader.name, asked.name].sort().join(", ")],
+    "Needed to commit": ["2", "2"],
+  });
   await dashboard.dialog.getByLabel(`Type ${dead.name} to confirm`).fill(dead.name);
   await dashboard.dialog.getByRole("button", { name: "Remove" }).click();
   await expect(row(dashboard, dead.name)).toHaveCount(0);
@@ -147,7 +154,9 @@ function change(dashboard, action, name) {
  */
 async function expectPlan(dashboard, expected) {
   for (const [label, [before, after]] of Object.entries(expected)) {
-    const line = dashboard.dialog.getByRole("row").filter({ has: dashboard.page.getByRole("rowheader", { name: label }) });
+    const line = dashboard.dialog
+      .getByRole("row")
+      .filter({ has: dashboard.page.getByRole("rowheader", { name: label }) });
     await expect(line.getByRole("cell").nth(0)).toHaveText(before);
     await expect(line.getByRole("cell").nth(1)).toHaveText(before === after ? after : `${after} (changes)`);
   }

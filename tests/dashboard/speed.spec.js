@@ -54,7 +54,9 @@ test("the first page is small, and drawn within a second", async ({ shared, dash
   const older = (await Promise.all(gzip)).reduce((sum, size) => sum + size, 0);
   console.log(`first page, of ${files.length} files: ${older} bytes as gzip`);
   expect(older).toBeLessThan(FIRST_PAGE_BYTES_MAX);
-  console.log(`first page: ${bytes} bytes, first paint after ${Math.round(paint)} ms, all nodes after ${Math.round(cards)} ms`);
+  console.log(
+    `first page: ${bytes} bytes, first paint after ${Math.round(paint)} ms, all nodes after ${Math.round(cards)} ms`,
+  );
   expect(bytes).toBeGreaterThan(10_000);
   expect(bytes).toBeLessThan(FIRST_PAGE_BYTES_MAX);
   expect(Math.max(paint, cards)).toBeLessThan(FIRST_PAGE_MS_MAX);

@@ -3,7 +3,10 @@
 import { expect, test } from "./support/dashboard.js";
 import { expectAccessible, expectGoodLayout } from "./support/looks.js";
 
-test("a page that complains, opens a dialog or asks somebody else would fail its test", async ({ shared, dashboard }) => {
+test("a page that complains, opens a dialog or asks somebody else would fail its test", async ({
+  shared,
+  dashboard,
+}) => {
   const [node, other] = shared.nodes;
   if (!node || !other) throw new Error("there are three nodes");
   await dashboard.open(node);
@@ -26,7 +29,10 @@ test("a page that complains, opens a dialog or asks somebody else would fail its
 test("a page that is too wide, has one text over another or cuts one off would fail its test", async ({ page }) => {
   const faults = [
     ['<p style="width: 3000px">wide</p>', "the page is 3"],
-    ['<p style="position: absolute; left: 9px">below</p><p style="position: absolute; left: 9px">above</p>', "over each"],
+    [
+      '<p style="position: absolute; left: 9px">below</p><p style="position: absolute; left: 9px">above</p>',
+      "over each",
+    ],
     ['<div style="width: 40px; overflow: hidden; white-space: nowrap">what is too long</div>', "is cut off"],
   ];
   for (const [content, fault] of faults) {

@@ -212,7 +212,20 @@ export class Cluster {
    * @param {string} size Of a message.
    */
   async fill(entries, size = "64") {
-    const load = ["bench", "enqueue", "--queue", "bulk", "--size", size, "--outstanding", "512", "--duration", "1s", "--warmup", "0s"];
+    const load = [
+      "bench",
+      "enqueue",
+      "--queue",
+      "bulk",
+      "--size",
+      size,
+      "--outstanding",
+      "512",
+      "--duration",
+      "1s",
+      "--warmup",
+      "0s",
+    ];
     const last = async () => Math.max(0, ...(await this.status()).map((node) => node.last_index));
     await eventually(`${entries} entries`, async () => (await last()) >= entries || (await this.run(load), false));
   }

@@ -73,7 +73,8 @@ function findFaults(touch) {
     range.selectNodeContents(node);
     for (const { left, right, top, bottom } of range.getClientRects()) {
       const seen = clip({ left, right, top, bottom }, element, text);
-      if (seen.right - seen.left > touch && seen.bottom - seen.top > touch) texts.push({ ...seen, text, node, element });
+      if (seen.right - seen.left > touch && seen.bottom - seen.top > touch)
+        texts.push({ ...seen, text, node, element });
     }
   }
   texts.forEach((a, place) => {
