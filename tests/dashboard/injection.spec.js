@@ -1,4 +1,5 @@
-// What clients write is text, wherever it is shown: names, bodies and headers run nothing, load nothing and break nothing.
+// What clients write is text, wherever it is shown: names, bodies and headers run nothing, load nothing and break
+// nothing.
 
 import { expect, test } from "./support/dashboard.js";
 import { expectGoodLayout } from "./support/looks.js";

@@ -26,7 +26,7 @@ export const PATIENCE_MS = 30_000;
 const PROGRAM =
   process.env["QUORATE_PROGRAM"] ?? fileURLToPath(new URL("../../../target/release/quorate", import.meta.url));
 
-/** Below those that Linux gives to connections, each of which could take a port that was free until the node listens. */
+/** Below those that Linux gives to connections, each of which could take a port until the node listens there. */
 const PORTS = { first: 10_000, end: 32_000 };
 
 /** A node's ports: clients, peers, admin, health. */

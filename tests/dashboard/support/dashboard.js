@@ -5,7 +5,7 @@ import { expect, test as base } from "@playwright/test";
 
 import { Cluster } from "./cluster.js";
 
-/** @import { Page } from "@playwright/test" */
+/** @import { Fixtures as PlaywrightFixtures, Page, PlaywrightTestArgs } from "@playwright/test" */
 /** @import { Node, Settings } from "./cluster.js" */
 
 /** What Chromium writes when a request is answered with an error, which a test may have asked for. */
@@ -136,7 +136,7 @@ export class Dashboard {
 /** @typedef {{ shared: Cluster }} WorkerFixtures Three nodes for all tests of a worker that leave them whole. */
 
 export const test = base.extend(
-  /** @type {import("@playwright/test").Fixtures<Fixtures, WorkerFixtures, import("@playwright/test").PlaywrightTestArgs, {}>} */ ({
+  /** @type {PlaywrightFixtures<Fixtures, WorkerFixtures, PlaywrightTestArgs, {}>} */ ({
     start: async ({}, use, info) => {
       /** @type {Cluster[]} */
       const clusters = [];

@@ -61,7 +61,8 @@ function findFaults(touch) {
   const root = document.documentElement;
   if (root.scrollWidth > innerWidth) faults.push(`the page is ${root.scrollWidth} px wide, the window ${innerWidth}`);
 
-  /** @type {{ text: string, node: Node, element: Element, left: number, right: number, top: number, bottom: number }[]} */
+  /** @typedef {{ left: number, right: number, top: number, bottom: number }} Rectangle */
+  /** @type {(Rectangle & { text: string, node: Node, element: Element })[]} */
   const texts = [];
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   for (let node = walker.nextNode(); node; node = walker.nextNode()) {
@@ -89,7 +90,7 @@ function findFaults(touch) {
 
   /**
    * What is left of a rectangle within all that clips it.
-   * @param {{ left: number, right: number, top: number, bottom: number }} rectangle
+   * @param {Rectangle} rectangle
    * @param {Element} element
    * @param {string} text
    */
