@@ -1,9 +1,8 @@
 // Nodes as processes of the built binary, on loopback, and what a user does with them on the command line.
 
 import { execFile, spawn } from "node:child_process";
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
-import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
@@ -23,8 +22,8 @@ import { fileURLToPath } from "node:url";
 /** Longer than anything here takes on a busy machine; a test that waits this long has failed. */
 export const PATIENCE_MS = 30_000;
 
-const PROGRAM =
-  process.env["QUORATE_PROGRAM"] ?? fileURLToPath(new URL("../../../target/release/quorate", import.meta.url));
+const TARGET = fileURLToPath(new URL("../../../target", import.meta.url));
+const PROGRAM = process.env["QUORATE_PROGRAM"] ?? join(TARGET, "release", "quorate");
 
 /** Below those that Linux gives to connections, each of which could take a port until the node listens there. */
 const PORTS = { first: 10_000, end: 32_000 };
@@ -121,7 +120,7 @@ export class Node {
 
 /** Nodes that belong together, named a, b, c ..., and their directories. */
 export class Cluster {
-  directory = mkdtempSync(join(tmpdir(), "quorate-dashboard-"));
+  directory = makeDirectory();
   /** @type {Node[]} */
   nodes = [];
 
@@ -235,6 +234,13 @@ export class Cluster {
     await Promise.all(this.nodes.filter((node) => node.process).map((node) => node.kill()));
     rmSync(this.directory, { recursive: true, force: true });
   }
+}
+
+/** What a test leaves that is killed is removed by the next run of `.ci/dashboard`. */
+function makeDirectory() {
+  const clusters = join(TARGET, "dashboard", "clusters");
+  mkdirSync(clusters, { recursive: true });
+  return mkdtempSync(join(clusters, "c-"));
 }
 
 /**
