@@ -1,7 +1,7 @@
 // Nodes as processes of the built binary, on loopback, and what a user does with them on the command line.
 
 import { execFile, spawn } from "node:child_process";
-import { closeSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
@@ -24,6 +24,7 @@ export const PATIENCE_MS = 30_000;
 
 const TARGET = fileURLToPath(new URL("../../../target", import.meta.url));
 const PROGRAM = process.env["QUORATE_PROGRAM"] ?? join(TARGET, "release", "quorate");
+if (!existsSync(PROGRAM)) throw new Error(`there is no ${PROGRAM}: cargo build --release makes it`);
 
 /** Below those that Linux gives to connections, each of which could take a port until the node listens there. */
 const PORTS = { first: 10_000, end: 32_000 };
