@@ -43,7 +43,7 @@ test("bodies and headers are text in the log", async ({ shared, dashboard }) => 
   await dashboard.open(node, "#/log");
   for (const body of [...BODIES, HIDDEN]) {
     await shared.run(["enqueue", "traps", "--header", `${HEADER_KEY}=${HEADER_VALUE}`, "--", body]);
-    const row = dashboard.rows.last();
+    const row = dashboard.rows.filter({ hasText: "enqueue traps" }).last();
     await expect(row).toContainText(shownAs(body).slice(0, 40));
     await row.click();
     const entry = dashboard.main.getByRole("complementary");
@@ -81,7 +81,7 @@ test("a body of one mebibyte neither stops the page nor breaks it", async ({ sha
   const body = `${BODIES[0]} ${"long ".repeat(300_000)}`.slice(0, 1 << 20);
   await shared.run(["enqueue", "large", "-"], { input: body });
   await dashboard.open(node, "#/log");
-  const row = dashboard.rows.last();
+  const row = dashboard.rows.filter({ hasText: "enqueue large" });
   await expect(row).toContainText(BODIES[0] ?? "");
   await row.click();
   const entry = dashboard.main.getByRole("complementary");

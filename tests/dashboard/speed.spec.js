@@ -63,7 +63,7 @@ test("the first page is small, and drawn within a second", async ({ shared, dash
 });
 
 test("100,000 entries and 1,000 queues scroll without a halt", async ({ start, dashboard }) => {
-  test.slow();
+  test.setTimeout(240_000);
   const cluster = await start(3, { QUORATE__STORAGE__SNAPSHOT_ENTRIES: "1000000" });
   const [node] = await cluster.followers();
   if (!node) throw new Error("there are followers");

@@ -21,6 +21,7 @@ import { fileURLToPath } from "node:url";
 
 /** Longer than anything here takes on a busy machine; a test that waits this long has failed. */
 export const PATIENCE_MS = 30_000;
+const FILL_PATIENCE_MS = 120_000;
 
 const TARGET = fileURLToPath(new URL("../../../target", import.meta.url));
 const PROGRAM = process.env["QUORATE_PROGRAM"] ?? join(TARGET, "release", "quorate");
@@ -42,10 +43,11 @@ const ENVIRONMENT = Object.fromEntries(
  * @template T
  * @param {string} what
  * @param {() => Promise<T | null | undefined | false> | T | null | undefined | false} condition
+ * @param {number} patience
  * @returns {Promise<T>}
  */
-export async function eventually(what, condition) {
-  for (const start = performance.now(); performance.now() - start < PATIENCE_MS; await pause(20)) {
+export async function eventually(what, condition, patience = PATIENCE_MS) {
+  for (const start = performance.now(); performance.now() - start < patience; await pause(20)) {
     const value = await condition();
     if (value) return value;
   }
@@ -198,7 +200,8 @@ export class Cluster {
    */
   run(words, { input = "", at, timeout = "20s", trace } = {}) {
     const endpoints = (at ? [at] : this.nodes).map((node) => node.address).join(",");
-    const all = [...words, "--endpoints", endpoints, "--timeout", timeout];
+    const end = words.includes("--") ? words.indexOf("--") : words.length;
+    const all = words.toSpliced(end, 0, "--endpoints", endpoints, "--timeout", timeout);
     return new Promise((resolve, reject) => {
       const options = { env: { ...ENVIRONMENT, ...(trace && { TRACEPARENT: trace }) }, maxBuffer: 64 << 20 };
       const child = execFile(PROGRAM, all, options, (error, output) => (error ? reject(error) : resolve(output)));
@@ -227,7 +230,8 @@ export class Cluster {
       "0s",
     ];
     const last = async () => Math.max(0, ...(await this.status()).map((node) => node.last_index));
-    await eventually(`${entries} entries`, async () => (await last()) >= entries || (await this.run(load), false));
+    const isFull = async () => (await last()) >= entries || (await this.run(load), false);
+    await eventually(`${entries} entries`, isFull, FILL_PATIENCE_MS);
   }
 
   /** Ends all processes, and removes what they wrote. */
