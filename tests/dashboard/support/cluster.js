@@ -225,7 +225,7 @@ export class Cluster {
       "--outstanding",
       "512",
       "--duration",
-      "1s",
+      "2s",
       "--warmup",
       "0s",
     ];
