@@ -15,7 +15,7 @@ const WIDTHS_OF_AXE = [360, 1280];
 /** @type {{ name: string, hash: string, prepare?: (dashboard: Dashboard) => Promise<void> }[]} */
 const PAGES = [
   { name: "cluster", hash: "#/cluster" },
-  { name: "log", hash: "#/log", prepare: (dashboard) => dashboard.rows.last().click() },
+  { name: "log", hash: "#/log", prepare: (dashboard) => dashboard.rows.filter({ hasText: "traced" }).click() },
   { name: "log-of-two", hash: "#/log?left=a&right=b" },
   { name: "events", hash: "#/events" },
   { name: "queues", hash: "#/queues" },

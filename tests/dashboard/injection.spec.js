@@ -43,17 +43,13 @@ test("bodies and headers are text in the log", async ({ shared, dashboard }) => 
   await dashboard.open(node, "#/log");
   for (const body of [...BODIES, HIDDEN]) {
     await shared.run(["enqueue", "traps", "--header", `${HEADER_KEY}=${HEADER_VALUE}`, "--", body]);
-    const row = dashboard.rows.filter({ hasText: "enqueue traps" }).last();
-    await expect(row).toContainText(shownAs(body).slice(0, 40));
-    await row.click();
+    await dashboard.rows.filter({ hasText: `enqueue traps ${shownAs(body).slice(0, 40)}` }).click();
     const entry = dashboard.main.getByRole("complementary");
     await entry.getByRole("button", { name: "Text" }).click();
     await expect(entry.locator("pre")).toHaveText(shownAs(body));
     await expect(entry.locator("table")).toContainText(HEADER_KEY);
     await expect(entry.locator("table")).toContainText(shownAs(HEADER_VALUE));
     await expectNothingRan(dashboard);
-    const follow = dashboard.main.getByRole("button", { name: "Follow the tail", exact: true });
-    if (await follow.isVisible()) await follow.click();
   }
   await expectGoodLayout(dashboard.page);
 });

@@ -45,7 +45,7 @@ test("entries are found by text, kind and queue, and by their index", async ({ s
 
   await dashboard.main.getByRole("button", { name: "Show all" }).click();
   await dashboard.main.getByLabel("Kind").selectOption("members");
-  await expect(dashboard.rows.first()).toContainText("voters");
+  await expect(dashboard.row(0)).toContainText("voters");
   for (const row of await dashboard.rows.all()) await expect(row).toContainText("members");
 
   await dashboard.main.getByRole("button", { name: "Show all" }).click();
@@ -67,7 +67,7 @@ test("where the log was compacted it says so", async ({ start, dashboard }) => {
   await eventually("the log to begin later", async () => ((await cluster.status())[0]?.storage.first_index ?? 0) > 1);
   await dashboard.open(node, "#/log");
   await dashboard.main.locator(".vt-scroll").press("Home");
-  await expect(dashboard.rows.first()).toContainText("snapshot");
+  await expect(dashboard.row(0)).toContainText("snapshot");
   await dashboard.main.getByLabel("Index to go to").fill("1");
   await dashboard.main.getByLabel("Index to go to").press("Enter");
   await expect(dashboard.toasts).toContainText("1 is in the snapshot");

@@ -10,12 +10,12 @@ test("queues are listed, ordered and found, with what they hold", async ({ share
   await dashboard.open(node, "#/queues");
   await dashboard.main.getByRole("searchbox").fill("listed");
   await expect(dashboard.rows).toHaveCount(2);
-  await expect(dashboard.rows.first()).toContainText(/listed-one\s*1/);
+  await expect(dashboard.row(0)).toContainText(/listed-one\s*1/);
   await dashboard.main.getByRole("button", { name: "Ready" }).click();
-  await expect(dashboard.rows.first()).toContainText(/listed-three\s*3/);
+  await expect(dashboard.row(0)).toContainText(/listed-three\s*3/);
   await shared.run(["dequeue", "listed-three"]);
-  await expect(dashboard.rows.first(), "it follows what happens").toContainText(/listed-three\s*2/);
-  await dashboard.rows.first().getByRole("link").click();
+  await expect(dashboard.row(0), "it follows what happens").toContainText(/listed-three\s*2/);
+  await dashboard.row(0).getByRole("link").click();
   await expect(dashboard.main.getByRole("heading", { level: 1 })).toContainText("listed-three");
 });
 

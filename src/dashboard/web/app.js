@@ -250,9 +250,11 @@ async function route() {
   if (name === open.name && open.mounted?.navigate) return open.mounted.navigate(app.params);
   const mine = (turn += 1);
   const first = open.name === "";
+  // While the next page loads, this one stays to be looked at, and does nothing more: it must not write the address.
+  open.mounted?.unmount();
+  open.mounted = null;
   const page = await load(name);
   if (mine !== turn) return;
-  open.mounted?.unmount();
   open = { name, page, mounted: null };
   markNavigation(name);
   document.title = titleNow();

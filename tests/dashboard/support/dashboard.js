@@ -80,7 +80,7 @@ export class Dashboard {
   /** The node has told of the cluster, and the page of this address is there. */
   async ready() {
     await expect(this.strip.getByText("live", { exact: true })).toBeAttached();
-    await expect(this.main.locator("*").first()).toBeAttached();
+    await expect(this.main.getByRole("heading", { level: 1 })).toBeVisible();
   }
 
   /**
@@ -122,9 +122,17 @@ export class Dashboard {
     return this.main.getByRole("article", { name, exact: true });
   }
 
-  /** What is on the screen of a long table. */
+  /** What is on the screen of a long table, in no order: its rows are used again and again. */
   get rows() {
     return this.main.locator(".vt-row:not([hidden]):not(.loading)");
+  }
+
+  /**
+   * The row at a place of a long table.
+   * @param {number} place
+   */
+  row(place) {
+    return this.main.locator(`.vt-row[data-place="${place}"]:not([hidden]):not(.loading)`);
   }
 }
 
