@@ -303,9 +303,11 @@ async function route() {
   const mine = (turn += 1);
   if (name === open.name && open.mounted?.navigate) return open.mounted.navigate(app.params);
   const first = open.name === "";
+  // While the next page loads, this one stays to be looked at, and does nothing more: it must not write the address.
+  open.mounted?.unmount();
+  open.mounted = null;
   const page = await load(name);
   if (mine !== turn) return;
-  open.mounted?.unmount();
   open = { name, page, mounted: null };
   markNavigation(name);
   document.title = titleNow();

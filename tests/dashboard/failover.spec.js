@@ -1,0 +1,80 @@
+// What an operator sees while nodes die: the election, who leads, and who is silent, with or without a quorum.
+
+import { expect, test } from "./support/dashboard.js";
+
+/** From the death of the leader until the page shows the next one. */
+const SHOWN_WITHIN_MS = 3000;
+
+test("the leader dies: the page shows the election, the next leader, and the dead one as stale", async ({
+  start,
+  dashboard,
+}) => {
+  const cluster = await start(3);
+  const leader = await cluster.leader();
+  const [witness] = await cluster.followers();
+  if (!witness) throw new Error("there are followers");
+  await dashboard.open(witness);
+  await dashboard.expectLeader(leader.name);
+  const events = await dashboard.another();
+  await events.open(witness, "#/events");
+
+  const killed = performance.now();
+  await leader.kill();
+  await dashboard.expectLeader(new RegExp(`^[^–${leader.name}]$`), { timeout: SHOWN_WITHIN_MS });
+  const next = (await dashboard.value("Leader").innerText()).trim();
+  await expect(dashboard.card(next)).toContainText("Leader");
+  await expect(dashboard.card(leader.name)).toContainText("Does not answer");
+  const shown = performance.now() - killed;
+  await expect(events.main.getByText(/becomes leader of term \d+/).last()).toBeVisible();
+  await expect(events.main).toContainText(new RegExp(`${next}\\s.*becomes leader of term`, "s"));
+  const told = performance.now() - killed;
+  console.log(`from the kill to the page: ${Math.round(shown)} ms, to the event: ${Math.round(told)} ms`);
+  expect(told).toBeLessThan(SHOWN_WITHIN_MS);
+
+  const age = async () => Number(/Last seen (\d+) s ago/.exec(await dashboard.card(leader.name).innerText())?.[1]);
+  await expect.poll(age, "the age of what it last said").toBeGreaterThanOrEqual(1);
+  const before = await age();
+  await expect.poll(age, "an age that grows").toBeGreaterThan(before);
+  await expect(dashboard.strip).toContainText("2 of 3 voters, tolerates no failure");
+
+  leader.start([witness]);
+  await expect(dashboard.card(leader.name)).toContainText("Follower");
+  await expect(dashboard.strip).toContainText("3 of 3 voters, tolerates 1 failure");
+  await expect(dashboard.strip).not.toContainText("does not answer");
+});
+
+test("two of three are dead: the page says that there is no quorum, also when it is opened then", async ({
+  start,
+  dashboard,
+}) => {
+  const cluster = await start(3);
+  await cluster.run(["enqueue", "orders", "one pizza"]);
+  const leader = await cluster.leader();
+  const [witness, other] = await cluster.followers();
+  if (!witness || !other) throw new Error("there are followers");
+  await dashboard.open(witness);
+  await leader.kill();
+  await other.kill();
+  for (const reloaded of [false, true]) {
+    if (reloaded) {
+      await dashboard.page.reload();
+      await dashboard.ready();
+    }
+    await expect(dashboard.strip).toContainText("1 of 3 voters, 2 needed: 1 is missing");
+    await expect(dashboard.strip).toContainText("Quorum lost");
+    await dashboard.expectLeader(null);
+    await expect(dashboard.card(witness.name)).not.toContainText("Does not answer");
+    for (const { name } of [leader, other]) {
+      await expect(dashboard.card(name)).toContainText("Does not answer");
+      await expect(dashboard.card(name)).toContainText(reloaded ? /Last seen|never answered/ : "Last seen");
+    }
+  }
+  // What this node has is still shown, and what it cannot know is said.
+  await dashboard.open(witness, `#/log?node=${witness.name}`);
+  await expect(dashboard.rows.filter({ hasText: "one pizza" })).toBeVisible();
+  dashboard.expectRefusals(502, 503, 504);
+  for (const page of ["events", "queues", "members", `log?node=${other.name}`]) {
+    await dashboard.open(witness, `#/${page}`);
+    await expect(dashboard.main.getByRole("heading", { level: 1 })).toBeVisible();
+  }
+});

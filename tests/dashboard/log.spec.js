@@ -1,0 +1,107 @@
+// The log of one node: what is in it is shown as what it means, and found.
+
+import { eventually } from "./support/cluster.js";
+import { expect, test } from "./support/dashboard.js";
+
+test("what is enqueued appears in the log of every node, decoded", async ({ shared, dashboard }) => {
+  const [first] = shared.nodes;
+  if (!first) throw new Error("there are nodes");
+  for (const { name } of shared.nodes) {
+    await dashboard.open(first, `#/log?node=${name}`);
+    await expect(dashboard.main.getByRole("button", { name: "Following the tail" })).toBeVisible();
+    await shared.run(["enqueue", "orders", `one pizza for ${name}`]);
+    const row = dashboard.rows.filter({ hasText: `one pizza for ${name}` });
+    await expect(row).toHaveCount(1);
+    await expect(row).toContainText("enqueue orders");
+    await expect(row).toContainText("command");
+    await row.click();
+    const entry = dashboard.main.getByRole("complementary", { name: "The selected entry" });
+    await expect(entry).toContainText("committed, applied");
+    await expect(entry.locator("pre")).toHaveText(`one pizza for ${name}`);
+    await expect(entry.getByRole("link", { name: "orders" })).toBeVisible();
+  }
+});
+
+test("entries are found by text, kind and queue, and by their index", async ({ shared, dashboard }) => {
+  const [first] = shared.nodes;
+  if (!first) throw new Error("there are nodes");
+  await shared.run(["enqueue", "found", "needle"]);
+  await shared.run(["enqueue", "other", "straw", "straw"]);
+  await dashboard.open(first, "#/log");
+
+  await dashboard.main.getByLabel("Text").fill("needle");
+  await dashboard.main.getByRole("button", { name: "Search" }).click();
+  await expect(dashboard.rows).toHaveCount(1);
+  await expect(dashboard.rows).toContainText("needle");
+  await dashboard.page.reload();
+  await dashboard.ready();
+  await expect(dashboard.rows, "the address has the search").toHaveCount(1);
+
+  await dashboard.main.getByRole("button", { name: "Show all" }).click();
+  await dashboard.main.getByLabel("Queue").fill("other");
+  await dashboard.main.getByLabel("Queue").press("Enter");
+  await expect(dashboard.rows).toHaveCount(1);
+  await expect(dashboard.rows).toContainText("enqueue other straw and 1 more operation");
+
+  await dashboard.main.getByRole("button", { name: "Show all" }).click();
+  await dashboard.main.getByLabel("Kind").selectOption("members");
+  await expect(dashboard.row(0)).toContainText("voters");
+  for (const row of await dashboard.rows.all()) await expect(row).toContainText("members");
+
+  await dashboard.main.getByRole("button", { name: "Show all" }).click();
+  await dashboard.main.getByLabel("Index to go to").fill("2");
+  await dashboard.main.getByLabel("Index to go to").press("Enter");
+  await expect(dashboard.main.locator(".vt-row[aria-selected=true]")).toContainText(/^2\b/);
+  await expect(dashboard.main.getByRole("complementary")).toContainText("Entry 2");
+});
+
+test("where the log was compacted it says so", async ({ start, dashboard }) => {
+  const cluster = await start(1, {
+    QUORATE__STORAGE__SNAPSHOT_ENTRIES: "1000",
+    QUORATE__STORAGE__SNAPSHOT_BYTES: "1MiB",
+    QUORATE__STORAGE__SEGMENT_BYTES: "8MiB",
+  });
+  const [node] = cluster.nodes;
+  if (!node) throw new Error("there is a node");
+  await cluster.fill(20_000, "1KiB");
+  await eventually("the log to begin later", async () => ((await cluster.status())[0]?.storage.first_index ?? 0) > 1);
+  await dashboard.open(node, "#/log");
+  await dashboard.main.locator(".vt-scroll").press("Home");
+  await expect(dashboard.row(0)).toContainText("snapshot");
+  await dashboard.main.getByLabel("Index to go to").fill("1");
+  await dashboard.main.getByLabel("Index to go to").press("Enter");
+  await expect(dashboard.toasts).toContainText("1 is in the snapshot");
+});
+
+test("an entry leads to its trace, where there is one and somebody shows it", async ({ start, dashboard }) => {
+  const cluster = await start(1, { QUORATE__ADMIN__TRACE_URL: "https://traces.example/trace/{trace_id}" });
+  const [node] = cluster.nodes;
+  if (!node) throw new Error("there is a node");
+  const trace = "0af7651916cd43dd8448eb211c80319c";
+  await cluster.run(["enqueue", "traced", "one pizza"], { trace: `00-${trace}-b7ad6b7169203331-01` });
+  await dashboard.open(node, "#/log");
+  const link = dashboard.rows.filter({ hasText: "traced" }).getByRole("link");
+  await expect(link).toHaveAttribute("href", `https://traces.example/trace/${trace}`);
+  await expect(link).toHaveAttribute("rel", /noopener/);
+});
+
+test("where content is not to be shown, the page gets none", async ({ start, dashboard }) => {
+  const cluster = await start(3, { QUORATE__ADMIN__SHOW_CONTENT: "false" });
+  const [node] = cluster.nodes;
+  if (!node) throw new Error("there are nodes");
+  await cluster.run(["enqueue", "secrets", "--header", "key=hidden header", "hidden body"]);
+  /** @type {string[]} */
+  const answers = [];
+  dashboard.page.on("response", async (response) => {
+    if (response.url().includes("/api/") && !response.url().endsWith("/stream")) answers.push(await response.text());
+  });
+  await dashboard.open(node, "#/log");
+  const row = dashboard.rows.filter({ hasText: "secrets" });
+  await expect(row).toContainText("masked");
+  await row.click();
+  await expect(dashboard.main.getByRole("complementary")).toContainText(/masked\b.*the setting admin\.show_content/);
+  await dashboard.open(node, "#/queue?name=secrets");
+  await expect(dashboard.main.getByRole("region", { name: "Messages" }).getByRole("listitem")).toContainText("masked");
+  expect(answers.filter((answer) => answer.includes("secrets")).length).toBeGreaterThan(1);
+  for (const answer of answers) expect(answer).not.toMatch(/hidden|aGlkZGVu/);
+});

@@ -1,0 +1,78 @@
+// The pages of queues: what they hold, what is in a message, and what can be changed.
+
+import { expect, test } from "./support/dashboard.js";
+
+test("queues are listed, ordered and found, with what they hold", async ({ shared, dashboard }) => {
+  const [node] = shared.nodes;
+  if (!node) throw new Error("there are nodes");
+  await shared.run(["enqueue", "listed-one", "a"]);
+  await shared.run(["enqueue", "listed-three", "a", "b", "c"]);
+  await dashboard.open(node, "#/queues");
+  await dashboard.main.getByRole("searchbox").fill("listed");
+  await expect(dashboard.rows).toHaveCount(2);
+  await expect(dashboard.row(0)).toContainText(/listed-one\s*1/);
+  await dashboard.main.getByRole("button", { name: "Ready" }).click();
+  await expect(dashboard.row(0)).toContainText(/listed-three\s*3/);
+  await shared.run(["dequeue", "listed-three"]);
+  await expect(dashboard.row(0), "it follows what happens").toContainText(/listed-three\s*2/);
+  await dashboard.row(0).getByRole("link").click();
+  await expect(dashboard.main.getByRole("heading", { level: 1 })).toContainText("listed-three");
+});
+
+test("a message is sent through the page, and shows its body and headers", async ({ shared, dashboard }) => {
+  const [node] = shared.nodes;
+  if (!node) throw new Error("there are nodes");
+  dashboard.expectRefusals(404);
+  await dashboard.open(node, "#/queue?name=sent");
+  await expect(dashboard.main).toContainText(/There is no queue \W?sent\W?\. A message that is sent to it makes it\./);
+  const sender = dashboard.main.getByRole("region", { name: "Send a test message" });
+  await sender.getByRole("textbox", { name: "Text of the message" }).fill('{"pizza":1}');
+  await sender.getByRole("button", { name: "+ Header" }).click();
+  await sender.getByLabel("Name of the header").fill("kind");
+  await sender.getByLabel("Value of the header").fill("test");
+  await sender.getByRole("button", { name: "Send" }).click();
+  const messages = dashboard.main.getByRole("region", { name: "Messages" });
+  await expect(messages.getByRole("tab", { name: "Ready" })).toContainText("(1)");
+  const message = messages.getByRole("listitem").first();
+  await message.locator("summary").click();
+  await expect(message.locator("pre")).toContainText('"pizza": 1');
+  await expect(message.getByRole("row")).toContainText("kindtest");
+  const [taken] = (await shared.run(["dequeue", "sent"])).split("\n");
+  expect(taken).toBe('{"pizza":1}');
+});
+
+test("messages are turned over by the page", async ({ shared, dashboard }) => {
+  const [node] = shared.nodes;
+  if (!node) throw new Error("there are nodes");
+  await shared.run(["enqueue", "many", ...Array.from({ length: 70 }, (_, place) => `message ${place}`)]);
+  await dashboard.open(node, "#/queue?name=many");
+  const messages = dashboard.main.getByRole("region", { name: "Messages" });
+  await expect(messages.getByRole("listitem")).toHaveCount(50);
+  await expect(messages.getByRole("listitem").first()).toContainText("message 0");
+  await messages.getByRole("button", { name: "Next 50" }).click();
+  await expect(messages.getByRole("listitem")).toHaveCount(20);
+  await expect(messages.getByRole("listitem").last()).toContainText("message 69");
+  await messages.getByRole("button", { name: "Back" }).click();
+  await expect(messages.getByRole("listitem").first()).toContainText("message 0");
+});
+
+test("settings are changed after the page has shown what would change", async ({ shared, dashboard }) => {
+  const [node] = shared.nodes;
+  if (!node) throw new Error("there are nodes");
+  await shared.run(["enqueue", "settled", "a"]);
+  await dashboard.open(node, "#/queue?name=settled");
+  await dashboard.main.getByRole("button", { name: "Change …" }).click();
+  const save = dashboard.dialog.getByRole("button", { name: "Save" });
+  await expect(save).toBeDisabled();
+  await dashboard.dialog.getByLabel("Deliveries at most").fill("none");
+  await expect(save).toBeDisabled();
+  await dashboard.dialog.getByLabel("Deliveries at most").fill("2");
+  await expect(dashboard.dialog).toContainText(/Deliveries at most: \d+ → *becomes 2/);
+  await save.click();
+  await expect(dashboard.dialog).toBeHidden();
+  const settings = dashboard.main.getByRole("region", { name: "Settings" });
+  await expect(settings).toContainText("Deliveries at most2");
+  await dashboard.page.reload();
+  await dashboard.ready();
+  await expect(settings).toContainText("Deliveries at most2");
+});
