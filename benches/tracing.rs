@@ -1,10 +1,10 @@
 //! What it costs a cluster to be traced: `cargo bench --bench tracing`.
 //!
-//! Four clusters of three nodes on loopback, default settings, real fsync, which differ in what they tell a collector in this
-//! process: nothing, nothing again, one of a hundred requests, every request. Metrics can be scraped in all of them, as by default, so
-//! that what they cost is in every column and in no difference. In each round all of them are measured one after the
-//! other with the same load, forwards in one round and backwards in the next, and compared with the first of the same round. The
-//! second, in which nothing differs, shows what a difference is worth on this machine.
+//! Five clusters of three nodes on loopback, default settings, real fsync, which differ in what they tell a collector in this
+//! process: nothing, nothing again, no request of those that could be told, one of a hundred, every one. Metrics can be scraped in
+//! all of them, as by default, so that what they cost is in every column and in no difference. In each round all of them are
+//! measured one after the other with the same load, forwards in one round and backwards in the next, and compared with the first
+//! of the same round. The second, in which nothing differs, shows what a difference is worth on this machine.
 //!
 //! `QUORATE_TRACING_ROUNDS` sets how many rounds there are (8), `QUORATE_TRACING_SECONDS` how long each cluster is measured in a
 //! round (4).
@@ -26,8 +26,8 @@ use cluster::{Cluster, Node, quorate};
 use collector::Collector;
 
 /// What the clusters are called, and which share of requests each of them traces, if any.
-const CLUSTERS: [(&str, Option<&str>); 4] =
-    [("off", None), ("off, once more", None), ("1 %", Some("0.01")), ("100 %", Some("1"))];
+const CLUSTERS: [(&str, Option<&str>); 5] =
+    [("off", None), ("off, once more", None), ("0 %", Some("0")), ("1 %", Some("0.01")), ("100 %", Some("1"))];
 
 /// What was measured of one cluster in one round.
 #[derive(Clone, Copy)]
@@ -47,7 +47,7 @@ fn main() {
     for cluster in &clusters {
         measure(cluster);
     }
-    let rounds: Vec<[Measured; 4]> = (0..rounds)
+    let rounds: Vec<[Measured; CLUSTERS.len()]> = (0..rounds)
         .map(|number| {
             let measured = round(&clusters, number % 2 == 1);
             eprintln!("round {} of {rounds} is done; {} spans were told", number + 1, collector.forget_spans());
@@ -74,8 +74,8 @@ fn start(collector: &Collector, share: Option<&str>) -> Cluster {
     Cluster::start_with(3, &share.map(traced).unwrap_or_default())
 }
 
-fn round(clusters: &[Cluster; 4], backwards: bool) -> [Measured; 4] {
-    let mut measured = [Measured { per_second: 0.0, cpu_seconds: 0.0 }; 4];
+fn round(clusters: &[Cluster; CLUSTERS.len()], backwards: bool) -> [Measured; CLUSTERS.len()] {
+    let mut measured = [Measured { per_second: 0.0, cpu_seconds: 0.0 }; CLUSTERS.len()];
     let mut places: Vec<usize> = (0..clusters.len()).collect();
     if backwards {
         places.reverse();
@@ -112,7 +112,7 @@ fn enqueue(cluster: &Cluster) -> Value {
 }
 
 /// The median of what was measured, and of its ratio to the first cluster, with the lowest and the highest.
-fn compare(rounds: &[[Measured; 4]], place: usize, of: fn(&Measured) -> f64) -> (f64, String) {
+fn compare(rounds: &[[Measured; CLUSTERS.len()]], place: usize, of: fn(&Measured) -> f64) -> (f64, String) {
     let mut ratios: Vec<f64> = rounds.iter().map(|round| of(&round[place]) / of(&round[0])).collect();
     ratios.sort_by(f64::total_cmp);
     let (lowest, highest) = (ratios[0], ratios[ratios.len() - 1]);

@@ -78,4 +78,28 @@ mod tests {
             assert_eq!(trace_of(context_of(Context::new(), &none)), TraceId::INVALID);
         }
     }
+
+    /// Whoever gives messages out to be worked on or looked at, tells of their producers.
+    #[test]
+    fn whatever_an_answer_brings_tells_of_its_producer() {
+        let stored = |index| {
+            let headers = [("traceparent".to_owned(), parent(3))].into();
+            let message = Some(v1::Message { headers, ..Default::default() });
+            v1::StoredMessage { id: Some(v1::MessageId { index, ..Default::default() }), message, ..Default::default() }
+        };
+        let outcomes = [
+            Outcome::Enqueued(v1::Enqueued { id: stored(1).id }),
+            Outcome::Dequeued(v1::Dequeued { message: Some(stored(2)) }),
+            Outcome::Dequeued(v1::Dequeued { message: None }),
+            Outcome::Peeked(v1::Peeked { messages: vec![stored(3), stored(4)] }),
+            Outcome::Leased(v1::Leased { messages: vec![stored(5)] }),
+        ];
+        let outcomes = outcomes.into_iter().map(|outcome| v1::Outcome { outcome: Some(outcome) }).collect();
+        let brought = brought(&v1::ExecuteResponse { outcomes, ..Default::default() });
+        let ids: Vec<&str> = brought.iter().map(|message| &*message.id).collect();
+        assert_eq!(ids, ["1/0", "2/0", "3/0", "4/0", "5/0"]);
+        assert_eq!(brought[0].trace, None, "it is the producer's own");
+        let trace = Some(TraceHeaders { traceparent: parent(3), tracestate: String::new() });
+        assert!(brought[1..].iter().all(|message| message.trace == trace), "{brought:?}");
+    }
 }

@@ -52,10 +52,12 @@ impl Telemetry {
         let span = self.tracer.as_ref().and_then(|tracer| {
             let parent = parent();
             client = ids(parent.span().span_context());
-            let attributes = rpc::method(rpc).into_iter().chain(self.server.iter().cloned());
-            let builder = tracer.span_builder(rpc).with_kind(SpanKind::Server).with_attributes(attributes);
-            let span = tracer.build_with_context(builder, &parent);
-            span.span_context().is_sampled().then(|| Context::new().with_span(span))
+            let mut span = tracer.build_with_context(tracer.span_builder(rpc).with_kind(SpanKind::Server), &parent);
+            // Most requests may not be sampled: no sampler asks for what would be made for nothing.
+            span.span_context().is_sampled().then(|| {
+                span.set_attributes(rpc::method(rpc).into_iter().chain(self.server.iter().cloned()));
+                Context::new().with_span(span)
+            })
         });
         let matters = span.is_some() || self.instruments.is_some();
         let since = matters.then(Moment::now);
@@ -172,10 +174,21 @@ fn messaging(operations: &[Operation]) -> Vec<KeyValue> {
     if let Some(kind) = common(operation_type) {
         attributes.push(KeyValue::new("messaging.operation.type", kind.to_owned()));
     }
-    if operations.len() > 1 && common(operation_type) == Some("send") {
-        attributes.push(KeyValue::new(MESSAGE_COUNT, operations.len() as i64));
+    let messages: usize = operations.iter().map(messages_of).sum();
+    if messages > 1 && matches!(common(operation_type), Some("send" | "settle")) {
+        attributes.push(KeyValue::new(MESSAGE_COUNT, messages as i64));
     }
     attributes
+}
+
+/// How many messages an operation says that it is about; of what it is to bring only the answer tells.
+fn messages_of(operation: &Operation) -> usize {
+    match operation {
+        Operation::Enqueue { .. } => 1,
+        Operation::Settle { settlements, .. } => settlements.len(),
+        Operation::ExtendLease { tokens, .. } => tokens.len(),
+        _ => 0,
+    }
 }
 
 fn operation_type(operation: &Operation) -> Option<&str> {
