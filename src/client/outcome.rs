@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{DURATION_MAX, Error, Message};
+use super::{Body, DURATION_MAX, Error, Message};
 use crate::proto::v1;
 use crate::proto::v1::operation::Operation as Verb;
 use crate::proto::v1::outcome::Outcome;
@@ -20,36 +20,63 @@ pub(super) fn enqueue(queue: &str, message: Message, delay: Duration) -> v1::Ope
 
 /// The same operations, whose messages carry the current OpenTelemetry context, if there is one: whoever takes them can
 /// tell what they belong to. A message that has a `traceparent` keeps that, and one with no room for two more headers
-/// gets none.
+/// gets none, whether the limit is its own or that of the request: what is valid without a trace is valid with one.
 pub(super) fn with_trace(mut operations: Vec<v1::Operation>) -> Vec<v1::Operation> {
-    let messages = operations.iter_mut().filter_map(|operation| match &mut operation.operation {
-        Some(Verb::Enqueue(enqueue)) => enqueue.message.as_mut(),
-        _ => None,
-    });
-    let mut messages = messages.filter(|message| takes_trace(message)).peekable();
-    if messages.peek().is_none() {
+    if !messages(&mut operations).any(|message| takes_trace(message)) {
         return operations;
     }
-    let TraceHeaders { traceparent, tracestate } = TraceHeaders::current();
-    if traceparent.is_empty() {
+    let trace = TraceHeaders::current();
+    if trace.traceparent.is_empty() {
         return operations;
     }
-    for message in messages {
-        message.headers.insert("traceparent".to_owned(), traceparent.clone());
-        if !tracestate.is_empty() {
-            message.headers.insert("tracestate".to_owned(), tracestate.clone());
+    let bytes: usize = messages(&mut operations).map(|message| bytes_of(message)).sum();
+    let mut room = Request::BYTES_MAX.saturating_sub(bytes);
+    for message in messages(&mut operations).filter(|message| takes_trace(message)) {
+        match room.checked_sub(trace_bytes(&trace)) {
+            Some(rest) => room = rest,
+            None => break,
+        }
+        message.headers.insert("traceparent".to_owned(), trace.traceparent.clone());
+        if !trace.tracestate.is_empty() {
+            message.headers.insert("tracestate".to_owned(), trace.tracestate.clone());
         }
     }
     operations
 }
 
+fn messages(operations: &mut [v1::Operation]) -> impl Iterator<Item = &mut Message> {
+    operations.iter_mut().filter_map(|operation| match &mut operation.operation {
+        Some(Verb::Enqueue(enqueue)) => enqueue.message.as_mut(),
+        _ => None,
+    })
+}
+
+/// Body and headers, as nodes count them.
+fn bytes_of(message: &Message) -> usize {
+    let body = match &message.body {
+        Some(Body::Text(text)) => text.len(),
+        Some(Body::Data(data)) => data.len(),
+        None => 0,
+    };
+    body + header_bytes(message)
+}
+
+fn header_bytes(message: &Message) -> usize {
+    message.headers.iter().map(|(key, value)| key.len() + value.len()).sum()
+}
+
+/// What both headers add to a message.
+fn trace_bytes(TraceHeaders { traceparent, tracestate }: &TraceHeaders) -> usize {
+    let state = if tracestate.is_empty() { 0 } else { "tracestate".len() + tracestate.len() };
+    "traceparent".len() + traceparent.len() + state
+}
+
 fn takes_trace(message: &Message) -> bool {
     // What `tracestate` may have at most, by W3C Trace Context, and the rest of both headers.
     const BYTES: usize = 512 + 100;
-    let bytes: usize = message.headers.iter().map(|(key, value)| key.len() + value.len()).sum();
     !message.headers.contains_key("traceparent")
         && message.headers.len() + 2 <= Request::HEADERS_MAX
-        && bytes + BYTES <= Request::HEADER_BYTES_MAX
+        && header_bytes(message) + BYTES <= Request::HEADER_BYTES_MAX
 }
 
 pub(super) fn dequeue(queue: &str, wait: Duration) -> v1::Operation {

@@ -81,6 +81,26 @@ async fn a_message_carries_the_trace_of_its_producer_unless_it_has_one() {
 }
 
 #[tokio::test]
+async fn traces_never_make_a_request_too_large() {
+    use crate::telemetry::propagation::TraceHeaders;
+    use opentelemetry::trace::FutureExt as _;
+    let (nodes, _) = cluster(1).await;
+    let (client, _) = client_of(&nodes, fast());
+    let traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".to_owned();
+    let trace = TraceHeaders { traceparent: traceparent.clone(), tracestate: "vendor=x".to_owned() };
+    let bytes = |bytes: usize| Body::Data(vec![0; bytes].into());
+    let traced = Some((traceparent, "vendor=x".to_owned()));
+    let of_one = "traceparent".len() + 55 + "tracestate".len() + "vendor=x".len();
+    // So much less than a full request, and what its messages then carry.
+    let cases = [(0, [None, None, None]), (of_one - 1, [None, None, None]), (of_one, [traced.clone(), None, None])];
+    for (less, expected) in cases {
+        let messages = vec![bytes(1 << 20), bytes(1 << 20), bytes((1 << 20) - less)];
+        client.enqueue("jobs", messages).with_context(trace.context()).await.unwrap();
+        assert_eq!(traces_of(&client).await, expected, "{less} bytes less than a full request");
+    }
+}
+
+#[tokio::test]
 async fn a_redirect_is_followed_and_told() {
     let (nodes, world) = cluster(2).await;
     nodes[0].then([Step::NotLeader(nodes[1].address.clone())]);
