@@ -35,7 +35,8 @@ pub enum Surplus {
     /// The one that was made first: whoever comes gets in, and those who hold the port's places hold up nobody.
     Oldest,
     /// The one that was made first from the IP address that has most of them: whoever comes gets in, and an address that holds
-    /// all places, or makes one connection after another, ends only its own.
+    /// most places, or makes one connection after another, ends only its own. Where several addresses have as many, such as one
+    /// each of an IPv6 network, it is the one that was made first among all of theirs.
     OldestOfMost,
 }
 
