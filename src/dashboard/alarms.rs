@@ -8,7 +8,7 @@ use super::view::{Cluster, Node};
 /// An election takes less than this; a cluster that has no leader for longer cannot elect one by itself.
 pub(super) const LEADERLESS_MS: u64 = 2_000;
 
-/// One answer that was lost is no sign of anything; four in a row are.
+/// A node was asked in vain for a while before it counts as one that does not answer; one that is soon back is no matter.
 pub(super) const UNREACHABLE_MS: u64 = 2_000;
 
 /// A follower that is so many entries behind, for so long, does not keep up: one that was away for a moment has them in a second.

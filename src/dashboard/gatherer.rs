@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use tokio::sync::watch;
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::alarms::alarms;
@@ -61,6 +61,8 @@ pub(super) struct Gatherer {
 /// What another node is asked.
 #[derive(Default)]
 struct Question {
+    /// None: it is heard what came of it, or nothing was asked. An answer that waits to be heard is not asked for again: what happened
+    /// would be told twice.
     asked: Option<AbortHandle>,
     /// When the first question was asked that came after its last answer.
     waits_since: Option<Instant>,
@@ -118,7 +120,7 @@ impl Gatherer {
             self.nodes.entry(node).or_default().member = members::describe(node, &configuration, &self.context.book);
             let cursor = self.cursor(node);
             let question = self.questions.entry(node).or_default();
-            if node != own && !question.is_open() {
+            if node != own && question.asked.is_none() {
                 question.ask(now, self.answers.spawn(ask(self.context.clone(), node, cursor)));
             }
         }
@@ -135,10 +137,23 @@ impl Gatherer {
                 () = lookers.came(), if !watched => return,
             };
             match answered {
-                Some(Ok((node, Some(answer)))) => self.hear(node, answer),
-                Some(Ok((_, None)) | Err(_)) => {}
+                Some(answered) => self.end(answered),
                 None => return,
             }
+        }
+    }
+
+    /// A question is answered, or given up.
+    fn end(&mut self, answered: Result<(NodeId, Option<Answer>), JoinError>) {
+        let id = match &answered {
+            Ok((node, _)) => self.questions.get(node).and_then(|question| Some(question.asked.as_ref()?.id())),
+            Err(error) => Some(error.id()),
+        };
+        for question in self.questions.values_mut() {
+            question.asked.take_if(|asked| Some(asked.id()) == id);
+        }
+        if let Ok((node, Some(answer))) = answered {
+            self.hear(node, answer);
         }
     }
 
@@ -211,11 +226,6 @@ async fn ask(context: api::Context, node: NodeId, (process, after): (u64, u64)) 
 }
 
 impl Question {
-    /// It is asked, and neither answered nor given up.
-    fn is_open(&self) -> bool {
-        self.asked.as_ref().is_some_and(|asked| !asked.is_finished())
-    }
-
     fn ask(&mut self, now: Instant, asked: AbortHandle) {
         self.asked = Some(asked);
         self.waits_since.get_or_insert(now);
@@ -266,9 +276,9 @@ mod tests {
         let (mut question, start) = (Question::default(), Instant::now());
         let seconds = |seconds| start + Duration::from_secs_f64(seconds);
         let open = || tokio::spawn(std::future::pending::<()>()).abort_handle();
-        assert!(!question.is_open() && !question.is_in_vain(seconds(9.0)), "it was not asked");
+        assert!(!question.is_in_vain(seconds(9.0)), "it was not asked");
         question.ask(start, open());
-        assert!(question.is_open() && !question.is_in_vain(seconds(2.0)) && question.is_in_vain(seconds(2.1)));
+        assert!(!question.is_in_vain(seconds(2.0)) && question.is_in_vain(seconds(2.1)));
         question.ask(seconds(3.0), open());
         assert!(question.is_in_vain(seconds(3.1)), "another question makes it no better");
         question.answered(Duration::from_millis(1_500));

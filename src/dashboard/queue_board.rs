@@ -248,11 +248,6 @@ impl Board {
         })
     }
 
-    /// How many queues are listed.
-    pub(super) fn listed(&self) -> usize {
-        self.queues.len()
-    }
-
     /// Some queues.
     pub(super) fn wanted(&self, wanted: &Wanted, now: u64) -> List {
         let limit = wanted.limit.unwrap_or(200).clamp(1, 1_000);

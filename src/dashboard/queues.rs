@@ -136,19 +136,12 @@ impl Queues {
     /// # Errors
     /// There is no such queue, or this node cannot read its queues now.
     pub(super) async fn detail(&self, name: &str) -> Result<Detail, Failure> {
-        let missing = || {
-            let message = format!("there is no queue {name:?}");
-            Failure::new(StatusCode::NOT_FOUND, crate::reasons::QUEUE_NOT_FOUND, message)
-        };
         let board = self.fresh().await?;
         if let Some(detail) = board.detail(name, now_ms()) {
             return Ok(detail);
         }
-        if board.listed() < QUEUES_MAX {
-            return Err(missing());
-        }
         drop(board);
-        // It may be one of those that are not listed.
+        // It may be one of those that are not listed, or have come since.
         let read = timeout(PATIENCE, self.client.stats(Some(name))).await;
         Ok(Detail::of(name, read.map_err(|_| late())??.value, now_ms()))
     }
