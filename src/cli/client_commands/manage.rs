@@ -78,15 +78,19 @@ Examples:
 
 JSON: {\"queue\", \"lease_duration\", \"deliveries_max\", \"messages_max\"}";
 
-/// Goes on page by page, so that no request is a long one.
+/// Goes on page by page, so that no request is a long one. Without a limit, as many are moved as are dead at the beginning:
+/// consumers that reject them again as fast do not keep this going.
 pub(super) async fn redrive(client: &Client, command: &Redrive, console: &mut Console) -> Result<(), Error> {
-    let mut moved = 0;
-    loop {
-        let left = command.limit.map_or(u64::MAX, |limit| limit - moved);
-        let page = left.min(Request::REDRIVE_MAX.into());
-        let count = if page == 0 { 0 } else { client.redrive(&command.queue, page as u32).await? };
-        moved += count;
-        if count < page || page == 0 {
+    let limit = match command.limit {
+        Some(limit) => limit,
+        None => client.stats(Some(&command.queue)).await?.value.contents.unwrap_or_default().dead,
+    };
+    let mut moved: u64 = 0;
+    while moved < limit {
+        let page = (limit - moved).min(Request::REDRIVE_MAX.into());
+        let count = client.redrive(&command.queue, page as u32).await?;
+        moved = moved.saturating_add(count);
+        if count < page {
             break;
         }
     }
