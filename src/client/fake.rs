@@ -434,7 +434,9 @@ impl World {
             Verb::Stats(v1::Stats { queue }) => {
                 let meant = self.queues.iter().filter(|(name, _)| queue.is_empty() || **name == queue);
                 let (queues, ready) = meant.fold((0, 0), |(queues, sum), (_, it)| (queues + 1, sum + it.len() as u64));
-                let contents = Some(v1::Contents { ready, ..Default::default() });
+                let dead = self.dead.iter().filter(|(name, _)| queue.is_empty() || **name == queue);
+                let dead = dead.map(|(_, messages)| messages.len() as u64).sum();
+                let contents = Some(v1::Contents { ready, dead, ..Default::default() });
                 Outcome::Totals(v1::Totals { queues, contents, ..Default::default() })
             }
             Verb::ListQueues(v1::ListQueues { after, .. }) => {
