@@ -51,14 +51,16 @@ use crate::cluster::founding_codec;
 use crate::cluster::members::Names;
 use crate::health::Verdict;
 use crate::ids::{Contact, Index, NodeId, SHARD_0, ShardId, Term};
-use crate::node::{Handle, Peers, Phase, Transfers};
+use crate::node::{Asked, Handle, Peers, Phase, Transfers};
 use crate::proto::internal::founding_server::FoundingServer;
 use crate::proto::v1;
 use crate::raft::Configuration;
+use crate::replica::{Read, Refusal};
 use crate::telemetry::{Call, Telemetry, Vitals, propagation};
 use crate::transport::{AddressBook, Listener};
 use errors::Rejection;
 use forward::Forwarder;
+use receive::Checked;
 use streams::Streams;
 
 /// A request with everything around it, in bytes. tonic refuses a larger one while it arrives.
@@ -108,6 +110,27 @@ impl Context {
         let served = serve(request.into_inner()).instrument(call.span().clone()).await;
         call.is_answered(served.as_ref().err().map(|rejection| (rejection.code(), rejection.reason())));
         call.span().in_scope(|| served.map(Response::new).map_err(|rejection| rejection.into_status(self)))
+    }
+
+    /// What this node has applied, for its own page: no request of a client, so that nothing is told of it nor counted.
+    ///
+    /// # Errors
+    /// As for a request that reads; NO_LEADER where the node belongs to no cluster.
+    ///
+    /// # Panics
+    /// The operation would change something.
+    pub async fn look_at(&self, operation: v1::operation::Operation) -> Result<v1::ExecuteResponse, Rejection> {
+        let operations = vec![v1::Operation { operation: Some(operation) }];
+        let consistency = v1::Consistency::Stale.into();
+        let request = v1::ExecuteRequest { operations, consistency, ..Default::default() };
+        let Checked::Read(read) = receive::receive(request, None)? else { panic!("only what reads is looked at") };
+        let refused = |refusal| errors::refusal(refusal, self);
+        if self.handle.look(SHARD_0, |_| ()).is_none() {
+            return Err(refused(Refusal::NotLeader { leader: None, term: Term(0) }));
+        }
+        let place = self.handle.place_at_once(0).map_err(refused)?;
+        let shown = place.ask(SHARD_0, Asked::Read(Read { is_own: true, ..read })).await.map_err(refused)?;
+        answer::answer(self, SHARD_0, shown)
     }
 
     /// The header of a reply; `index` is where it was decided, or none: where this node has applied its log up to.

@@ -144,7 +144,7 @@ impl QuorateService {
         let (shard, ()) = route(&self.context, request.shard, |_| ())?;
         let room = self.readers.enter()?;
         let place = self.context.handle.place_at_once(0).map_err(|refusal| errors::refusal(refusal, &self.context))?;
-        let point = Asked::Read(Read { operations: Vec::new(), consistency });
+        let point = Asked::Read(Read { operations: Vec::new(), consistency, is_own: false });
         let shown = match self.wait_for(shard, point, deadline, place).await? {
             Answer::Shown(shown) => shown,
             other => unreachable!("a read was answered with {other:?}"),

@@ -42,7 +42,7 @@ pub fn receive(request: v1::ExecuteRequest, deadline: Option<Duration>) -> Resul
     let consistency = consistency(request.consistency)?;
     let Request { session, operations, wait } = Request::from_proto(request).map_err(|why| errors::invalid(&why))?;
     if operations.iter().all(Operation::only_reads) {
-        return Ok(Checked::Read(Read { operations, consistency }));
+        return Ok(Checked::Read(Read { operations, consistency, is_own: false }));
     }
     if consistency != Consistency::Leader {
         let message = "only a request that only reads can be served by a node that does not lead";

@@ -213,9 +213,6 @@ impl Endpoints {
 
     /// The node at `from` says that the one at `to` leads. Ignored when another call has gone elsewhere in the meantime.
     pub(super) fn go_to(&self, from: &Address, to: &str) -> Way {
-        if self.forwarding == Forwarding::Stay {
-            return Way::Through;
-        }
         let to = self.learn(to);
         let mut state = self.lock();
         let is_current = state.current == *from;
@@ -293,7 +290,7 @@ impl Endpoints {
 
     /// Takes the members' client addresses for the ones that are learnt.
     pub(super) fn learn_members(&self, members: &[v1::Member]) {
-        if members.is_empty() || self.forwarding == Forwarding::Stay {
+        if members.is_empty() {
             return;
         }
         self.lock().learnt.clear();
@@ -391,16 +388,6 @@ mod tests {
             assert!(parse(wrong).is_err(), "{wrong:?} is no endpoint");
         }
         assert!(Endpoints::new(&[], None, Forwarding::WhenNeeded).is_err());
-    }
-
-    #[test]
-    fn whoever_stays_asks_what_was_given() {
-        let endpoints = Endpoints::new(&["a:1".to_owned()], None, Forwarding::Stay).expect("it is an address");
-        let member = |address: &str| v1::Member { client_address: address.to_owned(), ..Default::default() };
-        endpoints.learn_members(&[member("b:1"), member("c:1")]);
-        assert_eq!(endpoints.go_to(&"a:1".into(), "b:1"), Way::Through);
-        endpoints.go_on_from(&"a:1".into());
-        assert_eq!((&*endpoints.current().address, endpoints.known()), ("a:1", 1));
     }
 
     #[test]

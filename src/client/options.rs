@@ -23,9 +23,6 @@ pub enum Forwarding {
     Always,
     /// Goes to the leader, and fails where it cannot be reached.
     Never,
-    /// Asks the endpoints that were given, and nobody else, whoever leads: neither learns addresses nor follows a redirect. For
-    /// those who look at what one node has.
-    Stay,
 }
 
 /// How a client behaves. The defaults fit a cluster on a LAN as well as one behind a slow line.

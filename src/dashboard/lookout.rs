@@ -18,7 +18,7 @@ use super::queues::Queues;
 use super::stream;
 use super::view::{Cluster, Known, Settings};
 use crate::api;
-use crate::client::{self, Client, Forwarding};
+use crate::client::{self, Client};
 use crate::ids::NodeId;
 
 /// What was gathered longer ago is gathered anew for whoever asks once.
@@ -132,9 +132,8 @@ impl Lookout {
         client_address: SocketAddr,
         settings: Settings,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
-        let client = client(client_address, Forwarding::WhenNeeded);
-        // What this node has is shown, also after a change has been at the leader.
-        let queues = Arc::new(Queues::new(self::client(client_address, Forwarding::Stay)));
+        let client = client(client_address);
+        let queues = Arc::new(Queues::new(context.clone()));
         let (lookers, events, history) = (Arc::new(Lookers::default()), Events::default(), History::default());
         let mut gatherer = Gatherer::new(context.clone(), settings, events.clone(), history.clone(), queues.told());
         let (publish, board) = watch::channel(gatherer.board());
@@ -192,14 +191,14 @@ impl Lookout {
 }
 
 /// A client that begins with this node, at the address that its client port is bound to.
-fn client(bound: SocketAddr, forwarding: Forwarding) -> Client {
+fn client(bound: SocketAddr) -> Client {
     let ip = match bound.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         ip => ip,
     };
     let endpoint = SocketAddr::new(ip, bound.port()).to_string();
-    let options = client::Options { timeout: CALL_TIMEOUT, pipelined: false, forwarding, ..client::Options::default() };
+    let options = client::Options { timeout: CALL_TIMEOUT, pipelined: false, ..client::Options::default() };
     Client::new(vec![endpoint], options).expect("a bound address is one")
 }
 

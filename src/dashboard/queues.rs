@@ -1,7 +1,6 @@
 //! The queues, as the page shows them: what they hold, how fast messages come and go, and how that has been.
 //!
-//! What this node has applied is read, as a client that asks for it reads it: without a leader too, and as old as this node is
-//! behind. Nobody looks: only the first page is read, now and then, for what has been.
+//! What this node has applied is read: without a leader too, and as old as this node is behind. Nobody looks: only the first page is read, now and then, for what has been.
 
 use std::time::Duration;
 
@@ -16,8 +15,11 @@ use super::lookout::now_ms;
 use super::queue_board::{Board, Detail, List, Totals, Wanted};
 use super::queue_messages::{Messages, Wanted as WantedMessages};
 use super::{past, stream};
-use crate::client::{self, Client, Consistency, Shown};
+use crate::api;
+use crate::client::{self, Shown};
 use crate::proto::v1;
+use crate::proto::v1::operation::Operation as Verb;
+use crate::proto::v1::outcome::Outcome as Kind;
 
 /// How often totals are read while somebody looks.
 const TOTALS_INTERVAL: Duration = Duration::from_secs(2);
@@ -36,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(4);
 
 /// What is known of the queues.
 pub(super) struct Queues {
-    client: Client,
+    context: api::Context,
     board: Mutex<Board>,
     /// The totals, as a message of a stream, and what is worth an alarm.
     told: watch::Sender<Told>,
@@ -51,9 +53,9 @@ pub(super) struct Told {
 }
 
 impl Queues {
-    /// Nothing is known yet. `client` asks this node, and no other.
-    pub(super) fn new(client: Client) -> Self {
-        Self { client: client.reading(Consistency::Stale), board: Mutex::default(), told: watch::Sender::default() }
+    /// Nothing is known yet of the queues of this node.
+    pub(super) fn new(context: api::Context) -> Self {
+        Self { context, board: Mutex::default(), told: watch::Sender::default() }
     }
 
     /// What others are told, to wait for changes of it.
@@ -72,8 +74,8 @@ impl Queues {
         }
     }
 
-    async fn read(&self, watched: bool, asked: &str) -> Result<(), client::Error> {
-        let totals = self.client.stats(None).await?.value;
+    async fn read(&self, watched: bool, asked: &str) -> Result<(), Failure> {
+        let totals = self.totals("").await?;
         let mut board = self.board.lock().await;
         board.count(&totals);
         let is_due = board.is_point_due(TOTALS_INTERVAL / 2);
@@ -94,11 +96,11 @@ impl Queues {
     }
 
     /// All queues, as far as they are listed.
-    async fn list(&self) -> Result<Shown<Vec<v1::QueueInfo>>, client::Error> {
+    async fn list(&self) -> Result<Shown<Vec<v1::QueueInfo>>, Failure> {
         let (mut queues, mut age): (Vec<v1::QueueInfo>, _) = (Vec::new(), None);
         loop {
             let after = queues.last().map_or("", |queue| queue.name.as_str());
-            let Shown { value: page, age: of_page } = self.client.queues_after(after, PAGE).await?;
+            let Shown { value: page, age: of_page } = self.page(after).await?;
             age = age.max(of_page);
             let is_last = !page.more || page.queues.is_empty();
             queues.extend(page.queues);
@@ -142,8 +144,8 @@ impl Queues {
         }
         drop(board);
         // It may be one of those that are not listed, or have come since.
-        let read = timeout(PATIENCE, self.client.stats(Some(name))).await;
-        Ok(Detail::of(name, read.map_err(|_| late())??.value, now_ms()))
+        let read = timeout(PATIENCE, self.totals(name)).await;
+        Ok(Detail::of(name, read.map_err(|_| late())??, now_ms()))
     }
 
     /// The messages that are wanted; bodies and headers if they are shown.
@@ -152,8 +154,39 @@ impl Queues {
     /// Something senseless is wanted, or this node cannot read them now.
     pub(super) async fn messages(&self, wanted: &WantedMessages, content: bool) -> Result<Messages, Failure> {
         let peek = wanted.peek()?;
-        let read = timeout(PATIENCE, self.client.browse(peek.clone())).await;
-        Ok(Messages::new(read.map_err(|_| late())??.value, &peek, content))
+        let read = timeout(PATIENCE, self.browse(peek.clone())).await;
+        Ok(Messages::new(read.map_err(|_| late())??, &peek, content))
+    }
+
+    /// What a queue holds; all of them together, where the name is empty.
+    async fn totals(&self, queue: &str) -> Result<v1::Totals, Failure> {
+        match self.shown(Verb::Stats(v1::Stats { queue: queue.to_owned() })).await?.value {
+            Kind::Totals(totals) => Ok(totals),
+            other => unreachable!("Stats is answered with {other:?}"),
+        }
+    }
+
+    /// The queues after this name.
+    async fn page(&self, after: &str) -> Result<Shown<v1::Queues>, Failure> {
+        let list = v1::ListQueues { after: after.to_owned(), limit: PAGE };
+        match self.shown(Verb::ListQueues(list)).await? {
+            Shown { value: Kind::Queues(value), age } => Ok(Shown { value, age }),
+            other => unreachable!("ListQueues is answered with {other:?}"),
+        }
+    }
+
+    async fn browse(&self, peek: v1::Peek) -> Result<Vec<v1::StoredMessage>, Failure> {
+        match self.shown(Verb::Peek(peek)).await?.value {
+            Kind::Peeked(peeked) => Ok(peeked.messages),
+            other => unreachable!("Peek is answered with {other:?}"),
+        }
+    }
+
+    async fn shown(&self, operation: Verb) -> Result<Shown<Kind>, Failure> {
+        let response = self.context.look_at(operation).await?;
+        let outcome = response.outcomes.into_iter().next().and_then(|outcome| outcome.outcome);
+        let value = outcome.expect("every operation has an outcome, which this node has made itself");
+        Ok(Shown { value, age: client::age(response.age) })
     }
 }
 

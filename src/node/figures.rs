@@ -170,7 +170,7 @@ impl Gatherer {
     }
 
     async fn show<const N: usize>(&self, operations: [Operation; N]) -> Option<[Outcome; N]> {
-        let read = Read { operations: operations.into(), consistency: Consistency::Stale };
+        let read = Read { operations: operations.into(), consistency: Consistency::Stale, is_own: true };
         let asked = self.handle.place_at_once(0).ok()?.ask(SHARD_0, Asked::Read(read));
         match asked.await {
             Ok(Answer::Shown(shown)) => shown.outcomes.try_into().ok(),

@@ -424,7 +424,9 @@ mod tests {
         let (log, _) = Log::open(MemoryDisk::default(), Options::default()).unwrap();
         let limits = Limits { inputs_max: 9, bytes_max: 10 };
         let (handle, mut inbox) = Handle::new(NodeId(1), LogReader::new(log.reader()), limits);
-        let read = || Asked::Read(Read { operations: Vec::new(), consistency: crate::replica::Consistency::Stale });
+        let read = || {
+            Asked::Read(Read { operations: Vec::new(), consistency: crate::replica::Consistency::Stale, is_own: false })
+        };
         let _unread = handle.place_at_once(7).unwrap().ask(ShardId(0), read());
         assert_eq!(handle.place_at_once(4).err(), Some(Refusal::Overloaded));
         let mut next = std::pin::pin!(handle.place(4));

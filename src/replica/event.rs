@@ -112,6 +112,8 @@ pub struct Read {
     pub operations: Vec<Operation>,
     /// How fresh it must be.
     pub consistency: Consistency,
+    /// The node itself looks, again and again, for its metrics and its page: nothing is told of it ([`Told::Shown`]).
+    pub is_own: bool,
 }
 
 /// How fresh the answer to a read is.

@@ -156,7 +156,7 @@ impl Pair {
     fn read(&mut self, node: NodeId, consistency: Consistency) -> u64 {
         let state = MessageState::Ready;
         let operations = vec![Operation::Peek { queue: queue(), limit: 1, state, after: None }];
-        self.ask(node, |request| Event::Read { request, read: Read { operations, consistency } })
+        self.ask(node, |request| Event::Read { request, read: Read { operations, consistency, is_own: false } })
     }
 
     fn enqueue(&mut self, node: NodeId) -> u64 {
@@ -211,7 +211,7 @@ fn every_member_shows_what_was_executed_and_writes_nothing() {
 #[test]
 fn a_read_of_nothing_waits_for_the_read_index() {
     let mut pair = Pair::led_by_a(1 << 20);
-    let read = Read { operations: Vec::new(), consistency: Consistency::AnyNode };
+    let read = Read { operations: Vec::new(), consistency: Consistency::AnyNode, is_own: false };
     let read = pair.ask(B, |request| Event::Read { request, read });
     assert_eq!((pair.shown(read).index, &pair.shown(read).outcomes[..]), (Index(2), &[][..]));
 }
@@ -251,7 +251,7 @@ fn a_member_that_has_heard_nothing_does_not_know_its_age() {
 fn reads_that_wait_are_bounded_and_can_be_forgotten() {
     let mut pair = Pair::led_by_a(1 << 20);
     pair.cut.push(A);
-    let read = || Read { operations: Vec::new(), consistency: Consistency::AnyNode };
+    let read = || Read { operations: Vec::new(), consistency: Consistency::AnyNode, is_own: false };
     let reads = (1..=REQUESTS_MAX as u64 + 1).map(|request| Event::Read { request: RequestId(request), read: read() });
     pair.turn(B, reads.collect::<Vec<_>>());
     assert_eq!(pair.questions(), 1);
@@ -287,8 +287,10 @@ fn a_read_that_a_follower_cannot_show_in_time_is_the_leaders_matter() {
     let replica = pair.replicas.get_mut(&B).expect("one of the two");
     let heartbeat = Says::Heartbeat { commit: Index(2), sent_at: Time(0), read_round: 0, fresh: None };
     let confirmed = |context| Says::ReadIndexReply { context, at: Some(EntryId::new(Term(2), Index(9))) };
-    let read =
-        Event::Read { request: RequestId(1), read: Read { operations: Vec::new(), consistency: Consistency::AnyNode } };
+    let read = Event::Read {
+        request: RequestId(1),
+        read: Read { operations: Vec::new(), consistency: Consistency::AnyNode, is_own: false },
+    };
     let from_leader = |body| Event::Message { from: A, message: Message { term: Term(2), body } };
     let asked = replica.turn(pair.now, Timestamp(1), [read]);
     let context = asked.iter().find_map(|effect| match effect {

@@ -187,7 +187,7 @@ impl Replica {
         2 * self.options.raft.election_timeout_max
     }
 
-    fn show(&mut self, now: Time, request: RequestId, Read { operations, consistency }: Read) {
+    fn show(&mut self, now: Time, request: RequestId, Read { operations, consistency, is_own }: Read) {
         let outcomes = match self.machine.query(&operations) {
             Ok(outcomes) => outcomes,
             Err(refusal) => return self.answer(request, Err(Refusal::Refused(refusal))),
@@ -195,7 +195,9 @@ impl Replica {
         let is_stale = consistency == Consistency::Stale;
         let age = self.age.as_of.filter(|_| is_stale).map(|as_of| now - as_of);
         let (index, commit) = (self.applied, self.raft.commit());
-        self.effects.push(Effect::Tell(Told::Shown { index, operations: operations.len() }));
+        if !is_own {
+            self.effects.push(Effect::Tell(Told::Shown { index, operations: operations.len() }));
+        }
         let shown = Shown { index, commit, age, outcomes, bodies: Vec::new() };
         self.resolve_bodies(now, request, Answer::Shown(shown));
     }

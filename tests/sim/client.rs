@@ -173,7 +173,7 @@ impl Client {
         open.node = node;
         open.attempts += 1;
         if let Some(consistency) = call.consistency {
-            return Asked::Read(Read { operations: call.operations.clone(), consistency });
+            return Asked::Read(Read { operations: call.operations.clone(), consistency, is_own: false });
         }
         let session = call.session.map(|(id, sequence)| {
             let lowest_pending = lowest_pending.unwrap_or(sequence);

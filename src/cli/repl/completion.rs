@@ -238,7 +238,7 @@ mod tests {
     #[tokio::test]
     async fn commands_options_and_values_are_completed() {
         assert_eq!(completed("e"), ["enqueue", "extend", "exit"]);
-        assert_eq!(completed("quorate que"), ["queues"]);
+        assert_eq!(completed("quorate que"), ["queue", "queues"]);
         assert_eq!(completed("member r"), ["remove"]);
         assert_eq!(completed("help deq"), ["dequeue"]);
         assert_eq!(completed("dequeue orders --w"), ["--wait"]);
