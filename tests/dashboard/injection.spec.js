@@ -154,6 +154,6 @@ function shownAs(text) {
   const number = (/** @type {string} */ character) =>
     character.codePointAt(0)?.toString(16).toUpperCase().padStart(4, "0");
   return text
-    .replaceAll("\u0007", "\u2407")
+    .replaceAll("\u0007", "\\x07")
     .replaceAll(/[\u0085\u200b\u202a-\u202e\u2066-\u2069\ufeff]/g, (character) => `<U+${number(character)}>`);
 }

@@ -59,6 +59,8 @@ test("messages are turned over by the page", async ({ shared, dashboard }) => {
 test("settings are changed after the page has shown what would change", async ({ shared, dashboard }) => {
   const [node] = shared.nodes;
   if (!node) throw new Error("there are nodes");
+  // The node that is asked may not have applied the message yet.
+  dashboard.expectRefusals(404);
   await shared.run(["enqueue", "settled", "a"]);
   await dashboard.open(node, "#/queue?name=settled");
   await dashboard.main.getByRole("button", { name: "Change …" }).click();
@@ -75,4 +77,31 @@ test("settings are changed after the page has shown what would change", async ({
   await dashboard.page.reload();
   await dashboard.ready();
   await expect(settings).toContainText("Deliveries at most2");
+});
+
+test("a dead letter is shown with its reason, and made ready again", async ({ shared, dashboard }) => {
+  const [node] = shared.nodes;
+  if (!node) throw new Error("there are nodes");
+  await shared.run(["enqueue", "letters", "one", "two"]);
+  const leased = await shared.run(["lease", "letters", "--count", "2", "--for", "1h", "--output", "json"]);
+  const [token] = leased
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line).lease_token);
+  await shared.run(["reject", "letters", token, "--reason", "<b>no such order</b>"]);
+  dashboard.expectRefusals(404);
+  await dashboard.open(node, "#/queue?name=letters");
+  const messages = dashboard.main.getByRole("region", { name: "Messages" });
+  await messages.getByRole("tab", { name: "Leased" }).click();
+  await expect(messages.getByRole("listitem")).toContainText(/lease ends in .*two/);
+  await messages.getByRole("tab", { name: "Dead" }).click();
+  await expect(messages.getByRole("listitem")).toContainText("<b>no such order</b>");
+  await expect(messages.getByRole("listitem")).toContainText("one");
+  await messages.getByRole("button", { name: "Redrive …" }).click();
+  await expect(dashboard.dialog).toContainText("The dead message becomes ready again");
+  await dashboard.dialog.getByRole("button", { name: "Redrive" }).click();
+  await expect(dashboard.toasts).toContainText("1 message is ready again");
+  await messages.getByRole("tab", { name: "Ready" }).click();
+  await expect(messages.getByRole("listitem")).toContainText("one");
+  expect(await shared.run(["dequeue", "letters"])).toContain("one");
 });

@@ -37,6 +37,8 @@ export function mount(root, app) {
   let busy = false;
   /** Nothing is asked for before this moment: there is no such queue. */
   let notBefore = 0;
+  /** A message was sent: the queue is there, and the node that is asked will soon know. */
+  let sent = false;
   let begun = false;
 
   const totals = makeQueueTotals();
@@ -46,6 +48,7 @@ export function mount(root, app) {
   const messages = makeMessages(app, name, controller.signal, () => detail?.queue ?? null, refresh);
   const sender = makeSender(app, name, () => {
     notBefore = 0;
+    sent = true;
     refresh();
     if (begun) messages.refresh();
   });
@@ -100,7 +103,7 @@ export function mount(root, app) {
     trouble.hidden = false;
     const missing = error?.reason === "QUEUE_NOT_FOUND";
     if (missing) {
-      notBefore = performance.now() + MISSING_MS;
+      if (!sent) notBefore = performance.now() + MISSING_MS;
       messages.clear();
     }
     text(
