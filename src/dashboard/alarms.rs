@@ -172,8 +172,8 @@ fn disk_alarm(node: &Node) -> Option<(Level, String)> {
         share if share < DISK_FREE_LOW => Level::Warning,
         _ => return None,
     };
-    let mib = free >> 20;
-    Some((level, format!("The disk of {} is nearly full: {mib} MiB are free, {:.0} % of it", node.name, share * 100.0)))
+    let (gib, percent) = (free as f64 / f64::from(1 << 30), share * 100.0);
+    Some((level, format!("The disk of {} is nearly full: {gib:.1} GiB are free, {percent:.0} % of it", node.name)))
 }
 
 fn of_queues(queues: &Queues) -> Vec<Alarm> {
@@ -366,11 +366,11 @@ mod tests {
             (|cluster, _| cluster.nodes[1].told.disk = disk(10_000), None),
             (
                 |cluster, _| cluster.nodes[1].told.disk = disk(9_000),
-                Some((Warning, "disk_full", "The disk of b is nearly full: 9000 MiB are free, 9 % of it")),
+                Some((Warning, "disk_full", "The disk of b is nearly full: 8.8 GiB are free, 9 % of it")),
             ),
             (
                 |cluster, _| cluster.nodes[1].told.disk = disk(2_000),
-                Some((Critical, "disk_full", "The disk of b is nearly full: 2000 MiB are free, 2 % of it")),
+                Some((Critical, "disk_full", "The disk of b is nearly full: 2.0 GiB are free, 2 % of it")),
             ),
             (|_, past| since(past, |b| b.learner = Some(NOW - LEARNER_MS)), None),
             (

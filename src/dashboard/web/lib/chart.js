@@ -9,7 +9,7 @@
 // theme changes.
 
 import { attribute, h, show, svg, text } from "./dom.js";
-import { bytes, minute } from "./format.js";
+import { bytes, minute, number } from "./format.js";
 
 /**
  * @typedef {object} Series
@@ -38,6 +38,12 @@ const HEIGHT = 110;
 
 /** Room for the values on the axis at the left. */
 const AXIS_PX = 62;
+
+/** A history that is shorter is shown at the right of so much time, so that its marks are minutes apart. */
+const SHOWN_MIN_S = 300;
+
+/** Steps of an axis of counts, none of which is a fraction. */
+const COUNT_STEPS = Array.from({ length: 42 }, (_, place) => ([1, 2, 5][place % 3] ?? 1) * 10 ** Math.floor(place / 3));
 
 /** Steps of an axis of bytes; uPlot chooses decimal ones by itself. */
 const BYTE_STEPS = Array.from({ length: 50 }, (_, power) => 2 ** power);
@@ -89,14 +95,22 @@ export function makeChart({ title, unit, series, height = HEIGHT }) {
     const times = (_, splits) => splits.map((at) => minute(at === null ? null : at * 1000));
     /** @param {unknown} _ @param {number[]} splits */
     const values = (_, splits) => splits.map((value) => unit(value)?.replace(/\.0+(?=\D|$)/, ""));
+    const steps = unit === bytes ? BYTE_STEPS : unit === number ? COUNT_STEPS : null;
     return {
       width: Math.max(plot.clientWidth, 80),
       height,
-      padding: [6, 8, 0, 0],
+      // The last mark of the time stands half beyond the end.
+      padding: [6, 20, 0, 0],
       legend: { show: false },
       cursor: { y: false, drag: { x: false, y: false }, points: { size: 5 } },
       hooks: { setCursor: [(/** @type {any} */ drawing) => tell(drawing.cursor.idx ?? null)] },
       scales: {
+        x: {
+          range: (/** @type {unknown} */ _, /** @type {number | null} */ from, /** @type {number | null} */ to) => {
+            const end = to ?? Date.now() / 1000;
+            return [Math.min(from ?? end, end - SHOWN_MIN_S), end];
+          },
+        },
         y: {
           range: (/** @type {unknown} */ _, /** @type {number | null} */ __, /** @type {number | null} */ top) => [
             0,
@@ -106,7 +120,7 @@ export function makeChart({ title, unit, series, height = HEIGHT }) {
       },
       axes: [
         { ...axis, size: 22, space: 60, values: times },
-        { ...axis, size: AXIS_PX, space: 34, values, ...(unit === bytes && { incrs: BYTE_STEPS }) },
+        { ...axis, size: AXIS_PX, space: 34, values, ...(steps && { incrs: steps }) },
       ],
       series: [
         {},
