@@ -10,7 +10,7 @@ use opentelemetry_otlp::{LogExporter, MetricExporter, SpanExporter, WithExportCo
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkError;
 use opentelemetry_sdk::logs::{BatchLogProcessor, SdkLoggerProvider};
-use opentelemetry_sdk::metrics::{PeriodicReader, SdkMeterProvider};
+use opentelemetry_sdk::metrics::{Instrument, PeriodicReader, SdkMeterProvider, Stream};
 use opentelemetry_sdk::resource::TelemetryResourceDetector;
 use opentelemetry_sdk::trace::{BatchSpanProcessor, Sampler, SamplingResult, SdkTracerProvider, ShouldSample};
 
@@ -25,6 +25,12 @@ pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.45.0";
 
 /// What a stopping node waits for its collector at most.
 const FLUSH_MAX: Duration = Duration::from_secs(2);
+
+/// Series of one instrument: one for each peer, reason or method, of which there are fewer.
+const SERIES_MAX: usize = 128;
+
+/// The same where there is one for each queue and state: `telemetry.metrics.queues_max` is 400 at most, times five.
+const SERIES_BY_QUEUE_MAX: usize = 2_000;
 
 /// The exporter does not accept its settings.
 #[derive(Debug, thiserror::Error)]
@@ -108,7 +114,7 @@ fn start_metrics(
     metrics: &config::Metrics,
     resource: Resource,
 ) -> Result<(Option<SdkMeterProvider>, Option<Scrape>), Unusable> {
-    let mut provider = SdkMeterProvider::builder().with_resource(resource);
+    let mut provider = SdkMeterProvider::builder().with_resource(resource).with_view(room_for_series);
     let mut scrape = None;
     if metrics.scrape {
         let (scraped, reader) = Scrape::new()?;
@@ -154,6 +160,14 @@ impl ShouldSample for FollowsLinks {
         let sampler = if links_traced && !has_parent { &Sampler::AlwaysOn } else { &self.0 };
         sampler.should_sample(parent, trace_id, name, kind, attributes, links)
     }
+}
+
+/// How many series an instrument may have. The SDK takes the memory for all of them at once, which for its 2,000 would be a fifth of
+/// what an idle node has.
+fn room_for_series(instrument: &Instrument) -> Option<Stream> {
+    let is_by_queue = instrument.name().starts_with("quorate.queue.");
+    let series_max = if is_by_queue { SERIES_BY_QUEUE_MAX } else { SERIES_MAX };
+    Stream::builder().with_cardinality_limit(series_max).build().ok()
 }
 
 fn sampler(traces: &config::Traces) -> Sampler {
