@@ -428,7 +428,7 @@ function showHelp() {
 function onKey(event) {
   const target = /** @type {HTMLElement} */ (event.target);
   if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-  if (target.closest?.("input, textarea, select, dialog") || target.isContentEditable) return;
+  if (target.closest?.("input, textarea, select, dialog[open]") || target.isContentEditable) return;
   const page = PAGES[Number(event.key) - 1];
   if (page) app.go(`#/${page.name}`);
   else if (event.key === "?") showHelp();

@@ -199,7 +199,7 @@ export function mount(root, app) {
       event.ctrlKey ||
       event.metaKey ||
       event.altKey ||
-      target?.closest("input, textarea, select, dialog")
+      target?.closest("input, textarea, select, dialog[open]")
     )
       return;
     event.preventDefault();

@@ -206,7 +206,7 @@ export function mount(root, app) {
   function onKey(event) {
     const target = event.target instanceof HTMLElement ? event.target : null;
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-    if (target?.closest("input, textarea, select, dialog")) return;
+    if (target?.closest("input, textarea, select, dialog[open]")) return;
     if (event.key === "f") view?.follow(!following);
     else if (event.key === "g") ask(jumpInput);
     else if (event.key === "/" && wish.right === null) filter.focus();
