@@ -9,6 +9,7 @@
 //   lib/card         a node, with readings, bar, badge, transfer
 //   lib/ring         a picture of what goes between nodes       lib/chart    the last hour, drawn by vendor/uplot
 //   lib/table        100,000 rows and more                      lib/dialog   dialogs, the token, toasts
+//   lib/keys         which keys are the page's own
 //
 // Invariants
 // - No text is ever read as markup, script or style: nodes are made one by one, and the Content-Security-Policy of the
@@ -24,6 +25,7 @@ import { ApiError, get, listen, post } from "./lib/api.js";
 import { askForToken, openHelp, toast } from "./lib/dialog.js";
 import { attribute, h, replace, text } from "./lib/dom.js";
 import { counted, duration } from "./lib/format.js";
+import { isForPage } from "./lib/keys.js";
 import { makeStrip } from "./lib/strip.js";
 
 /** @import { App, Cluster, Connection, Event, Mounted, Page, QueueTotals, Topics } from "./lib/types.js" */
@@ -426,9 +428,7 @@ function showHelp() {
 
 /** @param {KeyboardEvent} event */
 function onKey(event) {
-  const target = /** @type {HTMLElement} */ (event.target);
-  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-  if (target.closest?.("input, textarea, select, dialog[open]") || target.isContentEditable) return;
+  if (!isForPage(event)) return;
   const page = PAGES[Number(event.key) - 1];
   if (page) app.go(`#/${page.name}`);
   else if (event.key === "?") showHelp();

@@ -2,6 +2,7 @@
 
 import { attribute, h, list, replace, text } from "../lib/dom.js";
 import * as format from "../lib/format.js";
+import { isForPage } from "../lib/keys.js";
 import { makeRing } from "../lib/ring.js";
 import { makeTable } from "../lib/table.js";
 import { inline, plain, setInline } from "./content.js";
@@ -193,15 +194,7 @@ export function mount(root, app) {
 
   /** @param {KeyboardEvent} event */
   function onKey(event) {
-    const target = event.target instanceof Element ? event.target : null;
-    if (
-      event.key !== "p" ||
-      event.ctrlKey ||
-      event.metaKey ||
-      event.altKey ||
-      target?.closest("input, textarea, select, dialog[open]")
-    )
-      return;
+    if (event.key !== "p" || !isForPage(event)) return;
     event.preventDefault();
     toggleHold();
   }

@@ -2,6 +2,7 @@
 
 import { attribute, h, list, replace, text } from "../lib/dom.js";
 import * as format from "../lib/format.js";
+import { isForPage } from "../lib/keys.js";
 import { roleWord, shownRole } from "../lib/marks.js";
 import { inline, plain } from "./content.js";
 import { KIND_WORDS, entryDetail, showing } from "./log_entry.js";
@@ -204,9 +205,8 @@ export function mount(root, app) {
 
   /** @param {KeyboardEvent} event */
   function onKey(event) {
+    if (!isForPage(event)) return;
     const target = event.target instanceof HTMLElement ? event.target : null;
-    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-    if (target?.closest("input, textarea, select, dialog[open]")) return;
     if (event.key === "f") view?.follow(!following);
     else if (event.key === "g") ask(jumpInput);
     else if (event.key === "/" && wish.right === null) filter.focus();

@@ -3,6 +3,7 @@
 import { sparkline } from "../lib/chart.js";
 import { attribute, h, replace, show, text } from "../lib/dom.js";
 import * as format from "../lib/format.js";
+import { isForPage } from "../lib/keys.js";
 import { makeTable } from "../lib/table.js";
 import { inline, setInline } from "./content.js";
 import { makeTotals } from "./queue_totals.js";
@@ -206,15 +207,7 @@ export function mount(root, app) {
 
   /** @param {KeyboardEvent} event */
   function onKey(event) {
-    const target = event.target instanceof Element ? event.target : null;
-    if (
-      event.key !== "/" ||
-      event.ctrlKey ||
-      event.metaKey ||
-      event.altKey ||
-      target?.closest("input, textarea, select, dialog[open]")
-    )
-      return;
+    if (event.key !== "/" || !isForPage(event)) return;
     event.preventDefault();
     input.focus();
   }
