@@ -6,12 +6,12 @@ use super::Context;
 use crate::cluster::members;
 use crate::health::Condition;
 use crate::ids::{NodeId, SHARD_0};
-use crate::node::{Clock, Seen};
+use crate::node::Seen;
 use crate::proto::v1;
 use crate::raft::{ProgressView, RoleName, Timeouts};
 use crate::replica::Status;
 use crate::storage::Usage;
-use crate::telemetry::{Latency, escaped};
+use crate::telemetry::{self, Latency, escaped};
 
 /// The condition of this node. Also what peers are told when they ask.
 pub fn own(context: &Context) -> v1::NodeStatus {
@@ -30,7 +30,7 @@ pub fn own(context: &Context) -> v1::NodeStatus {
         leader_changes: vitals.leader_changes(),
         conditions: context.verdicts.borrow().ready.iter().map(condition).collect(),
         admin_address: context.admin_address.clone(),
-        clock_ms: Clock::start().wall().0,
+        clock_ms: telemetry::wall().0,
         ..Default::default()
     };
     match context.handle.status(SHARD_0) {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
@@ -20,6 +20,7 @@ use super::view::{Cluster, Known, Settings};
 use crate::api;
 use crate::client::{self, Client};
 use crate::ids::NodeId;
+use crate::telemetry;
 
 /// What was gathered longer ago is gathered anew for whoever asks once.
 const FRESH: Duration = Duration::from_secs(1);
@@ -204,6 +205,5 @@ fn client(bound: SocketAddr) -> Client {
 
 /// Milliseconds since 1970, on the clock of this machine.
 pub(super) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    telemetry::wall().0
 }

@@ -1,8 +1,9 @@
 //! The node's two clocks. The pure rooms have none: both readings come in with every event.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use crate::ids::{Time, Timestamp};
+use crate::telemetry;
 
 /// The monotonic clock of this process, and the wall clock of this machine.
 #[derive(Clone, Copy, Debug)]
@@ -23,8 +24,7 @@ impl Clock {
 
     /// The wall clock. It may jump; the replica keeps log time from going back. Before 1970 it reads 0.
     pub fn wall(&self) -> Timestamp {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
-        Timestamp::default().after(since_epoch)
+        telemetry::wall()
     }
 
     /// The moment at which the clock reads `time`, for timers.

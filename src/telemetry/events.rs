@@ -12,9 +12,9 @@
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::format::{cut, escaped};
+use super::moment;
 use super::tell::Sentence;
 use crate::ids::{Index, Term};
 
@@ -126,10 +126,9 @@ impl Ring {
     /// Keeps an event.
     pub(super) fn keep(&self, kind: Kind, level: Level, sentence: Sentence) {
         let Sentence { event, words, peer, term, index } = sentence;
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let event = Event {
             number: 0,
-            at_ms: u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX),
+            at_ms: moment::wall().0,
             event: Cow::Borrowed(event),
             words: tame(&words),
             kind,

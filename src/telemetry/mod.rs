@@ -111,7 +111,7 @@ pub use book::RequestBook;
 pub use format::escaped;
 pub use log::{Error, Guard, Stream, start, wants_color};
 pub use metrics::{Figures, Instruments, Listing, NotExposed, Peer, Queues, Source};
-pub use moment::Moment;
+pub use moment::{Moment, wall};
 pub use providers::{Providers, SCHEMA_URL, Unusable};
 pub use received::{Brought, Mark, Received};
 pub use span::{Call, failed, step};

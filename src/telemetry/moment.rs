@@ -1,6 +1,14 @@
 //! A moment on both clocks.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crate::ids::Timestamp;
+
+/// The wall clock now. It may jump; before 1970 it reads 0.
+pub fn wall() -> Timestamp {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
+    Timestamp::default().after(since_epoch)
+}
 
 /// A moment: the wall clock dates spans, so that those of several nodes fit together; the steady one measures.
 #[derive(Clone, Copy, Debug)]
