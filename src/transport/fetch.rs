@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tonic::Status;
 use tonic::transport::Channel;
 
-use super::{Error, Shared, handshake, peer, snapshot_codec};
+use super::{Error, Shared, dial, handshake, peer, snapshot_codec};
 use crate::ids::NodeId;
 use crate::proto::internal::peer_client::PeerClient;
 use crate::storage::transfer::{PIECE_BYTES_MAX, Reply, Request};
@@ -103,7 +103,8 @@ fn client(shared: &Arc<Shared>, peer: NodeId, address: &str) -> Result<(u64, Pee
         known.used_at = Instant::now();
         return Ok((known.number, known.client.clone()));
     }
-    let endpoint = peer::endpoint(address, &shared.context.options).map_err(|error| peer::why(&error))?;
+    let endpoint =
+        dial::lazy(address, &shared.context.measured, &shared.context.options).map_err(|error| peer::why(&error))?;
     let endpoint = endpoint.initial_stream_window_size(WINDOW_BYTES).initial_connection_window_size(WINDOWS_BYTES);
     let client = PeerClient::new(endpoint.connect_lazy()).max_decoding_message_size(WINDOW_BYTES as usize);
     state.made += 1;
