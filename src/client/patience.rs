@@ -112,7 +112,10 @@ mod tests {
         patience.on_told(Some(Duration::from_millis(500)));
         assert_eq!((patience.sending(0), patience.total()), (TOTAL / 3, TOTAL));
         patience.on_told(Some(seconds(20)));
-        assert_eq!((patience.sending(0), patience.sending(1), patience.total()), (seconds(40), seconds(80), seconds(120)));
+        assert_eq!(
+            (patience.sending(0), patience.sending(1), patience.total()),
+            (seconds(40), seconds(80), seconds(120))
+        );
         patience.on_told(Some(Duration::MAX));
         assert_eq!((patience.sending(0), patience.total()), (TOTAL_MAX, TOTAL_MAX));
     }

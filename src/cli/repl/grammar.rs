@@ -164,7 +164,8 @@ mod tests {
         }
         let own = ClientOptions { output: Output::Table, ..options() };
         assert_eq!(of("peek orders --output table"), own);
-        let own = ClientOptions { timeout: Some(Duration::from_secs(60)), endpoints: vec!["c:3".to_owned()], ..options() };
+        let own =
+            ClientOptions { timeout: Some(Duration::from_secs(60)), endpoints: vec!["c:3".to_owned()], ..options() };
         assert_eq!(of("member list --timeout 1m --endpoints c:3"), own);
     }
 
