@@ -80,7 +80,9 @@ pub(super) async fn fetch(
     let answer = match tokio::time::timeout(patience, client.fetch_snapshot(message)).await {
         Ok(Ok(reply)) => snapshot_codec::decode_reply(reply.into_inner()).map_err(|why| no_answer(why.to_string())),
         Ok(Err(status)) => Err(refusal(peer, &status).unwrap_or_else(|| no_answer(peer::why(&status)))),
-        Err(_) => Err(no_answer(format!("it took more than {patience:?}"))),
+        // The line may just be slow, and others wait for their answers on the same connection. One that is dead is found by its
+        // keep-alive.
+        Err(_) => return Err(no_answer(format!("it took more than {patience:?}"))),
     };
     // Whatever is wrong with the connection, the next request gets another one, for which the name is resolved anew.
     if answer.is_err() {

@@ -405,10 +405,15 @@ struct Relay {
 impl Relay {
     /// The node tells others that it is here.
     fn to(node: &Node) -> Self {
+        Self::slow(node, Duration::ZERO)
+    }
+
+    /// The first byte takes so long, there and back.
+    fn slow(node: &Node, delay: Duration) -> Self {
         let port = bound();
         let (address, target, breaks) = (address_of(&port), Arc::new(Mutex::default()), Arc::new(Notify::new()));
         let listener = port.listen(100).expect("bound");
-        let passing = tokio::spawn(pass_on(listener, target.clone(), breaks.clone()));
+        let passing = tokio::spawn(pass_on(listener, target.clone(), breaks.clone(), delay));
         let relay = Self { address, target, breaks, passing };
         relay.leads_to(node);
         relay
@@ -428,7 +433,7 @@ impl Drop for Relay {
     }
 }
 
-async fn pass_on(listener: TcpListener, target: Arc<Mutex<String>>, breaks: Arc<Notify>) {
+async fn pass_on(listener: TcpListener, target: Arc<Mutex<String>>, breaks: Arc<Notify>, delay: Duration) {
     let mut connections = tokio::task::JoinSet::new();
     loop {
         let mut from = tokio::select! {
@@ -440,6 +445,7 @@ async fn pass_on(listener: TcpListener, target: Arc<Mutex<String>>, breaks: Arc<
         };
         let target = target.lock().expect("no panic").clone();
         connections.spawn(async move {
+            tokio::time::sleep(delay).await;
             if let Ok(mut to) = TcpStream::connect(target).await {
                 let _ = tokio::io::copy_bidirectional(&mut from, &mut to).await;
             }
@@ -502,6 +508,22 @@ async fn a_process_whose_connections_break_is_not_gone() {
     relay.breaks.notify_one();
     a.disconnected(B).await;
     assert_eq!(a.next().await, Inbound::Connected { peer: B });
+}
+
+/// Whoever stands between the two takes connections at once, so that only what was measured tells that the way is long.
+#[tokio::test]
+async fn a_slow_peer_is_waited_for_as_long_as_the_node_has_measured() {
+    let millis = Duration::from_millis;
+    let welcome = Timeout { times: 4, min: millis(10), max: PATIENCE, unknown: PATIENCE };
+    let identity = Identity { cluster: CLUSTER, node: A };
+    let mut a = Node::start_with(identity, Options { welcome, ..options() }, 100, Vec::new());
+    let b = Node::start(B);
+    let _relay = Relay::slow(&b, millis(500));
+    a.knows(&[&b]);
+    let Inbound::Disconnected { peer: B, why } = a.next().await else { panic!("connected too soon") };
+    assert!(why.contains("no welcome within"), "{why}");
+    a.transport.set_measured(Some(PATIENCE));
+    a.connected(B).await;
 }
 
 #[tokio::test]
