@@ -132,6 +132,7 @@ mod tests {
                 Inbound::Message { .. } => "message",
                 Inbound::Connected { .. } => "connected",
                 Inbound::Disconnected { .. } => "disconnected",
+                Inbound::Gone { .. } => "gone",
                 Inbound::Refused { .. } => "refused",
                 Inbound::RemovedBy { .. } => "removed",
             });

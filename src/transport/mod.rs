@@ -146,6 +146,11 @@ pub enum Inbound {
         /// Why, in words.
         why: String,
     },
+    /// The process of a peer has ended, as far as can be told: its connection closed and it takes no other one.
+    Gone {
+        /// The peer.
+        peer: NodeId,
+    },
     /// A peer does not let this node in. Said once until it does or until it says something else.
     Refused {
         /// The peer.

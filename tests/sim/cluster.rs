@@ -361,7 +361,7 @@ impl Cluster {
 
     /// Goes on to the next phase when all is well, and insists that it becomes so.
     fn look(&mut self) {
-        let longest = self.knobs.raft.election_timeout_max.as_micros() as u64;
+        let longest = self.knobs.raft.timeouts.election_max().as_micros() as u64;
         let trouble = self.trouble();
         let since = match self.phase {
             Phase::Faults => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate::raft::{self, CommitQuorum, Window};
+use quorate::raft::{self, CommitQuorum, TimeoutPolicy, Timeouts, Window};
 use quorate::replica::SnapshotRules;
 use quorate::state_machine::Limits;
 use quorate::storage::{incoming, outgoing};
@@ -267,9 +267,11 @@ fn draw_snapshots(rng: &mut impl Rng, election_timeout_max: Micros) -> Snapshots
 
 fn draw_raft(rng: &mut impl Rng, election_timeout_min: Micros, election_timeout_max: Micros) -> raft::Options {
     raft::Options {
-        election_timeout_min: Duration::from_micros(election_timeout_min),
-        election_timeout_max: Duration::from_micros(election_timeout_max),
-        heartbeat_interval: Duration::from_micros(election_timeout_min / one_of(rng, &[3, 4, 8])),
+        timeouts: TimeoutPolicy::Fixed(Timeouts {
+            election_min: Duration::from_micros(election_timeout_min),
+            election_max: Duration::from_micros(election_timeout_max),
+            heartbeat: Duration::from_micros(election_timeout_min / one_of(rng, &[3, 4, 8])),
+        }),
         disk_stall_max: Duration::from_micros(election_timeout_max * one_of(rng, &[1, 2, 5])),
         append_bytes_max: one_of(rng, &[1, 100, 500, 1 << 20]),
         window: Window { appends_max: one_of(rng, &[1, 2, 8, 64]), bytes_max: one_of(rng, &[1, 1_000, 16 << 20]) },

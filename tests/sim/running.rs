@@ -111,7 +111,7 @@ impl Cluster {
         node.is_armed = false;
         node.disk.crash(&mut self.random.disk);
         self.checks.on_crash(id);
-        let longest = self.knobs.raft.election_timeout_max.as_micros() as Micros;
+        let longest = self.knobs.raft.timeouts.election_max().as_micros() as Micros;
         let at = match self.phase {
             Phase::Faults => self.now + self.random.faults.random_range(0..=2 * longest),
             _ => self.now,
@@ -159,7 +159,7 @@ impl Cluster {
     /// A node hears that a connection broke. Soon there is another one; whether it carries anything is not said.
     pub fn disconnected(&mut self, node: NodeId, peer: NodeId) {
         self.put(node, replica::Event::Unreachable(peer));
-        let longest = self.knobs.raft.election_timeout_max.as_micros() as Micros;
+        let longest = self.knobs.raft.timeouts.election_max().as_micros() as Micros;
         let at = self.now + self.random.network.random_range(0..=longest);
         self.schedule(at, Event::Connected { node, peer });
     }
