@@ -23,6 +23,7 @@ mod history;
 mod image;
 mod knobs;
 mod leases;
+mod linking;
 mod measure;
 mod network;
 mod node;

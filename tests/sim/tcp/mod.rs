@@ -268,11 +268,6 @@ impl<M: Clone> Tcp<M> {
         self.tidy();
     }
 
-    /// The power is back, and nothing listens yet.
-    pub fn power_returned(&mut self, node: NodeId) {
-        self.listens.entry(node).or_insert(false);
-    }
-
     fn forget_dialers(&mut self, node: NodeId) {
         let dialed: Vec<u64> =
             self.flows.extract_if(.., |flow, _| flow.from == node).filter_map(|(_, it)| it.connection).collect();
@@ -295,6 +290,18 @@ impl<M: Clone> Tcp<M> {
     pub fn connect(&mut self, now: Micros, rng: &mut impl Rng, from: NodeId, to: NodeId) {
         for lane in [Lane::Control, Lane::Append] {
             self.want(now, rng, Flow { from, to, lane });
+        }
+    }
+
+    /// A node wants connections to exactly these peers; it keeps those to others that call it.
+    pub fn set_peers(&mut self, now: Micros, rng: &mut impl Rng, from: NodeId, peers: &[NodeId]) {
+        let known: BTreeSet<NodeId> =
+            self.flows.keys().filter(|flow| flow.from == from && flow.lane != Lane::Pieces).map(|flow| flow.to).collect();
+        for gone in known.into_iter().filter(|peer| !peers.contains(peer)) {
+            self.disconnect(now, rng, from, gone);
+        }
+        for peer in peers {
+            self.connect(now, rng, from, *peer);
         }
     }
 
