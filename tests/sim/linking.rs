@@ -89,10 +89,7 @@ impl Cluster {
         self.with_connections(|tcp, _, _| tcp.power_failed(id));
     }
 
-    fn with_connections(
-        &mut self,
-        call: impl FnOnce(&mut tcp::Tcp<Cargo>, Micros, &mut rand_chacha::ChaCha8Rng),
-    ) {
+    fn with_connections(&mut self, call: impl FnOnce(&mut tcp::Tcp<Cargo>, Micros, &mut rand_chacha::ChaCha8Rng)) {
         let Some(tcp) = &mut self.network.tcp else { return };
         call(tcp, self.now, &mut self.random.network);
         for effect in tcp.take_effects() {

@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A seed decides everything: the same seed gives the same trace, byte for byte. `knobs` says what is drawn, `faults` what
-//! goes wrong, `upkeep` and `fetching` what nodes do with snapshots beside their loops, `checks` which rules hold after every
+//! goes wrong, `network` and `tcp` how nodes are connected, `upkeep` and `fetching` what they do with snapshots beside their loops, `checks` which rules hold after every
 //! step, `verdict` which hold for what the clients saw, `leases` which hold for what consumers lease.
 
 mod checks;

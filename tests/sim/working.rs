@@ -50,8 +50,7 @@ impl Cluster {
         };
         let call = &self.history[place];
         let asked = self.clients[number].attempt(place, attempt, node, call);
-        let patience =
-            self.knobs.longest * 2 + call.wait.as_micros() as Micros;
+        let patience = self.knobs.longest * 2 + call.wait.as_micros() as Micros;
         self.request(node, Caller::Client(number), attempt, asked);
         self.attempts.insert(attempt, place);
         self.schedule(self.now + patience, Event::TimeOut { client: number, place, attempt, node });

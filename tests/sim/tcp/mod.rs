@@ -22,7 +22,8 @@ mod sender;
 mod tests;
 mod wire;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
 
 use quorate::ids::NodeId;
@@ -123,7 +124,7 @@ pub enum Effect<M> {
     Connected { node: NodeId, peer: NodeId },
     /// One of them broke, or cannot be opened.
     Disconnected { node: NodeId, peer: NodeId },
-    /// The control lane was closed from there, and nobody listens any more: the process of the peer has ended.
+    /// The process of the peer has ended: nobody listens there any more, or another process does.
     Gone { node: NodeId, peer: NodeId },
 }
 
@@ -142,8 +143,8 @@ pub enum Stage {
 pub struct Tcp<M> {
     quality: Quality,
     patience: Patience,
-    /// Machines with power: whether a process listens there.
-    listens: BTreeMap<NodeId, bool>,
+    /// Machines with power: the process that listens there, if one does.
+    listens: BTreeMap<NodeId, Option<u64>>,
     /// What does not come through, one way.
     cut: BTreeSet<(NodeId, NodeId)>,
     flows: BTreeMap<Flow, Dialer<M>>,
@@ -162,13 +163,11 @@ struct Dialer<M> {
     pause: Micros,
     /// The pause that is under way.
     dial: u64,
-    /// The other end has closed the connection before: if it refuses the next one, it is gone.
-    was_closed: bool,
 }
 
 impl<M> Default for Dialer<M> {
     fn default() -> Self {
-        Self { connection: None, waiting: Vec::new(), pause: PAUSE_MIN, dial: 0, was_closed: false }
+        Self { connection: None, waiting: Vec::new(), pause: PAUSE_MIN, dial: 0 }
     }
 }
 
@@ -181,8 +180,8 @@ struct Connection<M> {
     sender: Option<Sender<M>>,
     /// None: the other end knows nothing of it, or not yet.
     receiver: Option<Receiver<M>>,
-    /// The receiver's process has ended.
-    is_closed: bool,
+    /// The process that has accepted it.
+    accepted_by: Option<u64>,
     /// The next timer event that is scheduled.
     timer_at: Option<Micros>,
 }
@@ -232,12 +231,13 @@ impl<M: Clone> Tcp<M> {
 
     /// A process starts on a node, and listens.
     pub fn process_started(&mut self, node: NodeId) {
-        self.listens.insert(node, true);
+        self.last_number += 1;
+        self.listens.insert(node, Some(self.last_number));
     }
 
     /// The process of a node is killed. Its kernel tidies up.
     pub fn process_ended(&mut self, now: Micros, rng: &mut impl Rng, node: NodeId) {
-        self.listens.insert(node, false);
+        self.listens.insert(node, None);
         self.forget_dialers(node);
         for id in self.connections.keys().copied().collect::<Vec<_>>() {
             let Some(connection) = self.connections.get_mut(&id) else { continue };
@@ -245,7 +245,6 @@ impl<M: Clone> Tcp<M> {
                 connection.sender.iter_mut().for_each(Sender::close);
                 self.pump(now, rng, id);
             } else if connection.flow.to == node && connection.receiver.take().is_some() {
-                connection.is_closed = true;
                 let pause = connection.sender.as_ref().map_or(SYN_TIMEOUT, Sender::timeout);
                 self.fin(now, rng, id, pause);
             }
@@ -295,8 +294,12 @@ impl<M: Clone> Tcp<M> {
 
     /// A node wants connections to exactly these peers; it keeps those to others that call it.
     pub fn set_peers(&mut self, now: Micros, rng: &mut impl Rng, from: NodeId, peers: &[NodeId]) {
-        let known: BTreeSet<NodeId> =
-            self.flows.keys().filter(|flow| flow.from == from && flow.lane != Lane::Pieces).map(|flow| flow.to).collect();
+        let known: BTreeSet<NodeId> = self
+            .flows
+            .keys()
+            .filter(|flow| flow.from == from && flow.lane != Lane::Pieces)
+            .map(|flow| flow.to)
+            .collect();
         for gone in known.into_iter().filter(|peer| !peers.contains(peer)) {
             self.disconnect(now, rng, from, gone);
         }
@@ -306,8 +309,8 @@ impl<M: Clone> Tcp<M> {
     }
 
     fn want(&mut self, now: Micros, rng: &mut impl Rng, flow: Flow) {
-        if !self.flows.contains_key(&flow) {
-            self.flows.insert(flow, Dialer::default());
+        if let Entry::Vacant(place) = self.flows.entry(flow) {
+            place.insert(Dialer::default());
             self.dial(now, rng, flow);
         }
     }
@@ -359,15 +362,18 @@ impl<M: Clone> Tcp<M> {
         self.last_number += 1;
         let id = self.last_number;
         dialer.connection = Some(id);
-        self.connections.insert(id, Connection {
-            flow,
-            dialed_at: now,
-            stage: Stage::Dialing,
-            sender: None,
-            receiver: None,
-            is_closed: false,
-            timer_at: None,
-        });
+        self.connections.insert(
+            id,
+            Connection {
+                flow,
+                dialed_at: now,
+                stage: Stage::Dialing,
+                sender: None,
+                receiver: None,
+                accepted_by: None,
+                timer_at: None,
+            },
+        );
         let Patience { connect, handshake } = self.patience;
         self.schedule(now + connect, Event::TooLate { connection: id, must_be: Stage::Greeting });
         self.schedule(now + handshake, Event::TooLate { connection: id, must_be: Stage::Open });
@@ -413,13 +419,14 @@ impl<M: Clone> Tcp<M> {
     fn on_syn(&mut self, now: Micros, rng: &mut impl Rng, id: u64) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let Flow { from, to, .. } = connection.flow;
-        if !self.listens[&to] || connection.is_closed {
+        let process = self.listens[&to];
+        if process.is_none() || connection.accepted_by.is_some_and(|before| process != Some(before)) {
             return self.packet(now, rng, id, (to, from), || Packet::Refused);
         }
-        if connection.stage > Stage::Dialing && connection.receiver.is_none() {
-            return;
+        if connection.accepted_by.is_none() {
+            connection.accepted_by = process;
+            connection.receiver = Some(Receiver { next: 0, echo: now, early: BTreeMap::new() });
         }
-        connection.receiver.get_or_insert_with(|| Receiver { next: 0, echo: now, early: BTreeMap::new() });
         self.packet(now, rng, id, (to, from), || Packet::SynAck);
     }
 
@@ -434,12 +441,8 @@ impl<M: Clone> Tcp<M> {
     }
 
     fn on_refused(&mut self, now: Micros, rng: &mut impl Rng, id: u64) {
-        let Some(connection) = self.connections.get(&id).filter(|it| it.stage == Stage::Dialing) else { return };
-        let flow = connection.flow;
-        let was_closed = self.flows.get_mut(&flow).is_some_and(|dialer| std::mem::take(&mut dialer.was_closed));
-        self.broke(now, rng, id, false);
-        if was_closed && flow.lane == Lane::Control {
-            self.effects.push(Effect::Gone { node: flow.from, peer: flow.to });
+        if self.connections.get(&id).is_some_and(|connection| connection.stage == Stage::Dialing) {
+            self.broke(now, rng, id, true);
         }
     }
 
@@ -521,18 +524,23 @@ impl<M: Clone> Tcp<M> {
         let flow = connection.flow;
         let Some(dialer) = self.flows.get_mut(&flow).filter(|dialer| dialer.connection == Some(id)) else { return };
         connection.stage = Stage::Open;
-        (dialer.pause, dialer.was_closed) = (PAUSE_MIN, false);
+        dialer.pause = PAUSE_MIN;
         if let Some(sender) = &mut connection.sender {
             dialer.waiting.drain(..).for_each(|(bytes, message)| sender.write(bytes, message));
         }
+        let process = connection.accepted_by.expect("it was accepted before there was a Welcome");
         self.pump(now, rng, id);
-        let news = self.link(flow).and_then(|link| link.up(flow.lane));
-        self.tell(flow, news);
+        if let Some(link) = self.link(flow) {
+            let news = link.up(flow.lane, process);
+            self.tell(flow, news);
+        }
     }
 
     /// Tells the dialer that nobody reads any more, again and again until it knows.
     fn fin(&mut self, now: Micros, rng: &mut impl Rng, id: u64, pause: Micros) {
-        let Some(connection) = self.connections.get(&id).filter(|connection| connection.sender.is_some()) else { return };
+        let Some(connection) = self.connections.get(&id).filter(|connection| connection.sender.is_some()) else {
+            return;
+        };
         let Flow { from, to, .. } = connection.flow;
         if !self.listens.contains_key(&to) {
             return;
@@ -542,22 +550,23 @@ impl<M: Clone> Tcp<M> {
     }
 
     fn on_reset(&mut self, now: Micros, rng: &mut impl Rng, id: u64) {
-        let Some(connection) = self.connections.get(&id).filter(|connection| connection.sender.is_some()) else { return };
-        let was_open = connection.stage == Stage::Open;
-        self.broke(now, rng, id, was_open);
+        if self.connections.get(&id).is_some_and(|connection| connection.sender.is_some()) {
+            self.broke(now, rng, id, false);
+        }
     }
 
-    /// The dialer's end is of no use any more. Dials again: at once when the other end has closed the connection, which tells whether
-    /// anybody is left there.
-    fn broke(&mut self, now: Micros, rng: &mut impl Rng, id: u64, was_closed: bool) {
-        let Some(Connection { flow, .. }) = self.connections.remove(&id) else { return };
+    /// The dialer's end is of no use any more. Dials again: at once when there was a connection, which tells whether anybody is left
+    /// there.
+    fn broke(&mut self, now: Micros, rng: &mut impl Rng, id: u64, is_refused: bool) {
+        let Some(Connection { flow, stage, .. }) = self.connections.remove(&id) else { return };
         let Some(dialer) = self.flows.get_mut(&flow).filter(|dialer| dialer.connection == Some(id)) else { return };
         dialer.connection = None;
         dialer.waiting.clear();
-        dialer.was_closed = was_closed;
-        let news = self.link(flow).and_then(|link| link.down(flow.lane));
-        self.tell(flow, news);
-        if was_closed {
+        if let Some(link) = self.link(flow) {
+            let news = link.down(flow.lane, is_refused);
+            self.tell(flow, news);
+        }
+        if stage == Stage::Open {
             self.dial(now, rng, flow);
         } else {
             self.dial_later(now, rng, flow);
@@ -578,10 +587,11 @@ impl<M: Clone> Tcp<M> {
         (flow.lane != Lane::Pieces).then(|| self.links.entry((flow.from, flow.to)).or_default())
     }
 
-    fn tell(&mut self, Flow { from: node, to: peer, .. }: Flow, news: Option<News>) {
+    fn tell(&mut self, Flow { from: node, to: peer, .. }: Flow, news: impl Iterator<Item = News>) {
         self.effects.extend(news.map(|news| match news {
             News::Connected => Effect::Connected { node, peer },
             News::Disconnected => Effect::Disconnected { node, peer },
+            News::Gone => Effect::Gone { node, peer },
         }));
     }
 

@@ -240,7 +240,9 @@ impl<M> Sender<M> {
         }
         for number in &ack.sacked {
             let Some(at) = number.checked_sub(self.first) else { continue };
-            let Some(segment) = self.in_flight.get_mut(at as usize).filter(|segment| !segment.is_sacked) else { continue };
+            let Some(segment) = self.in_flight.get_mut(at as usize).filter(|segment| !segment.is_sacked) else {
+                continue;
+            };
             (segment.is_sacked, segment.is_lost) = (true, false);
             let (sent_at, transmissions) = (segment.sent_at, segment.transmissions);
             acknowledged += 1;

@@ -188,7 +188,9 @@ fn a_lost_segment_holds_up_what_is_behind() {
         gaps.extend(times);
     }
     let seconds = [0.5, 0.9, 0.99, 0.999, 1.0].map(|share| quantile(&mut gaps, share) as f64 / SECOND as f64);
-    println!("gaps of messages every 500 ms: p50, p90, p99, p99.9, longest {seconds:.2?} s; {bursts} came with another");
+    println!(
+        "gaps of messages every 500 ms: p50, p90, p99, p99.9, longest {seconds:.2?} s; {bursts} came with another"
+    );
     assert!(bursts > 2_000, "{bursts}");
     let [.., p999, longest] = seconds;
     assert!((4.0..=12.0).contains(&p999) && longest <= 40.0, "p99.9 is {p999} s, the longest {longest} s");

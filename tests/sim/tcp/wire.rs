@@ -37,7 +37,15 @@ impl Quality {
 
     /// A link of this delay each way, a twentieth of it as jitter, that loses so many of its packets.
     pub fn plain(delay: Micros, loss: f64) -> Self {
-        Self { delay, jitter: delay / 20, reordering: 0.0, corruption: 0.0, duplication: 0.0, loss, segment_bytes: 1_448 }
+        Self {
+            delay,
+            jitter: delay / 20,
+            reordering: 0.0,
+            corruption: 0.0,
+            duplication: 0.0,
+            loss,
+            segment_bytes: 1_448,
+        }
     }
 
     /// The same without anything that goes wrong.
