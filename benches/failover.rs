@@ -101,7 +101,7 @@ fn longest_gap(answers: &[Instant]) -> Duration {
 fn run_clients(endpoints: &[String], answers: &Mutex<Vec<Instant>>, stop: &AtomicBool) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let clients = (0..CLIENTS).map(|_| async {
-        let options = Options { timeout: PATIENCE, ..Options::default() };
+        let options = Options { timeout: Some(PATIENCE), ..Options::default() };
         let client = Client::new(endpoints.to_vec(), options).unwrap();
         while !stop.load(Ordering::Relaxed) {
             client.enqueue("load", vec![Body::Text("x".repeat(256))]).await.unwrap();

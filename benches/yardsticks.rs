@@ -169,7 +169,7 @@ fn milliseconds_to_lead() -> f64 {
     let mut node = Node::new(directory.path(), "alone");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let pause = Duration::from_millis(1);
-    let options = Options { timeout: PATIENCE, pause_min: pause, pause_max: pause, ..Options::default() };
+    let options = Options { timeout: Some(PATIENCE), pause_min: pause, pause_max: pause, ..Options::default() };
     let client = Client::new(vec![node.address.to_string()], options).unwrap();
     let start = Instant::now();
     node.start(&[]);

@@ -117,6 +117,9 @@ pub const TERM: &str = "term";
 pub const CLUSTER_ID: &str = "cluster_id";
 /// The node that answers: 16 hexadecimal digits. In every refusal.
 pub const NODE_ID: &str = "node_id";
+/// How long a request may well take now, in milliseconds, in decimal: as `request_time` of the header of an answer. In every
+/// refusal, once the node can tell.
+pub const REQUEST_TIME_MS: &str = "request_time_ms";
 /// The shard, in decimal.
 pub const SHARD: &str = "shard";
 /// A log index, in decimal.

@@ -15,7 +15,7 @@ use crate::cluster::{Cluster, Node, PATIENCE};
 /// A client that repeats what fails, soon.
 pub fn client(endpoints: Vec<String>) -> Client {
     let pause = Duration::from_millis(1);
-    let options = Options { timeout: PATIENCE, pause_min: pause, pause_max: 20 * pause, ..Options::default() };
+    let options = Options { timeout: Some(PATIENCE), pause_min: pause, pause_max: 20 * pause, ..Options::default() };
     Client::new(endpoints, options).unwrap()
 }
 

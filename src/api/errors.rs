@@ -81,6 +81,9 @@ impl Rejection {
         if let Some(cluster) = context.handle.cluster() {
             metadata.insert(reasons::CLUSTER_ID.to_owned(), cluster.to_string());
         }
+        if let Some(request_time) = context.handle.request_time() {
+            metadata.insert(reasons::REQUEST_TIME_MS.to_owned(), request_time.as_millis().to_string());
+        }
         let mut details = ErrorDetails::with_error_info(self.reason, reasons::DOMAIN, metadata);
         if let Some(delay) = self.retry_after {
             details.set_retry_info(Some(delay));

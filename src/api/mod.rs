@@ -143,6 +143,7 @@ impl Context {
             shard: shard.0,
             term: term.0,
             index: index.unwrap_or(applied).0,
+            request_time: self.handle.request_time().and_then(|time| time.try_into().ok()),
         }
     }
 
@@ -168,7 +169,7 @@ impl Context {
     }
 
     async fn ask_peer(&self, node: NodeId) -> Option<v1::NodeStatus> {
-        self.peers.status(node).await
+        self.peers.status(node, self.handle.request_time()).await
     }
 
     /// Returns when the node begins to stop.

@@ -12,6 +12,9 @@ use super::failure::{Advice, Failure, Leader};
 use super::reach::Obstacle;
 use super::{Consistency, Error, Event, Refused, Shared};
 
+/// Whoever observes is told of a call that takes this long, and each time when twice as much has passed.
+const TOLD_AFTER: Duration = Duration::from_secs(3);
+
 /// How many addresses an error lists.
 const TRIED_MAX: usize = 8;
 
@@ -32,10 +35,10 @@ pub(super) struct Call<'a> {
     repeat: Repeat,
     /// Any node serves it.
     is_anywhere: bool,
-    /// The node may take until then to answer, and a little longer.
+    /// The node may take until then to answer, and as much longer as the client has patience.
     wait_end: Instant,
-    /// The call ends then.
-    end: Instant,
+    /// The observer is told again after so much of that patience.
+    told_after: Duration,
     /// Redirects in a row: each followed by this call, and answered by another one.
     redirects: u32,
     /// Where the last of them led to.
@@ -45,19 +48,28 @@ pub(super) struct Call<'a> {
     in_doubt: bool,
     /// The last "not now" of a node that is worth waiting for.
     refused: Option<Refused>,
-    tried: Vec<(Address, Failure)>,
+    tried: Vec<Tried>,
+}
+
+/// What became of the sendings to an address.
+struct Tried {
+    address: Address,
+    /// The last one.
+    failure: Failure,
+    /// How many were not answered.
+    unanswered: u32,
 }
 
 impl<'a> Call<'a> {
-    /// A call that ends at `end`; nodes may wait until `wait_end` before they answer.
-    pub(super) fn new(shared: &'a Shared, repeat: Repeat, wait_end: Instant, end: Instant) -> Self {
+    /// A call in which nodes may wait until `wait_end` before they answer.
+    pub(super) fn new(shared: &'a Shared, repeat: Repeat, wait_end: Instant) -> Self {
         let tried = Vec::new();
         Self {
             shared,
             repeat,
             is_anywhere: false,
             wait_end,
-            end,
+            told_after: TOLD_AFTER,
             redirects: 0,
             redirected_to: None,
             pauses: 0,
@@ -105,6 +117,7 @@ impl<'a> Call<'a> {
             };
             let pause_min = self.judge(&target, failure)?;
             self.pause(pause_min).await?;
+            self.tell_waiting(&target.address);
         }
     }
 
@@ -113,7 +126,7 @@ impl<'a> Call<'a> {
         if self.is_anywhere { Target { routing: Routing::Direct, ..target } } else { target }
     }
 
-    async fn attempt<T, F>(&self, target: &Target, send: &impl Fn(Node, Duration) -> F) -> Result<T, Failure>
+    async fn attempt<T, F>(&mut self, target: &Target, send: &impl Fn(Node, Duration) -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,
     {
@@ -121,9 +134,38 @@ impl<'a> Call<'a> {
         let node = node.map_err(|why| Failure::Unreachable(why, Obstacle::Other))?;
         let now = Instant::now();
         let wait = self.wait_end.saturating_duration_since(now);
-        let limit = self.end.saturating_duration_since(now).min(wait + self.shared.options.attempt_timeout());
-        let answer = tokio::time::timeout(limit, send(node, limit)).await;
-        answer.unwrap_or(Err(Failure::Silent(limit)))
+        let unanswered = self.tried.iter().find(|tried| tried.address == target.address).map(|tried| tried.unanswered);
+        let sending = self.shared.patience.sending(unanswered.unwrap_or_default());
+        let limit = self.end().saturating_duration_since(now).min(wait + sending);
+        let mut answer = std::pin::pin!(tokio::time::timeout(limit, send(node, limit)));
+        loop {
+            tokio::select! {
+                answer = &mut answer => return answer.unwrap_or_else(|_| self.silent(limit)),
+                () = tokio::time::sleep_until(self.wait_end + self.told_after) => self.tell_waiting(&target.address),
+            }
+        }
+    }
+
+    fn silent<T>(&self, limit: Duration) -> Result<T, Failure> {
+        self.shared.patience.on_silence();
+        Err(Failure::Silent(limit))
+    }
+
+    /// The call ends then, as far as can be told now.
+    fn end(&self) -> Instant {
+        self.wait_end + self.shared.patience.total()
+    }
+
+    /// Tells that there is no answer yet, when that is due.
+    fn tell_waiting(&mut self, address: &Address) {
+        let waited = self.wait_end.elapsed();
+        if waited < self.told_after {
+            return;
+        }
+        self.told_after *= 2;
+        let patience = &self.shared.patience;
+        let (total, request_time) = (patience.total(), patience.told());
+        self.shared.tell(|| Event::Waiting { address: address.to_string(), waited, total, request_time });
     }
 
     /// Decides what follows from a failure at `target`: the error that ends the call, or the least time to pause.
@@ -137,6 +179,7 @@ impl<'a> Call<'a> {
             Failure::Lost(_) | Failure::Silent(_) => Advice::ElsewhereInDoubt,
             Failure::Refused(refused) => {
                 self.shared.endpoints.reached(address);
+                self.shared.patience.on_told(refused.request_time());
                 refused.advice(address)
             }
         };
@@ -206,11 +249,13 @@ impl<'a> Call<'a> {
 
     /// Remembers what became of the last sending to `address`.
     fn note(&mut self, address: &Address, failure: Failure) {
-        self.tried.retain(|(tried, _)| tried != address);
+        let before = self.tried.iter().position(|tried| tried.address == *address);
+        let before = before.map_or(0, |at| self.tried.remove(at).unanswered);
         if self.tried.len() == TRIED_MAX {
             self.tried.remove(0);
         }
-        self.tried.push((address.clone(), failure));
+        let unanswered = if matches!(failure, Failure::Silent(_)) { before + 1 } else { before };
+        self.tried.push(Tried { address: address.clone(), failure, unanswered });
     }
 
     /// Pauses before the next sending, for a time drawn by chance but at least `pause_min`; ends the call if there is no
@@ -220,7 +265,7 @@ impl<'a> Call<'a> {
         let longest = options.pause_min.saturating_mul(1 << self.pauses.min(16)).min(options.pause_max);
         self.pauses += 1;
         let pause = pause_min + self.shared.draw(longest / 2, longest);
-        if Instant::now() + pause >= self.end {
+        if Instant::now() + pause >= self.end() {
             return Err(self.too_late());
         }
         tokio::time::sleep(pause).await;
@@ -235,8 +280,9 @@ impl<'a> Call<'a> {
         if let Some(refused) = self.refused.take() {
             return self.refusal(refused);
         }
-        let tried = self.tried.iter().map(|(address, failure)| (address.to_string(), failure.to_string())).collect();
-        Error::Unavailable { after: Some(self.shared.options.timeout), tried, in_doubt: self.in_doubt }
+        let text = |tried: &Tried| (tried.address.to_string(), tried.failure.to_string());
+        let tried = self.tried.iter().map(text).collect();
+        Error::Unavailable { after: Some(self.shared.patience.total()), tried, in_doubt: self.in_doubt }
     }
 }
 

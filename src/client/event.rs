@@ -1,6 +1,7 @@
 //! What a client tells its observer.
 
 use std::fmt;
+use std::time::Duration;
 
 /// Something that happened during a call and that its caller need not know, but may want to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +32,17 @@ pub enum Event {
         /// Why the request is sent again.
         why: String,
     },
+    /// There is no answer yet. Told after 3 s, and each time when twice as much has passed.
+    Waiting {
+        /// The address that is to answer.
+        address: String,
+        /// How long the call has been waiting, what a dequeue may wait for a message left out.
+        waited: Duration,
+        /// How long it may wait; this can grow.
+        total: Duration,
+        /// How long a request may take now, as the cluster has told last. None: no node has told.
+        request_time: Option<Duration>,
+    },
     /// A session was opened.
     SessionOpened {
         /// Its id.
@@ -52,6 +64,14 @@ impl fmt::Display for Event {
                 write!(f, "cannot reach the leader at {leader} ({why}): asks {by} to forward")
             }
             Event::Retrying { address, why } => write!(f, "trying again: {address}: {why}"),
+            Event::Waiting { address, waited, total, request_time } => {
+                let seconds = Duration::as_secs_f64;
+                write!(f, "waiting for {address}: {:.0} s of at most {:.0} s", seconds(waited), seconds(total))?;
+                match request_time {
+                    Some(time) => write!(f, "; a request can take {:.1} s now", seconds(time)),
+                    None => f.write_str("; no node has answered yet"),
+                }
+            }
             Event::SessionOpened { session } => write!(f, "opened session {session}"),
             Event::SessionReplaced { session } => write!(f, "session {session} had expired: opening another"),
         }

@@ -135,6 +135,11 @@ impl Refused {
         }
     }
 
+    /// How long a request may take now, as the node says.
+    pub(super) fn request_time(&self) -> Option<Duration> {
+        self.metadata.get(reasons::REQUEST_TIME_MS)?.parse().ok().map(Duration::from_millis)
+    }
+
     fn leader(&self) -> Option<Leader> {
         let address = self.metadata.get(reasons::LEADER_ADDRESS).filter(|address| !address.is_empty())?;
         let name = self.metadata.get(reasons::LEADER_NAME).filter(|name| !name.is_empty());

@@ -84,6 +84,8 @@ pub(crate) struct FakeNode {
     pub(crate) address: String,
     pub(crate) script: Arc<Mutex<VecDeque<Step>>>,
     leader: Arc<Mutex<Option<String>>>,
+    /// How long a request may take, as the node says.
+    pub(crate) request_time: Arc<Mutex<Option<Duration>>>,
     task: JoinHandle<()>,
     /// Breaks the streams when it goes.
     _alive: watch::Sender<()>,
@@ -131,7 +133,9 @@ pub(crate) async fn start_at(address: &str, number: usize, world: Arc<Mutex<Worl
     let script = Arc::new(Mutex::new(VecDeque::new()));
     let (alive, dies) = watch::channel(());
     let leader = Arc::new(Mutex::new(None));
-    let service = Service { number, world, script: script.clone(), leader: leader.clone(), dies };
+    let request_time = Arc::new(Mutex::new(None));
+    let (script_of, leader_of, request_time_of) = (script.clone(), leader.clone(), request_time.clone());
+    let service = Service { number, world, script: script_of, leader: leader_of, request_time: request_time_of, dies };
     let front = service.clone();
     let quorate = InterceptedService::new(QuorateServer::new(service.clone()), move |call| front.admit(call));
     let server = tonic::transport::Server::builder()
@@ -139,7 +143,7 @@ pub(crate) async fn start_at(address: &str, number: usize, world: Arc<Mutex<Worl
         .add_service(ClusterServer::new(service))
         .serve_with_incoming(TcpListenerStream::new(listener));
     let task = tokio::spawn(async move { server.await.unwrap() });
-    FakeNode { address, script, leader, task, _alive: alive }
+    FakeNode { address, script, leader, request_time, task, _alive: alive }
 }
 
 fn member(number: usize, address: &str) -> v1::Member {
@@ -168,6 +172,7 @@ struct Service {
     script: Arc<Mutex<VecDeque<Step>>>,
     /// Who leads, if this node does not.
     leader: Arc<Mutex<Option<String>>>,
+    request_time: Arc<Mutex<Option<Duration>>>,
     dies: watch::Receiver<()>,
 }
 
@@ -234,7 +239,11 @@ impl Service {
     }
 
     fn metadata(&self) -> Vec<(String, String)> {
-        vec![(reasons::NODE_ID.into(), node_id(self.number)), (reasons::TERM.into(), "1".into())]
+        let mut metadata = vec![(reasons::NODE_ID.into(), node_id(self.number)), (reasons::TERM.into(), "1".into())];
+        if let Some(time) = *self.request_time.lock().unwrap() {
+            metadata.push((reasons::REQUEST_TIME_MS.into(), time.as_millis().to_string()));
+        }
+        metadata
     }
 
     fn header(&self, index: u64) -> Option<v1::ResponseHeader> {
@@ -244,6 +253,7 @@ impl Service {
             shard: 0,
             term: 1,
             index,
+            request_time: self.request_time.lock().unwrap().and_then(|time| time.try_into().ok()),
         })
     }
 

@@ -73,7 +73,7 @@ impl LogPages {
             self.stream = Some(stream);
             return Ok(page.map_or_else(|| self.left_off(), Received::Page));
         };
-        let limit = self.client.shared.options.attempt_timeout();
+        let limit = self.client.shared.patience.sending(0);
         let limit = if self.follow { limit.max(FOLLOWED_SILENCE_MAX) } else { limit };
         Ok(match tokio::time::timeout(limit, stream.message()).await {
             Ok(Ok(Some(page))) => Received::Page(page),

@@ -10,6 +10,7 @@
 //!   reach            which of them cannot be reached from here, so that another node has to pass calls on
 //!   pipe              the stream that all short requests to one node share
 //!   failure           what an answer other than OK means for the loop
+//!   patience          how long to wait for a node, and for the cluster
 //! ```
 //!
 //! Invariants:
@@ -33,6 +34,7 @@ mod failure;
 mod log_pages;
 mod options;
 mod outcome;
+mod patience;
 mod pipe;
 mod reach;
 mod sessions;
@@ -59,6 +61,7 @@ use crate::proto::v1::operation::Operation as Verb;
 use crate::reasons;
 use call::{Call, Repeat};
 use endpoints::{Endpoints, Node};
+use patience::Patience;
 use sessions::{Purpose, Session, Sessions, Slot};
 
 pub(crate) use endpoints::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, channel};
@@ -112,6 +115,7 @@ pub struct Shown<T> {
 struct Shared {
     options: Options,
     endpoints: Endpoints,
+    patience: Arc<Patience>,
     sessions: Sessions,
     /// The observer has been told that nodes pass calls on.
     told_forwarding: AtomicBool,
@@ -126,12 +130,11 @@ impl Client {
     /// # Errors
     /// [`Error::InvalidEndpoint`] when there is no endpoint, or one is not an address.
     pub fn new(endpoints: Vec<String>, options: Options) -> Result<Self, Error> {
-        let options = Options { timeout: options.timeout.min(DURATION_MAX), ..options };
-        let silence_max = options.pipelined.then(|| options.attempt_timeout());
-        let endpoints = Endpoints::new(&endpoints, silence_max, options.forwarding)?;
+        let patience = Arc::new(Patience::new(options.timeout.map(|timeout| timeout.min(DURATION_MAX))));
+        let endpoints = Endpoints::new(&endpoints, options.pipelined, options.forwarding, patience.clone())?;
         let chance = Mutex::new(ChaCha8Rng::seed_from_u64(options.seed.unwrap_or_else(rand::random)));
         let (sessions, told_forwarding) = (Sessions::default(), AtomicBool::new(false));
-        let shared = Arc::new(Shared { options, endpoints, sessions, told_forwarding, chance });
+        let shared = Arc::new(Shared { options, endpoints, patience, sessions, told_forwarding, chance });
         Ok(Self { shared, consistency: Consistency::Leader })
     }
 
@@ -469,11 +472,11 @@ impl Client {
     /// Executes operations under a session. If the session has expired before they were first sent, under another.
     async fn execute_in_session(&self, operations: Vec<v1::Operation>) -> Result<v1::ExecuteResponse, Error> {
         let wait = outcome::wait_of(&operations);
-        let end = Instant::now() + wait + self.shared.options.timeout;
+        let wait_end = Instant::now() + wait;
         let purpose = if wait.is_zero() { Purpose::Short } else { Purpose::Waiting };
         for _ in 0..SESSIONS_PER_CALL_MAX {
-            let slot = self.slot(purpose, end).await?;
-            match self.execute_in_slot(&slot, &operations, end).await {
+            let slot = self.slot(purpose, wait_end).await?;
+            match self.execute_in_slot(&slot, &operations, wait_end).await {
                 Err(Error::Refused(no)) if no.reason == reasons::SESSION_EXPIRED => {
                     slot.session_expired();
                     let session = slot.session_id();
@@ -493,10 +496,9 @@ impl Client {
         &self,
         slot: &Slot<'_>,
         operations: &[v1::Operation],
-        end: Instant,
+        wait_end: Instant,
     ) -> Result<v1::ExecuteResponse, Error> {
-        let wait_end = end - self.shared.options.timeout;
-        let call = Call::new(&self.shared, Repeat::BySession, wait_end, end);
+        let call = Call::new(&self.shared, Repeat::BySession, wait_end);
         call.run_each(|node, limit| {
             let wait = wait_end.saturating_duration_since(Instant::now());
             let operations = outcome::with_wait(operations, wait);
@@ -507,23 +509,25 @@ impl Client {
     }
 
     /// A place for a request in a session, which is opened if there is none.
-    async fn slot(&self, purpose: Purpose, end: Instant) -> Result<Slot<'_>, Error> {
-        let slot = self.shared.sessions.slot(purpose, self.open_session(end));
-        match tokio::time::timeout_at(end, slot).await {
-            Ok(slot) => slot,
-            Err(_) => {
-                let why = "too many calls of this client at once, or no session could be opened".to_owned();
-                let tried = vec![(self.shared.endpoints.current().address.to_string(), why)];
-                Err(Error::Unavailable { after: Some(self.shared.options.timeout), tried, in_doubt: false })
+    async fn slot(&self, purpose: Purpose, wait_end: Instant) -> Result<Slot<'_>, Error> {
+        let patience = &self.shared.patience;
+        let mut slot = std::pin::pin!(self.shared.sessions.slot(purpose, self.open_session(wait_end)));
+        // What the nodes tell meanwhile can put off the end.
+        while Instant::now() < wait_end + patience.total() {
+            if let Ok(slot) = tokio::time::timeout_at(wait_end + patience.total(), &mut slot).await {
+                return slot;
             }
         }
+        let why = "too many calls of this client at once, or no session could be opened".to_owned();
+        let tried = vec![(self.shared.endpoints.current().address.to_string(), why)];
+        Err(Error::Unavailable { after: Some(patience.total()), tried, in_doubt: false })
     }
 
     /// Opens a session. A repetition may open two; nobody uses the first, and it expires.
-    async fn open_session(&self, end: Instant) -> Result<Session, Error> {
+    async fn open_session(&self, wait_end: Instant) -> Result<Session, Error> {
         let operations = vec![outcome::operation(Verb::OpenSession(v1::OpenSession {}))];
         let request = v1::ExecuteRequest { shard: 0, session: None, operations, ..Default::default() };
-        let call = Call::new(&self.shared, Repeat::Freely, Instant::now(), end);
+        let call = Call::new(&self.shared, Repeat::Freely, wait_end);
         let opened = call.run_each(|node, limit| node.execute(request.clone(), limit)).await?;
         let cluster_id = opened.header.as_ref().map(|header| header.cluster_id.clone()).unwrap_or_default();
         let session = outcome::session_opened(outcome::only(opened)?)?.id;
@@ -533,8 +537,7 @@ impl Client {
 
     /// A call whose answer each node may take `wait` longer to give.
     fn call(&self, repeat: Repeat, wait: Duration) -> Call<'_> {
-        let wait_end = Instant::now() + wait;
-        Call::new(&self.shared, repeat, wait_end, wait_end + self.shared.options.timeout)
+        Call::new(&self.shared, repeat, Instant::now() + wait)
     }
 
     /// Asks for the members when the client has come to another node, so that it can do without that one as well.

@@ -28,10 +28,10 @@ pub enum Forwarding {
 /// How a client behaves. The defaults fit a cluster on a LAN as well as one behind a slow line.
 #[derive(Clone)]
 pub struct Options {
-    /// How long a call may take, all repetitions included. A third of it is given to each single sending, so that
-    /// a node that is silent does not use up the whole. The time that a dequeue may wait comes on top.
-    /// At most [`DURATION_MAX`].
-    pub timeout: Duration,
+    /// How long a call may take, all repetitions included; at most [`DURATION_MAX`]. A third of it is given to each single
+    /// sending, so that a node that is silent does not use up the whole; more where the nodes say that a request takes longer
+    /// now. None: 10 s, and more where they say so, up to 5 min. The time that a dequeue may wait comes on top.
+    pub timeout: Option<Duration>,
     /// Whether the calls of all tasks share one stream to the leader, on which many are under way at once and what is ready
     /// together is sent together. That costs the cluster and the client far less than a gRPC call for each, which is what
     /// they are otherwise. Dequeues that wait, requests of more than 1 MiB and [`super::Client::execute_once`] are always
@@ -55,7 +55,7 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self {
-            timeout: Duration::from_secs(10),
+            timeout: None,
             pipelined: true,
             forwarding: Forwarding::WhenNeeded,
             redirects_max: 5,
@@ -64,13 +64,6 @@ impl Default for Options {
             seed: None,
             observer: None,
         }
-    }
-}
-
-impl Options {
-    /// How long one sending of a request may take.
-    pub(super) fn attempt_timeout(&self) -> Duration {
-        self.timeout / 3
     }
 }
 

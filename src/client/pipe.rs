@@ -22,11 +22,15 @@ use tonic::{Code, Request, Status, Streaming};
 
 use super::endpoints::Routing;
 use super::failure::Failure;
+use super::patience::Patience;
 use super::reach::Obstacle;
 use crate::proto::v1;
 use crate::proto::v1::quorate_client::QuorateClient;
 use crate::reasons;
 use crate::telemetry::propagation::TraceHeaders;
+
+/// A stream is looked at this often, and more often where a sending may take less than four times as long.
+const CHECK_INTERVAL_MAX: Duration = Duration::from_secs(1);
 
 /// A stream is looked at no more often than this, however short the time-out of the client.
 const CHECK_INTERVAL_MIN: Duration = Duration::from_millis(1);
@@ -54,7 +58,7 @@ pub(super) struct Pipe(Arc<Shared>);
 struct Shared {
     client: QuorateClient<Channel>,
     routing: Routing,
-    silence_max: Duration,
+    patience: Arc<Patience>,
     /// To the task that owns the stream, if there is one; closed when it takes nothing more.
     asked: Mutex<Option<mpsc::Sender<Asked>>>,
 }
@@ -72,9 +76,10 @@ struct Asked {
 type Answer = oneshot::Sender<Result<v1::ExecuteResponse, Failure>>;
 
 impl Pipe {
-    /// A way to the node that `client` leads to, or through it to the leader. A node that answers nothing for `silence_max` is taken for dead.
-    pub(super) fn new(client: QuorateClient<Channel>, routing: Routing, silence_max: Duration) -> Self {
-        Self(Arc::new(Shared { client, routing, silence_max, asked: Mutex::default() }))
+    /// A way to the node that `client` leads to, or through it to the leader. A node that answers nothing for as long as any of the
+    /// requests that it has may take is taken for dead.
+    pub(super) fn new(client: QuorateClient<Channel>, routing: Routing, patience: Arc<Patience>) -> Self {
+        Self(Arc::new(Shared { client, routing, patience, asked: Mutex::default() }))
     }
 
     /// Sends a request and waits for its answer; the node may take `timeout` for it. Dropping the future gives up the answer
@@ -106,12 +111,13 @@ impl Pipe {
 }
 
 /// Starts the task of a stream. It ends with the stream, and when there is nobody any more who could ask.
-fn open(Shared { client, routing, silence_max, .. }: &Shared) -> mpsc::Sender<Asked> {
+fn open(Shared { client, routing, patience, .. }: &Shared) -> mpsc::Sender<Asked> {
     let (sender, asked) = mpsc::channel(ASKED_MAX);
-    tokio::spawn(run(client.clone(), *routing, *silence_max, asked));
+    tokio::spawn(run(client.clone(), *routing, patience.sending(0), asked));
     sender
 }
 
+/// A stream that is not there after `silence_max` is none; one that is there bears as much silence at least.
 async fn run(
     mut client: QuorateClient<Channel>,
     routing: Routing,
@@ -140,6 +146,7 @@ async fn run(
 /// An open stream and the requests on it.
 struct Stream {
     answers: Streaming<v1::ExecuteStreamResponse>,
+    /// The longest time that a request on it may take, or might have.
     silence_max: Duration,
     in_flight: HashMap<u64, Answer>,
     last_id: u64,
@@ -176,7 +183,7 @@ impl Stream {
     ) -> Result<(), Failure> {
         let mut frame = None;
         let mut asked_out = false;
-        let mut check = tokio::time::interval((self.silence_max / 4).max(CHECK_INTERVAL_MIN));
+        let mut check = tokio::time::interval((self.silence_max / 4).clamp(CHECK_INTERVAL_MIN, CHECK_INTERVAL_MAX));
         while !asked_out || !self.in_flight.is_empty() {
             tokio::select! {
                 biased;
@@ -234,6 +241,7 @@ impl Stream {
         let TraceHeaders { traceparent, tracestate } = trace;
         self.last_id += 1;
         self.in_flight.insert(self.last_id, answer);
+        self.silence_max = self.silence_max.max(timeout);
         // A time that the protocol cannot express is longer than any node takes.
         let timeout = timeout.try_into().ok();
         v1::StreamedRequest { id: self.last_id, request: Some(request), timeout, traceparent, tracestate }

@@ -20,7 +20,7 @@ pub(super) fn client_of(nodes: &[FakeNode], options: Options) -> (Client, Arc<Mu
 
 /// Fast enough for tests: an attempt takes 300 ms at most.
 pub(super) fn fast() -> Options {
-    Options { timeout: Duration::from_millis(900), ..Options::default() }
+    Options { timeout: Some(Duration::from_millis(900)), ..Options::default() }
 }
 
 pub(super) fn text(text: &str) -> Body {
@@ -144,7 +144,7 @@ async fn a_node_that_names_itself_or_nobody_knows_no_leader() {
 async fn a_cluster_without_a_leader_is_asked_until_the_deadline() {
     let (nodes, _) = cluster(1).await;
     nodes[0].then(vec![Step::Refuse(Code::Unavailable, reasons::NO_LEADER); 1000]);
-    let (client, _) = client_of(&nodes, Options { timeout: Duration::from_millis(300), ..Options::default() });
+    let (client, _) = client_of(&nodes, Options { timeout: Some(Duration::from_millis(300)), ..Options::default() });
     let begin = Instant::now();
     let error = client.enqueue("jobs", vec![text("one")]).await.unwrap_err();
     assert!(begin.elapsed() < Duration::from_secs(2));
@@ -328,7 +328,7 @@ async fn a_waiting_dequeue_is_sent_again_with_the_time_that_is_left() {
 #[tokio::test]
 async fn endless_times_are_cut() {
     let (nodes, _) = cluster(1).await;
-    let (client, _) = client_of(&nodes, Options { timeout: Duration::MAX, ..Options::default() });
+    let (client, _) = client_of(&nodes, Options { timeout: Some(Duration::MAX), ..Options::default() });
     client.enqueue("jobs", vec![text("one"), text("two")]).await.unwrap();
     assert!(client.dequeue("jobs", Duration::MAX).await.unwrap().is_some());
     assert!(client.execute(vec![outcome::dequeue("jobs", Duration::from_secs(i64::MAX as u64))]).await.is_ok());
@@ -466,4 +466,38 @@ pub(super) async fn until(condition: impl Fn() -> bool) {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     panic!("the condition never came true");
+}
+
+/// A client without a limit of its own, and what its observer was told.
+fn patient(nodes: &[FakeNode]) -> (Client, Arc<Mutex<Vec<Event>>>) {
+    client_of(nodes, Options { timeout: None, ..Options::default() })
+}
+
+#[tokio::test]
+async fn a_client_is_as_patient_as_the_nodes_say() {
+    let (nodes, _) = cluster(2).await;
+    *nodes[0].request_time.lock().unwrap() = Some(Duration::from_secs(20));
+    let (client, _) = patient(&nodes);
+    assert_eq!(client.shared.patience.told(), None);
+    client.enqueue("jobs", vec![text("one")]).await.unwrap();
+    assert_eq!(client.shared.patience.total(), Duration::from_secs(120));
+
+    // A refusal tells it as well.
+    *nodes[0].request_time.lock().unwrap() = Some(Duration::from_millis(30_500));
+    nodes[0].then([Step::NotLeader(nodes[1].address.clone())]);
+    client.enqueue("jobs", vec![text("two")]).await.unwrap();
+    assert_eq!(client.shared.patience.told(), Some(Duration::from_millis(30_500)));
+}
+
+#[tokio::test]
+async fn whoever_observes_hears_of_a_call_that_takes_long() {
+    let (nodes, _) = cluster(1).await;
+    *nodes[0].request_time.lock().unwrap() = Some(Duration::from_secs(2));
+    let (client, events) = patient(&nodes);
+    client.enqueue("jobs", vec![text("one")]).await.unwrap();
+    nodes[0].then([Step::Ignore]);
+    client.enqueue("jobs", vec![text("two")]).await.unwrap();
+    let told = events.lock().unwrap().iter().find(|event| matches!(event, Event::Waiting { .. })).map(Event::to_string);
+    let words = format!("waiting for {}: 3 s of at most 12 s; a request can take 2.0 s now", nodes[0].address);
+    assert_eq!(told, Some(words), "it is asked again after 4 s");
 }

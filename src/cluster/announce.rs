@@ -13,8 +13,8 @@ use crate::client::{self, Client};
 use crate::ids::ClusterId;
 use crate::transport::AddressBook;
 
-/// How long one address may take to answer.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long one address may take to answer, also over a line with a round trip of 2 s that loses a packet.
+const PATIENCE: Duration = Duration::from_secs(12);
 /// Between two rounds of asking.
 const PAUSE: Duration = Duration::from_secs(5);
 /// What a node says that has not got so far.
@@ -66,7 +66,7 @@ fn is_own(book: &AddressBook, address: &str) -> bool {
 
 /// Asks one node; in words what went wrong.
 async fn ask(address: &str, cluster: ClusterId, book: &AddressBook) -> Result<(), String> {
-    let options = client::Options { timeout: PATIENCE, ..Default::default() };
+    let options = client::Options { timeout: Some(PATIENCE), ..Default::default() };
     let client = Client::new(vec![address.to_owned()], options).map_err(|error| error.to_string())?;
     let members = client.members().await.map_err(|error| error.to_string())?;
     let theirs = members.header.map(|header| header.cluster_id).unwrap_or_default();

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::time::{Instant, timeout_at};
 
 use super::founding::{Proposal, Round, Standing};
 use super::founding_codec::{MESSAGE_BYTES_MAX, proposal_to_proto, standing_from_proto};
@@ -19,8 +20,11 @@ use crate::transport::printable;
 /// asked may belong to one.
 pub const ADDRESSES_MAX: usize = 64;
 
-/// How long one address may take to say who it is; and the resolver to resolve.
+/// How long one address may take to say who it is, when others have; and the resolver to resolve.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// How long all of them may take while none has said who it is: there can be a line between that has a round trip of 2 s, of which
+/// asking needs two, and that loses packets.
+const PATIENCE_MAX: Duration = Duration::from_secs(12);
 /// How long a node may take to promise, which is one write of a small file.
 const PROMISE_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -77,11 +81,16 @@ impl Places {
     pub async fn ask_all(&self, own: &Contact) -> Round {
         let Addresses { mut known, incomplete } = self.addresses().await;
         known.remove(&own.client_address);
-        let asked = known.into_iter().map(|address| async {
-            let heard = who_are_you(&address, own).await;
-            (address, heard)
-        });
-        let heard: BTreeMap<_, _> = join_all(asked).await.into_iter().collect();
+        let silent = |address: &String| (address.clone(), Err("silent".to_owned()));
+        let mut heard: BTreeMap<String, Result<Standing, String>> = known.iter().map(silent).collect();
+        let ask = async |address: String| (who_are_you(&address, own).await, address);
+        let mut asked: FuturesUnordered<_> = known.into_iter().map(ask).collect();
+        let began = Instant::now();
+        loop {
+            let patience = if heard.values().any(Result::is_ok) { PATIENCE } else { PATIENCE_MAX };
+            let Ok(Some((answer, address))) = timeout_at(began + patience, asked.next()).await else { break };
+            heard.insert(address, answer);
+        }
         Round { heard, incomplete, discovers: self.discovers(), listed: self.join.iter().cloned().collect() }
     }
 }
@@ -100,7 +109,7 @@ pub async fn ask_promise(address: &str, proposal: &Proposal) -> Result<(), Strin
 async fn who_are_you(address: &str, own: &Contact) -> Result<Standing, String> {
     let mut client = client(address)?;
     let request = internal::WhoAreYouRequest { node: Some(contact_to_proto(own)) };
-    let reply = within(PATIENCE, client.who_are_you(request)).await?;
+    let reply = within(PATIENCE_MAX, client.who_are_you(request)).await?;
     standing_from_proto(reply).map_err(str::to_owned)
 }
 

@@ -20,9 +20,6 @@ use crate::raft::{HardState, Recovered, Write};
 use crate::reasons;
 use crate::storage::{self, Disk, Log};
 
-/// One round of asking all addresses, redirects included.
-const ROUND: Duration = Duration::from_secs(9);
-
 /// What a leader that agreed has told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Accepted {
@@ -59,7 +56,7 @@ pub async fn join(
     contact: &Contact,
     observer: client::Observer,
 ) -> Result<Accepted, NotAccepted> {
-    let options = client::Options { timeout: ROUND, observer: Some(observer), ..Default::default() };
+    let options = client::Options { observer: Some(observer), ..Default::default() };
     let client = Client::new(addresses.to_vec(), options).map_err(|error| NotAccepted::NotYet(error.to_string()))?;
     let accepted = ask(&client, contact).await.map_err(|error| match error {
         client::Error::Refused(refused) if refused.reason == reasons::NAME_TAKEN => {
@@ -116,7 +113,7 @@ pub fn tell_each_once() -> client::Observer {
             }
         }
         client::Event::Redirected { to, .. } => tracing::info!("is sent on to {to}, which leads"),
-        client::Event::Forwarding { .. } => tracing::info!("{event}"),
+        client::Event::Forwarding { .. } | client::Event::Waiting { .. } => tracing::info!("{event}"),
         client::Event::SessionOpened { .. } | client::Event::SessionReplaced { .. } => {}
     })
 }
@@ -162,8 +159,8 @@ mod tests {
     #[test]
     fn the_pause_is_never_longer_than_said_nor_shorter_than_half() {
         for _ in 0..100 {
-            let pause = jittered(ROUND);
-            assert!(pause >= ROUND / 2 && pause <= ROUND, "{pause:?}");
+            let pause = jittered(Duration::from_secs(8));
+            assert!((4..=8).contains(&pause.as_millis().div_ceil(1000)), "{pause:?}");
         }
     }
 

@@ -141,7 +141,7 @@ async fn survey(context: &api::Context) -> Result<Survey, Failure> {
 async fn ask(context: &api::Context, configuration: &Configuration, node: NodeId) -> (NodeId, Heard) {
     let status = match node == context.handle.node() {
         true => Some(api::status::own(context)),
-        false => context.peers.status(node).await,
+        false => context.peers.status(node, context.handle.request_time()).await,
     };
     let member = crate::cluster::members::describe(node, configuration, &context.book);
     (node, Heard { member, reachable: status.is_some(), status, ..Heard::default() })

@@ -199,7 +199,7 @@ fn client(bound: SocketAddr) -> Client {
         ip => ip,
     };
     let endpoint = SocketAddr::new(ip, bound.port()).to_string();
-    let options = client::Options { timeout: CALL_TIMEOUT, pipelined: false, ..client::Options::default() };
+    let options = client::Options { timeout: Some(CALL_TIMEOUT), pipelined: false, ..client::Options::default() };
     Client::new(vec![endpoint], options).expect("a bound address is one")
 }
 

@@ -266,6 +266,12 @@ impl EventLoop {
                     self.on_event(shard, Event::Unreachable(peer));
                 }
             }
+            Inbound::Gone { peer } => {
+                self.say_of(peer, Level::Warn, "gone", |name| format!("finds the process of {name} ended"));
+                for shard in self.shards() {
+                    self.on_event(shard, Event::Gone(peer));
+                }
+            }
             Inbound::Refused { peer, why } => {
                 self.say_of(peer, Level::Warn, "refused", |name| format!("is not let in by {name}: {why}"));
             }

@@ -110,6 +110,14 @@ impl Seen {
         let heard_at = self.view.progress.get(&member)?.heard_at?;
         Some(self.clock.now() - heard_at)
     }
+
+    /// How long a request may well take now: until another leader is elected, should that be needed, and then until the slowest
+    /// member that answers at all has answered. What stands in the way of the entries stands in that of the heartbeats as well,
+    /// and is in the election time-out.
+    fn request_time(&self) -> Duration {
+        let round_trips = self.view.progress.values().filter_map(|progress| progress.round_trip);
+        self.view.timeouts.election_max + round_trips.max().unwrap_or_default()
+    }
 }
 
 /// A way to ask the node's loop. Cheap to clone; works from before the node belongs to a cluster until it has stopped.
@@ -309,6 +317,11 @@ impl Handle {
     /// Its cluster; none while it still applies for membership.
     pub fn cluster(&self) -> Option<ClusterId> {
         self.shared.published.borrow().cluster
+    }
+
+    /// How long a request may well take now. None: this node has no replica yet.
+    pub fn request_time(&self) -> Option<Duration> {
+        self.shared.seen.borrow().values().map(Seen::request_time).max()
     }
 
     /// How often the loop has turned. It turns at least once in [`super::event_loop::IDLE_MAX`].

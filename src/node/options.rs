@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::handle;
 use crate::config::NodeConfig;
-use crate::raft::{self, Window};
+use crate::raft::{self, TimeoutPolicy, Timeouts, Window};
 use crate::{replica, state_machine, storage};
 
 /// A write that takes longer than this is a hung disk.
@@ -14,9 +14,11 @@ pub(super) fn replica_options(config: &NodeConfig) -> replica::Options {
     let raft = &config.raft;
     replica::Options {
         raft: raft::Options {
-            election_timeout_min: raft.election_timeout_min,
-            election_timeout_max: raft.election_timeout_max,
-            heartbeat_interval: raft.heartbeat_interval,
+            timeouts: TimeoutPolicy::Fixed(Timeouts {
+                election_min: raft.election_timeout_min,
+                election_max: raft.election_timeout_max,
+                heartbeat: raft.heartbeat_interval,
+            }),
             disk_stall_max: DISK_STALL_MAX,
             append_bytes_max: raft.append_bytes_max,
             window: Window { appends_max: raft.in_flight_appends_max, bytes_max: raft.in_flight_bytes_max },

@@ -10,8 +10,10 @@ use crate::telemetry::events::{Event, Kind, Level, Page, tame};
 use crate::transport::questions::EVENTS_MAX;
 use crate::transport::{self, LogPart, Transport};
 
-/// A peer that has not answered after this long counts as unreachable.
+/// A peer that has not answered after this long counts as unreachable, where requests take no longer.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// However long they take.
+const PATIENCE_MAX: Duration = Duration::from_secs(10);
 
 /// Asks peers through the transport, once there is one: a node that still applies for membership has no peers.
 #[derive(Clone, Default)]
@@ -28,9 +30,10 @@ impl Peers {
         assert!(self.transport.set(transport).is_ok(), "the transport is made once");
     }
 
-    /// How a node is, as it says itself; none when it does not answer in time, or another node answers at its address.
-    pub async fn status(&self, node: NodeId) -> Option<v1::NodeStatus> {
-        self.status_within(node, PATIENCE).await
+    /// How a node is, as it says itself; none when it does not answer in time, or another node answers at its address. On a slow
+    /// line it has as long as a request may take now, at most 10 s.
+    pub async fn status(&self, node: NodeId, request_time: Option<Duration>) -> Option<v1::NodeStatus> {
+        self.status_within(node, request_time.unwrap_or_default().clamp(PATIENCE, PATIENCE_MAX)).await
     }
 
     /// The same, with another idea of what is in time.

@@ -184,7 +184,7 @@ impl Raft {
         match &self.role {
             Role::Leader(_) => true,
             Role::Follower(follower) => {
-                let is_recent = |heard_at| now - heard_at < self.options.election_timeout_min;
+                let is_recent = |heard_at| now - heard_at < self.timeouts().election_min;
                 follower.leader.is_some_and(|(_, heard_at)| is_recent(heard_at))
             }
             Role::PreCandidate(_) | Role::Candidate(_) => false,

@@ -12,20 +12,19 @@ use super::log::Log;
 use super::progress::Window;
 use super::writes::Writes;
 use super::{
-    Body, Configuration, Effect, Entry, Event, Fresh, HardState, Message, ReadBatch, ReadContext, Recovered, RoleName,
-    Snapshot, Write,
+    Body, Configuration, Effect, Entry, Event, Fresh, HardState, Message, Pace, ReadBatch, ReadContext, Recovered,
+    RoleName, Snapshot, TimeoutPolicy, Timeouts, Timing, Why, Write,
 };
 use crate::ids::{EntryId, Index, NodeId, Term, Ticket, Time};
+
+/// A follower whose leader has gone asks for votes after a random pause up to this: all of them notice at once.
+const GONE_PAUSE_MAX: Duration = Duration::from_millis(30);
 
 /// How a replica behaves. Safety depends on none of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// A follower that hears no leader for this long, or for a random time up to the maximum, asks for votes.
-    pub election_timeout_min: Duration,
-    /// See `election_timeout_min`.
-    pub election_timeout_max: Duration,
-    /// A leader sends a heartbeat this often.
-    pub heartbeat_interval: Duration,
+    /// Where the time-outs come from.
+    pub timeouts: TimeoutPolicy,
     /// A write that takes longer than this is a hung disk: a leader gives up leadership, a voter does not campaign.
     pub disk_stall_max: Duration,
     /// The entries of one AppendEntries together, in bytes; a single entry may be larger.
@@ -34,17 +33,6 @@ pub struct Options {
     pub window: Window,
     /// Entries kept in memory, in bytes, besides those that are not yet durable.
     pub cache_bytes_max: u64,
-}
-
-/// The time-outs by which a member goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    /// As [`Options::election_timeout_min`].
-    pub election_min: Duration,
-    /// As [`Options::election_timeout_max`].
-    pub election_max: Duration,
-    /// As [`Options::heartbeat_interval`].
-    pub heartbeat: Duration,
 }
 
 /// One member of a Raft group.
@@ -81,6 +69,8 @@ pub struct Raft {
     pub(super) last_batch: ReadBatch,
     /// What leaders have told of how much was committed when.
     pub(super) fresh: Option<Fresh>,
+    /// What the last leader that was heard goes by.
+    pub(super) told: Option<Pace>,
 }
 
 /// The part that this member plays, with what only that part knows.
@@ -117,6 +107,7 @@ impl Raft {
             last_context: ReadContext(0),
             last_batch: ReadBatch(0),
             fresh: None,
+            told: None,
         };
         let (start, last) = (raft.log.start(), raft.last());
         assert!(
@@ -190,8 +181,8 @@ impl Raft {
             Body::AppendEntries { previous, commit, entries, attempt } => {
                 self.on_append_entries(now, from, Append { previous, commit, entries, attempt });
             }
-            Body::Heartbeat { commit, sent_at, read_round, fresh } => {
-                self.on_heartbeat(now, from, Heartbeat { commit, sent_at, read_round, fresh });
+            Body::Heartbeat { commit, sent_at, read_round, fresh, timing } => {
+                self.on_heartbeat(now, from, Heartbeat { commit, sent_at, read_round, fresh, timing });
             }
             Body::RequestVoteReply { refusal } => self.on_request_vote_reply(now, from, refusal),
             Body::PreVoteReply { refusal: Some(refusal) } => self.on_pre_vote_refused(from, refusal),
@@ -251,6 +242,18 @@ impl Raft {
         }
     }
 
+    /// The process of a member has ended, as far as its machine can tell: its connections closed and it takes no others. If it
+    /// led, there is no use in waiting for it. A wrong guess does no harm: whoever hears it refuses the vote.
+    pub fn on_gone(&mut self, now: Time, peer: NodeId) {
+        self.on_unreachable(peer);
+        let follows = matches!(&self.role, Role::Follower(it) if it.leader.is_some_and(|(leader, _)| leader == peer));
+        if follows && self.quarantined.is_none() {
+            self.become_follower(now, self.term(), "the process of the leader has ended");
+            let pause = self.rng.random_range(0..=GONE_PAUSE_MAX.as_micros() as u64);
+            self.election_at = self.election_at.min(now + Duration::from_micros(pause));
+        }
+    }
+
     /// This node is about to stop: it stands for election no more, whoever asks it to. It still votes, and leads on if it does.
     pub fn retire(&mut self) {
         self.retired = true;
@@ -283,11 +286,24 @@ impl Raft {
 
     /// The time-outs that are in force.
     pub fn timeouts(&self) -> Timeouts {
-        let Options { election_timeout_min, election_timeout_max, heartbeat_interval, .. } = self.options;
-        Timeouts {
-            election_min: election_timeout_min,
-            election_max: election_timeout_max,
-            heartbeat: heartbeat_interval,
+        self.options.timeouts.in_force(self.told)
+    }
+
+    /// The time-outs that are in force, and why.
+    pub fn timing(&self) -> Timing {
+        let why = match self.options.timeouts {
+            TimeoutPolicy::Fixed(_) => Why::Fixed,
+            TimeoutPolicy::Adaptive(_) if self.told.is_some() => Why::ToldByLeader,
+            TimeoutPolicy::Adaptive(_) => Why::Conservative,
+        };
+        Timing {
+            timeouts: self.timeouts(),
+            why,
+            gaps: None,
+            round_trips: None,
+            lateness: Duration::ZERO,
+            samples: 0,
+            failed_attempts: 0,
         }
     }
 
@@ -540,8 +556,8 @@ impl Raft {
     }
 
     pub(super) fn reset_election_timer(&mut self, now: Time) {
-        let micros =
-            self.options.election_timeout_min.as_micros() as u64..=self.options.election_timeout_max.as_micros() as u64;
+        let Timeouts { election_min, election_max, .. } = self.timeouts();
+        let micros = election_min.as_micros() as u64..=election_max.as_micros() as u64;
         self.election_at = now + Duration::from_micros(self.rng.random_range(micros));
     }
 

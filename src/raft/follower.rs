@@ -2,7 +2,7 @@
 
 use super::core::{Raft, Role};
 use super::read_index::Question;
-use super::{AppendReply, Body, Entry, Event, OpaqueTime, RoleName};
+use super::{AppendReply, Body, Entry, Event, OpaqueTime, Pace, RoleName};
 use crate::ids::{EntryId, Index, NodeId, Term, Time};
 
 /// What only a follower knows.
@@ -32,6 +32,7 @@ pub(super) struct Heartbeat {
     pub(super) sent_at: Time,
     pub(super) read_round: u64,
     pub(super) fresh: Option<(OpaqueTime, Index)>,
+    pub(super) timing: Option<Pace>,
 }
 
 impl Raft {
@@ -78,10 +79,11 @@ impl Raft {
     }
 
     pub(super) fn on_heartbeat(&mut self, now: Time, from: NodeId, heartbeat: Heartbeat) {
-        let Heartbeat { commit, sent_at, read_round, fresh } = heartbeat;
+        let Heartbeat { commit, sent_at, read_round, fresh, timing } = heartbeat;
         if !self.follow(now, from) {
             return;
         }
+        self.told = timing.or(self.told);
         self.tell(Event::HeartbeatAnswered { leader: from });
         // The leader names no more than what it knows this log to share with its own.
         self.commit_to(commit.min(self.last().index));

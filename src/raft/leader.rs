@@ -1,6 +1,7 @@
 //! The leader: proposes, replicates, commits, and steps down when it must (paper, sections 5.3, 5.4 and 8).
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -8,7 +9,7 @@ use super::core::{Raft, Role};
 use super::progress::{Progress, ProgressView};
 use super::read_index::Reads;
 use super::transfer::Transfer;
-use super::{AppendReply, Body, Effect, Entry, Event, OpaqueTime, Payload, RoleName};
+use super::{AppendReply, Body, Effect, Entry, Event, OpaqueTime, Pace, Payload, RoleName, Timeouts};
 use crate::ids::{EntryId, Index, NodeId, Time};
 
 /// What only a leader knows.
@@ -123,9 +124,9 @@ impl Raft {
 
     /// What is done with every interval of heartbeats.
     fn tend_members(&mut self, now: Time) {
-        let patience = self.options.election_timeout_max;
+        let Timeouts { election_max: patience, heartbeat, .. } = self.timeouts();
         let Role::Leader(leader) = &mut self.role else { return };
-        leader.heartbeat_at = now + self.options.heartbeat_interval;
+        leader.heartbeat_at = now + heartbeat;
         for progress in leader.progress.values_mut() {
             progress.give_up_waiting(now, patience);
         }
@@ -136,7 +137,7 @@ impl Raft {
 
     /// Check-quorum (dissertation, section 6.2): a leader that a majority cannot answer must not go on.
     fn is_heard_by_majority(&self, now: Time) -> bool {
-        let window = self.options.election_timeout_max;
+        let window = self.timeouts().election_max;
         let Role::Leader(leader) = &self.role else { return false };
         let is_heard = |node: NodeId| {
             node == self.id || leader.progress.get(&node).is_some_and(|progress| progress.was_heard(now, window))
@@ -148,12 +149,14 @@ impl Raft {
         let commit = self.commit;
         let (led_at, knows_commit) = (self.led_at(now), self.has_committed_in_term());
         let read_round = self.read_round();
+        let Timeouts { heartbeat: interval, election_min, .. } = self.timeouts();
+        let timing = Some(Pace { interval, round_trip: Duration::ZERO, election_timeout: election_min });
         let Role::Leader(leader) = &mut self.role else { return };
         let heartbeat = |(peer, progress): (&NodeId, &mut Progress)| {
             progress.on_heartbeat_sent();
             let clock = progress.echo.confirm(led_at).filter(|_| knows_commit);
             let fresh = clock.map(|clock| (clock, commit));
-            (*peer, Body::Heartbeat { commit: commit.min(progress.matched), sent_at: now, read_round, fresh })
+            (*peer, Body::Heartbeat { commit: commit.min(progress.matched), sent_at: now, read_round, fresh, timing })
         };
         let heartbeats: Vec<(NodeId, Body)> = leader.progress.iter_mut().map(heartbeat).collect();
         if !heartbeats.is_empty() {
@@ -295,7 +298,7 @@ impl Raft {
         if id.index >= start && !self.log.has(id) {
             return self.tell(Event::Ignored { from, why: "it acknowledges an entry that the leader does not have" });
         }
-        let short = self.options.election_timeout_min;
+        let short = self.timeouts().election_min;
         let last = self.last().index;
         let Role::Leader(leader) = &mut self.role else { return };
         let Some(progress) = leader.progress.get_mut(&from) else { return };

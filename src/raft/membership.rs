@@ -71,7 +71,7 @@ impl Raft {
 
     /// True for another member that this leader can count on.
     pub(super) fn is_well(&self, now: Time, member: NodeId) -> bool {
-        let window = self.options.election_timeout_max;
+        let window = self.timeouts().election_max;
         self.progress(member).is_some_and(|progress| progress.is_well(now, window))
     }
 
@@ -96,7 +96,7 @@ impl Raft {
     /// that has just broken is no sign that it does not.
     fn living_predecessor(&self, now: Time, learner: NodeId) -> Option<NodeId> {
         let replaced = self.configuration().learners.get(&learner).and_then(|learner| learner.replaces);
-        let window = self.options.election_timeout_max;
+        let window = self.timeouts().election_max;
         let was_heard = |node| self.progress(node).is_some_and(|progress| progress.was_heard(now, window));
         replaced.filter(|replaced| *replaced == self.id || was_heard(*replaced))
     }

@@ -1,6 +1,6 @@
 //! What the members of one Raft group say to each other. Messages may be lost, repeated and reordered.
 
-use super::Entry;
+use super::{Entry, Pace};
 use crate::ids::{EntryId, Index, Term, Time};
 
 /// A message between two replicas of one shard. Sender and receiver are known to whoever carries it.
@@ -61,6 +61,8 @@ pub enum Body {
         /// How much was committed at a moment of the follower's own clock, once the leader can tell. Nothing but the age of
         /// what the follower has applied is taken from it.
         fresh: Option<(OpaqueTime, Index)>,
+        /// What the leader goes by. None: it does not say.
+        timing: Option<Pace>,
     },
     /// The answer to a `Heartbeat`.
     HeartbeatReply {

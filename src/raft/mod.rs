@@ -9,6 +9,7 @@
 //!              core.rs    |    what all roles share: term, vote, log, durability
 //!       follower.rs  candidate.rs  leader.rs + membership.rs          one file for each role
 //!      snapshot.rs  transfer.rs  read_index.rs  freshness.rs          what leader and followers do together
+//!      timing.rs                                                      how long they wait for each other
 //!         log.rs     writes.rs     progress.rs     quorum.rs + configuration.rs
 //!                         |
 //!       take_effects: Persist, Send, ReadEntries, FetchSnapshot, Tell  carried out in order
@@ -49,10 +50,11 @@ pub mod quorum;
 mod read_index;
 mod recovered;
 mod snapshot;
+mod timing;
 mod transfer;
 mod writes;
 
-pub use self::core::{Options, Raft, Timeouts};
+pub use self::core::{Options, Raft};
 pub use configuration::{ChangeRefused, Configuration, Learner, MembershipChange};
 pub use effect::{Effect, Write};
 pub use entry::{Entry, HardState, Payload};
@@ -65,4 +67,5 @@ pub use quorum::CommitQuorum;
 pub use read_index::{NoLeader, ReadBatch};
 pub use recovered::Recovered;
 pub use snapshot::Snapshot;
+pub use timing::{Bounds, Pace, Spread, TimeoutPolicy, Timeouts, Timing, Why};
 pub use transfer::TransferRefused;

@@ -161,7 +161,7 @@ impl Raft {
 
     /// By then a leader that lives has answered, unless a message was lost.
     fn read_patience(&self) -> Duration {
-        self.options.election_timeout_min
+        self.timeouts().election_min
     }
 
     /// Another member asks. Only a leader can tell, and only to its members.

@@ -64,7 +64,7 @@ impl Raft {
     /// If a leader's log begins after one of these, a member that it has heard lately needs a snapshot, or another one than it
     /// is fetching.
     pub fn needed_by_members(&self, now: Time) -> impl Iterator<Item = Index> {
-        let window = self.options.election_timeout_max;
+        let window = self.timeouts().election_max;
         let progress = match &self.role {
             Role::Leader(leader) => Some(leader.progress.values()),
             _ => None,
@@ -76,7 +76,7 @@ impl Raft {
     /// Tells a member to fetch the snapshot, if that is due: what it lacks is no longer in the log.
     pub(super) fn offer_snapshot(&mut self, now: Time, peer: NodeId) {
         let (last, start) = (self.snapshot, self.log.start().index);
-        let interval = self.options.heartbeat_interval;
+        let interval = self.timeouts().heartbeat;
         // The log can begin after a snapshot that is not yet durable, and then this node has none to offer.
         if last.index < start {
             return;
@@ -153,7 +153,7 @@ mod tests {
 
     use super::*;
     use crate::ids::Term;
-    use crate::raft::{CommitQuorum, HardState, Message, Options, Recovered, Window};
+    use crate::raft::{CommitQuorum, HardState, Message, Options, Recovered, TimeoutPolicy, Timeouts, Window};
 
     fn id(term: u64, index: u64) -> EntryId {
         EntryId::new(Term(term), Index(index))
@@ -163,9 +163,11 @@ mod tests {
     fn raft(voters: &[u64]) -> Raft {
         let millis = Duration::from_millis;
         let options = Options {
-            election_timeout_min: millis(400),
-            election_timeout_max: millis(800),
-            heartbeat_interval: millis(100),
+            timeouts: TimeoutPolicy::Fixed(Timeouts {
+                election_min: millis(400),
+                election_max: millis(800),
+                heartbeat: millis(100),
+            }),
             disk_stall_max: millis(1000),
             append_bytes_max: 1 << 20,
             window: Window { appends_max: 64, bytes_max: 1 << 20 },

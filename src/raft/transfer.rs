@@ -68,7 +68,7 @@ impl Raft {
             Some(to) => self.check_target(now, to)?,
             None => self.successor(now).ok_or(TransferRefused::NoCandidate)?,
         };
-        let until = now + self.options.election_timeout_max;
+        let until = now + self.timeouts().election_max;
         if let Role::Leader(leader) = &mut self.role {
             leader.transfer = Some(Transfer { to, until });
         }

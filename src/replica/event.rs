@@ -60,6 +60,8 @@ pub enum Event {
     Unreachable(NodeId),
     /// There is a connection to a peer again.
     Reachable(NodeId),
+    /// The process of a peer has ended, as far as can be told: its connections closed and it takes no others.
+    Gone(NodeId),
     /// A client wants operations executed.
     Execute {
         /// Its name in the answer.

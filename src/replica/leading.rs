@@ -98,7 +98,7 @@ impl Replica {
         }
         match self.raft.transfer_leadership(now, to) {
             Ok(to) => {
-                let until = now + 2 * self.options.raft.election_timeout_max;
+                let until = now + 2 * self.raft.timeouts().election_max;
                 self.transfer = Some(Transfer { request, to, until });
             }
             Err(refused) => self.answer(request, Err(Refusal::Transfer(refused))),

@@ -285,7 +285,7 @@ fn reads_are_refused_when_the_leader_is_lost() {
 fn a_read_that_a_follower_cannot_show_in_time_is_the_leaders_matter() {
     let mut pair = Pair::led_by_a(1 << 20);
     let replica = pair.replicas.get_mut(&B).expect("one of the two");
-    let heartbeat = Says::Heartbeat { commit: Index(2), sent_at: Time(0), read_round: 0, fresh: None };
+    let heartbeat = Says::Heartbeat { commit: Index(2), sent_at: Time(0), read_round: 0, fresh: None, timing: None };
     let confirmed = |context| Says::ReadIndexReply { context, at: Some(EntryId::new(Term(2), Index(9))) };
     let read = Event::Read {
         request: RequestId(1),

@@ -209,6 +209,7 @@ impl Replica {
             Event::SnapshotReceived(received) => self.on_snapshot_received(now, *received),
             Event::Unreachable(peer) => self.raft.on_unreachable(peer),
             Event::Reachable(peer) => self.raft.on_reachable(now, peer),
+            Event::Gone(peer) => self.raft.on_gone(now, peer),
             Event::NotInLog { read } => self.on_not_in_log(now, read),
             Event::Execute { request, execute } => self.receive(now, request, execute),
             Event::Read { request, read } => self.receive_read(now, request, read),

@@ -23,13 +23,15 @@ struct Alone {
     last_request: u64,
 }
 
-/// Timeouts as by default, and disks and windows that never fill up.
+/// Fixed time-outs, and disks and windows that never fill up.
 pub(super) fn options(cache_bytes_max: u64, requests_max: usize) -> Options {
     let millis = Duration::from_millis;
     let raft = raft::Options {
-        election_timeout_min: millis(400),
-        election_timeout_max: millis(800),
-        heartbeat_interval: millis(100),
+        timeouts: raft::TimeoutPolicy::Fixed(raft::Timeouts {
+            election_min: millis(400),
+            election_max: millis(800),
+            heartbeat: millis(100),
+        }),
         disk_stall_max: millis(2000),
         append_bytes_max: 1 << 20,
         window: raft::Window { appends_max: 8, bytes_max: 1 << 20 },

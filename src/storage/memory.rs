@@ -94,6 +94,14 @@ impl MemoryDisk {
         state.epoch += 1;
     }
 
+    /// The process that used the disk was killed, and the machine goes on: what was written is there, synced or not. Open files are
+    /// closed; faults that were switched on are off.
+    pub fn kill(&self) {
+        let mut state = self.state();
+        state.faults = Faults::default();
+        state.epoch += 1;
+    }
+
     /// From here on all syncs fail, of files and of the directory, or succeed again.
     pub fn fail_syncs(&self, fail: bool) {
         self.state().faults.syncs_left = fail.then_some(0);

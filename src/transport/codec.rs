@@ -3,6 +3,8 @@
 //! Encoding cannot fail. Decoding takes nothing on trust: every number, count and enum is checked, and the entries of an
 //! `AppendEntries` get their indexes by counting on from `previous`, so that a gap has no spelling.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::Envelope;
@@ -10,7 +12,7 @@ use super::address_book::CONTACTS_MAX;
 use super::questions::{LOG_ENTRIES_MAX, LogPart};
 use crate::ids::{Contact, EntryId, Index, ShardId, TRACES_MAX, Term, Time, TraceContext};
 use crate::proto::internal::{self, append_reply, raft_message};
-use crate::raft::{AppendReply, Body, Entry, Message, OpaqueTime, ReadContext, VoteRefusal};
+use crate::raft::{AppendReply, Body, Entry, Message, OpaqueTime, Pace, ReadContext, VoteRefusal};
 use crate::storage::codec as payloads;
 use crate::storage::transfer::INDEXES_MAX;
 
@@ -153,11 +155,12 @@ fn encode_body(body: &Body) -> raft_message::Body {
             attempt: *attempt,
         }),
         Body::AppendReply(reply) => Encoded::AppendReply(encode_append_reply(reply)),
-        Body::Heartbeat { commit, sent_at, read_round, fresh } => Encoded::Heartbeat(internal::Heartbeat {
+        Body::Heartbeat { commit, sent_at, read_round, fresh, timing } => Encoded::Heartbeat(internal::Heartbeat {
             commit: commit.0,
             sent_at: sent_at.0,
             read_round: *read_round,
             fresh: fresh.map(|(clock, commit)| internal::Fresh { clock: clock.0, commit: commit.0 }),
+            timing: timing.map(encode_pace),
         }),
         Body::HeartbeatReply { sent_at, read_round, clock } => Encoded::HeartbeatReply(internal::HeartbeatReply {
             sent_at: sent_at.0,
@@ -192,6 +195,7 @@ fn decode_body(term: Term, body: raft_message::Body) -> Result<Body, Malformed> 
             sent_at: Time(heartbeat.sent_at),
             read_round: heartbeat.read_round,
             fresh: heartbeat.fresh.map(decode_fresh).transpose()?,
+            timing: heartbeat.timing.map(decode_pace),
         },
         Encoded::HeartbeatReply(reply) => Body::HeartbeatReply {
             sent_at: Time(reply.sent_at),
@@ -236,6 +240,23 @@ pub(super) fn decode_number(field: &'static str, value: u64) -> Result<u64, Malf
 
 fn decode_fresh(fresh: internal::Fresh) -> Result<(OpaqueTime, Index), Malformed> {
     Ok((OpaqueTime(fresh.clock), decode_index("commit", fresh.commit)?))
+}
+
+fn encode_pace(pace: Pace) -> internal::Pace {
+    // Half a million years fit.
+    let micros = |duration: Duration| duration.as_micros() as u64;
+    internal::Pace {
+        interval: micros(pace.interval),
+        round_trip: micros(pace.round_trip),
+        election_timeout: micros(pace.election_timeout),
+    }
+}
+
+/// Any numbers will do: whoever goes by them has bounds.
+fn decode_pace(pace: internal::Pace) -> Pace {
+    let [interval, round_trip, election_timeout] =
+        [pace.interval, pace.round_trip, pace.election_timeout].map(Duration::from_micros);
+    Pace { interval, round_trip, election_timeout }
 }
 
 fn encode_vote(last: EntryId, transfer: bool) -> internal::VoteRequest {
@@ -436,12 +457,19 @@ mod tests {
 
     fn heartbeat() -> impl Strategy<Value = Body> {
         let fresh = prop::option::of((any::<u64>().prop_map(OpaqueTime), index()));
-        (index(), any::<u64>(), any::<u64>(), fresh).prop_map(|(commit, sent_at, read_round, fresh)| Body::Heartbeat {
-            commit,
-            sent_at: Time(sent_at),
-            read_round,
-            fresh,
-        })
+        let pace = any::<[u64; 3]>().prop_map(|micros| {
+            let [interval, round_trip, election_timeout] = micros.map(Duration::from_micros);
+            Pace { interval, round_trip, election_timeout }
+        });
+        (index(), any::<u64>(), any::<u64>(), fresh, prop::option::of(pace)).prop_map(
+            |(commit, sent_at, read_round, fresh, timing)| Body::Heartbeat {
+                commit,
+                sent_at: Time(sent_at),
+                read_round,
+                fresh,
+                timing,
+            },
+        )
     }
 
     fn body() -> impl Strategy<Value = Body> {

@@ -74,7 +74,8 @@ mod tests {
     async fn what_is_bulky_neither_delays_control_nor_takes_its_room() {
         let (delivery, mut inbox) = Inbox::new(1, 1);
         let reply = message(Body::AppendReply(AppendReply::Accepted(EntryId::default())));
-        let heartbeat = message(Body::Heartbeat { commit: Index(0), sent_at: Time(1), read_round: 0, fresh: None });
+        let heartbeat =
+            message(Body::Heartbeat { commit: Index(0), sent_at: Time(1), read_round: 0, fresh: None, timing: None });
         delivery.send(reply.clone()).await.expect("there is room");
         let sent = tokio::time::timeout(Duration::from_secs(10), delivery.send(heartbeat.clone())).await;
         assert_eq!(sent, Ok(Ok(())), "bulk takes no room of control");

@@ -20,6 +20,8 @@ pub struct Link {
 struct State {
     control_up: bool,
     append_up: bool,
+    /// The process of the peer that the control lane was connected to last; none: it has ended, or there was none.
+    process: Option<u64>,
     /// What the node was told last; none: nothing.
     connected: Option<bool>,
     /// The refusal that the node was told since the peer was last connected.
@@ -31,6 +33,8 @@ struct State {
 pub enum Failure {
     /// No connection, or it broke.
     Lost(String),
+    /// The machine refuses the connection: no process listens there.
+    NotListening(String),
     /// The peer does not let this node in.
     Refused(String),
     /// The peer says that this node is no member any more.
@@ -43,9 +47,15 @@ impl Link {
         Self { peer, delivery, state: Mutex::default() }
     }
 
-    /// A lane can carry messages.
-    pub async fn up(&self, lane: Lane) {
+    /// A lane can carry messages, to this process of the peer.
+    pub async fn up(&self, lane: Lane, process: u64) {
         let mut state = self.state.lock().await;
+        if lane == Lane::Control {
+            if state.process.is_some_and(|before| before != process) {
+                self.tell(Inbound::Gone { peer: self.peer }).await;
+            }
+            state.process = Some(process);
+        }
         *state.lane(lane) = true;
         if state.control_up && state.append_up && state.connected != Some(true) {
             self.tell(Inbound::Connected { peer: self.peer }).await;
@@ -58,13 +68,18 @@ impl Link {
     pub async fn down(&self, lane: Lane, failure: Failure) {
         let mut state = self.state.lock().await;
         *state.lane(lane) = false;
-        let refused = !matches!(failure, Failure::Lost(_));
+        let refused = matches!(failure, Failure::Refused(_) | Failure::Removed(_));
         // A peer that refuses from the start was never connected, and the refusal says so.
         let was_connected = state.connected == Some(true);
         if was_connected || (state.connected.is_none() && !refused) {
             self.tell(Inbound::Disconnected { peer: self.peer, why: failure.to_string() }).await;
         }
         state.connected = Some(false);
+        // What the other lane finds can be older than the connection of this one.
+        if lane == Lane::Control && matches!(failure, Failure::NotListening(_)) && state.process.is_some() {
+            self.tell(Inbound::Gone { peer: self.peer }).await;
+            state.process = None;
+        }
         if refused && state.refusal.as_ref() != Some(&failure) {
             self.tell(self.refusal(&failure)).await;
             state.refusal = Some(failure);
@@ -96,7 +111,7 @@ impl State {
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Failure::Lost(why) | Failure::Refused(why) => why.fmt(f),
+            Failure::Lost(why) | Failure::NotListening(why) | Failure::Refused(why) => why.fmt(f),
             Failure::Removed(index) => write!(f, "removed by the configuration at index {index}"),
         }
     }
@@ -115,14 +130,24 @@ mod tests {
         Failure::Refused("wrong cluster".into())
     }
 
-    /// Applies the changes to a link; what the node is told, one word each.
+    fn not_listening() -> Failure {
+        Failure::NotListening("connection refused".into())
+    }
+
+    /// Applies the changes to a link with one process; what the node is told, one word each.
     async fn told(changes: &[(Lane, Option<Failure>)]) -> String {
+        let changes = changes.iter().cloned();
+        told_of(changes.map(|(lane, failure)| (lane, failure.map_or(Ok(1), Err)))).await
+    }
+
+    /// The same, with the process to which a lane is up.
+    async fn told_of(changes: impl IntoIterator<Item = (Lane, Result<u64, Failure>)>) -> String {
         let (delivery, mut inbox) = Inbox::new(100, 1);
         let link = Link::new(NodeId(2), delivery);
-        for (lane, failure) in changes.iter().cloned() {
-            match failure {
-                None => link.up(lane).await,
-                Some(failure) => link.down(lane, failure).await,
+        for (lane, change) in changes {
+            match change {
+                Ok(process) => link.up(lane, process).await,
+                Err(failure) => link.down(lane, failure).await,
             }
         }
         drop(link);
@@ -132,6 +157,7 @@ mod tests {
                 Inbound::Message { .. } => "message",
                 Inbound::Connected { .. } => "connected",
                 Inbound::Disconnected { .. } => "disconnected",
+                Inbound::Gone { .. } => "gone",
                 Inbound::Refused { .. } => "refused",
                 Inbound::RemovedBy { .. } => "removed",
             });
@@ -157,6 +183,39 @@ mod tests {
         assert_eq!(
             told(&[(Control, Some(lost())), (Append, Some(lost())), (Control, Some(lost()))]).await,
             "disconnected"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_process_is_gone_once_when_nobody_listens_where_it_was() {
+        use Lane::{Append, Control};
+        let dead = || Some(not_listening());
+        assert_eq!(told(&[(Control, dead()), (Append, dead())]).await, "disconnected", "it was never there");
+        let dies = [(Control, None), (Append, None), (Control, Some(lost())), (Append, Some(lost()))];
+        assert_eq!(told(&dies).await, "connected disconnected");
+        let stays_dead = [dies.to_vec(), vec![(Append, dead()), (Control, dead()), (Control, dead())]].concat();
+        assert_eq!(told(&stays_dead).await, "connected disconnected gone");
+        let only_one = [dies.to_vec(), vec![(Append, dead())]].concat();
+        assert_eq!(told(&only_one).await, "connected disconnected", "the control lane has the word");
+        let again = [stays_dead.clone(), stays_dead].concat();
+        assert_eq!(told(&again).await, "connected disconnected gone connected disconnected gone");
+    }
+
+    #[tokio::test]
+    async fn a_process_is_gone_when_another_one_has_its_place() {
+        use Lane::{Append, Control};
+        let both = |process| [(Control, Ok(process)), (Append, Ok(process))];
+        let breaks = || [(Append, Err(lost())), (Control, Err(lost()))];
+        let same = [both(7), breaks(), both(7)].concat();
+        assert_eq!(told_of(same).await, "connected disconnected connected");
+        let another = [both(7), breaks(), both(8), breaks(), both(8)].concat();
+        assert_eq!(told_of(another).await, "connected disconnected gone connected disconnected connected");
+        let first =
+            [vec![(Append, Ok(8))], both(7).to_vec(), breaks().to_vec(), vec![(Append, Ok(8)), (Control, Ok(8))]];
+        assert_eq!(
+            told_of(first.concat()).await,
+            "connected disconnected gone connected",
+            "the control lane has the word"
         );
     }
 

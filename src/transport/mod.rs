@@ -146,6 +146,13 @@ pub enum Inbound {
         /// Why, in words.
         why: String,
     },
+    /// The process of a peer that was connected has ended, as far as can be told from here: nobody listens at its address any
+    /// more, or another process does. Said once for each process, after Disconnected and before the next Connected. Whoever
+    /// stands between the two can make it look so: nothing but time may depend on it.
+    Gone {
+        /// The peer.
+        peer: NodeId,
+    },
     /// A peer does not let this node in. Said once until it does or until it says something else.
     Refused {
         /// The peer.
@@ -229,6 +236,9 @@ pub struct Options {
     pub backoff_min: Duration,
     /// The longest pause.
     pub backoff_max: Duration,
+    /// After a connection that was up and as old as this, counted from the dial, there is no pause. One that ended sooner is no
+    /// reason to hurry: a peer that closes what it has just let in would be dialed in a tight loop.
+    pub lasting: Duration,
     /// How long what waits for a peer may still be sent when the peer is given up.
     pub flush_deadline: Duration,
     /// Bytes of snapshots that this node sends in a second, to all peers together; none: without limit.
@@ -249,6 +259,7 @@ impl Default for Options {
             hello_deadline: Duration::from_secs(5),
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_secs(2),
+            lasting: Duration::from_secs(2),
             flush_deadline: Duration::from_millis(500),
             snapshot_rate: None,
             snapshot_idle: Duration::from_secs(30),
@@ -263,6 +274,8 @@ pub struct Transport(Arc<Shared>);
 /// What all handles, connections and services share.
 struct Shared {
     context: Context,
+    /// By chance, so that peers can tell this process from the one before it.
+    process: u64,
     runtime: runtime::Handle,
     peers: Mutex<Peers>,
     /// True: the node stops. Each notice: who is let in may have changed.
@@ -291,6 +304,7 @@ impl Transport {
     pub fn new(identity: Identity, book: AddressBook, delivery: Delivery, options: Options) -> Self {
         Self(Arc::new(Shared {
             context: Context { identity, book, delivery, options },
+            process: rand::random(),
             runtime: runtime::Handle::current(),
             peers: Mutex::default(),
             stopping: watch::Sender::new(false),

@@ -5,8 +5,12 @@
 //!             ▲                                                                         │
 //!             └─────────────────────────────────────────────────────────────────────────┘
 //! ```
+//!
+//! After a connection that lasted there is no pause before the first dial: whether anybody still listens tells sooner than any
+//! time-out that the peer's process has ended.
 
 use std::error::Error as StdError;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -97,10 +101,7 @@ pub(super) fn endpoint(address: &str, options: &Options) -> Result<Endpoint, ton
 
 /// The reason at the bottom of an error, which is the one that helps ("Connection refused").
 pub(super) fn why(error: &(dyn StdError + 'static)) -> String {
-    let mut bottom = error;
-    while let Some(source) = bottom.source() {
-        bottom = source;
-    }
+    let bottom = causes(error).last().unwrap_or(error);
     let text = bottom.downcast_ref::<Status>().map_or_else(|| bottom.to_string(), |status| status.message().to_owned());
     handshake::printable(&text)
 }
@@ -118,6 +119,8 @@ struct Connector {
 /// A connection that was let in.
 struct Opened {
     answers: Streaming<FromPeer>,
+    /// The process that let it in.
+    process: u64,
     /// Lets the frames flow.
     begin: oneshot::Sender<()>,
 }
@@ -128,11 +131,11 @@ impl Connector {
         while let Some(address) = self.address().await {
             let dialed = Instant::now();
             self.heard.mark_unchanged();
-            let failure = tokio::select! {
-                failure = self.connection(&address) => failure,
+            let (was_up, failure) = tokio::select! {
+                ended = self.connection(&address) => ended,
                 failure = self.moved(&address) => {
                     backoff.reset();
-                    failure
+                    (false, failure)
                 }
                 () = given_up(self.heard.clone(), self.context.options.flush_deadline) => return,
             };
@@ -142,7 +145,9 @@ impl Connector {
             // What waited is stale before the next connection stands; Raft says it again, and a dead peer costs no memory.
             self.queue.clear();
             self.link.down(self.lane, failure).await;
-            if dialed.elapsed() >= self.context.options.backoff_max {
+            if was_up && dialed.elapsed() >= self.context.options.lasting {
+                backoff.leave_out_first();
+            } else if dialed.elapsed() >= self.context.options.backoff_max {
                 backoff.reset();
             }
             if !self.pause(&mut backoff).await {
@@ -177,35 +182,40 @@ impl Connector {
         Failure::Lost(format!("its address is no longer {address}"))
     }
 
-    /// Dials and keeps the connection for as long as it lasts.
-    async fn connection(&self, address: &str) -> Failure {
+    /// Dials and keeps the connection for as long as it lasts. Returns whether there was one, and why there is none any more.
+    async fn connection(&self, address: &str) -> (bool, Failure) {
         let patience = self.context.options.handshake_timeout;
         let opened = match timeout(patience, self.open(address)).await {
             Ok(Ok(opened)) => opened,
-            Ok(Err(failure)) => return failure,
-            Err(_) => return Failure::Lost(format!("{address}: no welcome within {patience:?}")),
+            Ok(Err(failure)) => return (false, failure),
+            Err(_) => return (false, Failure::Lost(format!("{address}: no welcome within {patience:?}"))),
         };
-        let Opened { mut answers, begin } = opened;
-        self.link.up(self.lane).await;
+        let Opened { mut answers, process, begin } = opened;
+        self.link.up(self.lane, process).await;
         // Not taken: the connection is broken already, and the answers say why.
         let _ = begin.send(());
-        match answers.message().await {
+        let failure = match answers.message().await {
             Ok(Some(_)) => Failure::Lost(format!("{address}: the peer said something after its welcome")),
             Ok(None) => Failure::Lost(format!("{address}: the peer closed the connection")),
             Err(status) => failure_of(address, &status),
-        }
+        };
+        (true, failure)
     }
 
     async fn open(&self, address: &str) -> Result<Opened, Failure> {
-        let lost = |error: tonic::transport::Error| Failure::Lost(format!("{address}: {}", why(&error)));
-        let channel = endpoint(address, &self.context.options).map_err(lost)?.connect().await.map_err(lost)?;
+        let no_connection = |error: tonic::transport::Error| {
+            let why = format!("{address}: {}", why(&error));
+            if is_refused(&error) { Failure::NotListening(why) } else { Failure::Lost(why) }
+        };
+        let endpoint = endpoint(address, &self.context.options).map_err(no_connection)?;
+        let channel = endpoint.connect().await.map_err(no_connection)?;
         let (begin, begun) = oneshot::channel();
         let call = PeerClient::new(channel).open_lane(self.frames(begun)).await;
         let mut answers = call.map_err(|status| failure_of(address, &status))?.into_inner();
         match answers.message().await.map_err(|status| failure_of(address, &status))? {
             Some(FromPeer { frame: Some(from_peer::Frame::Welcome(welcome)) }) => {
                 self.learn(welcome.addresses).await;
-                Ok(Opened { answers, begin })
+                Ok(Opened { answers, process: welcome.process, begin })
             }
             _ => Err(Failure::Lost(format!("{address}: the peer gave no welcome"))),
         }
@@ -242,8 +252,12 @@ impl Connector {
 
     /// Waits before the next dial, briefly when the peer was heard from since the last one; false: the peer is given up.
     async fn pause(&mut self, backoff: &mut Backoff) -> bool {
+        let pause = backoff.next();
+        if pause.is_zero() {
+            return true;
+        }
         tokio::select! {
-            () = sleep(backoff.next()) => return true,
+            () = sleep(pause) => return true,
             heard = self.heard.changed() => if heard.is_err() { return false },
         }
         // Not at once, so that two nodes that refuse each other do not do so in a tight loop.
@@ -257,6 +271,17 @@ impl Connector {
 async fn given_up(mut heard: watch::Receiver<()>, grace: Duration) {
     while heard.changed().await.is_ok() {}
     sleep(grace).await;
+}
+
+/// Whether a connection could not be made because nobody listens there.
+fn is_refused(error: &(dyn StdError + 'static)) -> bool {
+    let is_refusal = |error: &io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
+    causes(error).any(|cause| cause.downcast_ref().is_some_and(is_refusal))
+}
+
+/// An error and what brought it about, the reason at the bottom last.
+fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&cause| cause.source())
 }
 
 fn failure_of(address: &str, status: &Status) -> Failure {
@@ -339,9 +364,14 @@ impl Backoff {
         self.next = self.min;
     }
 
+    /// No pause, and then as from the beginning.
+    fn leave_out_first(&mut self) {
+        self.next = Duration::ZERO;
+    }
+
     fn next(&mut self) -> Duration {
         let pause = self.next;
-        self.next = (pause * 2).min(self.max);
+        self.next = (pause * 2).clamp(self.min, self.max);
         pause.mul_f64(rand::random_range(0.5..=1.0))
     }
 }
@@ -378,10 +408,12 @@ mod tests {
     #[test]
     fn pauses_double_up_to_the_longest_and_begin_again() {
         let mut backoff = Backoff::new(&Options::default());
-        let full = [50, 100, 200, 400, 800, 1600, 2000, 2000, 50];
+        let full = [50, 100, 200, 400, 800, 1600, 2000, 2000, 50, 0, 50, 100];
         for (turn, millis) in full.into_iter().enumerate() {
-            if turn == 8 {
-                backoff.reset();
+            match turn {
+                8 => backoff.reset(),
+                9 => backoff.leave_out_first(),
+                _ => {}
             }
             let pause = backoff.next();
             let longest = Duration::from_millis(millis);

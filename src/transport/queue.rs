@@ -209,7 +209,13 @@ mod tests {
     fn heartbeat(sent_at: u64) -> Message {
         Message {
             term: Term(1),
-            body: Body::Heartbeat { commit: Index(0), sent_at: Time(sent_at), read_round: 0, fresh: None },
+            body: Body::Heartbeat {
+                commit: Index(0),
+                sent_at: Time(sent_at),
+                read_round: 0,
+                fresh: None,
+                timing: None,
+            },
         }
     }
 

@@ -307,7 +307,8 @@ impl Incoming {
             Stage::Welcome => {
                 self.stage = Stage::Messages;
                 let addresses = codec::encode_contacts(&self.shared.context.book.all());
-                Some(Ok(FromPeer { frame: Some(from_peer::Frame::Welcome(Welcome { addresses })) }))
+                let welcome = Welcome { addresses, process: self.shared.process };
+                Some(Ok(FromPeer { frame: Some(from_peer::Frame::Welcome(welcome)) }))
             }
             Stage::Messages => {
                 let ended = self.receive().await;

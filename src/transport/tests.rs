@@ -11,7 +11,7 @@ use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Runtime;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tonic::{Code, Status, Streaming};
 
 use super::*;
@@ -190,6 +190,10 @@ impl Node {
         }
     }
 
+    async fn gone(&mut self, peer: NodeId) {
+        self.until(|inbound| *inbound == Inbound::Gone { peer }).await;
+    }
+
     async fn disconnected(&mut self, peer: NodeId) {
         self.until(|inbound| matches!(inbound, Inbound::Disconnected { peer: lost, .. } if *lost == peer)).await;
     }
@@ -243,8 +247,19 @@ impl Drop for Node {
 
 /// A port of the system's choice on which nobody listens yet.
 fn bound() -> TcpSocket {
+    bound_to("127.0.0.1:0")
+}
+
+/// A port, also one on which a node has listened before.
+fn bound_to(address: &str) -> TcpSocket {
     let socket = TcpSocket::new_v4().expect("a socket");
-    socket.bind("127.0.0.1:0".parse().expect("an address")).expect("a free port");
+    // The connections of the one before are not all forgotten. All who have the port must allow it.
+    socket.set_reuseaddr(true).expect("an option");
+    let started = Instant::now();
+    while let Err(error) = socket.bind(address.parse().expect("an address")) {
+        assert!(started.elapsed() < PATIENCE, "{address} stays in use: {error}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
     socket
 }
 
@@ -266,7 +281,7 @@ async fn closes(mut lane: Streaming<FromPeer>) -> Status {
 fn heartbeat(sent_at: u64) -> Message {
     Message {
         term: Term(1),
-        body: Body::Heartbeat { commit: Index(0), sent_at: Time(sent_at), read_round: 0, fresh: None },
+        body: Body::Heartbeat { commit: Index(0), sent_at: Time(sent_at), read_round: 0, fresh: None, timing: None },
     }
 }
 
@@ -332,6 +347,7 @@ async fn a_dead_peer_is_noticed_once_and_found_at_its_later_address() {
     b.kill();
     a.disconnected(B).await;
     c.disconnected(B).await;
+    a.gone(B).await;
 
     let mut restarted = Node::start_with(Identity { cluster: CLUSTER, node: B }, options(), 100, b.book.all());
     assert_ne!(restarted.address, b.address);
@@ -368,6 +384,116 @@ async fn a_connected_peer_that_moves_is_dialed_at_once() {
         () = say_again => {}
         () = moved.receives(A, heartbeat(1)) => {}
     }
+}
+
+/// Passes connections on to a node, for as long as that is there.
+struct Relay {
+    address: String,
+    target: Arc<Mutex<String>>,
+    breaks: Arc<Notify>,
+    passing: tokio::task::JoinHandle<()>,
+}
+
+impl Relay {
+    /// The node tells others that it is here.
+    fn to(node: &Node) -> Self {
+        let port = bound();
+        let (address, target, breaks) = (address_of(&port), Arc::new(Mutex::default()), Arc::new(Notify::new()));
+        let listener = port.listen(100).expect("bound");
+        let passing = tokio::spawn(pass_on(listener, target.clone(), breaks.clone()));
+        let relay = Self { address, target, breaks, passing };
+        relay.leads_to(node);
+        relay
+    }
+
+    /// Who comes from here on is led to this node.
+    fn leads_to(&self, node: &Node) {
+        let contact = contact(node.id(), &self.address);
+        node.book.announce(&contact.name, &contact.client_address, &contact.peer_address).expect("valid");
+        *self.target.lock().expect("no panic") = node.address.clone();
+    }
+}
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.passing.abort();
+    }
+}
+
+async fn pass_on(listener: TcpListener, target: Arc<Mutex<String>>, breaks: Arc<Notify>) {
+    let mut connections = tokio::task::JoinSet::new();
+    loop {
+        let mut from = tokio::select! {
+            () = breaks.notified() => {
+                connections.abort_all();
+                continue;
+            }
+            accepted = listener.accept() => accepted.expect("accepts").0,
+        };
+        let target = target.lock().expect("no panic").clone();
+        connections.spawn(async move {
+            if let Ok(mut to) = TcpStream::connect(target).await {
+                let _ = tokio::io::copy_bidirectional(&mut from, &mut to).await;
+            }
+        });
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_has_ended_is_gone_at_once() {
+    // Any pause would be longer than this test takes.
+    let hour = Duration::from_secs(3600);
+    let options = Options { backoff_min: hour, backoff_max: hour, lasting: Duration::ZERO, ..options() };
+    let mut a = Node::start_with(Identity { cluster: CLUSTER, node: A }, options, 100, Vec::new());
+    let mut b = Node::start(B);
+    a.knows(&[&b]);
+    a.connected(B).await;
+    b.kill();
+    a.disconnected(B).await;
+    assert_eq!(a.next().await, Inbound::Gone { peer: B });
+}
+
+#[tokio::test]
+async fn a_dead_process_is_dialed_on_and_gone_once() {
+    let mut a = Node::start(A);
+    let (port, dials) = (bound(), Duration::from_millis(300));
+    let address = address_of(&port);
+    let mut b = Node::start_on(port, Identity { cluster: CLUSTER, node: B }, options(), 100, Vec::new());
+    a.knows(&[&b]);
+    for _ in 0..2 {
+        a.connected(B).await;
+        b.kill();
+        a.gone(B).await;
+        // Six and more dials are refused.
+        let more = tokio::time::timeout(dials, a.inbox.recv()).await;
+        assert!(more.is_err(), "{more:?}");
+        let port = bound_to(&address);
+        b = Node::start_on(port, Identity { cluster: CLUSTER, node: B }, options(), 100, b.book.all());
+    }
+}
+
+#[tokio::test]
+async fn a_process_is_gone_also_when_the_next_one_answers_in_its_place() {
+    let (mut a, mut b) = (Node::start(A), Node::start(B));
+    let relay = Relay::to(&b);
+    a.knows(&[&b]);
+    a.connected(B).await;
+    let next = Node::start_with(Identity { cluster: CLUSTER, node: B }, options(), 100, b.book.all());
+    relay.leads_to(&next);
+    b.kill();
+    a.gone(B).await;
+    a.connected(B).await;
+}
+
+#[tokio::test]
+async fn a_process_whose_connections_break_is_not_gone() {
+    let (mut a, b) = (Node::start(A), Node::start(B));
+    let relay = Relay::to(&b);
+    a.knows(&[&b]);
+    a.connected(B).await;
+    relay.breaks.notify_one();
+    a.disconnected(B).await;
+    assert_eq!(a.next().await, Inbound::Connected { peer: B });
 }
 
 #[tokio::test]

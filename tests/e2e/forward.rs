@@ -60,7 +60,7 @@ fn client(node: &Node) -> (Client, Arc<Mutex<Vec<Event>>>) {
     let events = Arc::new(Mutex::new(Vec::new()));
     let told = events.clone();
     let observer: Observer = Arc::new(move |event: &Event| told.lock().unwrap().push(event.clone()));
-    let options = Options { timeout: PATIENCE, observer: Some(observer), ..Options::default() };
+    let options = Options { timeout: Some(PATIENCE), observer: Some(observer), ..Options::default() };
     (Client::new(vec![node.address.to_string()], options).unwrap(), events)
 }
 

@@ -126,7 +126,7 @@ async fn produce(
 
 /// A client that is patient.
 pub fn client(endpoints: Vec<String>) -> Client {
-    Client::new(endpoints, Options { timeout: PATIENCE, ..Options::default() }).unwrap()
+    Client::new(endpoints, Options { timeout: Some(PATIENCE), ..Options::default() }).unwrap()
 }
 
 /// Empties a queue and checks that what was acknowledged is there, each body once, each producer's in its order, and that

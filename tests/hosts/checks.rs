@@ -97,7 +97,7 @@ fn same_where_both_have_it(logs: &[Vec<Entry>]) -> Result<(), u64> {
 
 /// What a node knows to be committed; none: it does not answer.
 fn committed(address: String) -> Option<Vec<Entry>> {
-    let options = Options { timeout: LOG_MAX, ..Options::default() };
+    let options = Options { timeout: Some(LOG_MAX), ..Options::default() };
     block_on(async {
         let client = Client::new(vec![address], options).expect("an address");
         let mut pages = client.reading(Consistency::AnyNode).request_log(0, 0);

@@ -44,7 +44,7 @@ impl StatefulSet {
 
     /// Asks all nodes at the same time, each by its address, through a client that knows no other.
     fn ask<T, F: Future<Output = Result<T, client::Error>>>(&self, ask: impl Fn(Client) -> F) -> BTreeMap<usize, T> {
-        let options = Options { timeout: ANSWER_MAX, ..Options::default() };
+        let options = Options { timeout: Some(ANSWER_MAX), ..Options::default() };
         let ask_one = async |ordinal: usize| {
             let client = Client::new(vec![self.host_address(ordinal)], options.clone()).expect("an address");
             Some((ordinal, ask(client).await.ok()?))
@@ -71,7 +71,7 @@ impl StatefulSet {
 
     /// Hands leadership to a pod's node, which is a voter.
     pub fn lead(&self, ordinal: usize) {
-        let client = || Client::new(self.endpoints(), Options { timeout: PATIENCE, ..Options::default() });
+        let client = || Client::new(self.endpoints(), Options { timeout: Some(PATIENCE), ..Options::default() });
         eventually(&format!("quorate-{ordinal} to lead"), || {
             let name = &self.pods[ordinal].name;
             // It may lead already, or be behind for a moment.

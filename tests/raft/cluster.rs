@@ -18,7 +18,8 @@ use bytes::Bytes;
 use quorate::ids::{EntryId, Index, NodeId, Term, Ticket, Time};
 use quorate::raft::{
     ChangeRefused, CommitQuorum, Configuration, Effect, Entry, Event, HardState, Learner, MembershipChange, Message,
-    NoLeader, Options, Payload, ProposalRefused, Raft, ReadBatch, Recovered, Snapshot, TransferRefused, Window, Write,
+    NoLeader, Options, Payload, ProposalRefused, Raft, ReadBatch, Recovered, Snapshot, TimeoutPolicy, Timeouts,
+    TransferRefused, Window, Write,
 };
 
 use crate::print;
@@ -123,12 +124,14 @@ pub enum LineKind {
     Answer,
 }
 
-/// The settings that the tests start from: the defaults of a node.
+/// The settings that the tests start from, with fixed time-outs.
 pub fn default_options() -> Options {
     Options {
-        election_timeout_min: Duration::from_millis(400),
-        election_timeout_max: Duration::from_millis(800),
-        heartbeat_interval: Duration::from_millis(100),
+        timeouts: TimeoutPolicy::Fixed(Timeouts {
+            election_min: Duration::from_millis(400),
+            election_max: Duration::from_millis(800),
+            heartbeat: Duration::from_millis(100),
+        }),
         disk_stall_max: Duration::from_millis(1000),
         append_bytes_max: 1 << 20,
         window: Window { appends_max: 64, bytes_max: 16 << 20 },
@@ -229,6 +232,10 @@ impl Cluster {
 
     pub fn unreachable(&mut self, id: NodeId, peer: NodeId) {
         self.step(id, |raft, _| raft.on_unreachable(peer));
+    }
+
+    pub fn gone(&mut self, id: NodeId, peer: NodeId) {
+        self.step(id, |raft, now| raft.on_gone(now, peer));
     }
 
     pub fn reachable(&mut self, id: NodeId, peer: NodeId) {

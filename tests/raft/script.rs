@@ -48,6 +48,7 @@
 //!     ask N                               a read at N; a leader begins the round when it ticks
 //!     age [N...]                          how long ago everything that N knows to be committed was all there was
 //!     unreachable N PEER / reachable ...  tells N that its connection to PEER broke, or is there again
+//!     gone N PEER                         tells N that the process of PEER has ended
 //!     forge FROM->TO KIND [KEY=VALUE...]  a message that no core has sent arrives
 //!     status [N...]
 //!     logs [N...]                         the term of each entry; `|` stands after the commit index. What a log begins after
@@ -64,7 +65,7 @@ use bytes::Bytes;
 use quorate::ids::{Contact, EntryId, Index, NodeId, Term, Time};
 use quorate::raft::{
     AppendReply, Body, CommitQuorum, Entry, Fresh, HardState, Learner, MembershipChange, Message, NoLeader, OpaqueTime,
-    Options, ReadContext, VoteRefusal,
+    Options, ReadContext, TimeoutPolicy, Timeouts, VoteRefusal,
 };
 
 use crate::cluster::{Cluster, Disk, Envelope, LineKind, default_options, entry};
@@ -112,6 +113,14 @@ struct Arguments<'a> {
     words: Vec<&'a str>,
     values: Vec<(&'a str, &'a str)>,
     command: String,
+}
+
+/// The time-outs of options whose time-outs are fixed.
+fn fixed(options: &mut Options) -> &mut Timeouts {
+    match &mut options.timeouts {
+        TimeoutPolicy::Fixed(timeouts) => timeouts,
+        TimeoutPolicy::Adaptive(_) => panic!("time-outs that adapt are not set"),
+    }
 }
 
 fn new_cluster(options: Options) -> Cluster {
@@ -201,6 +210,7 @@ impl Runner {
             "age" => self.each_named(&arguments, Self::age),
             "unreachable" => self.cluster.unreachable(node(0), node(1)),
             "reachable" => self.cluster.reachable(node(0), node(1)),
+            "gone" => self.cluster.gone(node(0), node(1)),
             "forge" => self.forge(&arguments),
             "status" => self.each_named(&arguments, Self::status),
             "logs" => self.each_named(&arguments, Self::log),
@@ -215,9 +225,9 @@ impl Runner {
             let number: u64 = value.parse().unwrap_or_else(|_| arguments.fail("not a number"));
             let duration = Duration::from_millis(number);
             match *key {
-                "election_timeout_min" => options.election_timeout_min = duration,
-                "election_timeout_max" => options.election_timeout_max = duration,
-                "heartbeat_interval" => options.heartbeat_interval = duration,
+                "election_timeout_min" => fixed(&mut options).election_min = duration,
+                "election_timeout_max" => fixed(&mut options).election_max = duration,
+                "heartbeat_interval" => fixed(&mut options).heartbeat = duration,
                 "disk_stall_max" => options.disk_stall_max = duration,
                 "append_bytes_max" => options.append_bytes_max = number,
                 "appends_max" => options.window.appends_max = number as usize,
@@ -358,7 +368,8 @@ impl Runner {
                 Body::AppendReply(AppendReply::Rejected { previous: id("rejected"), hint: id("hint"), attempt })
             }
             "Heartbeat" => {
-                Body::Heartbeat { commit: index("commit"), sent_at: Time(0), read_round: number("round"), fresh: None }
+                let (commit, read_round) = (index("commit"), number("round"));
+                Body::Heartbeat { commit, sent_at: Time(0), read_round, fresh: None, timing: None }
             }
             "HeartbeatReply" => {
                 Body::HeartbeatReply { sent_at: Time(0), read_round: number("round"), clock: OpaqueTime(0) }

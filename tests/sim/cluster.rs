@@ -21,10 +21,12 @@ use super::client::{Call, Client};
 use super::coverage::Coverage;
 use super::fetching::Exchange;
 use super::knobs::{Knobs, Micros, SECOND};
+use super::linking::Cargo;
 use super::network::Network;
 use super::node::{Caller, Node};
 use super::operator::Operator;
 use super::random::Random;
+use super::tcp;
 use super::trace::{Detail, Trace};
 
 /// More events in one simulated second are a storm, unless they have work to show for it.
@@ -113,6 +115,8 @@ pub enum Event {
     Disconnected { node: NodeId, peer: NodeId },
     /// A node hears that its connection to a peer is back.
     Connected { node: NodeId, peer: NodeId },
+    /// Something happens to a connection.
+    Connection(tcp::Event<Cargo>),
     /// A node takes a turn.
     Turn(ProcessId),
     /// A node's deadline has come, or a later one was set.
@@ -325,6 +329,7 @@ impl Cluster {
             Event::Deliver { from, to, message } => self.deliver(from, to, message),
             Event::Disconnected { node, peer } => self.disconnected(node, peer),
             Event::Connected { node, peer } => self.put(node, replica::Event::Reachable(peer)),
+            Event::Connection(event) => self.on_connection(event),
             Event::Turn(process) => self.turn(process),
             Event::Wake(process) => self.wake(process),
             Event::Append(process) => self.append(process),
@@ -361,7 +366,7 @@ impl Cluster {
 
     /// Goes on to the next phase when all is well, and insists that it becomes so.
     fn look(&mut self) {
-        let longest = self.knobs.raft.election_timeout_max.as_micros() as u64;
+        let longest = self.knobs.longest;
         let trouble = self.trouble();
         let since = match self.phase {
             Phase::Faults => {

@@ -91,6 +91,7 @@ pub const SOMETIMES: &[&str] = &[
     "a body that has outlived its log was read back for an answer",
     "a retry returned an outcome that came in a snapshot",
     "the log was kept for a member that lagged, and sent to it",
+    "a process was seen to be gone",
     "the world was healed with a dead node",
     "the world was healed with a link cut",
 ];

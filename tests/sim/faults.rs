@@ -25,13 +25,14 @@ impl Cluster {
         let fault = self.knobs.faults[self.random.faults.random_range(0..self.knobs.faults.len())];
         let id = self.victim();
         self.trace.tell(self.now, || format!("fault: {fault:?} {id}"));
-        let longest = self.knobs.raft.election_timeout_max.as_micros() as Micros;
+        let longest = self.knobs.longest;
         let until = self.now + self.random.faults.random_range(longest / 4..=4 * longest);
         let until = until.min(self.knobs.duration);
         let operations = self.random.faults.random_range(0..12);
         let node = self.nodes.get_mut(&id).expect("the victim is one of them");
         match fault {
             Fault::Crash => self.crash_if_running(id),
+            Fault::Kill if node.process.is_some() => self.kill(id),
             Fault::CrashAll => {
                 self.nodes.keys().copied().collect::<Vec<_>>().into_iter().for_each(|id| self.crash_if_running(id))
             }
@@ -68,7 +69,7 @@ impl Cluster {
                 self.last_attempt += 1;
                 self.receive(id, Caller::HandOver, self.last_attempt, Asked::Transfer(None));
             }
-            Fault::CutPower | Fault::FailSync => {}
+            Fault::CutPower | Fault::FailSync | Fault::Kill => {}
         }
     }
 
@@ -96,7 +97,7 @@ impl Cluster {
         if self.phase != Phase::Faults || !std::mem::take(&mut node.is_cut_at_hand_over) {
             return;
         }
-        let longest = self.knobs.raft.election_timeout_max.as_micros() as Micros;
+        let longest = self.knobs.longest;
         let until = (self.now + self.random.faults.random_range(longest / 2..=2 * longest)).min(self.knobs.duration);
         let others: Vec<NodeId> = self.nodes.keys().copied().filter(|other| *other != id).collect();
         self.trace.tell(self.now, || format!("{id} is cut off until {until}"));
@@ -107,7 +108,7 @@ impl Cluster {
 
     /// A process stands still right before a turn.
     pub fn pause_before_reads(&mut self, running: ProcessId) {
-        let longest = self.knobs.raft.election_timeout_max.as_micros() as Micros;
+        let longest = self.knobs.longest;
         let until = self.now + self.random.faults.random_range(longest / 4..=4 * longest);
         let until = if self.phase == Phase::Faults { until.min(self.knobs.duration) } else { self.now };
         self.nodes.get_mut(&running.node).expect("it is about to turn").paused_until = until;
@@ -163,7 +164,7 @@ impl Cluster {
         node.is_dead = true;
         node.disk = Default::default();
         self.checks.lose_disk(id);
-        let longest = self.knobs.raft.election_timeout_max.as_micros() as Micros;
+        let longest = self.knobs.longest;
         // A leader goes on to count on this node until it has not heard it for a while, old messages included.
         let echoes = if self.knobs.network.replay > 0.0 { self.knobs.network.replay_after_max } else { 0 };
         self.operator.keep_quiet(self.now + 3 * longest + echoes);

@@ -13,6 +13,7 @@ use quorate::storage::{self, Store, snapshot};
 
 use super::cluster::{Cluster, Event, ProcessId};
 use super::knobs::Micros;
+use super::linking::Cargo;
 use super::upkeep::{CLUSTER, Upkeep};
 
 /// What a process does about the leader's snapshot.
@@ -174,6 +175,10 @@ impl Cluster {
             fetch.open.insert(fetch.last_exchange, request.clone());
             let exchange = Exchange { process: running, fetch: number, from, number: fetch.last_exchange, request };
             self.schedule(at, Event::PieceLost(exchange.clone()));
+            if self.is_connected() {
+                self.send_on_connection(running.node, from, Cargo::Asked(exchange));
+                continue;
+            }
             for at in self.network.carry_piece(&mut self.random.upkeep, now, running.node, from) {
                 self.schedule(at, Event::PieceAsked(exchange.clone()));
             }
@@ -219,6 +224,9 @@ impl Cluster {
             Err(storage::Error::Io { .. }) if node.is_armed => return,
             Err(error) => panic!("{} is asked by {asker} for {:?}: {error}", exchange.from, exchange.request),
         };
+        if self.is_connected() {
+            return self.send_on_connection(exchange.from, asker, Cargo::Answered(exchange, reply));
+        }
         for at in self.network.carry_piece(&mut self.random.upkeep, now, exchange.from, asker) {
             self.schedule(at, Event::PieceAnswered(exchange.clone(), reply.clone()));
         }

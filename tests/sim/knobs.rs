@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use quorate::raft::{self, CommitQuorum, Window};
+use quorate::raft::{self, CommitQuorum, TimeoutPolicy, Timeouts, Window};
 use quorate::replica::SnapshotRules;
 use quorate::state_machine::Limits;
 use quorate::storage::{incoming, outgoing};
 use rand::{Rng, RngExt};
+
+use super::tcp;
 
 /// Microseconds of simulated time.
 pub type Micros = u64;
@@ -25,6 +27,8 @@ pub struct Knobs {
     pub commit_quorum: CommitQuorum,
     /// The protocol.
     pub raft: raft::Options,
+    /// The longest election time-out to expect: what takes long is measured with it.
+    pub longest: Micros,
     /// The state machine.
     pub limits: Limits,
     /// Requests that a replica works on.
@@ -101,6 +105,17 @@ pub struct Network {
     pub is_encoded: bool,
     /// How many of those have a bit flipped.
     pub flips: f64,
+    /// Present where nodes are connected as by TCP. Then nothing of the above is in force between nodes, but for the codec.
+    pub tcp: Option<Connections>,
+}
+
+/// Connections that block, and the network below them.
+#[derive(Clone, Debug)]
+pub struct Connections {
+    /// What becomes of packets.
+    pub quality: tcp::Quality,
+    /// How long a dial is waited for.
+    pub patience: tcp::Patience,
 }
 
 /// How long the disks take.
@@ -119,6 +134,8 @@ pub struct Disk {
 pub enum Fault {
     /// The power of one node fails; it comes back.
     Crash,
+    /// The process of one node is killed, and started again. Its machine goes on.
+    Kill,
     /// The power of all nodes fails at once.
     CrashAll,
     /// The power fails in the middle of what a node does with its disk.
@@ -220,11 +237,12 @@ impl Knobs {
             // Where messages overtake each other nearly all of a wide window is rejected, window after window.
             raft.window.appends_max = raft.window.appends_max.min(8);
         }
-        Self {
+        let mut knobs = Self {
             nodes,
             is_grown: rng.random_bool(0.3),
             commit_quorum: if rng.random_bool(0.5) { CommitQuorum::Majority } else { CommitQuorum::HalfPlusOne },
             raft,
+            longest: election_timeout_max,
             limits: draw_limits(rng, election_timeout_max),
             requests_max: one_of(rng, &[2, 50, 1_000]),
             segment_bytes: one_of(rng, &[1_024, 4_096, 65_536]),
@@ -239,7 +257,16 @@ impl Knobs {
             workload: draw_workload(rng, election_timeout_max),
             transfer_interval: rng.random_bool(0.5).then(|| election_timeout_max * one_of(rng, &[1, 3, 6])),
             snapshots: draw_snapshots(rng, election_timeout_max),
+        };
+        // Drawn last, so that what is drawn above stays what it was before there were these.
+        if rng.random_bool(0.25) {
+            let connections = draw_connections(rng, knobs.network.delay_max);
+            knobs.network.tcp = Some(connections);
         }
+        if rng.random_bool(0.5) {
+            knobs.faults.push(Fault::Kill);
+        }
+        knobs
     }
 }
 
@@ -267,9 +294,11 @@ fn draw_snapshots(rng: &mut impl Rng, election_timeout_max: Micros) -> Snapshots
 
 fn draw_raft(rng: &mut impl Rng, election_timeout_min: Micros, election_timeout_max: Micros) -> raft::Options {
     raft::Options {
-        election_timeout_min: Duration::from_micros(election_timeout_min),
-        election_timeout_max: Duration::from_micros(election_timeout_max),
-        heartbeat_interval: Duration::from_micros(election_timeout_min / one_of(rng, &[3, 4, 8])),
+        timeouts: TimeoutPolicy::Fixed(Timeouts {
+            election_min: Duration::from_micros(election_timeout_min),
+            election_max: Duration::from_micros(election_timeout_max),
+            heartbeat: Duration::from_micros(election_timeout_min / one_of(rng, &[3, 4, 8])),
+        }),
         disk_stall_max: Duration::from_micros(election_timeout_max * one_of(rng, &[1, 2, 5])),
         append_bytes_max: one_of(rng, &[1, 100, 500, 1 << 20]),
         window: Window { appends_max: one_of(rng, &[1, 2, 8, 64]), bytes_max: one_of(rng, &[1, 1_000, 16 << 20]) },
@@ -302,7 +331,23 @@ fn draw_network(rng: &mut impl Rng, election_timeout_min: Micros) -> Network {
         is_ordered: rng.random_bool(0.5),
         is_encoded: rng.random_bool(0.3),
         flips: one_of(rng, &[0.0, 0.05]),
+        tcp: None,
     }
+}
+
+/// Links that take so long at most, each way.
+fn draw_connections(rng: &mut impl Rng, delay_max: Micros) -> Connections {
+    let delay = delay_max * 2 / 3;
+    let quality = tcp::Quality {
+        delay,
+        jitter: delay / one_of(rng, &[2, 20]),
+        reordering: one_of(rng, &[0.0, 0.08]),
+        corruption: one_of(rng, &[0.0, 0.05]),
+        duplication: one_of(rng, &[0.0, 0.02, 0.2]),
+        loss: one_of(rng, &[0.0, 0.01, 0.05, 0.2]),
+        segment_bytes: one_of(rng, &[100, 1_448, 65_483]),
+    };
+    Connections { quality, patience: tcp::Patience { connect: 5 * SECOND, handshake: 15 * SECOND } }
 }
 
 fn draw_disk(rng: &mut impl Rng, election_timeout_min: Micros) -> Disk {

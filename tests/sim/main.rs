@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A seed decides everything: the same seed gives the same trace, byte for byte. `knobs` says what is drawn, `faults` what
-//! goes wrong, `upkeep` and `fetching` what nodes do with snapshots beside their loops, `checks` which rules hold after every
+//! goes wrong, `network` and `tcp` how nodes are connected, `upkeep` and `fetching` what they do with snapshots beside their loops, `checks` which rules hold after every
 //! step, `verdict` which hold for what the clients saw, `leases` which hold for what consumers lease.
 
 mod checks;
@@ -23,6 +23,8 @@ mod history;
 mod image;
 mod knobs;
 mod leases;
+mod linking;
+mod measure;
 mod network;
 mod node;
 mod operator;
@@ -31,6 +33,7 @@ mod reads;
 mod running;
 mod scenarios;
 mod store;
+mod tcp;
 mod trace;
 mod upkeep;
 mod verdict;

@@ -10,6 +10,8 @@ use quorate::transport::{Envelope, codec};
 use rand::{Rng, RngExt};
 
 use super::knobs::{self, Micros};
+use super::linking::Cargo;
+use super::tcp::Tcp;
 
 /// The links between the nodes.
 pub struct Network {
@@ -18,6 +20,8 @@ pub struct Network {
     cut: BTreeSet<(NodeId, NodeId)>,
     /// When the last message of each lane arrives, where messages keep their order.
     lanes: BTreeMap<(NodeId, NodeId, bool), Micros>,
+    /// Connections as by TCP carry everything between nodes, if there are any.
+    pub tcp: Option<Tcp<Cargo>>,
 }
 
 /// What becomes of a message.
@@ -33,7 +37,8 @@ pub struct Carried {
 impl Network {
     /// A network of this quality.
     pub fn new(knobs: knobs::Network) -> Self {
-        Self { knobs, cut: BTreeSet::new(), lanes: BTreeMap::new() }
+        let tcp = knobs.tcp.clone().map(|knobs::Connections { quality, patience }| Tcp::new(quality, patience));
+        Self { knobs, cut: BTreeSet::new(), lanes: BTreeMap::new(), tcp }
     }
 
     /// Sends a message at `now`.
@@ -120,11 +125,13 @@ impl Network {
     /// Cuts links.
     pub fn cut(&mut self, links: impl IntoIterator<Item = (NodeId, NodeId)>) {
         self.cut.extend(links);
+        self.tcp.iter_mut().for_each(|tcp| tcp.cut(self.cut.iter().copied()));
     }
 
     /// Mends all links.
     pub fn mend(&mut self) {
         self.cut.clear();
+        self.tcp.iter_mut().for_each(Tcp::mend);
     }
 
     /// True when these two do not hear each other.
@@ -135,6 +142,9 @@ impl Network {
     /// From here on it loses, repeats and delays nothing, but for what is cut later.
     pub fn heal(&mut self) {
         self.mend();
+        if let (Some(tcp), Some(knobs::Connections { quality, .. })) = (&mut self.tcp, &self.knobs.tcp) {
+            tcp.set_quality(quality.healed());
+        }
         self.knobs =
             knobs::Network { tail: 0.0, loss: 0.0, duplication: 0.0, replay: 0.0, flips: 0.0, ..self.knobs.clone() };
     }

@@ -49,7 +49,7 @@ impl Cluster {
         if self.phase != Phase::Faults {
             return;
         }
-        let longest = self.knobs.raft.election_timeout_max.as_micros() as Micros;
+        let longest = self.knobs.longest;
         let interval = match self.knobs.change_interval {
             _ if !self.operator.joining.is_empty() => longest / 2,
             Some(interval) => self.random.operator.random_range(1..=2 * interval),

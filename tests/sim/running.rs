@@ -8,7 +8,8 @@ use rand::RngExt;
 
 use super::cluster::{Asked, Cluster, Event, Phase, ProcessId};
 use super::fetching::Fetching;
-use super::knobs::{Fault, Micros};
+use super::knobs::Fault;
+use super::linking::Cargo;
 use super::network::Damage;
 use super::node::{Asking, Caller, Clock, Node, Process, Waiter};
 use super::store::Store;
@@ -91,11 +92,36 @@ impl Cluster {
         if let Some(restored) = restored {
             self.go_on_from(id, restored);
         }
+        self.connect_process(id);
         self.turn_is_due(id);
     }
 
     /// The power of a machine fails; it comes back unless it is dead.
     pub fn crash(&mut self, id: NodeId) {
+        self.end_process(id);
+        self.trace.tell(self.now, || format!("{id} crashes"));
+        let node = self.nodes.get_mut(&id).expect("machines stay in the list");
+        node.disk.crash(&mut self.random.disk);
+        self.lose_connections(id);
+        self.start_again(id);
+        let peers: Vec<NodeId> = self.nodes.keys().copied().filter(|_| !self.is_connected()).collect();
+        for peer in peers {
+            if self.random.network.random_bool(self.knobs.network.notice) {
+                self.schedule(self.now, Event::Disconnected { node: peer, peer: id });
+            }
+        }
+    }
+
+    /// The process of a machine is killed. What it has written to its files is there, synced or not.
+    pub fn kill(&mut self, id: NodeId) {
+        self.end_process(id);
+        self.trace.tell(self.now, || format!("{id} is killed"));
+        self.nodes[&id].disk.kill();
+        self.close_connections(id);
+        self.start_again(id);
+    }
+
+    fn end_process(&mut self, id: NodeId) {
         let is_leading_joint = self.checks.leads_joint_phase(id);
         let node = self.nodes.get_mut(&id).expect("machines stay in the list");
         // A process that has lost its power does not tidy up.
@@ -106,23 +132,18 @@ impl Cluster {
                 self.coverage.sometimes("a joint phase was interrupted by a crash");
             }
         }
-        self.trace.tell(self.now, || format!("{id} crashes"));
         node.incarnation += 1;
         node.is_armed = false;
-        node.disk.crash(&mut self.random.disk);
         self.checks.on_crash(id);
-        let longest = self.knobs.raft.election_timeout_max.as_micros() as Micros;
+    }
+
+    fn start_again(&mut self, id: NodeId) {
+        let longest = self.knobs.longest;
         let at = match self.phase {
             Phase::Faults => self.now + self.random.faults.random_range(0..=2 * longest),
             _ => self.now,
         };
         self.schedule(at, Event::Start(id));
-        let peers: Vec<NodeId> = self.nodes.keys().copied().collect();
-        for peer in peers {
-            if self.random.network.random_bool(self.knobs.network.notice) {
-                self.schedule(self.now, Event::Disconnected { node: peer, peer: id });
-            }
-        }
     }
 
     /// The disk refused something: the process ends.
@@ -159,7 +180,7 @@ impl Cluster {
     /// A node hears that a connection broke. Soon there is another one; whether it carries anything is not said.
     pub fn disconnected(&mut self, node: NodeId, peer: NodeId) {
         self.put(node, replica::Event::Unreachable(peer));
-        let longest = self.knobs.raft.election_timeout_max.as_micros() as Micros;
+        let longest = self.knobs.longest;
         let at = self.now + self.random.network.random_range(0..=longest);
         self.schedule(at, Event::Connected { node, peer });
     }
@@ -374,6 +395,9 @@ impl Cluster {
             }
             _ => {}
         }
+        if self.is_connected() {
+            return self.send_connected(from, to, message);
+        }
         let carried = self.network.carry(&mut self.random.network, self.now, from, to, &message);
         if carried.is_replayed {
             self.coverage.sometimes("an old message was replayed");
@@ -389,6 +413,15 @@ impl Cluster {
             }
         }
         if matches!(message.body, Body::TimeoutNow { .. }) {
+            self.hands_over(from);
+        }
+    }
+
+    fn send_connected(&mut self, from: NodeId, to: NodeId, message: Message) {
+        let hands_over = matches!(message.body, Body::TimeoutNow { .. });
+        let message = self.network.transmit(&mut self.random.network, &message).unwrap_or(message);
+        self.send_on_connection(from, to, Cargo::Message(message));
+        if hands_over {
             self.hands_over(from);
         }
     }
@@ -437,8 +470,10 @@ impl Cluster {
             Told::Raft(event) => {
                 self.cover_event(id, event);
                 self.checks.on_told(self.now, id, event);
-                if let raft::Event::SnapshotInstalled { last } = event {
-                    self.installed(id, *last);
+                match event {
+                    raft::Event::SnapshotInstalled { last } => self.installed(id, *last),
+                    raft::Event::ConfigurationChanged { .. } => self.connect_members(id),
+                    _ => {}
                 }
             }
             Told::SnapshotTaken { .. } => self.coverage.sometimes("a snapshot was taken"),

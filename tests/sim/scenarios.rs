@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use quorate::ids::{EntryId, Index, NodeId, Term, Time, Timestamp};
 use quorate::raft::{
-    Body, Configuration, Effect, Entry, HardState, Message, Options, Payload, Raft, Recovered, Window,
+    Body, Configuration, Effect, Entry, HardState, Message, Options, Payload, Raft, Recovered, TimeoutPolicy, Timeouts,
+    Window,
 };
 use quorate::replica::{self, Replica, SnapshotRules};
 use quorate::state_machine::{self, Command, Limits, Operation};
@@ -14,9 +15,11 @@ use super::client::queue_name;
 
 fn options() -> Options {
     Options {
-        election_timeout_min: Duration::from_millis(400),
-        election_timeout_max: Duration::from_millis(800),
-        heartbeat_interval: Duration::from_millis(100),
+        timeouts: TimeoutPolicy::Fixed(Timeouts {
+            election_min: Duration::from_millis(400),
+            election_max: Duration::from_millis(800),
+            heartbeat: Duration::from_millis(100),
+        }),
         disk_stall_max: Duration::from_secs(1),
         append_bytes_max: 1 << 20,
         window: Window { appends_max: 8, bytes_max: 1 << 20 },

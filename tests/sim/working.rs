@@ -50,7 +50,7 @@ impl Cluster {
         };
         let call = &self.history[place];
         let asked = self.clients[number].attempt(place, attempt, node, call);
-        let patience = self.knobs.raft.election_timeout_max.as_micros() as Micros * 2 + call.wait.as_micros() as Micros;
+        let patience = self.knobs.longest * 2 + call.wait.as_micros() as Micros;
         self.request(node, Caller::Client(number), attempt, asked);
         self.attempts.insert(attempt, place);
         self.schedule(self.now + patience, Event::TimeOut { client: number, place, attempt, node });
@@ -101,7 +101,7 @@ impl Cluster {
     }
 
     fn go_on(&mut self, number: usize, place: usize, next: Option<Next>) {
-        let longest = self.knobs.raft.election_timeout_max.as_micros() as Micros;
+        let longest = self.knobs.longest;
         match next {
             Some(Next::Retry) => {
                 let pause = self.random.workload.random_range(1..=longest / 8);

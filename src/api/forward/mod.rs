@@ -13,7 +13,8 @@
 //! - One hop: what has been passed on once is never passed on again.
 //! - No call waits because another one is not read.
 //! - The client is told that nothing was done only if nothing was sent to the leader.
-//! - A conversation ends when this node knows another leader than the one it goes to.
+//! - A conversation ends when this node knows another leader than the one it goes to, also one that this node serves itself because
+//!   it knew none.
 //! - A node that leads, or knows no leader or no address of it, or stops, treats the call as if nothing had been asked for.
 //!
 //! Not here: which calls the leader serves how; whether a client asks for this is its own matter.
@@ -113,6 +114,18 @@ impl Forwarder {
         let free = self.0.free.clone().try_acquire_owned();
         let room = free.map_err(|_| errors::too_many_forwarded(CALLS_MAX))?;
         Ok(Some(Forward { rpc, kind, leader, room }))
+    }
+
+    /// A call that this node serves itself. A conversation whose client asks for it to be passed on stays only until there is somebody
+    /// to pass it on to: then it ends, and the client begins another.
+    fn own(&self, request: http::Request<Body>) -> http::Request<Body> {
+        let asked = request.headers().get(routing::HEADER);
+        let is_conversation = needs_leader(request.uri().path()).is_some_and(|(_, kind)| kind == Kind::Conversation);
+        if !is_conversation || asked.is_none_or(|asked| asked != routing::FORWARD) {
+            return request;
+        }
+        let misled = misled(self.0.context.clone(), self.0.context.handle.node());
+        request.map(|body| Body::new(body::Questions::new(body, misled, body::Halt::default())))
     }
 
     /// The leader, if it is another node and calls can be passed on to it.
@@ -256,7 +269,7 @@ where
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         match self.forwarder.decide(&request) {
-            Ok(None) => self.service.call(request),
+            Ok(None) => self.service.call(self.forwarder.own(request)),
             Ok(Some(forward)) => {
                 let forwarder = self.forwarder.clone();
                 Box::pin(async move { Ok(forwarder.forward(forward, request).await) })

@@ -87,8 +87,7 @@ pub(super) async fn execute(client: &Client, command: &ClientCommand, console: &
 /// Tells a person of what the client meets on its way, each thing once. Scripts hear nothing unless they ask.
 pub(super) fn observer(verbose: bool, told: Told) -> Option<Observer> {
     let observer = move |event: &Event| {
-        let matters =
-            verbose || matches!(event, Event::Redirected { .. } | Event::Forwarding { .. } | Event::Retrying { .. });
+        let matters = verbose || !matches!(event, Event::SessionOpened { .. } | Event::SessionReplaced { .. });
         let line = telemetry::escaped(&event.to_string());
         let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
         if matters && told.len() < EVENTS_MAX && told.insert(line.clone()) {

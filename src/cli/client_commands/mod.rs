@@ -136,9 +136,10 @@ pub struct ClientOptions {
     /// What to print on standard output: tables and text for people, or JSON for programs
     #[arg(long, global = true, value_name = "FORM", value_enum, default_value_t = Output::Table)]
     pub output: Output,
-    /// How long to try, redirects and elections included; the time of --wait comes on top
-    #[arg(long, global = true, value_name = "TIME", default_value = "10s", value_parser = duration)]
-    pub timeout: Duration,
+    /// How long to try, redirects and elections included; the time of --wait comes on top [default: 10s, and up to 5m where the
+    /// cluster says that requests take long]
+    #[arg(long, global = true, value_name = "TIME", value_parser = duration)]
+    pub timeout: Option<Duration>,
     /// Tell on standard error of redirects and repetitions, also when it is not a terminal
     #[arg(long, short, global = true)]
     pub verbose: bool,

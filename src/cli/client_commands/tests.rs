@@ -58,7 +58,7 @@ impl User {
         let command = parse(&arguments).expect("it is a good command");
         let printed = Printed::default();
         let mut console = Console::new(printed.clone(), command.options().output, self.terminal);
-        let options = Options { timeout: Duration::from_millis(600), ..Options::default() };
+        let options = Options { timeout: Some(Duration::from_millis(600)), ..Options::default() };
         let client = Client::new(command.options().endpoints.clone(), options).expect("it is an address");
         let result = execute(&client, &command, &mut console).await;
         client.close().await;

@@ -44,7 +44,7 @@ pub(super) async fn until_executed(
 
 /// What a node that does not lead answers. One that has just come back may first have to hear who leads.
 async fn rejection(asked: &Plan, text: &str) -> Result<Refused, Failure> {
-    let client = Client::new(vec![asked.address()], Options { timeout: PATIENCE, ..Options::default() })?;
+    let client = Client::new(vec![asked.address()], Options { timeout: Some(PATIENCE), ..Options::default() })?;
     let message = Some(Body::Text(text.to_owned()).into());
     let operation = Verb::Enqueue(v1::Enqueue { queue: QUEUE.to_owned(), message, delay: None });
     let operations = vec![v1::Operation { operation: Some(operation) }];
@@ -69,7 +69,7 @@ async fn enqueue(asked: &Plan, text: &str) -> Result<(Vec<Event>, String), Failu
     let events = Arc::new(Mutex::new(Vec::new()));
     let heard = events.clone();
     let observer = move |event: &Event| heard.lock().unwrap_or_else(PoisonError::into_inner).push(event.clone());
-    let options = Options { timeout: PATIENCE, observer: Some(Arc::new(observer)), ..Options::default() };
+    let options = Options { timeout: Some(PATIENCE), observer: Some(Arc::new(observer)), ..Options::default() };
     let client = Client::new(vec![asked.address()], options)?;
     let ids = client.enqueue(QUEUE, vec![Body::Text(text.to_owned())]).await;
     client.close().await;

@@ -226,7 +226,7 @@ async fn leaders_log(client: &Client, last: u64) -> Result<Vec<v1::LogEntry>, Fa
 }
 
 fn client_of(node: &Plan) -> Result<Client, Failure> {
-    Ok(Client::new(vec![node.address()], Options { timeout: PATIENCE, ..Options::default() })?)
+    Ok(Client::new(vec![node.address()], Options { timeout: Some(PATIENCE), ..Options::default() })?)
 }
 
 fn start_command(node: &Plan) -> String {

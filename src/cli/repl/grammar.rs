@@ -97,7 +97,10 @@ fn with_defaults(command: clap::Command, options: &ClientOptions) -> clap::Comma
         .mut_arg("endpoints", |endpoints| endpoints.env(Resettable::Reset).default_value(options.endpoints.join(",")))
         .mut_arg("routing", |argument| argument.env(Resettable::Reset).default_value(routing))
         .mut_arg("output", |argument| argument.default_value(output))
-        .mut_arg("timeout", |timeout| timeout.default_value(humantime::format_duration(options.timeout).to_string()))
+        .mut_arg("timeout", |argument| match options.timeout {
+            Some(timeout) => argument.default_value(humantime::format_duration(timeout).to_string()),
+            None => argument,
+        })
         .mut_arg("verbose", |verbose| verbose.default_value(options.verbose.to_string()))
 }
 
@@ -136,7 +139,7 @@ mod tests {
             endpoints: vec!["a:1".to_owned(), "b:2".to_owned()],
             routing: Routing::Direct,
             output: Output::Json,
-            timeout: Duration::from_millis(1500),
+            timeout: Some(Duration::from_millis(1500)),
             verbose: true,
         }
     }
@@ -161,7 +164,8 @@ mod tests {
         }
         let own = ClientOptions { output: Output::Table, ..options() };
         assert_eq!(of("peek orders --output table"), own);
-        let own = ClientOptions { timeout: Duration::from_secs(60), endpoints: vec!["c:3".to_owned()], ..options() };
+        let own =
+            ClientOptions { timeout: Some(Duration::from_secs(60)), endpoints: vec!["c:3".to_owned()], ..options() };
         assert_eq!(of("member list --timeout 1m --endpoints c:3"), own);
     }
 

@@ -76,7 +76,7 @@ async fn ask_once(pod: &Pod, desired: &Desired, patience: Duration) -> Result<Ve
         ids.push(node.to_string());
         names.push(name);
     }
-    let options = client::Options { timeout: patience, ..Default::default() };
+    let options = client::Options { timeout: Some(patience), ..Default::default() };
     let client = Client::new(whom_to_ask(pod), options).map_err(|error| error.to_string())?;
     match client.remove_members(&ids).await {
         Ok(_) => Ok(names),

@@ -100,8 +100,9 @@ impl Reaper<'_> {
     async fn confirm(&self, gone: BTreeSet<NodeId>) -> Result<BTreeMap<NodeId, String>, Trouble> {
         let desired = self.pod.api.desired(ASKING_MAX).await?;
         let gone = self.pod.left_out(&desired).into_iter().filter(|(node, _)| gone.contains(node));
-        let peers = &self.pod.tools.peers;
-        let silent = gone.map(|(node, name)| async move { peers.status(node).await.is_none().then_some((node, name)) });
+        let (peers, patience) = (&self.pod.tools.peers, self.pod.tools.handle.request_time());
+        let silent = gone
+            .map(|(node, name)| async move { peers.status(node, patience).await.is_none().then_some((node, name)) });
         Ok(join_all(silent).await.into_iter().flatten().collect())
     }
 

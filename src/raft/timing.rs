@@ -1,0 +1,136 @@
+//! The time-outs in force, and why they are what they are. Safety depends on none of them.
+
+use std::time::Duration;
+
+/// Before anything was heard, a follower waits at least this long for a leader.
+const CONSERVATIVE_ELECTION: Duration = Duration::from_secs(1);
+
+/// Before any round trip was measured, a leader sends a heartbeat this often.
+const CONSERVATIVE_HEARTBEAT: Duration = Duration::from_millis(100);
+
+/// Where the time-outs come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeoutPolicy {
+    /// They are these, whatever the network does.
+    Fixed(Timeouts),
+    /// They follow what is measured, within bounds.
+    Adaptive(Bounds),
+}
+
+/// Between these the time-outs that adapt stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// No election time-out is shorter.
+    pub election_floor: Duration,
+    /// No election time-out is longer, nor is the wait of a candidate.
+    pub election_ceiling: Duration,
+    /// No heartbeat interval is shorter.
+    pub heartbeat_floor: Duration,
+    /// No heartbeat interval is longer.
+    pub heartbeat_ceiling: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            election_floor: Duration::from_millis(150),
+            election_ceiling: Duration::from_secs(30),
+            heartbeat_floor: Duration::from_millis(50),
+            heartbeat_ceiling: Duration::from_secs(1),
+        }
+    }
+}
+
+/// The time-outs by which a member goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// A follower that hears no leader for this long, or for a random time up to the maximum, asks for votes.
+    pub election_min: Duration,
+    /// See `election_min`. A leader that a majority does not answer for this long steps down.
+    pub election_max: Duration,
+    /// A leader sends a heartbeat this often.
+    pub heartbeat: Duration,
+}
+
+/// The time-outs in force, with what they follow from. Plain data, for whoever looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// What is in force.
+    pub timeouts: Timeouts,
+    /// What decided the election time-out.
+    pub why: Why,
+    /// Times between two arrivals of the leader's heartbeats at a follower, or of one member's answers at the leader.
+    pub gaps: Option<Spread>,
+    /// Times from a heartbeat to its answer; a follower knows of one median what its leader told.
+    pub round_trips: Option<Spread>,
+    /// How much later than it wanted this member was called at most, nearly always.
+    pub lateness: Duration,
+    /// How many gaps are remembered.
+    pub samples: usize,
+    /// Elections in a row that brought no leader.
+    pub failed_attempts: u32,
+}
+
+/// Where the middle and the upper end of some measured times lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spread {
+    /// Half of them were not longer.
+    pub median: Duration,
+    /// Nearly all of them were not longer.
+    pub high: Duration,
+}
+
+/// What decides how long an election time-out is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// It was set.
+    Fixed,
+    /// Too little was heard yet to go by.
+    Conservative,
+    /// It may not be shorter.
+    Floor,
+    /// The leader, or the other members, were at times silent for long.
+    Gaps,
+    /// A message takes long to the other members and back.
+    RoundTrip,
+    /// This process was at times not run when it wanted to.
+    Lateness,
+    /// The leader goes by a longer one than what was measured here.
+    ToldByLeader,
+    /// It may not be longer.
+    Ceiling,
+}
+
+/// What a leader goes by, as its heartbeats tell. For followers that have measured little.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pace {
+    /// It sends a heartbeat this often.
+    pub interval: Duration,
+    /// The median time from a heartbeat to its answer; zero: it has measured none.
+    pub round_trip: Duration,
+    /// Its own shortest election time-out.
+    pub election_timeout: Duration,
+}
+
+impl TimeoutPolicy {
+    /// No election time-out that comes into force is longer.
+    pub fn election_max(&self) -> Duration {
+        match self {
+            Self::Fixed(timeouts) => timeouts.election_max,
+            Self::Adaptive(bounds) => bounds.election_ceiling,
+        }
+    }
+
+    /// What is in force, when this is all that is known.
+    pub(super) fn in_force(&self, told: Option<Pace>) -> Timeouts {
+        match *self {
+            Self::Fixed(timeouts) => timeouts,
+            Self::Adaptive(bounds) => {
+                let election_min = CONSERVATIVE_ELECTION.max(told.map_or(Duration::ZERO, |pace| pace.election_timeout));
+                let election_min = election_min.clamp(bounds.election_floor, bounds.election_ceiling * 2 / 3);
+                let heartbeat = CONSERVATIVE_HEARTBEAT.clamp(bounds.heartbeat_floor, bounds.heartbeat_ceiling);
+                Timeouts { election_min, election_max: election_min * 3 / 2, heartbeat }
+            }
+        }
+    }
+}
