@@ -43,7 +43,7 @@ fn run(seed: u64) -> Outcome {
     let mut trial = Trial::new(
         seed,
         &Setting {
-            nodes: if seed % 2 == 0 { 5 } else { 6 },
+            nodes: if seed.is_multiple_of(2) { 5 } else { 6 },
             timeouts: TimeoutPolicy::Adaptive(Bounds::default()),
             quality: Quality::ACCEPTANCE,
             clients_are_far: true,

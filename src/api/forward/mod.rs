@@ -13,7 +13,8 @@
 //! - One hop: what has been passed on once is never passed on again.
 //! - No call waits because another one is not read.
 //! - The client is told that nothing was done only if nothing was sent to the leader.
-//! - A conversation ends when this node knows another leader than the one it goes to.
+//! - A conversation ends when this node knows another leader than the one it goes to, also one that this node serves itself because
+//!   it knew none.
 //! - A node that leads, or knows no leader or no address of it, or stops, treats the call as if nothing had been asked for.
 //!
 //! Not here: which calls the leader serves how; whether a client asks for this is its own matter.
@@ -115,6 +116,18 @@ impl Forwarder {
         Ok(Some(Forward { rpc, kind, leader, room }))
     }
 
+    /// A call that this node serves itself. A conversation whose client asks for it to be passed on stays only until there is somebody
+    /// to pass it on to: then it ends, and the client begins another.
+    fn own(&self, request: http::Request<Body>) -> http::Request<Body> {
+        let asked = request.headers().get(routing::HEADER);
+        let is_conversation = needs_leader(request.uri().path()).is_some_and(|(_, kind)| kind == Kind::Conversation);
+        if !is_conversation || asked.is_none_or(|asked| asked != routing::FORWARD) {
+            return request;
+        }
+        let misled = misled(self.0.context.clone(), self.0.context.handle.node());
+        request.map(|body| Body::new(body::Questions::new(body, misled, body::Halt::default())))
+    }
+
     /// The leader, if it is another node and calls can be passed on to it.
     fn leader(&self) -> Option<Contact> {
         let context = &self.0.context;
@@ -135,10 +148,11 @@ impl Forwarder {
         let context = &self.0.context;
         self.tell(rpc, &leader, request.headers());
         let mut end = Box::pin(end(context.clone(), kind, leader.clone()));
+        let request_time = context.handle.request_time();
         let (request, halt) = self.outgoing(kind, leader.node, request);
         let sent = tokio::select! {
             biased;
-            sent = self.0.link.send(&leader, kind, request) => sent.map_err(|not_sent| match not_sent {
+            sent = self.0.link.send(&leader, kind, request, request_time) => sent.map_err(|not_sent| match not_sent {
                 NotSent::Unreachable(why) => errors::leader_unreachable(&leader, &why),
                 NotSent::Lost(why) => errors::forwarded_outcome_unknown(&leader, &why),
             }),
@@ -256,7 +270,7 @@ where
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         match self.forwarder.decide(&request) {
-            Ok(None) => self.service.call(request),
+            Ok(None) => self.service.call(self.forwarder.own(request)),
             Ok(Some(forward)) => {
                 let forwarder = self.forwarder.clone();
                 Box::pin(async move { Ok(forwarder.forward(forward, request).await) })
