@@ -1,6 +1,6 @@
 //! Fetches the leader's snapshot: on a thread of its own, which waits for the disk and for the network by turns.
 //!
-//! What is missing is asked for a few pieces at a time. Whatever does not come is asked for again, from whoever leads by then;
+//! What is missing is asked for a few pieces at a time, which are as large as the line carries in time. Whatever does not come is asked for again, from whoever leads by then;
 //! bodies that came stay. It ends when everything is there, when nobody has wished for it for a while, or with the node.
 
 use std::future::Future;
@@ -11,6 +11,7 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use super::event_loop::Completion;
+use super::piece_size::PieceSize;
 use super::snapshots::{Tools, read_machine};
 use crate::ids::{EntryId, Index, NodeId, ShardId};
 use crate::replica::{Restored, State};
@@ -75,20 +76,22 @@ struct Fetch<'a> {
     /// The wish that is being fulfilled.
     wish: Wish,
     incoming: Incoming,
+    piece_size: PieceSize,
     /// What the file holds, once it is whole.
     state: Option<(State, Vec<Living>)>,
     trouble: Trouble,
 }
 
-/// What came for a request.
-type Answer = (Request, Result<Reply, transport::Error>);
+/// What came for a request, and how long that took.
+type Answer = (Request, Result<Reply, transport::Error>, Duration);
 
 impl<'a> Fetch<'a> {
     fn begin(tools: &'a Tools, shard: ShardId, wishes: watch::Receiver<Wish>) -> Result<Self, storage::Error> {
         let wish = *wishes.borrow();
         let wanted = wanted(tools, shard, &wish);
         let incoming = Incoming::begin(tools.store.clone(), wanted, incoming::Limits::default())?;
-        Ok(Self { tools, shard, wishes, wish, incoming, state: None, trouble: Trouble::default() })
+        let (piece_size, trouble) = (PieceSize::first(), Trouble::default());
+        Ok(Self { tools, shard, wishes, wish, incoming, piece_size, state: None, trouble })
     }
 
     /// None: nobody wishes for it any more, or the node stops.
@@ -97,7 +100,8 @@ impl<'a> Fetch<'a> {
         let mut in_flight = FuturesUnordered::new();
         loop {
             let wish = *self.wishes.borrow();
-            if wish.at.elapsed() > self.tools.stall {
+            let stall = self.tools.stall();
+            if wish.at.elapsed() > stall {
                 return self.give_up();
             }
             if wish.from != self.wish.from {
@@ -105,13 +109,15 @@ impl<'a> Fetch<'a> {
                 self.go_on_with(wish)?;
             }
             let free = IN_FLIGHT_MAX.saturating_sub(in_flight.len());
+            self.incoming.set_piece_bytes(self.piece_size.bytes());
             let requests = if free > 0 { self.incoming.next_requests(IN_FLIGHT_MAX) } else { Vec::new() };
-            in_flight.extend(requests.into_iter().map(|request| ask(self.tools, wish.from, request)));
+            in_flight.extend(requests.into_iter().map(|request| ask(self.tools, wish.from, request, stall)));
             let answer = runtime.block_on(next(&mut in_flight, self.wishes.clone()));
             if self.wishes.has_changed().is_err() {
                 return self.give_up();
             }
-            if let Some((request, reply)) = answer {
+            if let Some((request, reply, took)) = answer {
+                self.judge_size(&request, &reply, took, stall);
                 match self.take(&request, reply)? {
                     Taken::All => return self.received().map(Some),
                     Taken::Useless => return self.give_up(),
@@ -129,6 +135,23 @@ impl<'a> Fetch<'a> {
         self.wish = wish;
         self.state = None;
         Ok(())
+    }
+
+    /// Only what came as large as it was asked for tells what the line carries.
+    fn judge_size(
+        &mut self,
+        request: &Request,
+        reply: &Result<Reply, transport::Error>,
+        took: Duration,
+        stall: Duration,
+    ) {
+        match reply {
+            Ok(Reply::Piece { bytes, .. }) if bytes.len() == request.bytes_max as usize => {
+                self.piece_size.on_whole(request.bytes_max, took, stall);
+            }
+            Err(transport::Error::NoAnswer { .. }) => self.piece_size.on_lost(request.bytes_max),
+            _ => {}
+        }
     }
 
     fn take(&mut self, request: &Request, reply: Result<Reply, transport::Error>) -> Result<Taken, storage::Error> {
@@ -238,9 +261,10 @@ fn wanted(tools: &Tools, shard: ShardId, wish: &Wish) -> incoming::Wanted {
     incoming::Wanted { from, cluster: tools.cluster, shard, last, committed }
 }
 
-async fn ask(tools: &Tools, from: NodeId, request: Request) -> Answer {
-    let reply = tools.transport.fetch_snapshot(from, &request, tools.stall).await;
-    (request, reply)
+async fn ask(tools: &Tools, from: NodeId, request: Request, stall: Duration) -> Answer {
+    let began = Instant::now();
+    let reply = tools.transport.fetch_snapshot(from, &request, stall).await;
+    (request, reply, began.elapsed())
 }
 
 /// The next answer; none after a while without a request, or when the node stops.

@@ -449,9 +449,17 @@ impl EventLoop {
             return;
         }
         self.shown_at = Some(now);
+        self.transport.set_measured(self.answered_within());
         let seen = |replica: &Replica| Seen { view: replica.view(), clock: self.clock };
         let seen = self.replicas.iter().map(|(shard, replica)| (*shard, seen(replica))).collect();
         self.inbox.seen.send_replace(seen);
+    }
+
+    /// A message to a peer and its answer nearly always take no longer than this; none: nothing was measured yet. What a follower
+    /// has measured is how long the leader was silent, which on a slow line is about as long.
+    fn answered_within(&self) -> Option<Duration> {
+        let spreads = self.replicas.values().map(Replica::timing).flat_map(|timing| [timing.round_trips, timing.gaps]);
+        spreads.flatten().map(|spread| spread.high).max()
     }
 
     /// Lets those see it who wait for the end of this node's leadership. After the rest, in which they look who leads instead.

@@ -40,6 +40,7 @@ mod leaving;
 mod log_reader;
 mod options;
 mod peers;
+mod piece_size;
 mod ports;
 mod running;
 pub mod snapshots;

@@ -39,8 +39,8 @@ pub struct Tools {
     pub transport: Transport,
     /// Where it is told how far the fetching is.
     pub transfers: Transfers,
-    /// A sender that does not answer for this long is asked anew, and nothing is fetched that nobody has wished for so long.
-    pub stall: Duration,
+    /// See [`Tools::stall`].
+    pub stall_min: Duration,
     /// What the state machine may hold.
     pub limits: Limits,
     /// Where it is reported.
@@ -109,7 +109,17 @@ pub struct Snapshots {
     tasks: JoinSet<()>,
 }
 
+/// On a slow line a fetch goes on for so many times as long as a message and its answer nearly always take: two of three may be
+/// lost on the way.
+const STALL_TIMES: u32 = 4;
+
 impl Tools {
+    /// A sender that does not answer for this long is asked anew, and nothing is fetched that nobody has wished for so long. What
+    /// was set, and more where the way to the others is slow.
+    pub fn stall(&self) -> Duration {
+        self.stall_min.max(self.transport.measured().unwrap_or_default().saturating_mul(STALL_TIMES))
+    }
+
     /// Keeps what lives as of a snapshot until that is compacted.
     pub fn keep_living(&self, shard: ShardId, last: EntryId, living: Vec<Living>) {
         let mut sets = self.living.lock().unwrap_or_else(PoisonError::into_inner);

@@ -301,7 +301,7 @@ impl Node {
             book: self.book.clone(),
             transport: transport.clone(),
             transfers: self.context.transfers.clone(),
-            stall: self.config.storage.transfer_stall,
+            stall_min: self.config.storage.transfer_stall,
             limits: options.limits,
             completions: completions.clone(),
             living: Arc::default(),

@@ -188,6 +188,11 @@ impl Replica {
         View { timeouts: self.raft.timeouts(), progress: self.raft.progress_views().collect() }
     }
 
+    /// The time-outs in force, and what they follow from.
+    pub fn timing(&self) -> raft::Timing {
+        self.raft.timing()
+    }
+
     /// The state machine, to be looked at.
     pub fn machine(&self) -> &StateMachine {
         &self.machine

@@ -148,6 +148,11 @@ impl Incoming {
         })
     }
 
+    /// From here on so many bytes are asked for at a time, [`PIECE_BYTES_MAX`] at most.
+    pub fn set_piece_bytes(&mut self, piece_bytes: u32) {
+        self.limits.piece_bytes = piece_bytes.clamp(1, PIECE_BYTES_MAX);
+    }
+
     /// What to ask for, so that up to `in_flight_max` requests wait for their answers.
     pub fn next_requests(&mut self, in_flight_max: usize) -> Vec<Request> {
         let mut requests = Vec::new();

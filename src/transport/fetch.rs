@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tonic::Status;
 use tonic::transport::Channel;
 
-use super::{Error, Shared, handshake, peer, snapshot_codec};
+use super::{Error, Shared, dial, handshake, peer, snapshot_codec};
 use crate::ids::NodeId;
 use crate::proto::internal::peer_client::PeerClient;
 use crate::storage::transfer::{PIECE_BYTES_MAX, Reply, Request};
@@ -80,7 +80,9 @@ pub(super) async fn fetch(
     let answer = match tokio::time::timeout(patience, client.fetch_snapshot(message)).await {
         Ok(Ok(reply)) => snapshot_codec::decode_reply(reply.into_inner()).map_err(|why| no_answer(why.to_string())),
         Ok(Err(status)) => Err(refusal(peer, &status).unwrap_or_else(|| no_answer(peer::why(&status)))),
-        Err(_) => Err(no_answer(format!("it took more than {patience:?}"))),
+        // The line may just be slow, and others wait for their answers on the same connection. One that is dead is found by its
+        // keep-alive.
+        Err(_) => return Err(no_answer(format!("it took more than {patience:?}"))),
     };
     // Whatever is wrong with the connection, the next request gets another one, for which the name is resolved anew.
     if answer.is_err() {
@@ -103,7 +105,8 @@ fn client(shared: &Arc<Shared>, peer: NodeId, address: &str) -> Result<(u64, Pee
         known.used_at = Instant::now();
         return Ok((known.number, known.client.clone()));
     }
-    let endpoint = peer::endpoint(address, &shared.context.options).map_err(|error| peer::why(&error))?;
+    let endpoint =
+        dial::lazy(address, &shared.context.measured, &shared.context.options).map_err(|error| peer::why(&error))?;
     let endpoint = endpoint.initial_stream_window_size(WINDOW_BYTES).initial_connection_window_size(WINDOWS_BYTES);
     let client = PeerClient::new(endpoint.connect_lazy()).max_decoding_message_size(WINDOW_BYTES as usize);
     state.made += 1;

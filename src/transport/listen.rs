@@ -27,6 +27,21 @@ use super::throttle::Throttle;
 /// What every HTTP/2 connection begins with (RFC 9113, section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// How often a caller is asked whether it is there.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+
+/// A caller that has not answered for so long is not there, and its connection makes room for others. A port does not know the
+/// ways to those who come: this fits one of 2 s round trip on which a packet is lost four times in a row, after which it is 45 s
+/// late. The price is that connections of machines that have gone without a word keep their places for a minute.
+const PONG_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a caller may take to begin, where it may be far away: as [`PONG_TIMEOUT`], but for one who is not known at all. Whoever
+/// wants to hold places of the port longer has only to begin.
+const PREFACE_DEADLINE: Duration = Duration::from_secs(30);
+
+/// The same for those who are near.
+const PREFACE_DEADLINE_NEAR: Duration = Duration::from_secs(5);
+
 /// Which connection is closed when there is one too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Surplus {
@@ -68,7 +83,7 @@ impl Limits {
         Self {
             connections_max: 256,
             surplus: Surplus::Newest,
-            preface_deadline: Duration::from_secs(5),
+            preface_deadline: PREFACE_DEADLINE,
             http1_stays: false,
             write_stall_max: None,
             calls_max: 16,
@@ -82,7 +97,7 @@ impl Limits {
         Self {
             connections_max: 10_000,
             surplus: Surplus::Newest,
-            preface_deadline: Duration::from_secs(10),
+            preface_deadline: PREFACE_DEADLINE,
             http1_stays: false,
             write_stall_max: None,
             calls_max: 1_000,
@@ -97,7 +112,7 @@ impl Limits {
         Self {
             connections_max: 128,
             surplus: Surplus::Oldest,
-            preface_deadline: Duration::from_secs(5),
+            preface_deadline: PREFACE_DEADLINE_NEAR,
             http1_stays: false,
             write_stall_max: None,
             calls_max: 16,
@@ -112,7 +127,7 @@ impl Limits {
         Self {
             connections_max: 256,
             surplus: Surplus::OldestOfMost,
-            preface_deadline: Duration::from_secs(5),
+            preface_deadline: PREFACE_DEADLINE,
             http1_stays: true,
             write_stall_max: Some(Duration::from_secs(20)),
             calls_max: 32,
@@ -128,8 +143,8 @@ impl Limits {
             .initial_stream_window_size(self.call_bytes_max)
             .initial_connection_window_size(self.connection_bytes_max)
             .http2_max_header_list_size(16 << 10)
-            .http2_keepalive_interval(Some(super::KEEPALIVE_INTERVAL))
-            .http2_keepalive_timeout(Some(super::KEEPALIVE_TIMEOUT))
+            .http2_keepalive_interval(Some(PING_INTERVAL))
+            .http2_keepalive_timeout(Some(PONG_TIMEOUT))
     }
 }
 

@@ -26,6 +26,7 @@
 
 pub mod address_book;
 pub mod codec;
+mod dial;
 mod fetch;
 pub mod handshake;
 pub mod inbox;
@@ -41,6 +42,7 @@ mod snapshot_codec;
 #[cfg(test)]
 mod tests;
 mod throttle;
+mod timeouts;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -63,19 +65,18 @@ pub use listen::{Connection, Limits, Listener, Occupancy, Surplus};
 pub use questions::LogPart;
 pub use server::{Host, PeerService};
 pub use throttle::Throttle;
+pub use timeouts::Timeout;
 
 use peer::Peer;
 use peers::Peers;
+use timeouts::Measured;
 
 /// The most bytes of one frame, as sent and as accepted.
 pub const FRAME_BYTES_MAX: usize = 8 << 20;
 
-/// How often a connection is tried with a ping. Both times are long enough for a link of 2 s round trip that loses
-/// packets: that a leader is gone Raft notices much earlier.
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
-
-/// A connection whose ping has not come back after this long is dead.
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often a connection is tried with a ping. It ends when none comes back for [`Options::pong`]. That is how a machine that
+/// is gone is noticed in the end; that a leader is, Raft notices much earlier.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Who a node is on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,11 +227,15 @@ pub struct Options {
     pub append: queue::Limits,
     /// A frame takes no further message beyond this; a single message may be larger.
     pub frame_bytes: u64,
-    /// How long a TCP connection may take.
-    pub connect_timeout: Duration,
-    /// How long it may take from the dial to the Welcome.
-    pub handshake_timeout: Duration,
-    /// How long a caller may take for its Hello.
+    /// How long a TCP connection may take. A first packet that gets no answer is sent again after 1, 3, 7 and 15 s.
+    pub connect: Timeout,
+    /// How long it may then take to the Welcome. A long time costs little: a peer that is frozen answers when it goes on, and one
+    /// that has restarted ends the connection at the next packet.
+    pub welcome: Timeout,
+    /// How long the answer to a ping may take.
+    pub pong: Timeout,
+    /// How long a caller may take for its Hello, which follows the beginning of its call at once. Long enough for a packet that is
+    /// lost three times on a link of 2 s round trip; what a caller holds meanwhile is no more than what one who has said it holds.
     pub hello_deadline: Duration,
     /// The pause after the first failed dial. It doubles with each.
     pub backoff_min: Duration,
@@ -250,13 +255,15 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         use queue::WhenFull::{DropNewest, DropOldest};
+        let seconds = Duration::from_secs;
         Self {
             control: queue::Limits { messages_max: 4096, bytes_max: 1 << 20, when_full: DropOldest },
             append: queue::Limits { messages_max: 1024, bytes_max: 32 << 20, when_full: DropNewest },
             frame_bytes: 1 << 20,
-            connect_timeout: Duration::from_secs(5),
-            handshake_timeout: Duration::from_secs(15),
-            hello_deadline: Duration::from_secs(5),
+            connect: Timeout { times: 2, min: seconds(5), max: seconds(20), unknown: seconds(10) },
+            welcome: Timeout { times: 4, min: seconds(15), max: seconds(60), unknown: seconds(60) },
+            pong: Timeout { times: 4, min: seconds(10), max: seconds(60), unknown: seconds(30) },
+            hello_deadline: seconds(30),
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_secs(2),
             lasting: Duration::from_secs(2),
@@ -296,6 +303,7 @@ struct Context {
     book: AddressBook,
     delivery: Delivery,
     options: Options,
+    measured: Arc<Measured>,
 }
 
 impl Transport {
@@ -303,7 +311,7 @@ impl Transport {
     /// inbox of the node: when that is full, connections stop reading and so do, in the end, the peers' queues.
     pub fn new(identity: Identity, book: AddressBook, delivery: Delivery, options: Options) -> Self {
         Self(Arc::new(Shared {
-            context: Context { identity, book, delivery, options },
+            context: Context { identity, book, delivery, options, measured: Arc::default() },
             process: rand::random(),
             runtime: runtime::Handle::current(),
             peers: Mutex::default(),
@@ -334,6 +342,17 @@ impl Transport {
         self.0.question_clients.keep(&peers);
         self.0.peers().set_members(peers, |node| self.0.connect(node));
         self.0.stopping.send_modify(|_| ());
+    }
+
+    /// A message to a peer and its answer nearly always take no longer than this, as the node has measured; none: it has not. What
+    /// is dialed from here on goes by it.
+    pub fn set_measured(&self, answered_within: Option<Duration>) {
+        self.0.context.measured.set(answered_within);
+    }
+
+    /// What was set last.
+    pub fn measured(&self) -> Option<Duration> {
+        self.0.context.measured.get()
     }
 
     /// The service of the peer port.

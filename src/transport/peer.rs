@@ -20,12 +20,12 @@ use tokio::runtime;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
-use tonic::transport::Endpoint;
+use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
 use super::link::{Failure, Link};
 use super::queue::Queue;
-use super::{Contacts, Context, Envelope, FRAME_BYTES_MAX, Lane, Options, codec, encode_cluster, handshake};
+use super::{Contacts, Context, Envelope, FRAME_BYTES_MAX, Lane, Options, codec, dial, encode_cluster, handshake};
 use crate::ids::NodeId;
 use crate::proto::internal::peer_client::PeerClient;
 use crate::proto::internal::{self, FromPeer, ToPeer, from_peer, to_peer};
@@ -88,17 +88,6 @@ impl Drop for Peer {
     }
 }
 
-/// Where a peer is dialed. The name is resolved at each connect.
-pub(super) fn endpoint(address: &str, options: &Options) -> Result<Endpoint, tonic::transport::Error> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))?
-        .connect_timeout(options.connect_timeout)
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(super::KEEPALIVE_INTERVAL)
-        .keep_alive_timeout(super::KEEPALIVE_TIMEOUT)
-        .keep_alive_while_idle(true);
-    Ok(endpoint)
-}
-
 /// The reason at the bottom of an error, which is the one that helps ("Connection refused").
 pub(super) fn why(error: &(dyn StdError + 'static)) -> String {
     let bottom = causes(error).last().unwrap_or(error);
@@ -142,7 +131,8 @@ impl Connector {
             if self.queue.is_closed() {
                 return;
             }
-            // What waited is stale before the next connection stands; Raft says it again, and a dead peer costs no memory.
+            // What waited is stale before the next connection stands; Raft says it again, and a dead peer costs no memory. What
+            // comes from here on waits for that connection.
             self.queue.clear();
             self.link.down(self.lane, failure).await;
             if was_up && dialed.elapsed() >= self.context.options.lasting {
@@ -184,13 +174,11 @@ impl Connector {
 
     /// Dials and keeps the connection for as long as it lasts. Returns whether there was one, and why there is none any more.
     async fn connection(&self, address: &str) -> (bool, Failure) {
-        let patience = self.context.options.handshake_timeout;
-        let opened = match timeout(patience, self.open(address)).await {
-            Ok(Ok(opened)) => opened,
-            Ok(Err(failure)) => return (false, failure),
-            Err(_) => return (false, Failure::Lost(format!("{address}: no welcome within {patience:?}"))),
+        let Opened { mut answers, process, begin } = match self.open(address).await {
+            Ok(opened) => opened,
+            Err(failure) => return (false, failure),
         };
-        let Opened { mut answers, process, begin } = opened;
+        self.queue.flow();
         self.link.up(self.lane, process).await;
         // Not taken: the connection is broken already, and the answers say why.
         let _ = begin.send(());
@@ -203,12 +191,16 @@ impl Connector {
     }
 
     async fn open(&self, address: &str) -> Result<Opened, Failure> {
-        let no_connection = |error: tonic::transport::Error| {
-            let why = format!("{address}: {}", why(&error));
-            if is_refused(&error) { Failure::NotListening(why) } else { Failure::Lost(why) }
-        };
-        let endpoint = endpoint(address, &self.context.options).map_err(no_connection)?;
-        let channel = endpoint.connect().await.map_err(no_connection)?;
+        let dialed = dial::dial(address, &self.context.measured, &self.context.options).await;
+        let (channel, dial::Timeouts { welcome, .. }) = dialed.map_err(|error| {
+            let why = format!("{address}: {}", why(&*error));
+            if is_refused(&*error) { Failure::NotListening(why) } else { Failure::Lost(why) }
+        })?;
+        let late = || Failure::Lost(format!("{address}: no welcome within {welcome:?}"));
+        timeout(welcome, self.say_hello(address, channel)).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    async fn say_hello(&self, address: &str, channel: Channel) -> Result<Opened, Failure> {
         let (begin, begun) = oneshot::channel();
         let call = PeerClient::new(channel).open_lane(self.frames(begun)).await;
         let mut answers = call.map_err(|status| failure_of(address, &status))?.into_inner();
@@ -389,7 +381,7 @@ mod tests {
         let identity = Identity { cluster: ClusterId(1), node: NodeId(1) };
         let book = AddressBook::new(identity.node, Vec::new(), |_: &[Contact]| Ok(()));
         let mut connector = Connector {
-            context: Context { identity, book, delivery: delivery.clone(), options },
+            context: Context { identity, book, delivery: delivery.clone(), options, measured: Arc::default() },
             peer,
             lane: Lane::Control,
             queue: Arc::new(Queue::new(options.control)),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
-use super::{Error, FRAME_BYTES_MAX, Shared, Transport, codec, encode_cluster, peer};
+use super::{Error, FRAME_BYTES_MAX, Shared, Transport, codec, dial, encode_cluster, peer};
 use crate::ids::{Index, NodeId, ShardId};
 use crate::proto::internal::peer_client::PeerClient;
 use crate::proto::internal::{EventsReply, EventsRequest, PeerStatusRequest, ReadLogReply, ReadLogRequest};
@@ -150,7 +150,8 @@ impl Shared {
         if let Some(known) = clients.get(&peer).filter(|known| known.address == address) {
             return Ok(known.client.clone());
         }
-        let endpoint = peer::endpoint(address, &self.context.options).map_err(|error| peer::why(&error))?;
+        let endpoint =
+            dial::lazy(address, &self.context.measured, &self.context.options).map_err(|error| peer::why(&error))?;
         let client = PeerClient::new(endpoint.connect_lazy()).max_decoding_message_size(FRAME_BYTES_MAX);
         clients.insert(peer, Client { address: address.to_owned(), client: client.clone() });
         Ok(client)

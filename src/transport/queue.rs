@@ -6,6 +6,12 @@
 //!
 //! `push` never waits: the loop that owns the replicas must not stand still because a peer does. Each connection draws
 //! under a number of its own, so that the remains of a broken one take nothing from its successor.
+//!
+//! A connection can take a minute to make, and then be slow. What waits for it is what the peer can use when it comes:
+//! - of heartbeats, and of answers to them, the last one. All of a minute would tell nothing more, and the answer to the first would
+//!   look as if the way to the peer and back took a minute.
+//! - no entries. The leader sends what the peer lacks when it is connected; what it sent before, again and again because nothing
+//!   was answered, would go over the line before that.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +25,7 @@ use crate::raft::{Body, Message};
 /// The most messages in one frame.
 pub const FRAME_MESSAGES_MAX: usize = 4096;
 
-/// What goes when a queue is full. Safe either way, because Raft lives with lost messages: whoever needs an answer asks
+/// What goes when a queue is full, of what is of use. Safe either way, because Raft lives with lost messages: whoever needs an answer asks
 /// again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WhenFull {
@@ -55,6 +61,8 @@ struct State {
     waiting: VecDeque<Waiting>,
     bytes: u64,
     connection: u64,
+    /// The connection that draws was let in.
+    flows: bool,
     closed: bool,
 }
 
@@ -70,7 +78,8 @@ impl Queue {
         Self { limits, state: Mutex::default(), ready: Notify::new(), dropped: AtomicU64::new(0) }
     }
 
-    /// Adds a message; see [`WhenFull`] for what happens when there is no room.
+    /// Adds a message, unless it is of no use by the time that it can be sent; see [`WhenFull`] for what happens when there is no
+    /// room.
     pub fn push(&self, envelope: Envelope) {
         let waiting = Waiting { bytes: size(&envelope.message), envelope };
         let mut state = self.lock();
@@ -113,9 +122,15 @@ impl Queue {
         }
     }
 
-    /// Drops what waits.
+    /// The connection that draws was let in: what is sent from here on goes out.
+    pub fn flow(&self) {
+        self.lock().flows = true;
+    }
+
+    /// The connection is gone: drops what waits.
     pub fn clear(&self) {
         let mut state = self.lock();
+        state.flows = false;
         self.dropped.fetch_add(state.waiting.len() as u64, Ordering::Relaxed);
         state.waiting.clear();
         state.bytes = 0;
@@ -146,6 +161,10 @@ impl Queue {
 impl State {
     /// Adds, and returns how many messages went for it.
     fn add(&mut self, waiting: Waiting, limits: &Limits) -> u64 {
+        if !self.flows && matches!(waiting.envelope.message.body, Body::AppendEntries { .. }) {
+            return 1;
+        }
+        self.drop_superseded(&waiting.envelope);
         if limits.when_full == WhenFull::DropNewest && self.is_full(waiting.bytes, limits) {
             return 1;
         }
@@ -164,12 +183,22 @@ impl State {
         full && !self.waiting.is_empty()
     }
 
+    /// Takes out the heartbeat, or the answer to one, that this one takes the place of. There is one at most.
+    fn drop_superseded(&mut self, by: &Envelope) {
+        if is_heartbeat(by)
+            && let Some(at) = self.waiting.iter().position(|waiting| is_same_kind(&waiting.envelope, by))
+        {
+            self.remove(at);
+        }
+    }
+
     fn drop_oldest(&mut self) {
-        let is_heartbeat = |waiting: &Waiting| {
-            matches!(waiting.envelope.message.body, Body::Heartbeat { .. } | Body::HeartbeatReply { .. })
-        };
-        let oldest = self.waiting.iter().position(is_heartbeat).unwrap_or(0);
-        if let Some(waiting) = self.waiting.remove(oldest) {
+        let oldest = self.waiting.iter().position(|waiting| is_heartbeat(&waiting.envelope)).unwrap_or(0);
+        self.remove(oldest);
+    }
+
+    fn remove(&mut self, at: usize) {
+        if let Some(waiting) = self.waiting.remove(at) {
             self.bytes -= waiting.bytes;
         }
     }
@@ -191,6 +220,15 @@ impl State {
     }
 }
 
+fn is_heartbeat(envelope: &Envelope) -> bool {
+    matches!(envelope.message.body, Body::Heartbeat { .. } | Body::HeartbeatReply { .. })
+}
+
+fn is_same_kind(one: &Envelope, other: &Envelope) -> bool {
+    let kind = |envelope: &Envelope| std::mem::discriminant(&envelope.message.body);
+    one.shard == other.shard && kind(one) == kind(other)
+}
+
 /// About how many bytes a message takes.
 fn size(message: &Message) -> u64 {
     const OVERHEAD: u64 = 64;
@@ -203,8 +241,8 @@ fn size(message: &Message) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{EntryId, Index, SHARD_0, Term, Time};
-    use crate::raft::{Entry, Payload};
+    use crate::ids::{EntryId, Index, SHARD_0, ShardId, Term, Time};
+    use crate::raft::{AppendReply, Entry, OpaqueTime, Payload};
 
     fn heartbeat(sent_at: u64) -> Message {
         Message {
@@ -234,8 +272,16 @@ mod tests {
         Envelope::new(SHARD_0, message)
     }
 
+    fn reply(sent_at: u64) -> Message {
+        let body = Body::HeartbeatReply { sent_at: Time(sent_at), read_round: 0, clock: OpaqueTime(0) };
+        Message { term: Term(1), body }
+    }
+
+    /// The queue of a connection that was let in.
     fn queue(messages_max: usize, bytes_max: u64, when_full: WhenFull) -> Queue {
-        Queue::new(Limits { messages_max, bytes_max, when_full })
+        let queue = Queue::new(Limits { messages_max, bytes_max, when_full });
+        queue.flow();
+        queue
     }
 
     /// All that waits, in frames of at most `bytes_max`.
@@ -252,11 +298,40 @@ mod tests {
     #[tokio::test]
     async fn full_control_queue_drops_the_oldest_heartbeat_before_a_vote() {
         let queue = queue(3, 1 << 20, WhenFull::DropOldest);
-        for message in [vote(1), heartbeat(1), heartbeat(2), heartbeat(3), vote(2)] {
+        for message in [vote(1), heartbeat(1), vote(2), reply(1), vote(3), vote(4)] {
             queue.push(envelope(message));
         }
-        assert_eq!(drain(&queue, 1 << 20).await, [[vote(1), heartbeat(3), vote(2)]]);
-        assert_eq!(queue.dropped(), 2);
+        assert_eq!(drain(&queue, 1 << 20).await, [[vote(2), vote(3), vote(4)]]);
+        assert_eq!(queue.dropped(), 3);
+    }
+
+    #[tokio::test]
+    async fn of_heartbeats_and_of_their_answers_only_the_last_one_waits() {
+        let queue = queue(100, 1 << 20, WhenFull::DropOldest);
+        for message in [heartbeat(1), reply(1), vote(1), heartbeat(2), reply(2), heartbeat(3)] {
+            queue.push(envelope(message));
+        }
+        queue.push(Envelope::new(ShardId(9), heartbeat(4)));
+        assert_eq!(drain(&queue, 1 << 20).await, [[vote(1), reply(2), heartbeat(3), heartbeat(4)]]);
+        assert_eq!(queue.dropped(), 0, "nothing was lost by it");
+    }
+
+    /// A leader sends the same again and again to a peer that does not answer.
+    #[tokio::test]
+    async fn entries_do_not_wait_for_a_connection() {
+        let queue = Queue::new(Limits { messages_max: 100, bytes_max: 1 << 20, when_full: WhenFull::DropNewest });
+        let accepted = Message { term: Term(1), body: Body::AppendReply(AppendReply::Accepted(EntryId::default())) };
+        queue.push(envelope(append(100)));
+        queue.push(envelope(accepted.clone()));
+        queue.flow();
+        queue.push(envelope(append(200)));
+        queue.clear();
+        queue.push(envelope(append(300)));
+        queue.push(envelope(accepted.clone()));
+        queue.flow();
+        queue.push(envelope(append(400)));
+        assert_eq!(drain(&queue, 1 << 20).await, [[accepted, append(400)]]);
+        assert_eq!(queue.dropped(), 4);
     }
 
     #[tokio::test]

@@ -19,7 +19,7 @@ use crate::ids::{Contact, EntryId, SHARD_0, Term, Time};
 use crate::proto::internal::peer_client::PeerClient;
 use crate::proto::internal::{self, FromPeer, ToPeer, to_peer};
 use crate::proto::v1;
-use crate::raft::{Entry, Payload};
+use crate::raft::{AppendReply, Entry, Payload};
 use crate::storage;
 
 const CLUSTER: ClusterId = ClusterId(0xc1);
@@ -33,7 +33,6 @@ const PATIENCE: Duration = Duration::from_secs(20);
 fn options() -> Options {
     Options {
         hello_deadline: Duration::from_millis(100),
-        connect_timeout: Duration::from_secs(2),
         backoff_min: Duration::from_millis(5),
         backoff_max: Duration::from_millis(50),
         ..Options::default()
@@ -218,14 +217,14 @@ impl Node {
 
     /// What a `SnapshotRequest` gets that this node's peers would not send.
     async fn fetched(&self, request: internal::SnapshotRequest) -> Result<internal::SnapshotReply, Status> {
-        let endpoint = peer::endpoint(&self.address, &options()).expect("an address");
+        let endpoint = dial::lazy(&self.address, &Measured::default(), &options()).expect("an address");
         let channel = endpoint.connect().await.expect("listening");
         Ok(PeerClient::new(channel).fetch_snapshot(request).await?.into_inner())
     }
 
     /// A caller that says what it likes on a lane.
     async fn call(&self, frames: Vec<to_peer::Frame>) -> Result<Streaming<FromPeer>, Status> {
-        let endpoint = peer::endpoint(&self.address, &options()).expect("an address");
+        let endpoint = dial::lazy(&self.address, &Measured::default(), &options()).expect("an address");
         let channel = endpoint.connect().await.expect("listening");
         let frames = frames.into_iter().map(|frame| ToPeer { frame: Some(frame) });
         // Never ends: a caller that says no more is still there.
@@ -285,6 +284,15 @@ fn heartbeat(sent_at: u64) -> Message {
     }
 }
 
+fn vote(term: u64) -> Message {
+    Message { term: Term(term), body: Body::RequestVote { last: EntryId::default(), transfer: false } }
+}
+
+fn accepted(index: u64) -> Message {
+    let accepted = AppendReply::Accepted(EntryId::new(Term(1), Index(index)));
+    Message { term: Term(1), body: Body::AppendReply(accepted) }
+}
+
 fn append(index: u64, bytes: usize) -> Message {
     let id = EntryId::new(Term(1), Index(index));
     let previous = if index == 1 { EntryId::default() } else { EntryId::new(Term(1), Index(index - 1)) };
@@ -315,16 +323,16 @@ async fn messages_arrive_in_order_on_each_lane() {
     a.connected(B).await;
     b.connected(A).await;
     for number in 1..=500 {
-        a.transport.send(B, Envelope::new(SHARD_0, heartbeat(number)));
+        a.transport.send(B, Envelope::new(SHARD_0, vote(number)));
         a.transport.send(B, Envelope::new(SHARD_0, append(number, 10_000)));
     }
-    let (mut heartbeats, mut appends) = (Vec::new(), Vec::new());
-    while heartbeats.len() + appends.len() < 1000 {
+    let (mut votes, mut appends) = (Vec::new(), Vec::new());
+    while votes.len() + appends.len() < 1000 {
         match b.next().await {
             Inbound::Message { from: A, envelope: Envelope { message, .. } }
-                if message.body == heartbeat(heartbeats.len() as u64 + 1).body =>
+                if message.body == vote(votes.len() as u64 + 1).body =>
             {
-                heartbeats.push(message);
+                votes.push(message);
             }
             Inbound::Message { from: A, envelope: Envelope { message, .. } } => appends.push(message),
             other => panic!("{other:?}"),
@@ -397,10 +405,15 @@ struct Relay {
 impl Relay {
     /// The node tells others that it is here.
     fn to(node: &Node) -> Self {
+        Self::slow(node, Duration::ZERO)
+    }
+
+    /// The first byte takes so long, there and back.
+    fn slow(node: &Node, delay: Duration) -> Self {
         let port = bound();
         let (address, target, breaks) = (address_of(&port), Arc::new(Mutex::default()), Arc::new(Notify::new()));
         let listener = port.listen(100).expect("bound");
-        let passing = tokio::spawn(pass_on(listener, target.clone(), breaks.clone()));
+        let passing = tokio::spawn(pass_on(listener, target.clone(), breaks.clone(), delay));
         let relay = Self { address, target, breaks, passing };
         relay.leads_to(node);
         relay
@@ -420,7 +433,7 @@ impl Drop for Relay {
     }
 }
 
-async fn pass_on(listener: TcpListener, target: Arc<Mutex<String>>, breaks: Arc<Notify>) {
+async fn pass_on(listener: TcpListener, target: Arc<Mutex<String>>, breaks: Arc<Notify>, delay: Duration) {
     let mut connections = tokio::task::JoinSet::new();
     loop {
         let mut from = tokio::select! {
@@ -432,6 +445,7 @@ async fn pass_on(listener: TcpListener, target: Arc<Mutex<String>>, breaks: Arc<
         };
         let target = target.lock().expect("no panic").clone();
         connections.spawn(async move {
+            tokio::time::sleep(delay).await;
             if let Ok(mut to) = TcpStream::connect(target).await {
                 let _ = tokio::io::copy_bidirectional(&mut from, &mut to).await;
             }
@@ -494,6 +508,22 @@ async fn a_process_whose_connections_break_is_not_gone() {
     relay.breaks.notify_one();
     a.disconnected(B).await;
     assert_eq!(a.next().await, Inbound::Connected { peer: B });
+}
+
+/// Whoever stands between the two takes connections at once, so that only what was measured tells that the way is long.
+#[tokio::test]
+async fn a_slow_peer_is_waited_for_as_long_as_the_node_has_measured() {
+    let millis = Duration::from_millis;
+    let welcome = Timeout { times: 4, min: millis(10), max: PATIENCE, unknown: PATIENCE };
+    let identity = Identity { cluster: CLUSTER, node: A };
+    let mut a = Node::start_with(identity, Options { welcome, ..options() }, 100, Vec::new());
+    let b = Node::start(B);
+    let _relay = Relay::slow(&b, millis(500));
+    a.knows(&[&b]);
+    let Inbound::Disconnected { peer: B, why } = a.next().await else { panic!("connected too soon") };
+    assert!(why.contains("no welcome within"), "{why}");
+    a.transport.set_measured(Some(PATIENCE));
+    a.connected(B).await;
 }
 
 #[tokio::test]
@@ -596,8 +626,8 @@ async fn sending_never_waits_and_drops_for_a_peer_that_does_not_answer() {
     let (_connection, _) = silent.accept().await.expect("dialed");
     let started = Instant::now();
     for number in 1..=10_000 {
-        a.transport.send(B, Envelope::new(SHARD_0, heartbeat(number)));
-        a.transport.send(B, Envelope::new(SHARD_0, append(number, 100)));
+        a.transport.send(B, Envelope::new(SHARD_0, vote(number)));
+        a.transport.send(B, Envelope::new(SHARD_0, accepted(number)));
         a.transport.send(C, Envelope::new(SHARD_0, append(number, 100)));
     }
     assert!(started.elapsed() < Duration::from_secs(5), "20,000 messages took {:?}", started.elapsed());

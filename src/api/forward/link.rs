@@ -19,8 +19,12 @@ use super::{CALLS_MAX, Kind};
 use crate::client::{KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT};
 use crate::ids::{Contact, NodeId};
 
-/// An address that does not answer for this long cannot be reached. Those who ask wait in a row for it.
+/// An address that does not answer for this long cannot be reached, where requests take no longer. Those who ask wait in a row for
+/// it.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
+
+/// However long they take.
+const CONNECT_PATIENCE_MAX: Duration = Duration::from_secs(20);
 
 /// How much of the answers of one call may wait unread. Little, because of the next one.
 const CALL_BYTES_MAX: u32 = 128 << 10;
@@ -49,20 +53,21 @@ pub(super) enum NotSent {
 
 impl Link {
     /// Sends a call to the leader, and waits until it begins to answer. What comes with the answer keeps the call's own
-    /// connection, if it has one.
+    /// connection, if it has one. A connection that has to be made may take as long as a request does now.
     pub(super) async fn send(
         &self,
         leader: &Contact,
         kind: Kind,
         request: http::Request<Body>,
+        request_time: Option<Duration>,
     ) -> Result<(http::Response<Body>, Option<Hold>), NotSent> {
         let (channel, hold) = match kind {
             Kind::Conversation => {
                 let (connector, hold) = own::connector();
-                let endpoint = endpoint(&leader.client_address);
+                let endpoint = endpoint(&leader.client_address, request_time);
                 (endpoint.map(|endpoint| endpoint.connect_with_connector_lazy(connector)), Some(hold))
             }
-            Kind::Single | Kind::Pages => (self.shared(leader), None),
+            Kind::Single | Kind::Pages => (self.shared(leader, request_time), None),
         };
         let mut channel = channel.map_err(NotSent::Unreachable)?;
         // Ready means that the call can wait for the connection, not that there is one.
@@ -79,24 +84,25 @@ impl Link {
     }
 
     /// A channel connects when it is first used, and again after it broke; the name is resolved anew each time.
-    fn shared(&self, leader: &Contact) -> Result<Channel, String> {
+    fn shared(&self, leader: &Contact, request_time: Option<Duration>) -> Result<Channel, String> {
         // What it guards is replaced as a whole: good also when somebody panicked with the lock.
         let mut connection = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (node, address) = (leader.node, &leader.client_address);
         if let Some(known) = connection.as_ref().filter(|known| known.node == node && known.address == *address) {
             return Ok(known.channel.clone());
         }
-        let channel = endpoint(address)?.connect_lazy();
+        let channel = endpoint(address, request_time)?.connect_lazy();
         *connection = Some(Connection { node, address: address.clone(), channel: channel.clone() });
         Ok(channel)
     }
 }
 
-fn endpoint(address: &str) -> Result<Endpoint, String> {
+fn endpoint(address: &str, request_time: Option<Duration>) -> Result<Endpoint, String> {
+    let connect = request_time.unwrap_or_default().clamp(CONNECT_PATIENCE, CONNECT_PATIENCE_MAX);
     let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|error| error.to_string())?;
     Ok(endpoint
         .tcp_nodelay(true)
-        .connect_timeout(CONNECT_PATIENCE)
+        .connect_timeout(connect)
         .initial_stream_window_size(CALL_BYTES_MAX)
         .initial_connection_window_size(CONNECTION_BYTES_MAX)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)

@@ -148,10 +148,11 @@ impl Forwarder {
         let context = &self.0.context;
         self.tell(rpc, &leader, request.headers());
         let mut end = Box::pin(end(context.clone(), kind, leader.clone()));
+        let request_time = context.handle.request_time();
         let (request, halt) = self.outgoing(kind, leader.node, request);
         let sent = tokio::select! {
             biased;
-            sent = self.0.link.send(&leader, kind, request) => sent.map_err(|not_sent| match not_sent {
+            sent = self.0.link.send(&leader, kind, request, request_time) => sent.map_err(|not_sent| match not_sent {
                 NotSent::Unreachable(why) => errors::leader_unreachable(&leader, &why),
                 NotSent::Lost(why) => errors::forwarded_outcome_unknown(&leader, &why),
             }),

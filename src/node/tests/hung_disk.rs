@@ -46,7 +46,7 @@ fn event_loop(directory: &TempDir, disk: &MemoryDisk) -> (EventLoop, Handle) {
         book: book.clone(),
         transport: transport.clone(),
         transfers: Transfers::new(log.store(), storage::outgoing::Limits::default()),
-        stall: PATIENCE,
+        stall_min: PATIENCE,
         limits: options.limits,
         completions: completions.clone(),
         living: Arc::default(),
