@@ -20,7 +20,7 @@ use super::checks::Checks;
 use super::client::{Call, Client};
 use super::coverage::Coverage;
 use super::fetching::Exchange;
-use super::knobs::{Knobs, Micros, SECOND};
+use super::knobs::{Knobs, Micros, SECOND, Workload};
 use super::linking::Cargo;
 use super::network::Network;
 use super::node::{Caller, Node};
@@ -28,6 +28,7 @@ use super::operator::Operator;
 use super::random::Random;
 use super::tcp;
 use super::trace::{Detail, Trace};
+use super::watch::Watch;
 
 /// More events in one simulated second are a storm, unless they have work to show for it.
 const EVENTS_PER_SECOND_MAX: u64 = 10_000;
@@ -63,6 +64,8 @@ pub struct Cluster {
     pub checks: Checks,
     /// What has happened.
     pub coverage: Coverage,
+    /// Who has led when, and how fast.
+    pub watch: Watch,
     /// The same, in order.
     pub trace: Trace,
     /// Where the run is.
@@ -229,13 +232,18 @@ pub struct Report {
 impl Cluster {
     /// The cluster of a seed, before anything happens.
     pub fn new(seed: u64, detail: Detail) -> Self {
-        let mut random = Random::new(seed);
-        let knobs = Knobs::draw(&mut random.knobs);
+        let knobs = Knobs::draw(&mut Random::new(seed).knobs);
+        Self::with(knobs, seed, detail)
+    }
+
+    /// The cluster with these knobs, in which all else is drawn for a seed.
+    pub fn with(knobs: Knobs, seed: u64, detail: Detail) -> Self {
         let mut cluster = Self {
             now: 0,
             network: Network::new(knobs.network.clone()),
+            watch: Watch::new(knobs.nodes),
             knobs,
-            random,
+            random: Random::new(seed),
             nodes: BTreeMap::new(),
             clients: Vec::new(),
             history: Vec::new(),
@@ -267,11 +275,7 @@ impl Cluster {
     /// A rule is broken.
     pub fn run(mut self) -> Report {
         while self.phase != Phase::Over {
-            let Reverse(Scheduled { at, event, order }) = self.heap.pop().expect("somebody always looks");
-            self.now = at;
-            self.trace.number((at, order));
-            self.mind_budget();
-            self.handle(event);
+            self.step();
         }
         self.mind_waiters();
         self.mind_stores();
@@ -286,6 +290,29 @@ impl Cluster {
         }
     }
 
+    /// The next thing happens.
+    pub fn step(&mut self) {
+        let Reverse(Scheduled { at, event, order }) = self.heap.pop().expect("somebody always looks");
+        self.now = at;
+        self.trace.number((at, order));
+        self.mind_budget();
+        self.handle(event);
+    }
+
+    /// All that is to happen until then happens.
+    pub fn run_until(&mut self, until: Micros) {
+        while self.heap.peek().is_some_and(|Reverse(next)| next.at <= until) {
+            self.step();
+        }
+        self.now = until;
+    }
+
+    /// The faults end now.
+    pub fn end_soon(&mut self) {
+        self.knobs.duration = self.now;
+        self.schedule(self.now, Event::Look);
+    }
+
     /// Something will happen.
     pub fn schedule(&mut self, at: Micros, event: Event) {
         self.last_scheduled += 1;
@@ -294,17 +321,22 @@ impl Cluster {
 
     fn begin(&mut self) {
         self.found();
-        let workload = self.knobs.workload.clone();
-        for number in 0..workload.clients {
-            let uses_session = !self.random.workload.random_bool(workload.without_session);
-            self.clients.push(Client::new(number, uses_session));
-            self.schedule(0, Event::Think(number));
-        }
+        self.begin_work(self.knobs.workload.clone());
         self.schedule(0, Event::Change);
         self.schedule(0, Event::HandOver);
         let at = self.next_fault_at();
         self.schedule(at, Event::Fault);
         self.schedule(self.knobs.duration, Event::Look);
+    }
+
+    /// Clients begin to work.
+    pub fn begin_work(&mut self, workload: Workload) {
+        for number in 0..workload.clients {
+            let uses_session = !self.random.workload.random_bool(workload.without_session);
+            self.clients.push(Client::new(number, uses_session));
+            self.schedule(self.now, Event::Think(number));
+        }
+        self.knobs.workload = workload;
     }
 
     fn mind_budget(&mut self) {
@@ -404,7 +436,9 @@ impl Cluster {
 
     /// Once all is well there is no reason for an election.
     fn mind_calm(&self) {
-        let Phase::Draining(_) = self.phase else { return };
+        if !matches!(self.phase, Phase::Draining(_)) || self.knobs.stays_bad {
+            return;
+        }
         let term = self.leader().map(|(_, status)| status.term);
         assert!(
             term == self.calm_term,
@@ -445,6 +479,22 @@ impl Cluster {
         if processes.flat_map(|process| process.requests.values()).any(|waiter| waiter.caller.wants_transfer()) {
             return Some("leadership is being handed over".to_owned());
         }
+        if let Some(why) = self.unlikeness() {
+            return Some(why);
+        }
+        let (leader, _) = self.leader().expect("the others are like it");
+        let leading = self.nodes[&leader].process.as_ref().expect("the leader runs");
+        if is_draining && super::leases::any_is_held(leading.replica.machine()) {
+            return Some(format!("leases or delays have not ended at the leader {leader}, whatever its clock says"));
+        }
+        if is_draining && let Some(id) = self.holder() {
+            return Some(format!("{id} keeps files for somebody who fetches its snapshot"));
+        }
+        None
+    }
+
+    /// In what the nodes differ from their leader, if there is one and they do.
+    pub fn unlikeness(&mut self) -> Option<String> {
         let Some((leader, status)) = self.leader() else { return Some("nobody leads".to_owned()) };
         let configuration = &status.membership.configuration;
         if configuration.is_joint() || status.commit != status.last.index {
@@ -459,13 +509,6 @@ impl Cluster {
                 return Some(format!("{id} is not like the leader {leader} with {}: {other:?}", status.applied));
             }
             self.checks.on_digest(*id, other.applied, process.replica.machine().digest());
-        }
-        let leading = self.nodes[&leader].process.as_ref().expect("the leader runs");
-        if is_draining && super::leases::any_is_held(leading.replica.machine()) {
-            return Some(format!("leases or delays have not ended at the leader {leader}, whatever its clock says"));
-        }
-        if is_draining && let Some(id) = self.holder() {
-            return Some(format!("{id} keeps files for somebody who fetches its snapshot"));
         }
         None
     }

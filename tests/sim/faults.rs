@@ -200,7 +200,9 @@ impl Cluster {
     pub fn heal(&mut self) {
         self.trace.tell(self.now, || "the world is healed".to_owned());
         self.phase = Phase::Healing(self.now);
-        self.network.heal();
+        if !self.knobs.stays_bad {
+            self.network.heal();
+        }
         let mut ids: Vec<NodeId> = self.nodes.keys().copied().collect();
         ids.shuffle(&mut self.random.faults);
         for id in &ids {

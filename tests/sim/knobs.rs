@@ -41,6 +41,8 @@ pub struct Knobs {
     pub turn_delay_max: Micros,
     /// The network.
     pub network: Network,
+    /// It stays as it is when everything else is healed.
+    pub stays_bad: bool,
     /// The disks.
     pub disk: Disk,
     /// The clocks run faster or slower by up to this, in millionths.
@@ -249,6 +251,7 @@ impl Knobs {
             duration: election_timeout_max * rng.random_range(12..=30),
             turn_delay_max: one_of(rng, &[1, 100, 3_000]),
             network,
+            stays_bad: false,
             disk: draw_disk(rng, election_timeout_min),
             clock_drift_max: one_of(rng, &[0, 1_000, 100_000]),
             fault_interval: election_timeout_max * one_of(rng, &[1, 2, 4]) / 2,

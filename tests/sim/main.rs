@@ -11,6 +11,8 @@
 //! goes wrong, `network` and `tcp` how nodes are connected, `upkeep` and `fetching` what they do with snapshots beside their loops, `checks` which rules hold after every
 //! step, `verdict` which hold for what the clients saw, `leases` which hold for what consumers lease.
 
+mod ablation;
+mod acceptance;
 mod checks;
 mod client;
 mod cluster;
@@ -35,8 +37,10 @@ mod scenarios;
 mod store;
 mod tcp;
 mod trace;
+mod trial;
 mod upkeep;
 mod verdict;
+mod watch;
 mod working;
 mod writing;
 

@@ -133,6 +133,7 @@ impl Cluster {
             }
         }
         node.incarnation += 1;
+        self.watch.on_ended(self.now, id);
         node.is_armed = false;
         self.checks.on_crash(id);
     }
@@ -469,6 +470,7 @@ impl Cluster {
         match told {
             Told::Raft(event) => {
                 self.cover_event(id, event);
+                self.watch.on_told(self.now, id, event);
                 self.checks.on_told(self.now, id, event);
                 match event {
                     raft::Event::SnapshotInstalled { last } => self.installed(id, *last),

@@ -1,0 +1,59 @@
+//! The acceptance network (a second each way, a tenth of the packets lost each way, links that block) with time-outs as by default:
+//! a leader that lives stays, one that dies is replaced soon, and every request is executed, each exactly once.
+
+use quorate::raft::{Bounds, TimeoutPolicy};
+
+use super::knobs::{Micros, SECOND};
+use super::measure::{in_parallel, quantile};
+use super::number_from_environment;
+use super::tcp::Quality;
+use super::trial::{Death, Setting, Trial, light_load};
+
+/// Clusters, unless `QUORATE_SIM_SEEDS` says otherwise.
+const SEEDS: u64 = 6;
+
+/// So long there must be no election.
+const CALM: Micros = 30 * 60 * SECOND;
+
+/// What came of a cluster.
+struct Outcome {
+    elections: u64,
+    led: Vec<Micros>,
+}
+
+/// The figures that Quorate is held to.
+#[test]
+#[ignore = "the time-outs do not adapt yet"]
+fn acceptance() {
+    let first = number_from_environment("QUORATE_SIM_FIRST").unwrap_or(0);
+    let seeds = number_from_environment("QUORATE_SIM_SEEDS").unwrap_or(SEEDS);
+    let seeds: Vec<u64> = (first..first + seeds).collect();
+    let outcomes = in_parallel(&seeds, |seed| run(*seed));
+    let mut elections: Vec<u64> = outcomes.iter().map(|outcome| outcome.elections).collect();
+    let mut led: Vec<Micros> = outcomes.iter().flat_map(|outcome| outcome.led.clone()).collect();
+    let [calm, restless] = [0.5, 0.99].map(|share| quantile(&mut elections, share));
+    let [p50, p90, p99] = [0.5, 0.9, 0.99].map(|share| quantile(&mut led, share) as f64 / SECOND as f64);
+    println!("{} clusters: {calm} elections without a kill (p99 {restless})", seeds.len());
+    println!("led again after a kill: p50 {p50:.1} s, p90 {p90:.1} s, p99 {p99:.1} s");
+    assert!(calm == 0 && restless <= 1, "elections without a kill: median {calm}, p99 {restless}");
+    assert!(p50 <= 30.0 && p99 <= 90.0, "led again after {p50} s (median), {p99} s (p99)");
+}
+
+fn run(seed: u64) -> Outcome {
+    let mut trial = Trial::new(
+        seed,
+        &Setting {
+            nodes: if seed.is_multiple_of(2) { 5 } else { 6 },
+            timeouts: TimeoutPolicy::Adaptive(Bounds::default()),
+            quality: Quality::ACCEPTANCE,
+            clients_are_far: true,
+            workload: light_load(20 * SECOND),
+        },
+    );
+    trial.form();
+    trial.begin_work();
+    let elections = trial.watch(CALM).elections;
+    let led = (0..2).map(|_| trial.lose_leader(Death::Kill).led).collect();
+    trial.end();
+    Outcome { elections, led }
+}
