@@ -10,7 +10,10 @@ use crate::ids::NodeId;
 
 /// The processes that have lanes to this node: never more than there are lanes.
 #[derive(Debug, Default)]
-pub(super) struct Processes(Mutex<BTreeMap<(NodeId, u64), Weak<watch::Sender<bool>>>>);
+pub(super) struct Processes(Mutex<Flags>);
+
+/// By node and process. True: it has ended.
+type Flags = BTreeMap<(NodeId, u64), Weak<watch::Sender<bool>>>;
 
 /// What a lane knows of the process that opened it.
 pub(super) struct Process {
@@ -38,7 +41,7 @@ impl Processes {
     }
 
     /// A map of handles, whole at any time: good also when somebody panicked with the lock.
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(NodeId, u64), Weak<watch::Sender<bool>>>> {
+    fn lock(&self) -> MutexGuard<'_, Flags> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
