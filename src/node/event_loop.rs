@@ -190,10 +190,7 @@ impl EventLoop {
             let Ok(inbound) = self.inbound.control.try_recv() else { break };
             self.take(Arrival::Inbound(inbound))?;
         }
-        for _ in 0..INBOUND_BULK_MAX {
-            let Ok(inbound) = self.inbound.bulk.try_recv() else { break };
-            self.take(Arrival::Inbound(inbound))?;
-        }
+        self.take_bulk();
         for _ in 0..DRAINED_MAX {
             let Ok(input) = self.inbox.inputs.try_recv() else { break };
             self.take(Arrival::Input(input))?;
@@ -203,6 +200,14 @@ impl EventLoop {
             self.take(Arrival::Forgotten(request))?;
         }
         Ok(())
+    }
+
+    /// As much as there can be in the inbox.
+    fn take_bulk(&mut self) {
+        for _ in 0..INBOUND_BULK_MAX {
+            let Ok(inbound) = self.inbound.bulk.try_recv() else { break };
+            self.on_inbound(inbound);
+        }
     }
 
     fn take(&mut self, arrival: Arrival) -> Result<(), Error> {
@@ -267,6 +272,8 @@ impl EventLoop {
                 }
             }
             Inbound::Gone { peer } => {
+                // What came of it in bulk is older, and would look as if it lived.
+                self.take_bulk();
                 self.say_of(peer, Level::Warn, "gone", |name| format!("finds the process of {name} ended"));
                 for shard in self.shards() {
                     self.on_event(shard, Event::Gone(peer));

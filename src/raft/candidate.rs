@@ -130,7 +130,21 @@ impl Raft {
             Some(refusal) => {
                 self.tell(Event::VoteRefused { pre_vote: true, to: from, refusal });
                 self.send(from, reply);
+                if refusal == VoteRefusal::LogBehind {
+                    self.ask_again_who_asks(from);
+                }
             }
+        }
+    }
+
+    /// Who asks for pre-votes with a shorter log hears no leader any more. This member, if it asked before, may have been refused
+    /// because of one, and would wait in vain for somebody else to win.
+    fn ask_again_who_asks(&mut self, from: NodeId) {
+        if let Role::PreCandidate(votes) = &self.role
+            && !votes.granted.contains(&from)
+            && self.configuration().is_voter(from)
+        {
+            self.send_in(self.term().next(), from, Body::PreVote { last: self.last() });
         }
     }
 

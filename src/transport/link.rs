@@ -2,8 +2,11 @@
 //!
 //! A peer is connected while both lanes are: a message of either kind would be lost otherwise.
 
+use std::sync::Arc;
+
 use tokio::sync::Mutex;
 
+use super::processes::Processes;
 use super::{Delivery, Inbound, Lane};
 use crate::ids::{Index, NodeId};
 
@@ -12,6 +15,7 @@ use crate::ids::{Index, NodeId};
 pub struct Link {
     peer: NodeId,
     delivery: Delivery,
+    processes: Arc<Processes>,
     /// Held while the node is told, so that it hears of changes in the order in which they happened.
     state: Mutex<State>,
 }
@@ -43,16 +47,16 @@ pub enum Failure {
 
 impl Link {
     /// A connection of which nothing is known.
-    pub fn new(peer: NodeId, delivery: Delivery) -> Self {
-        Self { peer, delivery, state: Mutex::default() }
+    pub(super) fn new(peer: NodeId, delivery: Delivery, processes: Arc<Processes>) -> Self {
+        Self { peer, delivery, processes, state: Mutex::default() }
     }
 
     /// A lane can carry messages, to this process of the peer.
     pub async fn up(&self, lane: Lane, process: u64) {
         let mut state = self.state.lock().await;
         if lane == Lane::Control {
-            if state.process.is_some_and(|before| before != process) {
-                self.tell(Inbound::Gone { peer: self.peer }).await;
+            if let Some(before) = state.process.filter(|before| *before != process) {
+                self.tell_gone(before).await;
             }
             state.process = Some(process);
         }
@@ -76,8 +80,11 @@ impl Link {
         }
         state.connected = Some(false);
         // What the other lane finds can be older than the connection of this one.
-        if lane == Lane::Control && matches!(failure, Failure::NotListening(_)) && state.process.is_some() {
-            self.tell(Inbound::Gone { peer: self.peer }).await;
+        if lane == Lane::Control
+            && matches!(failure, Failure::NotListening(_))
+            && let Some(process) = state.process
+        {
+            self.tell_gone(process).await;
             state.process = None;
         }
         if refused && state.refusal.as_ref() != Some(&failure) {
@@ -91,6 +98,12 @@ impl Link {
             Failure::Removed(index) => Inbound::RemovedBy { peer: self.peer, index: *index },
             other => Inbound::Refused { peer: self.peer, why: other.to_string() },
         }
+    }
+
+    async fn tell_gone(&self, process: u64) {
+        // First, so that nothing of it comes later.
+        self.processes.end(self.peer, process);
+        self.tell(Inbound::Gone { peer: self.peer }).await;
     }
 
     /// The inbox is bounded: this waits for room. Nobody reads any more: the node stops, and nothing is left to tell.
@@ -143,7 +156,7 @@ mod tests {
     /// The same, with the process to which a lane is up.
     async fn told_of(changes: impl IntoIterator<Item = (Lane, Result<u64, Failure>)>) -> String {
         let (delivery, mut inbox) = Inbox::new(100, 1);
-        let link = Link::new(NodeId(2), delivery);
+        let link = Link::new(NodeId(2), delivery, Arc::default());
         for (lane, change) in changes {
             match change {
                 Ok(process) => link.up(lane, process).await,

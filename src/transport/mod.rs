@@ -34,6 +34,7 @@ mod link;
 pub mod listen;
 mod peer;
 mod peers;
+mod processes;
 pub mod questions;
 pub mod queue;
 mod rate;
@@ -69,6 +70,7 @@ pub use timeouts::Timeout;
 
 use peer::Peer;
 use peers::Peers;
+use processes::Processes;
 use timeouts::Measured;
 
 /// The most bytes of one frame, as sent and as accepted.
@@ -148,8 +150,9 @@ pub enum Inbound {
         why: String,
     },
     /// The process of a peer that was connected has ended, as far as can be told from here: nobody listens at its address any
-    /// more, or another process does. Said once for each process, after Disconnected and before the next Connected. Whoever
-    /// stands between the two can make it look so: nothing but time may depend on it.
+    /// more, or another process does. Said once for each process, after Disconnected and before the next Connected, and after all
+    /// that the process has sent, of which some may be lost. Whoever stands between the two can make it look so: nothing but time
+    /// may depend on it.
     Gone {
         /// The peer.
         peer: NodeId,
@@ -266,7 +269,7 @@ impl Default for Options {
             hello_deadline: seconds(30),
             backoff_min: Duration::from_millis(50),
             backoff_max: Duration::from_secs(2),
-            lasting: Duration::from_secs(2),
+            lasting: Duration::from_millis(500),
             flush_deadline: Duration::from_millis(500),
             snapshot_rate: None,
             snapshot_idle: Duration::from_secs(30),
@@ -281,8 +284,6 @@ pub struct Transport(Arc<Shared>);
 /// What all handles, connections and services share.
 struct Shared {
     context: Context,
-    /// By chance, so that peers can tell this process from the one before it.
-    process: u64,
     runtime: runtime::Handle,
     peers: Mutex<Peers>,
     /// True: the node stops. Each notice: who is let in may have changed.
@@ -304,15 +305,18 @@ struct Context {
     delivery: Delivery,
     options: Options,
     measured: Arc<Measured>,
+    /// By chance, so that peers can tell this process from the one before it.
+    process: u64,
+    processes: Arc<Processes>,
 }
 
 impl Transport {
     /// A transport without peers. To be called within a tokio runtime, which runs its tasks. `delivery` is the way into the
     /// inbox of the node: when that is full, connections stop reading and so do, in the end, the peers' queues.
     pub fn new(identity: Identity, book: AddressBook, delivery: Delivery, options: Options) -> Self {
+        let (measured, process, processes) = (Arc::default(), rand::random(), Arc::default());
         Self(Arc::new(Shared {
-            context: Context { identity, book, delivery, options, measured: Arc::default() },
-            process: rand::random(),
+            context: Context { identity, book, delivery, options, measured, process, processes },
             runtime: runtime::Handle::current(),
             peers: Mutex::default(),
             stopping: watch::Sender::new(false),

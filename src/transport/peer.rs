@@ -48,7 +48,7 @@ impl Peer {
         let control = Arc::new(Queue::new(context.options.control));
         let append = Arc::new(Queue::new(context.options.append));
         let heard = watch::Sender::new(());
-        let link = Arc::new(Link::new(peer, context.delivery.clone()));
+        let link = Arc::new(Link::new(peer, context.delivery.clone(), context.processes.clone()));
         let start = |lane, queue: &Arc<Queue>| {
             let (context, queue, link, heard) = (context.clone(), queue.clone(), link.clone(), heard.subscribe());
             runtime.spawn(Connector { context, peer, lane, queue, link, heard }.run())
@@ -226,6 +226,7 @@ impl Connector {
                 Lane::Append => internal::Lane::Append.into(),
             },
             addresses: codec::encode_contacts(told.values()),
+            process: self.context.process,
         };
         let connection = self.queue.begin();
         let frame_bytes = self.context.options.frame_bytes;
@@ -380,12 +381,14 @@ mod tests {
         let (heard, peer, options) = (watch::Sender::new(()), NodeId(2), Options::default());
         let identity = Identity { cluster: ClusterId(1), node: NodeId(1) };
         let book = AddressBook::new(identity.node, Vec::new(), |_: &[Contact]| Ok(()));
+        let (measured, processes) = (Arc::default(), Arc::default());
+        let context = Context { identity, book, delivery: delivery.clone(), options, measured, process: 1, processes };
         let mut connector = Connector {
-            context: Context { identity, book, delivery: delivery.clone(), options, measured: Arc::default() },
+            context,
             peer,
             lane: Lane::Control,
             queue: Arc::new(Queue::new(options.control)),
-            link: Arc::new(Link::new(peer, delivery)),
+            link: Arc::new(Link::new(peer, delivery, Arc::default())),
             heard: heard.subscribe(),
         };
         let hour = Duration::from_secs(3600);

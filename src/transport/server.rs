@@ -11,6 +11,7 @@ use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::handshake::{Refusal, Removed, printable};
+use super::processes::Process;
 use super::questions::{EVENTS_MAX, LOG_ENTRIES_MAX, LogPart};
 use super::queue::FRAME_MESSAGES_MAX;
 use super::rate::Rate;
@@ -225,7 +226,8 @@ impl peer_server::Peer for PeerService {
         tracing::debug!(peer = %from, ?lane, "a peer opened a lane");
         let (shared, host) = (self.shared.clone(), self.host.clone());
         shared.peers().calls(from);
-        let incoming = Incoming { shared, host, from, lane, frames, stopping, stage: Stage::Welcome };
+        let process = shared.context.processes.opens(from, hello.process);
+        let incoming = Incoming { shared, host, from, process, lane, frames, stopping, stage: Stage::Welcome };
         incoming.learn(hello.addresses).await;
         let answers = stream::unfold(incoming, |mut incoming| async move { Some((incoming.next().await?, incoming)) });
         Ok(Response::new(Box::pin(answers)))
@@ -281,6 +283,7 @@ struct Incoming {
     shared: Arc<Shared>,
     host: Arc<dyn Host>,
     from: NodeId,
+    process: Process,
     lane: Lane,
     frames: Streaming<ToPeer>,
     stopping: watch::Receiver<bool>,
@@ -307,7 +310,7 @@ impl Incoming {
             Stage::Welcome => {
                 self.stage = Stage::Messages;
                 let addresses = codec::encode_contacts(&self.shared.context.book.all());
-                let welcome = Welcome { addresses, process: self.shared.process };
+                let welcome = Welcome { addresses, process: self.shared.context.process };
                 Some(Ok(FromPeer { frame: Some(from_peer::Frame::Welcome(welcome)) }))
             }
             Stage::Messages => {
@@ -327,11 +330,13 @@ impl Incoming {
     async fn receive(&mut self) -> Result<(), Status> {
         loop {
             let frame = tokio::select! {
-                frame = self.frames.message() => frame?,
+                biased;
+                () = self.process.ended() => return Err(ended()),
                 () = changed(&mut self.stopping) => {
                     self.check_admitted()?;
                     continue;
                 }
+                frame = self.frames.message() => frame?,
             };
             match frame.map(|frame| frame.frame) {
                 None => return Ok(()),
@@ -359,8 +364,10 @@ impl Incoming {
             let envelope = codec::decode(message).map_err(|why| self.malformed(why.to_string()))?;
             let inbound = Inbound::Message { from: self.from, envelope };
             tokio::select! {
-                sent = self.shared.context.delivery.send(inbound) => sent.map_err(|_| stops())?,
+                biased;
+                () = self.process.ended() => return Err(ended()),
                 () = stopped(self.stopping.clone()) => return Err(stops()),
+                sent = self.shared.context.delivery.send(inbound) => sent.map_err(|_| stops())?,
             }
         }
         Ok(())
@@ -394,6 +401,11 @@ async fn changed(stopping: &mut watch::Receiver<bool>) {
 /// Ends when the node stops, or has.
 async fn stopped(mut stopping: watch::Receiver<bool>) {
     let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+/// To whoever looks as if it had ended, and has not.
+fn ended() -> Status {
+    Status::unavailable("this process looks as if it had ended: nobody listened at its address")
 }
 
 fn stops() -> Status {

@@ -312,6 +312,7 @@ fn hello(from: NodeId, to: NodeId) -> internal::Hello {
         to: to.0,
         lane: internal::Lane::Control.into(),
         addresses: Vec::new(),
+        process: from.0,
     }
 }
 
@@ -483,6 +484,32 @@ async fn a_dead_process_is_dialed_on_and_gone_once() {
         assert!(more.is_err(), "{more:?}");
         let port = bound_to(&address);
         b = Node::start_on(port, Identity { cluster: CLUSTER, node: B }, options(), 100, b.book.all());
+    }
+}
+
+/// It looks as if another process had taken its place, and much of what it has sent waits for room in the inbox.
+#[tokio::test]
+async fn nothing_of_a_process_comes_after_it_is_gone() {
+    let mut a = Node::start_with(Identity { cluster: CLUSTER, node: A }, options(), 1, Vec::new());
+    let mut b = Node::start(B);
+    let relay = Relay::to(&b);
+    a.knows(&[&b]);
+    b.knows(&[&a]);
+    a.connected(B).await;
+    b.connected(A).await;
+    for number in 1..=1000 {
+        b.transport.send(A, Envelope::new(SHARD_0, vote(number)));
+    }
+    a.receives(B, vote(1)).await;
+    let next = Node::start_with(Identity { cluster: CLUSTER, node: B }, options(), 100, b.book.all());
+    relay.leads_to(&next);
+    relay.breaks.notify_one();
+    // Slowly, so that much still waits by then.
+    while a.next().await != (Inbound::Gone { peer: B }) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    while let Ok(inbound) = tokio::time::timeout(Duration::from_millis(300), a.inbox.recv()).await {
+        assert!(!matches!(inbound, Some(Inbound::Message { .. })), "{inbound:?}");
     }
 }
 

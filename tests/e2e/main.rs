@@ -11,6 +11,7 @@ mod dashboard;
 mod dashboard_members;
 mod demo;
 mod dev;
+mod failover;
 mod forward;
 mod founding;
 mod hand_over;
