@@ -20,24 +20,42 @@ Exit codes:
 
 /// How a command ends. The numbers are for scripts and do not change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Exit {
     /// It did what was asked for.
-    Done = 0,
+    Done,
     /// It failed.
-    Failed = 1,
+    Failed,
     /// It was asked for something that makes no sense, or the settings are wrong. The same code as clap's.
-    Usage = 2,
+    Usage,
     /// There was no message.
-    QueueEmpty = 3,
+    QueueEmpty,
     /// No leader could be reached in time. Whether something happened is unknown where the message says so.
-    Unavailable = 4,
+    Unavailable,
     /// The cluster said no, and changed nothing.
-    Refused = 5,
+    Refused,
     /// Ctrl-C stopped it, or the second one of two where the first asks for a clean end.
-    Interrupted = 130,
+    Interrupted,
     /// A second SIGTERM stopped it at once.
-    Terminated = 143,
+    Terminated,
+    /// Another program ended with this code, and was all that it was about.
+    Other(u8),
+}
+
+impl Exit {
+    /// The code.
+    pub fn code(self) -> u8 {
+        match self {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::QueueEmpty => 3,
+            Exit::Unavailable => 4,
+            Exit::Refused => 5,
+            Exit::Interrupted => 130,
+            Exit::Terminated => 143,
+            Exit::Other(code) => code,
+        }
+    }
 }
 
 /// Why a command failed, in words for the person who typed it.
@@ -90,7 +108,7 @@ pub fn report(result: Result<Exit, Failure>) -> ExitCode {
         failure.tell();
         failure.exit
     });
-    ExitCode::from(exit as u8)
+    ExitCode::from(exit.code())
 }
 
 /// The error and its causes, from the outside in. A cause that the text before has told already is not told again.

@@ -1,9 +1,9 @@
 //! The command line: what can be typed, and what a shell gets back.
 //!
-//! `server` runs a node, `dev` a whole cluster on this machine, `demo` shows what such a cluster survives, `config` looks at
-//! settings, `health` asks whether a node is well, `bench` measures, `completions` is for shells; everything else is a client ([`client_commands`]), one command at a
-//! time or many at a prompt ([`repl`]). What a command prints as its result goes to standard output; errors and hints go to
-//! standard error.
+//! `server` runs a node, `dev` a whole cluster on this machine, `demo` shows what such a cluster survives, `impair` runs a command
+//! on a bad network, `config` looks at settings, `health` asks whether a node is well, `bench` measures, `completions` is for
+//! shells; everything else is a client ([`client_commands`]), one command at a time or many at a prompt ([`repl`]). What a command
+//! prints as its result goes to standard output; errors and hints go to standard error.
 //! Exit codes are in [`exit`].
 
 pub mod bench;
@@ -14,6 +14,7 @@ pub mod demo;
 pub mod dev;
 pub mod exit;
 pub mod health;
+pub mod impair;
 mod local_cluster;
 mod open_files;
 pub mod repl;
@@ -48,6 +49,9 @@ pub enum Command {
     /// Show and check, step by step, what a cluster on this machine survives
     #[command(after_help = demo::HELP)]
     Demo(demo::Arguments),
+    /// Run a command on a network of its own that delays, loses and corrupts packets
+    #[command(after_help = impair::HELP)]
+    Impair(impair::Arguments),
     /// Check, show or describe settings
     #[command(after_help = config::HELP)]
     Config(config::Arguments),
@@ -77,6 +81,7 @@ pub async fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Server(arguments) => server::run(*arguments).await,
         Command::Dev(arguments) => dev::run(arguments).await,
         Command::Demo(arguments) => demo::run(arguments).await,
+        Command::Impair(arguments) => impair::run(arguments).await,
         Command::Config(arguments) => config::run(&arguments),
         Command::Health(arguments) => health::run(arguments).await,
         Command::Repl(arguments) => repl::run(arguments).await,

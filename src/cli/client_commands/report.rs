@@ -130,7 +130,7 @@ fn document(error: &Error) -> serde_json::Value {
             "reason": reason(error),
             "message": error.to_string(),
             "hint": hint(error),
-            "exit_code": exit(error) as u8,
+            "exit_code": exit(error).code(),
             "metadata": metadata,
         }
     })

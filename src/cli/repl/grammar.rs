@@ -191,7 +191,7 @@ mod tests {
     fn what_only_a_shell_can_do_is_no_command() {
         for line in ["server", "dev", "repl", "config show", "enqeue q x", "dequeue"] {
             match read(line) {
-                Err(Unreadable::Clap(error)) => assert_eq!(error.exit_code(), Exit::Usage as i32, "{line}"),
+                Err(Unreadable::Clap(error)) => assert_eq!(error.exit_code(), i32::from(Exit::Usage.code()), "{line}"),
                 other => panic!("{line}: {other:?}"),
             }
         }
