@@ -9,7 +9,7 @@
 
 use std::time::Duration;
 
-use quorate::raft::{Bounds, TimeoutPolicy, Timeouts};
+use quorate::raft::{Bounds, CommitQuorum, TimeoutPolicy, Timeouts};
 
 use super::knobs::{Micros, SECOND, Workload};
 use super::measure::{in_parallel, quantile};
@@ -99,6 +99,7 @@ fn rows(nodes: usize) -> Vec<(String, Setting)> {
     networks.push(("acceptance".to_owned(), Quality::ACCEPTANCE));
     let setting = |quality: &Quality, timeouts| Setting {
         nodes,
+        commit_quorum: CommitQuorum::Majority,
         timeouts,
         quality: quality.clone(),
         clients_are_far: false,

@@ -1,7 +1,7 @@
 //! The acceptance network (a second each way, a tenth of the packets lost each way, links that block) with time-outs as by default:
 //! a leader that lives stays, one that dies is replaced soon, and every request is executed, each exactly once.
 
-use quorate::raft::{Bounds, TimeoutPolicy};
+use quorate::raft::{Bounds, CommitQuorum, TimeoutPolicy};
 
 use super::knobs::{Micros, SECOND};
 use super::measure::{in_parallel, quantile};
@@ -44,6 +44,7 @@ fn run(seed: u64) -> Outcome {
         seed,
         &Setting {
             nodes: if seed.is_multiple_of(2) { 5 } else { 6 },
+            commit_quorum: CommitQuorum::Majority,
             timeouts: TimeoutPolicy::Adaptive(Bounds::default()),
             quality: Quality::ACCEPTANCE,
             clients_are_far: true,

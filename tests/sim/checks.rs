@@ -52,6 +52,8 @@ struct Book {
     /// It has told another one to take over, and has proposed nothing since.
     has_handed_over: bool,
     is_lost: bool,
+    /// What its disk once had, and acknowledged, before it lost the end of it without anybody noticing.
+    forgotten: Vec<Link>,
     configuration: InForce,
     status: Option<(Term, Index, Index)>,
 }
@@ -60,6 +62,10 @@ impl Book {
     fn end_transfer(&mut self) {
         self.hands_over = false;
         self.has_handed_over = false;
+    }
+
+    fn has_forgotten(&self, index: Index, link: Link) -> bool {
+        self.forgotten.get(index.0 as usize - 1) == Some(&link)
     }
 }
 
@@ -106,6 +112,14 @@ impl Checks {
     /// The disk of this node is gone for ever. Its book stays: what it has acknowledged still counts for a commit.
     pub fn lose_disk(&mut self, node: NodeId) {
         self.book(node).is_lost = true;
+    }
+
+    /// The disk of a node that does not run has lost what was after `kept`. What it has acknowledged still counts for a commit.
+    pub fn lose_log_end(&mut self, node: NodeId, kept: Index) {
+        let book = self.book(node);
+        book.forgotten = book.disk.links.clone();
+        book.disk.cut(kept);
+        book.memory = book.disk.clone();
     }
 
     /// A replica wants something made durable.
@@ -290,7 +304,8 @@ impl Checks {
     }
 
     fn check_durable_quorum(&self, configuration: &Configuration, index: Index, link: Link) {
-        let is_durable = |node| self.books.get(&node).is_some_and(|book| book.disk.link(index) == Some(link));
+        let has = |book: &Book| book.disk.link(index) == Some(link) || book.has_forgotten(index, link);
+        let is_durable = |node| self.books.get(&node).is_some_and(has);
         let needed = |count: usize| match configuration.commit_quorum {
             CommitQuorum::Majority => count / 2 + 1,
             CommitQuorum::HalfPlusOne => count.min(count.div_ceil(2) + 1),

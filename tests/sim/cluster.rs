@@ -85,6 +85,8 @@ pub struct Cluster {
     events: u64,
     /// Pieces of snapshots that came, and were of use.
     pub pieces: u64,
+    /// Committed entries that some disk has lost without anybody noticing.
+    pub lost: u64,
 }
 
 /// Where a run is.
@@ -166,6 +168,10 @@ pub enum Event {
     TimeOut { client: usize, place: usize, attempt: u64, node: NodeId },
     /// Something goes wrong.
     Fault,
+    /// Some voters are cut off, and then one of the others loses the end of its log.
+    CutBeforeLoss,
+    /// A node loses the end of its log.
+    LoseLogEnd(NodeId),
     /// All links work again.
     Mend,
     /// The membership may be changed.
@@ -227,6 +233,8 @@ pub struct Report {
     pub requests: usize,
     /// The time that it simulated.
     pub simulated: Micros,
+    /// Committed entries that some disk has lost without anybody noticing.
+    pub lost: u64,
 }
 
 impl Cluster {
@@ -262,6 +270,7 @@ impl Cluster {
             written_before: 0,
             events: 0,
             pieces: 0,
+            lost: 0,
         };
         let words = format!("{:#?}", cluster.knobs);
         cluster.trace.tell(0, || words);
@@ -286,6 +295,7 @@ impl Cluster {
             events: self.events,
             requests: self.history.len(),
             simulated: self.now,
+            lost: self.lost,
             coverage: self.coverage,
         }
     }
@@ -389,6 +399,8 @@ impl Cluster {
             Event::Retry { client, place } => self.attempt(client, place),
             Event::TimeOut { client, place, attempt, node } => self.time_out(client, place, attempt, node),
             Event::Fault => self.fault(),
+            Event::CutBeforeLoss => self.cut_before_loss(),
+            Event::LoseLogEnd(victim) => self.lose_log_end(victim),
             Event::Mend => self.network.mend(),
             Event::Change => self.change(),
             Event::HandOver => self.hand_over(),

@@ -123,6 +123,12 @@ impl Image {
         }
     }
 
+    /// What is after `kept` is not there any more.
+    pub fn cut(&mut self, kept: Index) {
+        self.links.truncate(kept.0 as usize);
+        self.configurations.retain(|(index, _)| *index <= kept);
+    }
+
     /// A snapshot was taken.
     pub fn shorten(&mut self, shortening: Shortening) {
         self.snapshot = shortening.last;

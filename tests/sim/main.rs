@@ -16,6 +16,7 @@ mod acceptance;
 mod checks;
 mod client;
 mod cluster;
+mod commit_quorum;
 mod coverage;
 mod covering;
 mod faults;

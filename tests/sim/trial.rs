@@ -25,6 +25,8 @@ const AWAY: Micros = 120 * SECOND;
 pub struct Setting {
     /// Voters.
     pub nodes: usize,
+    /// How many voters must have an entry.
+    pub commit_quorum: CommitQuorum,
     /// Where the time-outs come from.
     pub timeouts: TimeoutPolicy,
     /// The network between the nodes.
@@ -165,13 +167,13 @@ pub fn light_load(think: Micros) -> Workload {
 }
 
 fn knobs(setting: &Setting) -> Knobs {
-    let Setting { nodes, timeouts, ref quality, clients_are_far, .. } = *setting;
+    let Setting { nodes, commit_quorum, timeouts, ref quality, clients_are_far, .. } = *setting;
     let delay = if clients_are_far { quality.delay } else { 0 };
     let loss = quality.loss + quality.corruption;
     Knobs {
         nodes,
         is_grown: false,
-        commit_quorum: CommitQuorum::Majority,
+        commit_quorum,
         raft: raft::Options {
             timeouts,
             disk_stall_max: Duration::from_secs(5),
