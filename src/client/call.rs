@@ -85,8 +85,7 @@ struct Tried {
 impl<'a> Call<'a> {
     /// A call in which nodes may wait until `wait_end` before they answer.
     pub(super) fn new(shared: &'a Shared, repeat: Repeat, wait_end: Instant) -> Self {
-        let tried = Vec::new();
-        Self {
+        let mut call = Self {
             shared,
             repeat,
             is_anywhere: false,
@@ -98,8 +97,10 @@ impl<'a> Call<'a> {
             pauses: 0,
             in_doubt: false,
             refused: None,
-            tried,
-        }
+            tried: Vec::new(),
+        };
+        call.tell_after(wait_end.elapsed());
+        call
     }
 
     /// The same call, for what is to be read as fresh as this: of what any node may show, the node that is asked shows its own.
@@ -162,6 +163,7 @@ impl<'a> Call<'a> {
         let line = node.line.clone();
         let unanswered = self.tried.iter().find(|tried| tried.address == target.address).map(|tried| tried.unanswered);
         let sending = Sending { began: Instant::now(), unanswered: unanswered.unwrap_or_default() };
+        let connected_by = sending.began + self.shared.patience.connecting(sending.unanswered);
         let mut answer = std::pin::pin!(send(node, self.limit(sending)));
         loop {
             let end = self.end_of(sending, &line);
@@ -172,6 +174,7 @@ impl<'a> Call<'a> {
                 answer = &mut answer => return answer,
                 // It may have become later, by what the client has learnt of the line meanwhile.
                 () = tokio::time::sleep_until(end) => {}
+                () = tokio::time::sleep_until(connected_by), if Instant::now() < connected_by => {}
                 () = tokio::time::sleep_until(self.wait_end + self.told_after) => self.tell_waiting(&target.address),
             }
         }
@@ -212,10 +215,17 @@ impl<'a> Call<'a> {
         if waited < self.told_after {
             return;
         }
-        self.told_after *= 2;
+        self.tell_after(waited);
         let patience = &self.shared.patience;
         let (total, request_time) = (patience.total(), patience.told());
         self.shared.tell(|| Event::Waiting { address: address.to_string(), waited, total, request_time });
+    }
+
+    /// The next time to tell that there is no answer comes after this one. Calls that serve the same one of the user have the same.
+    fn tell_after(&mut self, waited: Duration) {
+        while self.told_after <= waited {
+            self.told_after *= 2;
+        }
     }
 
     /// Decides what follows from a failure at `target`: the error that ends the call, or when to go on.

@@ -149,7 +149,7 @@ async fn run(stream: Stream, frames: mpsc::Sender<v1::ExecuteStreamRequest>, mut
 /// a round trip more.
 enum Answers {
     Opening(BoxFuture<Response<Streaming<v1::ExecuteStreamResponse>>, Status>),
-    Open(Streaming<v1::ExecuteStreamResponse>),
+    Open(Box<Streaming<v1::ExecuteStreamResponse>>),
 }
 
 impl Answers {
@@ -157,7 +157,7 @@ impl Answers {
     async fn next(&mut self) -> Result<Option<v1::ExecuteStreamResponse>, Status> {
         loop {
             match self {
-                Answers::Opening(opening) => *self = Answers::Open(opening.await?.into_inner()),
+                Answers::Opening(opening) => *self = Answers::Open(Box::new(opening.await?.into_inner())),
                 Answers::Open(answers) => return answers.message().await,
             }
         }
