@@ -173,14 +173,15 @@ impl ClusterService {
     /// Has the change of `node` made and waits until it is committed.
     async fn change(&self, node: NodeId, change: MembershipChange) -> Result<(), Rejection> {
         let changed = self.context.handle.change_membership(SHARD_0, change);
-        match tokio::time::timeout(CHANGE_PATIENCE, changed).await {
+        let limit = self.context.longest_wait(CHANGE_PATIENCE);
+        match tokio::time::timeout(limit, changed).await {
             // To promote a voter, or to bring in who is in already, is to have it as it was asked for.
             Ok(Ok(_) | Err(Refusal::Change(ChangeRefused::AlreadyVoter(_) | ChangeRefused::AlreadyMember(_)))) => {
                 Ok(())
             }
             Ok(Err(refusal)) => Err(errors::refusal(refusal, &self.context).with(reasons::MEMBER, node)),
             // Asking again is safe: a change that has happened meanwhile changes nothing a second time.
-            Err(_) => Err(errors::too_late(CHANGE_PATIENCE, true)),
+            Err(_) => Err(errors::too_late(limit, true)),
         }
     }
 

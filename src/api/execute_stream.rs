@@ -58,7 +58,7 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { requests_max: 1_024, bytes_max: 2 * DECODED_BYTES_MAX, patience: Duration::from_secs(10) }
+        Self { requests_max: 1_024, bytes_max: 2 * DECODED_BYTES_MAX, patience: Duration::from_secs(60) }
     }
 }
 
@@ -170,7 +170,7 @@ struct Answered {
     answer: Result<v1::ExecuteResponse, Status>,
 }
 
-/// One request, as if it had come by itself. The loop has it when this returns.
+/// One request, as if it had come by itself. The loop has it when this returns, if a leader is known.
 fn execute<'a>(
     service: &'a QuorateService,
     Queued { request, bytes }: Queued,

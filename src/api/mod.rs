@@ -41,6 +41,7 @@ pub mod status;
 pub(crate) mod streams;
 
 use std::future::Future;
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
@@ -157,6 +158,11 @@ impl Context {
 
     fn was_removed(&self) -> bool {
         self.handle.look(SHARD_0, |status| status.removed.is_some()).unwrap_or(false)
+    }
+
+    /// How long what nobody hears the end of is waited for: `least`, and longer where requests take longer now.
+    fn longest_wait(&self, least: Duration) -> Duration {
+        least.max(self.handle.request_time().unwrap_or_default().saturating_mul(2))
     }
 
     /// The client addresses of the members that this node knows, itself left out.

@@ -25,8 +25,15 @@ const EXECUTE: &str = "quorate.v1.Quorate/Execute";
 /// The method by which the log is read.
 const REQUEST_LOG: &str = "quorate.v1.Quorate/RequestLog";
 
-/// A request that has no answer this long after its own wait is over is given up, whatever its client says.
+/// A request that has no answer this long after its own wait is over is given up, whatever its client says, where requests take no
+/// longer.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// While no leader is known a request is kept for half as long as one may take now, and for so long: an election has an end, and who
+/// is turned away comes back later than that, after a pause and over a line that may be long. Bounded, since most members may be away.
+const KEPT_MIN: Duration = Duration::from_millis(500);
+/// See [`KEPT_MIN`].
+const KEPT_MAX: Duration = Duration::from_secs(5);
 
 /// The service, on this node.
 #[derive(Clone)]
@@ -52,7 +59,8 @@ impl QuorateService {
     }
 
     /// Executes one request, whichever way it came in. The node's loop has it when this returns, so that requests are taken in
-    /// the order of these calls; the future waits for the answer, and dropping it forgets the request.
+    /// the order of these calls, unless it waits for a leader to be known; the future waits for the answer, and dropping it forgets
+    /// the request.
     /// Without a `place` in the loop's inbox it takes one that is free, or is refused.
     pub(super) fn execute<'a>(
         &'a self,
@@ -61,11 +69,18 @@ impl QuorateService {
         deadline: Option<Duration>,
         place: Option<Place<'a>>,
     ) -> impl Future<Output = Result<v1::ExecuteResponse, Status>> + Send + use<'a> {
-        let submitted = {
-            let _logged_with_its_trace = received.enter();
-            self.submit(&mut received, request, deadline, place)
+        let ready = match self.waits_for_leader(&request) {
+            false => Ok(self.submit(&mut received, request, deadline, place)),
+            true => Err((request, place)),
         };
         async move {
+            let submitted = match ready {
+                Ok(submitted) => submitted,
+                Err((request, place)) => {
+                    self.leader_to_be_known(deadline).await;
+                    self.submit(&mut received, request, deadline, place)
+                }
+            };
             let answer = self.answer(submitted).await;
             if let Ok(answer) = &answer {
                 received.brings(|| brought(answer));
@@ -84,6 +99,28 @@ impl QuorateService {
         answer(&self.context, shard, answering.await?)
     }
 
+    /// Whether a request is for a leader, and none is known although there may soon be one.
+    fn waits_for_leader(&self, request: &v1::ExecuteRequest) -> bool {
+        let is_for_leader = matches!(request.consistency(), v1::Consistency::Unspecified | v1::Consistency::Leader);
+        is_for_leader && self.context.handle.look(SHARD_0, may_elect).unwrap_or(false)
+    }
+
+    /// Waits until this node knows a leader, or will know none, but not for long.
+    async fn leader_to_be_known(&self, deadline: Option<Duration>) {
+        let request_time = self.context.handle.request_time().unwrap_or_default();
+        let kept = (request_time / 2).clamp(KEPT_MIN, KEPT_MAX);
+        let limit = kept.min(deadline.unwrap_or(Duration::MAX) / 2);
+        let mut published = self.context.handle.published();
+        let known = published.wait_for(|now| !now.replicas.get(&SHARD_0).is_some_and(may_elect));
+        tokio::select! {
+            biased;
+            // Where the loop has ended the next look finds that out.
+            _ = known => {}
+            () = self.context.drained() => {}
+            () = tokio::time::sleep(limit) => {}
+        }
+    }
+
     fn submit<'a>(
         &'a self,
         received: &mut Received,
@@ -91,6 +128,7 @@ impl QuorateService {
         deadline: Option<Duration>,
         place: Option<Place<'a>>,
     ) -> Result<(ShardId, impl Future<Output = Result<Answer, Rejection>> + Send + use<'a>), Rejection> {
+        let _logged_with_its_trace = received.enter();
         let (shard, bytes) = (request.shard, request.encoded_len());
         let is_of_this_cluster = check_cluster(request.session.as_ref(), self.context.handle.cluster());
         let checked = receive(request, deadline)?;
@@ -122,7 +160,7 @@ impl QuorateService {
             _ => (Duration::ZERO, true),
         };
         let waits = !wait.is_zero();
-        let limit = deadline.unwrap_or(Duration::MAX).min(wait + PATIENCE);
+        let limit = deadline.unwrap_or(Duration::MAX).min(wait + self.context.longest_wait(PATIENCE));
         let answering = place.ask(shard, asked);
         async move {
             tokio::select! {
@@ -169,6 +207,11 @@ impl QuorateService {
             () = tokio::time::sleep(limit) => Err(errors::too_late(limit, true)),
         }
     }
+}
+
+/// No leader is known, and there may soon be one.
+fn may_elect(status: &replica::Status) -> bool {
+    status.leader.is_none() && status.quarantined.is_none() && status.removed.is_none()
 }
 
 /// Ids of sessions are log indexes: another cluster has the same ones.

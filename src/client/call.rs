@@ -11,6 +11,7 @@ use super::endpoints::{Address, Node, Routing, Target, Way};
 use super::failure::{Advice, Failure, Leader};
 use super::reach::Obstacle;
 use super::{Consistency, Error, Event, Refused, Shared};
+use crate::reasons;
 
 /// Whoever observes is told of a call that takes this long, and each time when twice as much has passed.
 const TOLD_AFTER: Duration = Duration::from_secs(3);
@@ -29,6 +30,15 @@ pub(super) enum Repeat {
     Never,
 }
 
+/// When a request is sent again.
+enum Next {
+    /// At once, to an address that it has not been to since the last pause: the one that is to lead, or the next one when the
+    /// connection to it broke. Otherwise after a pause.
+    AtOnce,
+    /// After a pause, of at least so long.
+    Later(Duration),
+}
+
 /// A request on its way.
 pub(super) struct Call<'a> {
     shared: &'a Shared,
@@ -43,6 +53,8 @@ pub(super) struct Call<'a> {
     redirects: u32,
     /// Where the last of them led to.
     redirected_to: Option<Address>,
+    /// Whom it has been to since the last pause.
+    asked: Vec<Address>,
     /// Pauses so far.
     pauses: u32,
     in_doubt: bool,
@@ -72,6 +84,7 @@ impl<'a> Call<'a> {
             told_after: TOLD_AFTER,
             redirects: 0,
             redirected_to: None,
+            asked: Vec::new(),
             pauses: 0,
             in_doubt: false,
             refused: None,
@@ -115,8 +128,12 @@ impl<'a> Call<'a> {
                 }
                 Err(failure) => failure,
             };
-            let pause_min = self.judge(&target, failure)?;
-            self.pause(pause_min).await?;
+            self.asked.push(target.address.clone());
+            match self.judge(&target, failure)? {
+                Next::AtOnce if !self.asked.contains(&self.target().address) => self.check_time()?,
+                Next::AtOnce => self.pause(Duration::ZERO).await?,
+                Next::Later(least) => self.pause(least).await?,
+            }
             self.tell_waiting(&target.address);
         }
     }
@@ -168,8 +185,8 @@ impl<'a> Call<'a> {
         self.shared.tell(|| Event::Waiting { address: address.to_string(), waited, total, request_time });
     }
 
-    /// Decides what follows from a failure at `target`: the error that ends the call, or the least time to pause.
-    fn judge(&mut self, target: &Target, failure: Failure) -> Result<Duration, Error> {
+    /// Decides what follows from a failure at `target`: the error that ends the call, or when to go on.
+    fn judge(&mut self, target: &Target, failure: Failure) -> Result<Next, Error> {
         let address = &target.address;
         if self.repeat == Repeat::Never {
             return Err(final_error(address, failure));
@@ -187,12 +204,16 @@ impl<'a> Call<'a> {
             self.redirects = 0;
         }
         self.refused = None;
+        let next = match &failure {
+            Failure::Refused(refused) if refused.reason == reasons::NO_LEADER => Next::Later(Duration::ZERO),
+            _ => Next::AtOnce,
+        };
         match (advice, failure) {
             (Advice::Redirect(leader), failure) => self.redirect(target, leader, failure)?,
             (Advice::Unknown, failure) if self.repeat == Repeat::BySession => {
                 return Err(Error::OutcomeUnknown { why: failure.to_string() });
             }
-            (Advice::Later, Failure::Refused(refused)) => return Ok(self.later(address, refused)),
+            (Advice::Later, Failure::Refused(refused)) => return Ok(Next::Later(self.later(address, refused))),
             (Advice::GiveUp, Failure::Refused(refused)) => return Err(self.refusal(refused)),
             (Advice::Elsewhere, failure) => self.elsewhere(address, failure),
             (_, failure) => {
@@ -200,7 +221,7 @@ impl<'a> Call<'a> {
                 self.elsewhere(address, failure);
             }
         }
-        Ok(Duration::ZERO)
+        Ok(next)
     }
 
     fn redirect(&mut self, target: &Target, leader: Leader, failure: Failure) -> Result<(), Error> {
@@ -261,6 +282,7 @@ impl<'a> Call<'a> {
     /// Pauses before the next sending, for a time drawn by chance but at least `pause_min`; ends the call if there is no
     /// time left after that.
     async fn pause(&mut self, pause_min: Duration) -> Result<(), Error> {
+        self.asked.clear();
         let options = &self.shared.options;
         let longest = options.pause_min.saturating_mul(1 << self.pauses.min(16)).min(options.pause_max);
         self.pauses += 1;
@@ -270,6 +292,11 @@ impl<'a> Call<'a> {
         }
         tokio::time::sleep(pause).await;
         Ok(())
+    }
+
+    /// Ends the call if there is no time left.
+    fn check_time(&mut self) -> Result<(), Error> {
+        if Instant::now() >= self.end() { Err(self.too_late()) } else { Ok(()) }
     }
 
     fn refusal(&self, refused: Refused) -> Error {

@@ -152,6 +152,20 @@ async fn a_cluster_without_a_leader_is_asked_until_the_deadline() {
     assert_eq!(tried[0], (nodes[0].address.clone(), "refused: NO_LEADER".to_owned()));
 }
 
+/// Any pause would be longer than the call may take.
+#[tokio::test]
+async fn who_leads_after_the_leader_died_is_looked_for_without_a_pause() {
+    let (mut nodes, world) = cluster(3).await;
+    let hour = Duration::from_secs(3600);
+    let (client, events) = client_of(&nodes, Options { pause_min: hour, pause_max: hour, ..Options::default() });
+    client.enqueue("jobs", vec![text("one")]).await.unwrap();
+    nodes.remove(0);
+    nodes[0].then([Step::NotLeader(nodes[1].address.clone())]);
+    client.enqueue("jobs", vec![text("two")]).await.unwrap();
+    let asked: Vec<_> = world.lock().unwrap().requests.iter().map(|(node, _)| *node).collect();
+    assert_eq!(asked, [0, 0, 1, 2], "{events:?}");
+}
+
 #[tokio::test]
 async fn a_lost_answer_is_asked_for_again_under_the_same_sequence() {
     for lose in [Step::LoseAnswer, Step::Hang] {

@@ -9,7 +9,7 @@ mod metrics;
 mod stream;
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -435,6 +435,31 @@ async fn a_follower_shows_what_the_leader_executed_and_takes_over() {
     b.stop().await.unwrap();
     let stopped = handle.transfer_leadership(SHARD_0, None).await;
     assert!(matches!(stopped, Err(Refusal::NotLeader { leader: None, .. })), "{stopped:?}");
+}
+
+/// Who is turned away during an election comes back later than it ends. Where most members are away there is no election to wait for.
+#[tokio::test]
+async fn a_request_waits_a_moment_for_a_leader() {
+    let directory = TempDir::new().unwrap();
+    let a = start_alone(directory.path()).await;
+    a.stop().await.unwrap();
+    let a = start_node(config("a", directory.path(), &[])).await;
+    execute(&a, vec![enqueue("q", "one")]).await.expect("it is about to lead");
+
+    let b = start_node(config("b", directory.path(), &[&a])).await;
+    let voters = async || a.handle.status(SHARD_0).map(|status| status.membership.configuration.voters.len());
+    eventually("both to vote", async || voters().await.filter(|voters| *voters == 2)).await;
+    b.stop().await.unwrap();
+    eventually("nobody to lead", async || a.handle.status(SHARD_0)?.leader.is_none().then_some(())).await;
+    let began = Instant::now();
+    let refused = execute(&a, vec![enqueue("q", "two")]).await.unwrap_err();
+    assert_eq!(reason(&refused), reasons::NO_LEADER);
+    assert!(began.elapsed() >= Duration::from_millis(500), "{:?}", began.elapsed());
+    let peek = operation(Verb::Peek(v1::Peek { queue: "q".to_owned(), ..Default::default() }));
+    let consistency = v1::Consistency::Stale.into();
+    let request = v1::ExecuteRequest { operations: vec![peek], consistency, ..Default::default() };
+    quorate(&a).await.execute(request).await.expect("what needs no leader waits for none");
+    a.stop().await.unwrap();
 }
 
 /// The log of a node that does not lead, as it has it and as far as it is committed.
