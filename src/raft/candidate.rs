@@ -3,7 +3,8 @@
 //! Pre-vote, check-quorum (in `leader.rs`) and the refusal of votes while a leader is heard belong together: each alone fails
 //! under some partial partition.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::core::{Raft, Role};
 use super::{Body, Event, RoleName, VoteRefusal};
@@ -12,9 +13,14 @@ use crate::ids::{EntryId, NodeId, Term, Ticket, Time};
 /// What a candidate has been granted.
 #[derive(Debug)]
 pub(super) struct Votes {
-    granted: BTreeSet<NodeId>,
+    /// By whom, and when that came.
+    granted: BTreeMap<NodeId, Time>,
+    /// When they were asked for first.
+    asked_at: Time,
     /// The write that makes the own vote durable; only then it counts.
     pub(super) ticket: Ticket,
+    /// The leader hands over.
+    transfer: bool,
 }
 
 impl Raft {
@@ -22,13 +28,18 @@ impl Raft {
     pub(super) fn become_pre_candidate(&mut self, now: Time) {
         let cause = match &self.role {
             Role::Follower(follower) if follower.leader.is_some() => "the leader was not heard in time",
+            Role::Follower(follower) if follower.has_voted => "the one that it voted for was not heard in time",
             Role::Candidate(_) => "the election had no winner in time",
             Role::PreCandidate(_) => "the pre-vote had no majority in time",
             _ => "no leader is known",
         };
-        self.reset_election_timer(now);
-        let granted = BTreeSet::from([self.id]);
-        self.set_role(Role::PreCandidate(Votes { granted, ticket: Ticket(0) }));
+        let is_first = matches!(&self.role, Role::Follower(follower) if !follower.has_voted);
+        if !is_first {
+            self.measured.on_attempt();
+        }
+        let votes = self.pre_votes(now);
+        self.wait_for_votes(now, Duration::ZERO);
+        self.set_role(Role::PreCandidate(votes));
         let term = self.term();
         self.tell(Event::RoleChanged { role: RoleName::PreCandidate, term, cause });
         for peer in self.begin_election(true, self.term().next()) {
@@ -37,16 +48,52 @@ impl Raft {
         self.count_votes(now);
     }
 
+    /// What a pre-candidate begins with. Where messages take longer than it waits, answers come to what it asked before: they
+    /// count as long as they are not much older than the wait, since who granted one may hear a leader again.
+    fn pre_votes(&self, now: Time) -> Votes {
+        let mut votes = match &self.role {
+            Role::PreCandidate(Votes { granted, asked_at, .. }) => {
+                Votes { granted: granted.clone(), asked_at: *asked_at, ticket: Ticket(0), transfer: false }
+            }
+            _ => Votes { granted: BTreeMap::new(), asked_at: now, ticket: Ticket(0), transfer: false },
+        };
+        let (_, longest_wait) = self.measured.candidate_wait(Duration::ZERO);
+        votes.granted.retain(|_, at| now - *at <= longest_wait);
+        votes.granted.insert(self.id, now);
+        votes
+    }
+
     /// Asks for votes in a term of its own; with `transfer` because the leader wants so.
     pub(super) fn become_candidate(&mut self, now: Time, transfer: bool) {
-        self.reset_election_timer(now);
+        let pre_vote = match &self.role {
+            Role::PreCandidate(votes) => now - votes.asked_at,
+            _ => Duration::ZERO,
+        };
+        self.wait_for_votes(now, pre_vote);
         let term = self.term().next();
         self.raise_term(now, term, Some(self.id));
-        self.set_role(Role::Candidate(Votes { granted: BTreeSet::new(), ticket: self.hard_state_ticket() }));
+        let ticket = self.hard_state_ticket();
+        self.set_role(Role::Candidate(Votes { granted: BTreeMap::new(), asked_at: now, ticket, transfer }));
         let cause = if transfer { "the leader hands over to it" } else { "the pre-vote was won" };
         self.tell(Event::RoleChanged { role: RoleName::Candidate, term, cause });
         for peer in self.begin_election(false, term) {
             self.send(peer, Body::RequestVote { last: self.last(), transfer });
+        }
+    }
+
+    /// There is a connection to `peer` again, and what it was asked before is lost.
+    pub(super) fn ask_for_vote_again(&mut self, now: Time, peer: NodeId) {
+        let (last, term, is_voter) = (self.last(), self.term(), self.configuration().is_voter(peer));
+        match &mut self.role {
+            Role::PreCandidate(votes) if is_voter && !votes.granted.contains_key(&peer) => {
+                votes.asked_at = now;
+                self.send_in(term.next(), peer, Body::PreVote { last });
+            }
+            Role::Candidate(votes) if is_voter && !votes.granted.contains_key(&peer) => {
+                let transfer = votes.transfer;
+                self.send(peer, Body::RequestVote { last, transfer });
+            }
+            _ => {}
         }
     }
 
@@ -69,16 +116,16 @@ impl Raft {
 
     fn on_vote(&mut self, now: Time, from: NodeId) {
         if let Role::PreCandidate(votes) | Role::Candidate(votes) = &mut self.role {
-            votes.granted.insert(from);
+            votes.granted.insert(from, now);
         }
         self.count_votes(now);
     }
 
     fn count_votes(&mut self, now: Time) {
-        let won = |votes: &Votes| self.configuration().has_majority(|voter| votes.granted.contains(&voter));
+        let won = |votes: &Votes| self.configuration().has_majority(|voter| votes.granted.contains_key(&voter));
         match &self.role {
             Role::PreCandidate(votes) if won(votes) => self.become_candidate(now, false),
-            Role::Candidate(votes) if won(votes) => self.become_leader(now),
+            Role::Candidate(votes) if won(votes) => self.become_leader(now, now - votes.asked_at),
             _ => {}
         }
     }
@@ -122,6 +169,7 @@ impl Raft {
             self.objection(last)
         };
         let reply = Body::PreVoteReply { refusal };
+        self.mind_rival(now, from, term, last);
         match refusal {
             None => {
                 self.tell(Event::VoteGranted { pre_vote: true, to: from, term });
@@ -130,21 +178,26 @@ impl Raft {
             Some(refusal) => {
                 self.tell(Event::VoteRefused { pre_vote: true, to: from, refusal });
                 self.send(from, reply);
-                if refusal == VoteRefusal::LogBehind {
-                    self.ask_again_who_asks(from);
-                }
             }
         }
     }
 
-    /// Who asks for pre-votes with a shorter log hears no leader any more. This member, if it asked before, may have been refused
-    /// because of one, and would wait in vain for somebody else to win.
-    fn ask_again_who_asks(&mut self, from: NodeId) {
-        if let Role::PreCandidate(votes) = &self.role
-            && !votes.granted.contains(&from)
-            && self.configuration().is_voter(from)
-        {
-            self.send_in(self.term().next(), from, Body::PreVote { last: self.last() });
+    /// Somebody else asks for pre-votes of the same term. Where two win them at a time, each has its own vote and often neither
+    /// wins: of two with equal logs the one with the lower id gives way, and asks again if nothing comes of it. One with a worse
+    /// log cannot win; but it hears no leader, which can be news, and why it had refused before.
+    fn mind_rival(&mut self, now: Time, rival: NodeId, term: Term, last: EntryId) {
+        let has_granted = match &self.role {
+            Role::PreCandidate(votes) if term == self.term().next() => votes.granted.contains_key(&rival),
+            _ => return,
+        };
+        if !self.configuration().is_voter(rival) {
+            return;
+        }
+        if (last, rival) > (self.last(), self.id) {
+            self.measured.on_attempt();
+            self.become_follower(now, self.term(), "another node with as good a claim asks for votes");
+        } else if self.objection(last).is_some() && !has_granted {
+            self.ask_for_vote_again(now, rival);
         }
     }
 
@@ -156,7 +209,10 @@ impl Raft {
         match refusal {
             None => {
                 self.raise_term(now, term, Some(from));
-                self.reset_election_timer(now);
+                self.wait_for_votes(now, Duration::ZERO);
+                if let Role::Follower(follower) = &mut self.role {
+                    follower.has_voted = true;
+                }
                 self.tell(Event::VoteGranted { pre_vote: false, to: from, term });
             }
             Some(refusal) => self.tell(Event::VoteRefused { pre_vote: false, to: from, refusal }),
@@ -198,7 +254,7 @@ impl Raft {
         match &self.role {
             Role::Leader(_) => true,
             Role::Follower(follower) => {
-                let is_recent = |heard_at| now - heard_at < self.timeouts().election_min;
+                let is_recent = |heard_at| now - heard_at < self.timeouts().election_min || self.was_starved(now);
                 follower.leader.is_some_and(|(_, heard_at)| is_recent(heard_at))
             }
             Role::PreCandidate(_) | Role::Candidate(_) => false,

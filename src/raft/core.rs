@@ -9,16 +9,14 @@ use super::candidate::Votes;
 use super::follower::{Append, Follower, Heartbeat};
 use super::leader::Leader;
 use super::log::Log;
+use super::measured::Measured;
 use super::progress::Window;
 use super::writes::Writes;
 use super::{
-    Body, Configuration, Effect, Entry, Event, Fresh, HardState, Message, Pace, ReadBatch, ReadContext, Recovered,
-    RoleName, Snapshot, TimeoutPolicy, Timeouts, Timing, Why, Write,
+    Body, Configuration, Effect, Entry, Event, Fresh, HardState, Message, ReadBatch, ReadContext, Recovered, RoleName,
+    Snapshot, TimeoutPolicy, Timeouts, Timing, Write,
 };
 use crate::ids::{EntryId, Index, NodeId, Term, Ticket, Time};
-
-/// A follower whose leader has gone asks for votes after a random pause up to this: all of them notice at once.
-const GONE_PAUSE_MAX: Duration = Duration::from_millis(30);
 
 /// How a replica behaves. Safety depends on none of it.
 #[derive(Clone, Copy, Debug)]
@@ -60,8 +58,8 @@ pub struct Raft {
     writes: Writes,
     /// The write that holds the term and vote of now.
     hard_state_ticket: Ticket,
-    quarantined: Option<String>,
-    rng: ChaCha8Rng,
+    pub(super) quarantined: Option<String>,
+    pub(super) rng: ChaCha8Rng,
     /// Drawn at the start, so that what an earlier process of this node has said is not taken for its own.
     pub(super) nonce: u64,
     /// The last one that a question to the leader had.
@@ -69,8 +67,12 @@ pub struct Raft {
     pub(super) last_batch: ReadBatch,
     /// What leaders have told of how much was committed when.
     pub(super) fresh: Option<Fresh>,
-    /// What the last leader that was heard goes by.
-    pub(super) told: Option<Pace>,
+    /// Of links, and of this member itself. The time-outs follow from it.
+    pub(super) measured: Measured,
+    /// The election was put off until then, because this member was starved; once until the timer is set anew.
+    pub(super) put_off_until: Option<Time>,
+    /// The deadline up to which lateness is accounted for.
+    pub(super) called_for: Time,
 }
 
 /// The part that this member plays, with what only that part knows.
@@ -107,7 +109,10 @@ impl Raft {
             last_context: ReadContext(0),
             last_batch: ReadBatch(0),
             fresh: None,
-            told: None,
+            measured: Measured::new(options.timeouts),
+            // Who is alone campaigns at once.
+            put_off_until: Some(now),
+            called_for: now,
         };
         let (start, last) = (raft.log.start(), raft.last());
         assert!(
@@ -129,6 +134,7 @@ impl Raft {
         if self.quarantined.is_some() {
             return;
         }
+        self.mind_lateness(now);
         match self.role {
             Role::Leader(_) => self.tick_leader(now),
             _ if now < self.election_at => self.ask_again(now),
@@ -160,6 +166,7 @@ impl Raft {
         if self.quarantined.is_some() {
             return;
         }
+        self.mind_lateness(now);
         let Message { term, body } = message;
         match body {
             Body::PreVote { last } => self.on_pre_vote(now, from, term, last),
@@ -234,23 +241,12 @@ impl Raft {
 
     /// The connection to a member broke.
     pub fn on_unreachable(&mut self, peer: NodeId) {
+        self.measured.on_disconnected(peer);
         if let Role::Leader(leader) = &mut self.role
             && let Some(progress) = leader.progress.get_mut(&peer)
         {
             progress.on_disconnected();
             self.give_up_transfer_to(peer);
-        }
-    }
-
-    /// The process of a member has ended, as far as its machine can tell: its connections closed and it takes no others. If it
-    /// led, there is no use in waiting for it. A wrong guess does no harm: whoever hears it refuses the vote.
-    pub fn on_gone(&mut self, now: Time, peer: NodeId) {
-        self.on_unreachable(peer);
-        let follows = matches!(&self.role, Role::Follower(it) if it.leader.is_some_and(|(leader, _)| leader == peer));
-        if follows && self.quarantined.is_none() {
-            self.become_follower(now, self.term(), "the process of the leader has ended");
-            let pause = self.rng.random_range(0..=GONE_PAUSE_MAX.as_micros() as u64);
-            self.election_at = self.election_at.min(now + Duration::from_micros(pause));
         }
     }
 
@@ -261,6 +257,7 @@ impl Raft {
 
     /// There is a connection to a member again: what was lost before it is sent at once.
     pub fn on_reachable(&mut self, now: Time, peer: NodeId) {
+        self.ask_for_vote_again(now, peer);
         if let Role::Leader(leader) = &mut self.role
             && let Some(progress) = leader.progress.get_mut(&peer)
         {
@@ -286,25 +283,12 @@ impl Raft {
 
     /// The time-outs that are in force.
     pub fn timeouts(&self) -> Timeouts {
-        self.options.timeouts.in_force(self.told)
+        self.timing().timeouts
     }
 
     /// The time-outs that are in force, and why.
     pub fn timing(&self) -> Timing {
-        let why = match self.options.timeouts {
-            TimeoutPolicy::Fixed(_) => Why::Fixed,
-            TimeoutPolicy::Adaptive(_) if self.told.is_some() => Why::ToldByLeader,
-            TimeoutPolicy::Adaptive(_) => Why::Conservative,
-        };
-        Timing {
-            timeouts: self.timeouts(),
-            why,
-            gaps: None,
-            round_trips: None,
-            lateness: Duration::ZERO,
-            samples: 0,
-            failed_attempts: 0,
-        }
+        self.measured.timing()
     }
 
     /// The commit index.
@@ -429,7 +413,7 @@ impl Raft {
         let was_follower = matches!(self.role, Role::Follower(_));
         self.set_role(Role::Follower(Follower::default()));
         if !was_follower {
-            self.reset_election_timer(now);
+            self.wait_for_votes(now, Duration::ZERO);
         }
         self.tell(Event::RoleChanged { role: RoleName::Follower, term, cause });
     }
@@ -553,12 +537,6 @@ impl Raft {
     /// All other members.
     pub(super) fn peers(&self) -> Vec<NodeId> {
         self.configuration().members().filter(|member| *member != self.id).collect()
-    }
-
-    pub(super) fn reset_election_timer(&mut self, now: Time) {
-        let Timeouts { election_min, election_max, .. } = self.timeouts();
-        let micros = election_min.as_micros() as u64..=election_max.as_micros() as u64;
-        self.election_at = now + Duration::from_micros(self.rng.random_range(micros));
     }
 
     /// A node that its own latest configuration leaves out may have to lead once more: the entry that does so may be on its

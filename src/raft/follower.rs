@@ -12,6 +12,8 @@ pub(super) struct Follower {
     pub(super) leader: Option<(NodeId, Time)>,
     /// What it was asked and has not answered, in the order of asking. Bounded by the reads of whoever drives this member.
     pub(super) questions: Vec<Question>,
+    /// It gave its vote and waits for what comes of it.
+    pub(super) has_voted: bool,
     /// The last snapshot that it told to want.
     pub(super) wanted: Option<EntryId>,
 }
@@ -83,7 +85,7 @@ impl Raft {
         if !self.follow(now, from) {
             return;
         }
-        self.told = timing.or(self.told);
+        self.measured.on_heartbeat(now, from, timing);
         self.tell(Event::HeartbeatAnswered { leader: from });
         // The leader names no more than what it knows this log to share with its own.
         self.commit_to(commit.min(self.last().index));
@@ -119,6 +121,7 @@ impl Raft {
                 return false;
             }
         }
+        self.measured.on_leader_heard();
         self.reset_election_timer(now);
         true
     }

@@ -9,7 +9,7 @@ use super::core::{Raft, Role};
 use super::progress::{Progress, ProgressView};
 use super::read_index::Reads;
 use super::transfer::Transfer;
-use super::{AppendReply, Body, Effect, Entry, Event, OpaqueTime, Pace, Payload, RoleName, Timeouts};
+use super::{AppendReply, Body, Effect, Entry, Event, OpaqueTime, Payload, RoleName};
 use crate::ids::{EntryId, Index, NodeId, Time};
 
 /// What only a leader knows.
@@ -26,6 +26,8 @@ pub(super) struct Leader {
     pub(super) reads: Reads,
     pub(super) transfer: Option<Transfer>,
     since: Time,
+    /// Until then nobody's silence counts: this leader was starved.
+    excused_until: Time,
 }
 
 /// Why nothing was proposed.
@@ -80,7 +82,9 @@ impl Raft {
         first
     }
 
-    pub(super) fn become_leader(&mut self, now: Time) {
+    /// Whose election took `election`.
+    pub(super) fn become_leader(&mut self, now: Time, election: Duration) {
+        self.measured.on_elected(election);
         let last = self.last().index;
         let progress = self.peers().into_iter().map(|peer| (peer, Progress::new(last, now))).collect();
         self.set_role(Role::Leader(Leader {
@@ -91,6 +95,7 @@ impl Raft {
             reads: Reads::default(),
             transfer: None,
             since: now,
+            excused_until: now,
         }));
         let term = self.term();
         self.tell(Event::RoleChanged { role: RoleName::Leader, term, cause: "a majority voted for it" });
@@ -107,7 +112,7 @@ impl Raft {
         if self.disk_is_stalled(now) {
             return self.step_down(now, "its disk does not finish writing");
         }
-        if !self.is_heard_by_majority(now) {
+        if !self.is_heard_by_majority(now) && !self.is_excused(now) {
             return self.step_down(now, "a majority was not heard in time");
         }
         self.give_up_transfer(now);
@@ -124,7 +129,8 @@ impl Raft {
 
     /// What is done with every interval of heartbeats.
     fn tend_members(&mut self, now: Time) {
-        let Timeouts { election_max: patience, heartbeat, .. } = self.timeouts();
+        self.measured.on_heartbeats_sent();
+        let (patience, heartbeat) = (self.patience(), self.timeouts().heartbeat);
         let Role::Leader(leader) = &mut self.role else { return };
         leader.heartbeat_at = now + heartbeat;
         for progress in leader.progress.values_mut() {
@@ -133,6 +139,21 @@ impl Raft {
         self.replicate(now);
         self.pursue_transfer();
         self.promote_caught_up(now);
+    }
+
+    /// This leader wanted to be called at `wanted` and was not. If a majority was heard then, nobody's silence counts until what
+    /// waits has been heard.
+    pub(super) fn excuse_silence(&mut self, wanted: Time, until: Time) {
+        let was_heard = self.is_heard_by_majority(wanted);
+        let Role::Leader(leader) = &mut self.role else { return };
+        leader.progress.values_mut().for_each(|progress| progress.silence.forget());
+        if was_heard {
+            leader.excused_until = until;
+        }
+    }
+
+    fn is_excused(&self, now: Time) -> bool {
+        matches!(&self.role, Role::Leader(leader) if now < leader.excused_until)
     }
 
     /// Check-quorum (dissertation, section 6.2): a leader that a majority cannot answer must not go on.
@@ -149,8 +170,7 @@ impl Raft {
         let commit = self.commit;
         let (led_at, knows_commit) = (self.led_at(now), self.has_committed_in_term());
         let read_round = self.read_round();
-        let Timeouts { heartbeat: interval, election_min, .. } = self.timeouts();
-        let timing = Some(Pace { interval, round_trip: Duration::ZERO, election_timeout: election_min });
+        let timing = Some(self.measured.pace());
         let Role::Leader(leader) = &mut self.role else { return };
         let heartbeat = |(peer, progress): (&NodeId, &mut Progress)| {
             progress.on_heartbeat_sent();
@@ -240,8 +260,13 @@ impl Raft {
         self.tell(Event::HeartbeatHeard { from });
         // What was not sent was not answered, whatever the peer says.
         let (sent_at, read_round) = (sent_at.min(now), read_round.min(self.read_round()));
-        if let Some(progress) = self.progress_mut(from) {
-            progress.on_heartbeat_answered(now, sent_at, read_round);
+        let is_voter = self.configuration().is_voter(from);
+        if let Role::Leader(leader) = &mut self.role
+            && let Some(progress) = leader.progress.get_mut(&from)
+            && progress.on_heartbeat_answered(now, sent_at, read_round)
+            && is_voter
+        {
+            self.measured.on_answer(now, now - sent_at, &mut progress.silence);
         }
         let led_at = self.led_at(now);
         if let Some(progress) = self.progress_mut(from) {

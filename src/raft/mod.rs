@@ -9,7 +9,7 @@
 //!              core.rs    |    what all roles share: term, vote, log, durability
 //!       follower.rs  candidate.rs  leader.rs + membership.rs          one file for each role
 //!      snapshot.rs  transfer.rs  read_index.rs  freshness.rs          what leader and followers do together
-//!      timing.rs                                                      how long they wait for each other
+//!      timer.rs  measured.rs + sample.rs  timing.rs                    how long they wait for each other
 //!         log.rs     writes.rs     progress.rs     quorum.rs + configuration.rs
 //!                         |
 //!       take_effects: Persist, Send, ReadEntries, FetchSnapshot, Tell  carried out in order
@@ -43,13 +43,16 @@ mod follower;
 mod freshness;
 mod leader;
 mod log;
+mod measured;
 mod membership;
 mod message;
 mod progress;
 pub mod quorum;
 mod read_index;
 mod recovered;
+mod sample;
 mod snapshot;
+mod timer;
 mod timing;
 mod transfer;
 mod writes;

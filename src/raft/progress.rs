@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::freshness::Echo;
+use super::sample::Silence;
 use crate::ids::{EntryId, Index, Time};
 
 /// The leader's view of a member.
@@ -34,6 +35,8 @@ pub struct Progress {
     heartbeats_heard: u64,
     /// The latest read round that it has answered.
     read_round: u64,
+    /// Its answers to heartbeats are measured by it.
+    pub silence: Silence,
     /// Its clock.
     pub echo: Echo,
     /// It once had, at the end of a short round, all that the leader had at its start (dissertation, section 4.2.1).
@@ -132,6 +135,7 @@ impl Progress {
             heartbeats_sent: 0,
             heartbeats_heard: 0,
             read_round: 0,
+            silence: Silence::default(),
             echo: Echo::default(),
             caught_up: false,
             mode: Mode::Probe { sent: None },
@@ -261,15 +265,17 @@ impl Progress {
         self.heartbeats_sent += 1;
     }
 
-    /// The member answered a heartbeat that was sent at `sent_at` and carried this read round.
-    pub fn on_heartbeat_answered(&mut self, now: Time, sent_at: Time, read_round: u64) {
+    /// The member answered a heartbeat that was sent at `sent_at` and carried this read round. True: and none that was sent later.
+    pub fn on_heartbeat_answered(&mut self, now: Time, sent_at: Time, read_round: u64) -> bool {
         // An answer that comes twice is not told from one to another heartbeat: it makes no more of them than were sent.
         self.heartbeats_heard = (self.heartbeats_heard + 1).min(self.heartbeats_sent);
-        if Some(sent_at) > self.heartbeat_answered {
+        self.read_round = self.read_round.max(read_round);
+        let is_latest = Some(sent_at) > self.heartbeat_answered;
+        if is_latest {
             self.heartbeat_answered = Some(sent_at);
             self.round_trip = Some(now - sent_at);
         }
-        self.read_round = self.read_round.max(read_round);
+        is_latest
     }
 
     /// What there is to see of the member.
@@ -304,6 +310,7 @@ impl Progress {
     /// The connection to the member broke. If its process died, this tells sooner than any time-out.
     pub fn on_disconnected(&mut self) {
         self.disconnected = true;
+        self.silence.forget();
         self.on_lost();
     }
 

@@ -1,12 +1,6 @@
-//! The time-outs in force, and why they are what they are. Safety depends on none of them.
+//! The time-outs in force, and why they are what they are: plain data. How they are found is in `measured.rs`.
 
 use std::time::Duration;
-
-/// Before anything was heard, a follower waits at least this long for a leader.
-const CONSERVATIVE_ELECTION: Duration = Duration::from_secs(1);
-
-/// Before any round trip was measured, a leader sends a heartbeat this often.
-const CONSERVATIVE_HEARTBEAT: Duration = Duration::from_millis(100);
 
 /// Where the time-outs come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,31 +46,32 @@ pub struct Timeouts {
     pub heartbeat: Duration,
 }
 
-/// The time-outs in force, with what they follow from. Plain data, for whoever looks.
+/// The time-outs in force, with what they follow from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
     /// What is in force.
     pub timeouts: Timeouts,
     /// What decided the election time-out.
     pub why: Why,
-    /// Times between two arrivals of the leader's heartbeats at a follower, or of one member's answers at the leader.
+    /// The longest silence of each heartbeat interval: of the leader, or of one member that answers the leader. None: nothing
+    /// was measured.
     pub gaps: Option<Spread>,
-    /// Times from a heartbeat to its answer; a follower knows of one median what its leader told.
+    /// From a heartbeat to its answer. Of a follower both are the median that its leader told. None: nobody has measured it.
     pub round_trips: Option<Spread>,
-    /// How much later than it wanted this member was called at most, nearly always.
+    /// This member was called so much later than it wanted, at times.
     pub lateness: Duration,
     /// How many gaps are remembered.
     pub samples: usize,
-    /// Elections in a row that brought no leader.
+    /// Elections in a row, its own and those that it left to another, of which no leader has come.
     pub failed_attempts: u32,
 }
 
 /// Where the middle and the upper end of some measured times lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Spread {
-    /// Half of them were not longer.
+    /// Half of them were no longer.
     pub median: Duration,
-    /// Nearly all of them were not longer.
+    /// Of a thousand all but one were no longer.
     pub high: Duration,
 }
 
@@ -87,15 +82,15 @@ pub enum Why {
     Fixed,
     /// Too little was heard yet to go by.
     Conservative,
-    /// It may not be shorter.
+    /// Nothing that was measured asks for a longer one than the bounds allow.
     Floor,
-    /// The leader, or the other members, were at times silent for long.
+    /// The leader, or the other members, were silent for long at times.
     Gaps,
-    /// A message takes long to the other members and back.
+    /// A message takes long to the other members and back, so that heartbeats are few.
     RoundTrip,
-    /// This process was at times not run when it wanted to.
+    /// This process was not run when it wanted to, at times.
     Lateness,
-    /// The leader goes by a longer one than what was measured here.
+    /// The leader goes by this one, and little was heard of it yet.
     ToldByLeader,
     /// It may not be longer.
     Ceiling,
@@ -146,19 +141,6 @@ impl TimeoutPolicy {
         match self {
             Self::Fixed(timeouts) => timeouts.election_max,
             Self::Adaptive(bounds) => bounds.election_ceiling,
-        }
-    }
-
-    /// What is in force, when this is all that is known.
-    pub(super) fn in_force(&self, told: Option<Pace>) -> Timeouts {
-        match *self {
-            Self::Fixed(timeouts) => timeouts,
-            Self::Adaptive(bounds) => {
-                let election_min = CONSERVATIVE_ELECTION.max(told.map_or(Duration::ZERO, |pace| pace.election_timeout));
-                let election_min = election_min.clamp(bounds.election_floor, bounds.election_ceiling * 2 / 3);
-                let heartbeat = CONSERVATIVE_HEARTBEAT.clamp(bounds.heartbeat_floor, bounds.heartbeat_ceiling);
-                Timeouts { election_min, election_max: election_min * 3 / 2, heartbeat }
-            }
         }
     }
 }

@@ -68,7 +68,7 @@ impl Raft {
             Some(to) => self.check_target(now, to)?,
             None => self.successor(now).ok_or(TransferRefused::NoCandidate)?,
         };
-        let until = now + self.timeouts().election_max;
+        let until = now + self.patience();
         if let Role::Leader(leader) = &mut self.role {
             leader.transfer = Some(Transfer { to, until });
         }

@@ -98,7 +98,7 @@ impl Replica {
         }
         match self.raft.transfer_leadership(now, to) {
             Ok(to) => {
-                let until = now + 2 * self.raft.timeouts().election_max;
+                let until = now + 2 * self.raft.patience();
                 self.transfer = Some(Transfer { request, to, until });
             }
             Err(refused) => self.answer(request, Err(Refusal::Transfer(refused))),

@@ -184,7 +184,7 @@ impl Replica {
     }
 
     fn read_patience(&self) -> Duration {
-        2 * self.raft.timeouts().election_max
+        2 * self.raft.patience()
     }
 
     fn show(&mut self, now: Time, request: RequestId, Read { operations, consistency, is_own }: Read) {

@@ -34,6 +34,10 @@ pub struct Cluster {
     pub in_flight: Vec<Envelope>,
     /// What the step under way has sent.
     pub sent: Vec<Envelope>,
+    /// How long messages take on some links; on others they arrive as soon as the test lets them.
+    pub delays: BTreeMap<(NodeId, NodeId), Duration>,
+    /// In the order in which they were sent, and when they arrive.
+    pub delayed: Vec<(Time, Envelope)>,
     /// Links, from and to, on which everything sent is lost.
     pub cut: BTreeSet<(NodeId, NodeId)>,
     /// Links whose messages settling leaves alone.
@@ -153,6 +157,8 @@ impl Cluster {
             nodes: BTreeMap::new(),
             in_flight: Vec::new(),
             sent: Vec::new(),
+            delays: BTreeMap::new(),
+            delayed: Vec::new(),
             cut: BTreeSet::new(),
             held: BTreeSet::new(),
             witness: None,
@@ -320,19 +326,40 @@ impl Cluster {
         self.step(to, |raft, now| raft.on_message(now, from, message));
     }
 
-    /// Serves every deadline up to then, in the order of time, and settles after each.
+    /// Serves every deadline and lets arrive what is delayed, up to then in the order of time, and settles after each.
     pub fn run(&mut self, duration: Duration) {
         const TICKS_MAX: usize = 2000;
         let end = self.now + duration;
         self.settle();
-        for ticks in 0.. {
-            let Some((deadline, id)) = self.next_deadline().filter(|(deadline, _)| *deadline <= end) else { break };
-            assert!(ticks < TICKS_MAX, "node {} asks to be ticked again and again", id.0);
-            self.now = self.now.max(deadline);
-            self.tick(id);
+        let mut ticks = 0;
+        loop {
+            let arrival = self.next_arrival();
+            let deadline =
+                self.next_deadline().filter(|(deadline, _)| arrival.is_none_or(|arrival| *deadline < arrival));
+            let Some(at) = deadline.map(|(at, _)| at).or(arrival).filter(|at| *at <= end) else { break };
+            self.now = self.now.max(at);
+            match deadline {
+                Some((_, id)) => {
+                    ticks += 1;
+                    assert!(ticks <= TICKS_MAX, "node {} asks to be ticked again and again", id.0);
+                    self.tick(id);
+                }
+                None => self.arrive(),
+            }
             self.settle();
         }
         self.now = end;
+    }
+
+    fn next_arrival(&self) -> Option<Time> {
+        self.delayed.iter().map(|(at, _)| *at).min()
+    }
+
+    /// What was delayed until now has come, and waits to be delivered.
+    fn arrive(&mut self) {
+        let now = self.now;
+        let arrived = self.delayed.extract_if(.., |(at, _)| *at <= now).map(|(_, envelope)| envelope);
+        self.in_flight.extend(arrived);
     }
 
     fn next_deadline(&self) -> Option<(Time, NodeId)> {
@@ -486,8 +513,10 @@ impl Cluster {
             format!("{} >{} {}{}", from.0, to.0, if is_cut { "(lost) " } else { "" }, print::message(message))
         });
         self.sent.push(envelope.clone());
-        if !is_cut {
-            self.in_flight.push(envelope);
+        match self.delays.get(&(envelope.from, envelope.to)) {
+            _ if is_cut => {}
+            Some(delay) => self.delayed.push((self.now + *delay, envelope)),
+            None => self.in_flight.push(envelope),
         }
     }
 

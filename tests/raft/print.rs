@@ -2,8 +2,8 @@
 
 use quorate::ids::NodeId;
 use quorate::raft::{
-    AppendReply, Body, Configuration, Entry, Event, Learner, Message, Payload, ReadContext, RoleName, VoteRefusal,
-    Write,
+    AppendReply, Body, Configuration, Entry, Event, Learner, Message, Payload, ReadContext, RoleName, Spread, Timing,
+    VoteRefusal, Write,
 };
 
 pub fn message(message: &Message) -> String {
@@ -101,6 +101,24 @@ fn learner(node: NodeId, learner: &Learner) -> String {
 
 fn nodes(nodes: impl Iterator<Item = NodeId>) -> String {
     nodes.map(|node| node.0.to_string()).collect::<Vec<_>>().join("+")
+}
+
+pub fn timing(timing: &Timing) -> String {
+    let Timing { timeouts, why, gaps, round_trips, lateness, samples, failed_attempts } = timing;
+    let spread = |spread: &Option<Spread>| match spread {
+        Some(Spread { median, high }) => format!("{median:?} to {high:?}"),
+        None => "unknown".to_owned(),
+    };
+    let mut text = format!("waits {:?} to {:?}, {why:?}", timeouts.election_min, timeouts.election_max);
+    text += &format!(", heartbeat {:?}, {samples} gaps {}", timeouts.heartbeat, spread(gaps));
+    text += &format!(", round trip {}", spread(round_trips));
+    if !lateness.is_zero() {
+        text += &format!(", late {lateness:?}");
+    }
+    if *failed_attempts > 0 {
+        text += &format!(", {failed_attempts} failed");
+    }
+    text
 }
 
 pub fn write(write: &Write) -> String {

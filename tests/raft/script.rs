@@ -13,7 +13,8 @@
 //! `UPDATE_GOLDEN=1 cargo test --test raft` writes the outputs anew; otherwise they must match byte for byte.
 //!
 //! ```text
-//!     options KEY=VALUE...                before `cluster`: election_timeout_min (ms), cache_bytes_max, appends_max, ...
+//!     options KEY=VALUE... [adaptive]     before `cluster`: election_timeout_min (ms), cache_bytes_max, appends_max, ...
+//!                                         with `adaptive`: time-outs that adapt; election_floor, election_ceiling (ms)
 //!     cluster N... [learners=N,N] [commit_quorum=half_plus_one]     learners stay what they are
 //!     node N                              starts a node with an empty disk
 //!     disk N TERM... [term=T] [vote=N] [snapshot=INDEX] [start=INDEX]
@@ -38,6 +39,7 @@
 //!     drop, duplicate, reorder LINK ...   loses them; puts copies at the end; turns their order round
 //!     hold LINK / release LINK            `settle` and `run` leave the messages of a link alone
 //!     cut LINK / heal                     what is sent on a link from here on is lost
+//!     delay MS LINK...                    what is sent on a link from here on arrives so long after, while `run` goes on
 //!     settle                              ends all writes and reads and delivers all messages until nothing is left
 //!     propose N TEXT...                   TEXT*COUNT repeats the text
 //!     add N LEARNER [stay] [replaces=N]   asks N for a membership change
@@ -51,6 +53,7 @@
 //!     gone N PEER                         tells N that the process of PEER has ended
 //!     forge FROM->TO KIND [KEY=VALUE...]  a message that no core has sent arrives
 //!     status [N...]
+//!     timing [N...]                       the time-outs in force, and why
 //!     logs [N...]                         the term of each entry; `|` stands after the commit index. What a log begins after
 //!                                         is shown as `(index@term)`
 //!     in_flight                           messages on their way
@@ -64,8 +67,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use quorate::ids::{Contact, EntryId, Index, NodeId, Term, Time};
 use quorate::raft::{
-    AppendReply, Body, CommitQuorum, Entry, Fresh, HardState, Learner, MembershipChange, Message, NoLeader, OpaqueTime,
-    Options, ReadContext, TimeoutPolicy, Timeouts, VoteRefusal,
+    AppendReply, Body, Bounds, CommitQuorum, Entry, Fresh, HardState, Learner, MembershipChange, Message, NoLeader,
+    OpaqueTime, Options, ReadContext, TimeoutPolicy, Timeouts, VoteRefusal,
 };
 
 use crate::cluster::{Cluster, Disk, Envelope, LineKind, default_options, entry};
@@ -120,6 +123,14 @@ fn fixed(options: &mut Options) -> &mut Timeouts {
     match &mut options.timeouts {
         TimeoutPolicy::Fixed(timeouts) => timeouts,
         TimeoutPolicy::Adaptive(_) => panic!("time-outs that adapt are not set"),
+    }
+}
+
+/// The bounds of time-outs that adapt.
+fn bounds(options: &mut Options) -> &mut Bounds {
+    match &mut options.timeouts {
+        TimeoutPolicy::Fixed(_) => panic!("time-outs that are fixed have no bounds"),
+        TimeoutPolicy::Adaptive(bounds) => bounds,
     }
 }
 
@@ -190,18 +201,23 @@ impl Runner {
             "read" => self.cluster.read(node(0)),
             "deliver" | "drop" | "duplicate" | "reorder" => self.handle_messages(command, &arguments),
             "hold" => {
-                let links = self.links(&arguments);
+                let links = self.links(&arguments, 0);
                 self.cluster.held.extend(links);
             }
             "release" => {
-                let released = self.links(&arguments);
+                let released = self.links(&arguments, 0);
                 self.cluster.held.retain(|link| !released.contains(link));
             }
             "cut" => {
-                let links = self.links(&arguments);
+                let links = self.links(&arguments, 0);
                 self.cluster.cut.extend(links);
             }
             "heal" => self.cluster.cut.clear(),
+            "delay" => {
+                let delay = Duration::from_millis(arguments.parsed(0));
+                let links = self.links(&arguments, 1);
+                self.cluster.delays.extend(links.into_iter().map(|link| (link, delay)));
+            }
             "settle" => self.cluster.settle(),
             "propose" => self.propose(&arguments),
             "add" | "promote" | "remove" => self.change(command, &arguments),
@@ -213,6 +229,7 @@ impl Runner {
             "gone" => self.cluster.gone(node(0), node(1)),
             "forge" => self.forge(&arguments),
             "status" => self.each_named(&arguments, Self::status),
+            "timing" => self.each_named(&arguments, Self::timing),
             "logs" => self.each_named(&arguments, Self::log),
             "in_flight" => self.show_in_flight(),
             _ => arguments.fail("there is no such command"),
@@ -221,6 +238,9 @@ impl Runner {
 
     fn options(&mut self, arguments: &Arguments) {
         let mut options = default_options();
+        if arguments.words.contains(&"adaptive") {
+            options.timeouts = TimeoutPolicy::Adaptive(Bounds::default());
+        }
         for (key, value) in &arguments.values {
             let number: u64 = value.parse().unwrap_or_else(|_| arguments.fail("not a number"));
             let duration = Duration::from_millis(number);
@@ -228,6 +248,8 @@ impl Runner {
                 "election_timeout_min" => fixed(&mut options).election_min = duration,
                 "election_timeout_max" => fixed(&mut options).election_max = duration,
                 "heartbeat_interval" => fixed(&mut options).heartbeat = duration,
+                "election_floor" => bounds(&mut options).election_floor = duration,
+                "election_ceiling" => bounds(&mut options).election_ceiling = duration,
                 "disk_stall_max" => options.disk_stall_max = duration,
                 "append_bytes_max" => options.append_bytes_max = number,
                 "appends_max" => options.window.appends_max = number as usize,
@@ -289,10 +311,11 @@ impl Runner {
         }
     }
 
-    fn links(&self, arguments: &Arguments) -> Vec<(NodeId, NodeId)> {
+    /// Those that are named from this word on.
+    fn links(&self, arguments: &Arguments, from: usize) -> Vec<(NodeId, NodeId)> {
         let ids = self.cluster.ids();
         let all = ids.iter().flat_map(|from| ids.iter().map(|to| (*from, *to)));
-        let named: Vec<Link> = (0..arguments.words.len()).map(|place| arguments.parsed(place)).collect();
+        let named: Vec<Link> = (from..arguments.words.len()).map(|place| arguments.parsed(place)).collect();
         all.filter(|(from, to)| named.iter().any(|link| link.covers(*from, *to))).collect()
     }
 
@@ -415,6 +438,10 @@ impl Runner {
             text += ", quarantined";
         }
         text
+    }
+
+    fn timing(&self, id: NodeId) -> String {
+        self.cluster.raft(id).map_or("is down".to_owned(), |raft| print::timing(&raft.timing()))
     }
 
     fn age(&self, id: NodeId) -> String {
