@@ -7,8 +7,10 @@ use rand::RngExt;
 use tokio::time::Instant;
 use tonic::{Response, Status};
 
-use super::endpoints::{Address, Node, Routing, Target, Way};
+use super::endpoints::{Address, Limit, Node, Routing, Target, Way};
 use super::failure::{Advice, Failure, Leader};
+use super::line::Line;
+use super::pipe;
 use super::reach::Obstacle;
 use super::{Consistency, Error, Event, Refused, Shared};
 use crate::reasons;
@@ -28,6 +30,14 @@ pub(super) enum Repeat {
     Freely,
     /// It is not even sent again when it was certainly not executed.
     Never,
+}
+
+/// One sending of a request.
+#[derive(Clone, Copy)]
+struct Sending {
+    began: Instant,
+    /// How many before it, to the same address, were not answered.
+    unanswered: u32,
 }
 
 /// When a request is sent again.
@@ -75,8 +85,7 @@ struct Tried {
 impl<'a> Call<'a> {
     /// A call in which nodes may wait until `wait_end` before they answer.
     pub(super) fn new(shared: &'a Shared, repeat: Repeat, wait_end: Instant) -> Self {
-        let tried = Vec::new();
-        Self {
+        let mut call = Self {
             shared,
             repeat,
             is_anywhere: false,
@@ -88,8 +97,10 @@ impl<'a> Call<'a> {
             pauses: 0,
             in_doubt: false,
             refused: None,
-            tried,
-        }
+            tried: Vec::new(),
+        };
+        call.tell_after(wait_end.elapsed());
+        call
     }
 
     /// The same call, for what is to be read as fresh as this: of what any node may show, the node that is asked shows its own.
@@ -111,7 +122,7 @@ impl<'a> Call<'a> {
     }
 
     /// As [`Call::run`], with a request made anew each time, for the time that this sending may take.
-    pub(super) async fn run_each<T, F>(mut self, send: impl Fn(Node, Duration) -> F) -> Result<T, Error>
+    pub(super) async fn run_each<T, F>(mut self, send: impl Fn(Node, Limit) -> F) -> Result<T, Error>
     where
         F: Future<Output = Result<T, Failure>>,
     {
@@ -143,29 +154,54 @@ impl<'a> Call<'a> {
         if self.is_anywhere { Target { routing: Routing::Direct, ..target } } else { target }
     }
 
-    async fn attempt<T, F>(&mut self, target: &Target, send: &impl Fn(Node, Duration) -> F) -> Result<T, Failure>
+    async fn attempt<T, F>(&mut self, target: &Target, send: &impl Fn(Node, Limit) -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Failure>>,
     {
         let node = self.shared.endpoints.node(target);
         let node = node.map_err(|why| Failure::Unreachable(why, Obstacle::Other))?;
-        let now = Instant::now();
-        let wait = self.wait_end.saturating_duration_since(now);
+        let line = node.line.clone();
         let unanswered = self.tried.iter().find(|tried| tried.address == target.address).map(|tried| tried.unanswered);
-        let sending = self.shared.patience.sending(unanswered.unwrap_or_default());
-        let limit = self.end().saturating_duration_since(now).min(wait + sending);
-        let mut answer = std::pin::pin!(tokio::time::timeout(limit, send(node, limit)));
+        let sending = Sending { began: Instant::now(), unanswered: unanswered.unwrap_or_default() };
+        let connected_by = sending.began + self.shared.patience.connecting(sending.unanswered);
+        let mut answer = std::pin::pin!(send(node, self.limit(sending)));
         loop {
+            let end = self.end_of(sending, &line);
+            if Instant::now() >= end {
+                return Err(self.unanswered(sending, &line));
+            }
             tokio::select! {
-                answer = &mut answer => return answer.unwrap_or_else(|_| self.silent(limit)),
+                answer = &mut answer => return answer,
+                // It may have become later, by what the client has learnt of the line meanwhile.
+                () = tokio::time::sleep_until(end) => {}
+                () = tokio::time::sleep_until(connected_by), if Instant::now() < connected_by => {}
                 () = tokio::time::sleep_until(self.wait_end + self.told_after) => self.tell_waiting(&target.address),
             }
         }
     }
 
-    fn silent<T>(&self, limit: Duration) -> Result<T, Failure> {
+    fn limit(&self, Sending { began, unanswered }: Sending) -> Limit {
+        let (wait, patience) = (self.wait_end.saturating_duration_since(began), &self.shared.patience);
+        Limit { silence: wait + patience.sending(unanswered), told: wait + patience.sending_max(unanswered) }
+    }
+
+    /// When a sending is given up, as far as can be told now.
+    fn end_of(&self, Sending { began, unanswered }: Sending, line: &Line) -> Instant {
+        let patience = &self.shared.patience;
+        let wait = self.wait_end.saturating_duration_since(began);
+        let mut end = began + wait + patience.sending(unanswered);
+        if line.is_connecting() && self.shared.endpoints.is_choice() {
+            end = end.min(began + patience.connecting(unanswered));
+        }
+        end.min(self.end())
+    }
+
+    fn unanswered(&self, Sending { began, .. }: Sending, line: &Line) -> Failure {
+        if line.is_connecting() {
+            return pipe::not_connected(began.elapsed());
+        }
         self.shared.patience.on_silence();
-        Err(Failure::Silent(limit))
+        Failure::Silent(began.elapsed())
     }
 
     /// The call ends then, as far as can be told now.
@@ -179,10 +215,17 @@ impl<'a> Call<'a> {
         if waited < self.told_after {
             return;
         }
-        self.told_after *= 2;
+        self.tell_after(waited);
         let patience = &self.shared.patience;
         let (total, request_time) = (patience.total(), patience.told());
         self.shared.tell(|| Event::Waiting { address: address.to_string(), waited, total, request_time });
+    }
+
+    /// The next time to tell that there is no answer comes after this one. Calls that serve the same one of the user have the same.
+    fn tell_after(&mut self, waited: Duration) {
+        while self.told_after <= waited {
+            self.told_after *= 2;
+        }
     }
 
     /// Decides what follows from a failure at `target`: the error that ends the call, or when to go on.
@@ -192,6 +235,8 @@ impl<'a> Call<'a> {
             return Err(final_error(address, failure));
         }
         let advice = match &failure {
+            // What waits on a stream that is being connected may still go out.
+            Failure::Unreachable(_, Obstacle::Silence) => Advice::ElsewhereInDoubt,
             Failure::Unreachable(..) => Advice::Elsewhere,
             Failure::Lost(_) | Failure::Silent(_) => Advice::ElsewhereInDoubt,
             Failure::Refused(refused) => {
@@ -275,7 +320,8 @@ impl<'a> Call<'a> {
         if self.tried.len() == TRIED_MAX {
             self.tried.remove(0);
         }
-        let unanswered = if matches!(failure, Failure::Silent(_)) { before + 1 } else { before };
+        let is_silence = matches!(failure, Failure::Silent(_) | Failure::Unreachable(_, Obstacle::Silence));
+        let unanswered = if is_silence { before + 1 } else { before };
         self.tried.push(Tried { address: address.clone(), failure, unanswered });
     }
 

@@ -12,6 +12,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 
 use super::failure::Failure;
+use super::line::Line;
 use super::patience::Patience;
 use super::pipe::{self, Pipe};
 use super::reach::{Obstacle, OutOfReach};
@@ -73,8 +74,8 @@ const ANSWER_BYTES_MAX: usize = 104 << 20;
 pub(crate) const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A probed connection that stays silent for this long is given up. On a line of 1 s each way that loses a tenth of its packets, an
-/// echo over TCP was seen to take 13 s.
-pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// echo over TCP was seen to take 13 s; a packet that is lost three times in a row comes 21 s late.
+pub(crate) const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The addresses that were given and those that nodes told, with a connection to each that was used.
 /// One of them is current: all calls use it until one of them finds that it does not lead.
@@ -124,13 +125,23 @@ pub(super) struct Node {
     pub(super) cluster: ClusterClient<Traced>,
     /// The stream that short requests share, if they do.
     pipe: Option<Pipe>,
+    pub(super) line: Line,
     patience: Arc<Patience>,
 }
 
+/// How long a sending may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Limit {
+    /// A node that answers nothing for so long is taken for dead, by what is known when it is asked.
+    pub(super) silence: Duration,
+    /// What the node is told: it is of no use to answer later.
+    pub(super) told: Duration,
+}
+
 impl Node {
-    fn new(channel: Channel, routing: Routing, pipelined: bool, patience: Arc<Patience>) -> Self {
+    fn new(channel: Channel, line: Line, routing: Routing, pipelined: bool, patience: Arc<Patience>) -> Self {
         let untraced = QuorateClient::new(channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX);
-        let pipe = pipelined.then(|| Pipe::new(untraced, routing, patience.clone()));
+        let pipe = pipelined.then(|| Pipe::new(untraced, line.clone(), routing, patience.clone()));
         let mark: Mark = match routing {
             Routing::Direct => propagation::inject,
             Routing::Forward => forward,
@@ -138,15 +149,15 @@ impl Node {
         let traced: Traced = InterceptedService::new(channel, mark);
         let quorate = QuorateClient::new(traced.clone()).max_decoding_message_size(ANSWER_BYTES_MAX);
         let cluster = ClusterClient::new(traced).max_decoding_message_size(ANSWER_BYTES_MAX);
-        Self { quorate, cluster, pipe, patience }
+        Self { quorate, cluster, pipe, line, patience }
     }
 
-    /// Sends a request; the node may take `limit` to answer it. One that waits for a message has a call of its own, so that the
+    /// Sends a request. One that waits for a message has a call of its own, so that the
     /// node hears at once when it is given up: on the stream it would still take a message, for nobody.
     pub(super) async fn execute(
         mut self,
         request: v1::ExecuteRequest,
-        limit: Duration,
+        limit: Limit,
     ) -> Result<v1::ExecuteResponse, Failure> {
         let waits = !outcome::wait_of(&request.operations).is_zero();
         let response = match &self.pipe {
@@ -156,7 +167,7 @@ impl Node {
             _ => {
                 let mut request = tonic::Request::new(request);
                 // Tells the node when nobody will listen any more.
-                request.set_timeout(limit);
+                request.set_timeout(limit.told);
                 self.quorate.execute(request).await?.into_inner()
             }
         };
@@ -213,8 +224,12 @@ impl Endpoints {
     pub(super) fn node(&self, Target { address, routing }: &Target) -> Result<Node, String> {
         let mut state = self.lock();
         if !state.nodes.contains_key(address) {
-            let channel = channel(address)?;
-            let node = |routing| Node::new(channel.clone(), routing, self.pipelined, self.patience.clone());
+            let line = Line::default();
+            let channel = endpoint(address)?.connect_with_connector_lazy(line.connector(self.patience.clone()));
+            let node = |routing| {
+                let (channel, line, patience) = (channel.clone(), line.clone(), self.patience.clone());
+                Node::new(channel, line, routing, self.pipelined, patience)
+            };
             let nodes = Nodes { direct: node(Routing::Direct), forward: node(Routing::Forward) };
             state.nodes.insert(address.clone(), nodes);
         }
@@ -252,7 +267,7 @@ impl Endpoints {
             Obstacle::NameUnknown => true,
             // Who was given the address can reach it: nobody listens there.
             Obstacle::Refused => !self.given.contains(address),
-            Obstacle::Other => false,
+            Obstacle::Silence | Obstacle::Other => false,
         };
         if !is_hidden || self.forwarding == Forwarding::Never {
             return None;
@@ -311,6 +326,11 @@ impl Endpoints {
         self.forget_nodes();
     }
 
+    /// Whether there is another address to go to.
+    pub(super) fn is_choice(&self) -> bool {
+        self.given.len() > 1 || !self.lock().learnt.is_empty()
+    }
+
     /// How many addresses are known.
     #[cfg(test)]
     pub(super) fn known(&self) -> usize {
@@ -348,14 +368,17 @@ impl Endpoints {
 
 /// A channel with the settings of every connection of a client. Err says why `address` is none.
 pub(crate) fn channel(address: &str) -> Result<Channel, String> {
+    Ok(endpoint(address)?.connect_lazy())
+}
+
+fn endpoint(address: &str) -> Result<Endpoint, String> {
     let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|_| "this is no address".to_owned())?;
     Ok(endpoint
         .user_agent(concat!("quorate-client/", env!("CARGO_PKG_VERSION")))
         .map_err(|error| error.to_string())?
         .tcp_nodelay(true)
         .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-        .connect_lazy())
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT))
 }
 
 /// Reads `HOST:PORT` or `HOST`, with or without `http://`.

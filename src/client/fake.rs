@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::metadata::MetadataMap;
@@ -292,9 +292,11 @@ impl Service {
         self,
         mut requests: Streaming<v1::ExecuteStreamRequest>,
         frames: mpsc::Sender<Result<v1::ExecuteStreamResponse, Status>>,
+        begun: Arc<Notify>,
     ) {
         let mut held_back = None;
         while let Ok(Some(frame)) = requests.message().await {
+            begun.notify_one();
             self.world.lock().unwrap().frames.push(frame.requests.len());
             for v1::StreamedRequest { id, request, .. } in frame.requests {
                 let step = self.script.lock().unwrap().front().cloned();
@@ -478,7 +480,7 @@ impl Quorate for Service {
 
     type ExecuteStreamStream = ReceiverStream<Result<v1::ExecuteStreamResponse, Status>>;
 
-    /// The stream breaks when the node is dropped.
+    /// The stream breaks when the node is dropped. As from far away, the node's agreement comes after it has been sent something.
     async fn execute_stream(
         &self,
         requests: Request<Streaming<v1::ExecuteStreamRequest>>,
@@ -486,7 +488,9 @@ impl Quorate for Service {
         let (frames, answers) = mpsc::channel(16);
         let (mut dies, world) = (self.dies.clone(), self.world.clone());
         world.lock().unwrap().open_streams += 1;
-        let served = self.clone().serve_stream(requests.into_inner(), frames.clone());
+        let begun = Arc::new(Notify::new());
+        let served = self.clone().serve_stream(requests.into_inner(), frames.clone(), begun.clone());
+        let agreed = begun.clone();
         tokio::spawn(async move {
             tokio::select! {
                 () = served => {}
@@ -495,7 +499,9 @@ impl Quorate for Service {
                 }
             }
             world.lock().unwrap().open_streams -= 1;
+            begun.notify_one();
         });
+        agreed.notified().await;
         Ok(Response::new(ReceiverStream::new(answers)))
     }
 

@@ -11,6 +11,7 @@
 //!   pipe              the stream that all short requests to one node share
 //!   failure           what an answer other than OK means for the loop
 //!   patience          how long to wait for a node, and for the cluster
+//!   line              whether a node is being connected, and how long that took
 //! ```
 //!
 //! Invariants:
@@ -31,6 +32,7 @@ mod endpoints;
 mod error;
 mod event;
 mod failure;
+mod line;
 mod log_pages;
 mod options;
 mod outcome;

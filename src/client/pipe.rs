@@ -17,11 +17,13 @@ use prost::Message as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::codegen::BoxFuture;
 use tonic::transport::Channel;
-use tonic::{Code, Request, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::endpoints::Routing;
+use super::endpoints::{Limit, Routing};
 use super::failure::Failure;
+use super::line::Line;
 use super::patience::Patience;
 use super::reach::Obstacle;
 use crate::proto::v1;
@@ -57,6 +59,7 @@ pub(super) struct Pipe(Arc<Shared>);
 
 struct Shared {
     client: QuorateClient<Channel>,
+    line: Line,
     routing: Routing,
     patience: Arc<Patience>,
     /// To the task that owns the stream, if there is one; closed when it takes nothing more.
@@ -66,7 +69,7 @@ struct Shared {
 /// What a call hands to the stream.
 struct Asked {
     request: v1::ExecuteRequest,
-    timeout: Duration,
+    limit: Limit,
     /// Of the caller's trace.
     trace: TraceHeaders,
     answer: Answer,
@@ -78,19 +81,18 @@ type Answer = oneshot::Sender<Result<v1::ExecuteResponse, Failure>>;
 impl Pipe {
     /// A way to the node that `client` leads to, or through it to the leader. A node that answers nothing for as long as any of the
     /// requests that it has may take is taken for dead.
-    pub(super) fn new(client: QuorateClient<Channel>, routing: Routing, patience: Arc<Patience>) -> Self {
-        Self(Arc::new(Shared { client, routing, patience, asked: Mutex::default() }))
+    pub(super) fn new(client: QuorateClient<Channel>, line: Line, routing: Routing, patience: Arc<Patience>) -> Self {
+        Self(Arc::new(Shared { client, line, routing, patience, asked: Mutex::default() }))
     }
 
-    /// Sends a request and waits for its answer; the node may take `timeout` for it. Dropping the future gives up the answer
-    /// and leaves the stream as it is.
+    /// Sends a request and waits for its answer. Dropping the future gives up the answer and leaves the stream as it is.
     pub(super) async fn execute(
         &self,
         request: v1::ExecuteRequest,
-        timeout: Duration,
+        limit: Limit,
     ) -> Result<v1::ExecuteResponse, Failure> {
         let (answer, answered) = oneshot::channel();
-        let mut asked = Asked { request, timeout, trace: TraceHeaders::current(), answer };
+        let mut asked = Asked { request, limit, trace: TraceHeaders::current(), answer };
         // A stream that is just being closed gives back what it has not taken, and another is opened.
         while let Err(mpsc::error::SendError(back)) = self.stream().send(asked).await {
             asked = back;
@@ -105,36 +107,36 @@ impl Pipe {
         let mut current = self.0.asked.lock().unwrap_or_else(PoisonError::into_inner);
         match &*current {
             Some(asked) if !asked.is_closed() => asked.clone(),
-            _ => current.insert(open(&self.0)).clone(),
+            _ => current.insert(self.open()).clone(),
         }
+    }
+
+    /// Starts the task of a stream. It ends with the stream, and when there is nobody any more who could ask.
+    fn open(&self) -> mpsc::Sender<Asked> {
+        let Shared { client, line, routing, patience, .. } = &*self.0;
+        let (sender, asked) = mpsc::channel(ASKED_MAX);
+        // One frame is on its way while the next one gathers.
+        let (frames, sent) = mpsc::channel(1);
+        let mut stream = Request::new(ReceiverStream::new(sent));
+        routing.ask(stream.metadata_mut());
+        let mut client = client.clone();
+        let answers = Answers::Opening(Box::pin(async move { client.execute_stream(stream).await }));
+        let stream = Stream {
+            answers,
+            line: line.clone(),
+            patience: patience.clone(),
+            silence_max: Duration::ZERO,
+            in_flight: HashMap::new(),
+            last_id: 0,
+            heard: Instant::now(),
+        };
+        tokio::spawn(run(stream, frames, asked));
+        sender
     }
 }
 
-/// Starts the task of a stream. It ends with the stream, and when there is nobody any more who could ask.
-fn open(Shared { client, routing, patience, .. }: &Shared) -> mpsc::Sender<Asked> {
-    let (sender, asked) = mpsc::channel(ASKED_MAX);
-    tokio::spawn(run(client.clone(), *routing, patience.sending(0), asked));
-    sender
-}
-
-/// A stream that is not there after `silence_max` is none; one that is there bears as much silence at least.
-async fn run(
-    mut client: QuorateClient<Channel>,
-    routing: Routing,
-    silence_max: Duration,
-    mut asked: mpsc::Receiver<Asked>,
-) {
-    // One frame is on its way while the next one gathers.
-    let (frames, sent) = mpsc::channel(1);
-    let mut stream = Request::new(ReceiverStream::new(sent));
-    routing.ask(stream.metadata_mut());
-    let opened = tokio::time::timeout(silence_max, client.execute_stream(stream)).await;
-    let ended = match opened {
-        Err(_) => Err(unreachable(format!("no stream in {:.1} s", silence_max.as_secs_f64()))),
-        Ok(Err(status)) => Err(status.into()),
-        Ok(Ok(answers)) => Stream::new(answers.into_inner(), silence_max).carry(&mut asked, frames).await,
-    };
-    let Err(failure) = ended else { return };
+async fn run(stream: Stream, frames: mpsc::Sender<v1::ExecuteStreamRequest>, mut asked: mpsc::Receiver<Asked>) {
+    let Err(failure) = stream.carry(&mut asked, frames).await else { return };
     let failure = unsent(failure);
     asked.close();
     while let Some(Asked { answer, .. }) = asked.recv().await {
@@ -143,10 +145,31 @@ async fn run(
     }
 }
 
-/// An open stream and the requests on it.
+/// What the node says on a stream. The first requests go out with the call that opens it: to wait for the node to agree would take
+/// a round trip more.
+enum Answers {
+    Opening(BoxFuture<Response<Streaming<v1::ExecuteStreamResponse>>, Status>),
+    Open(Box<Streaming<v1::ExecuteStreamResponse>>),
+}
+
+impl Answers {
+    /// The next ones. Loses nothing when it is dropped half way.
+    async fn next(&mut self) -> Result<Option<v1::ExecuteStreamResponse>, Status> {
+        loop {
+            match self {
+                Answers::Opening(opening) => *self = Answers::Open(Box::new(opening.await?.into_inner())),
+                Answers::Open(answers) => return answers.message().await,
+            }
+        }
+    }
+}
+
+/// A stream and the requests on it.
 struct Stream {
-    answers: Streaming<v1::ExecuteStreamResponse>,
-    /// The longest time that a request on it may take, or might have.
+    answers: Answers,
+    line: Line,
+    patience: Arc<Patience>,
+    /// The longest time that a request on it may take, or might have, by what was known when it was made.
     silence_max: Duration,
     in_flight: HashMap<u64, Answer>,
     last_id: u64,
@@ -155,8 +178,15 @@ struct Stream {
 }
 
 impl Stream {
-    fn new(answers: Streaming<v1::ExecuteStreamResponse>, silence_max: Duration) -> Self {
-        Self { answers, silence_max, in_flight: HashMap::new(), last_id: 0, heard: Instant::now() }
+    /// How long the node may answer nothing, by what is known now.
+    fn silence_max(&self) -> Duration {
+        self.silence_max.max(self.patience.sending(0))
+    }
+
+    /// The node has answered nothing for too long.
+    fn silent(&self) -> Failure {
+        let silence = self.silence_max();
+        if self.line.is_connecting() { not_connected(silence) } else { Failure::Silent(silence) }
     }
 
     /// Sends what is asked and passes on what is answered, until nobody asks any more or the stream ends. Then every call that
@@ -183,11 +213,11 @@ impl Stream {
     ) -> Result<(), Failure> {
         let mut frame = None;
         let mut asked_out = false;
-        let mut check = tokio::time::interval((self.silence_max / 4).clamp(CHECK_INTERVAL_MIN, CHECK_INTERVAL_MAX));
+        let mut check = tokio::time::interval((self.silence_max() / 4).clamp(CHECK_INTERVAL_MIN, CHECK_INTERVAL_MAX));
         while !asked_out || !self.in_flight.is_empty() {
             tokio::select! {
                 biased;
-                answers = self.answers.message() => match answers {
+                answers = self.answers.next() => match answers {
                     Ok(Some(answers)) => self.on_answers(answers),
                     Ok(None) => return Err(Failure::Lost("the node has ended the stream".to_owned())),
                     Err(status) => return Err(ending(status)),
@@ -205,9 +235,7 @@ impl Stream {
                     }
                 }
                 _ = check.tick() => match self.heard.elapsed() {
-                    silence if !self.in_flight.is_empty() && silence > self.silence_max => {
-                        return Err(Failure::Silent(self.silence_max));
-                    }
+                    silence if !self.in_flight.is_empty() && silence > self.silence_max() => return Err(self.silent()),
                     silence if self.in_flight.is_empty() && silence > IDLE_MAX => asked.close(),
                     _ => {}
                 },
@@ -237,13 +265,13 @@ impl Stream {
         (!requests.is_empty()).then_some(v1::ExecuteStreamRequest { requests })
     }
 
-    fn put_in_flight(&mut self, Asked { request, timeout, trace, answer }: Asked) -> v1::StreamedRequest {
+    fn put_in_flight(&mut self, Asked { request, limit, trace, answer }: Asked) -> v1::StreamedRequest {
         let TraceHeaders { traceparent, tracestate } = trace;
         self.last_id += 1;
         self.in_flight.insert(self.last_id, answer);
-        self.silence_max = self.silence_max.max(timeout);
+        self.silence_max = self.silence_max.max(limit.silence);
         // A time that the protocol cannot express is longer than any node takes.
-        let timeout = timeout.try_into().ok();
+        let timeout = limit.told.try_into().ok();
         v1::StreamedRequest { id: self.last_id, request: Some(request), timeout, traceparent, tracestate }
     }
 
@@ -286,6 +314,11 @@ fn unsent(failure: Failure) -> Failure {
         Failure::Lost(_) | Failure::Silent(_) => unreachable(failure.to_string()),
         Failure::Unreachable(..) | Failure::Refused(_) => failure,
     }
+}
+
+/// The connection has taken too long to make.
+pub(super) fn not_connected(after: Duration) -> Failure {
+    Failure::Unreachable(format!("no connection in {:.1} s", after.as_secs_f64()), Obstacle::Silence)
 }
 
 fn unreachable(why: String) -> Failure {

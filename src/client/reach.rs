@@ -22,6 +22,8 @@ pub(super) enum Obstacle {
     NameUnknown,
     /// Its machine refuses the connection.
     Refused,
+    /// Nothing is heard of it.
+    Silence,
     /// Anything else, such as a node that is slow: no reason to believe that others can reach it.
     Other,
 }
