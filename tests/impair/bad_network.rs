@@ -20,7 +20,7 @@ const SLEEP: [&str; 2] = ["sleep", "1000"];
 /// The command, which has made its network.
 pub struct BadNetwork {
     process: Child,
-    stderr: BufReader<ChildStderr>,
+    stderr: Option<BufReader<ChildStderr>>,
     /// As `/proc` names the namespace.
     pub namespace: String,
 }
@@ -42,7 +42,7 @@ impl BadNetwork {
         assert!(line.contains("by a relay (--seed 7)"), "{line}");
         let namespace = namespace_of(process.id()).expect("it runs");
         assert_ne!(Some(&namespace), namespace_of(std::process::id()).as_ref());
-        Self { process, stderr, namespace }
+        Self { process, stderr: Some(stderr), namespace }
     }
 
     /// Does something in the namespace.
@@ -69,9 +69,14 @@ impl BadNetwork {
     /// Waits until it has ended by itself, and returns how, and what it says in the end.
     pub fn wait(&mut self) -> (ExitStatus, String) {
         let status = eventually("it ends", || self.process.try_wait().unwrap());
-        let mut told = String::new();
-        self.stderr.read_to_string(&mut told).unwrap();
-        (status, told)
+        // Whatever is left holds it open.
+        let mut stderr = self.stderr.take().expect("it is waited for once");
+        let reader = thread::spawn(move || {
+            let mut told = String::new();
+            stderr.read_to_string(&mut told).map(|_| told)
+        });
+        eventually("nothing that it has started is left", || reader.is_finished().then_some(()));
+        (status, reader.join().unwrap().unwrap())
     }
 
     pub fn signal(&self, signal: Signal) {

@@ -224,6 +224,7 @@ fn the_receiver_notices_every_corrupted_packet() {
     assert_share("whole", measured.arrivals.len(), 3000, 0.7);
     let covered = (PACKET - IP_HEADER) as f64 / PACKET as f64;
     assert_share("with a wrong checksum", measured.checksum_errors.try_into().unwrap(), 3000, 0.3 * covered);
+    assert_eq!(measure("corrupt 100%", 1000).arrivals.len(), 0);
 
     let measured = measure_at("::1", "corrupt 30%", 3000, Duration::from_millis(1));
     // Of the header of IPv6 no checksum covers the traffic class, the flow label and the hop limit: 36 bits.

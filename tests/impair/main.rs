@@ -14,6 +14,7 @@
 //!   datagrams     numbered packets: which arrive, when, and how often
 //!   stream        what TCP makes of it
 //!   leftovers     Ctrl-C, kill -9, and what is left
+//!   usage         what is said where there can be no bad network (needs no root)
 //! ```
 //!
 //! Not here: the model, which is pure and has tests beside it.
@@ -22,3 +23,4 @@ mod bad_network;
 mod datagrams;
 mod leftovers;
 mod stream;
+mod usage;

@@ -11,9 +11,6 @@ use crate::cli::local_cluster::home::Plan;
 use crate::proto::v1::quorate_client::QuorateClient;
 use crate::proto::v1::{Consistency, LogEntry, RequestLogRequest};
 
-/// How long a node may take to send its log.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// How a node's log compares with the leader's.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Compared {
@@ -26,8 +23,8 @@ pub(super) struct Compared {
 /// A node's own log from the first entry to `last`, whoever leads.
 ///
 /// # Errors
-/// The node does not answer, or not in time.
-pub(super) async fn read_log(node: &Plan, last: u64) -> Result<Vec<LogEntry>, Failure> {
+/// The node does not answer, or not within `patience`.
+pub(super) async fn read_log(node: &Plan, last: u64, patience: Duration) -> Result<Vec<LogEntry>, Failure> {
     let read = async {
         let channel = Endpoint::from_shared(format!("http://{}", node.address()))?.connect().await?;
         let consistency = Consistency::Stale.into();
@@ -39,7 +36,7 @@ pub(super) async fn read_log(node: &Plan, last: u64) -> Result<Vec<LogEntry>, Fa
         }
         Ok::<_, Failure>(entries)
     };
-    timeout(PATIENCE, read).await.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time").into()))
+    timeout(patience, read).await.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time").into()))
 }
 
 /// Compares index, term and content of each entry. Whether an entry is committed each node learns in its own time.

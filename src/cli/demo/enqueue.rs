@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::report::Report;
-use super::stage::{PATIENCE, QUEUE};
+use super::stage::QUEUE;
 use crate::cli::client_commands::id_text;
 use crate::cli::local_cluster::home::Plan;
 use crate::cli::local_cluster::program;
@@ -22,13 +22,14 @@ pub(super) async fn until_executed(
     asked: &Plan,
     leader: &Plan,
     text: &str,
+    patience: Duration,
 ) -> Result<(), Failure> {
     report.command(&format!("{} enqueue {QUEUE} {text} --endpoints {} -v", program(), asked.address())).await;
-    let no = rejection(asked, text).await?;
+    let no = rejection(asked, text, patience).await?;
     let named = no.metadata.get(reasons::LEADER_ADDRESS).map_or("nobody", String::as_str);
     report.say(&format!("{} answers {}: {no} (leader_address {named})", asked.name, no.reason)).await;
 
-    let (events, id) = enqueue(asked, text).await?;
+    let (events, id) = enqueue(asked, text, patience).await?;
     for event in &events {
         report.say(&event.to_string()).await;
     }
@@ -43,12 +44,12 @@ pub(super) async fn until_executed(
 }
 
 /// What a node that does not lead answers. One that has just come back may first have to hear who leads.
-async fn rejection(asked: &Plan, text: &str) -> Result<Refused, Failure> {
-    let client = Client::new(vec![asked.address()], Options { timeout: Some(PATIENCE), ..Options::default() })?;
+async fn rejection(asked: &Plan, text: &str, patience: Duration) -> Result<Refused, Failure> {
+    let client = Client::new(vec![asked.address()], Options { timeout: Some(patience), ..Options::default() })?;
     let message = Some(Body::Text(text.to_owned()).into());
     let operation = Verb::Enqueue(v1::Enqueue { queue: QUEUE.to_owned(), message, delay: None });
     let operations = vec![v1::Operation { operation: Some(operation) }];
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + patience;
     loop {
         match client.execute_once(operations.clone()).await {
             Err(client::Error::Refused(no)) if no.reason == reasons::NO_LEADER && Instant::now() < deadline => {
@@ -65,11 +66,11 @@ async fn rejection(asked: &Plan, text: &str) -> Result<Refused, Failure> {
 }
 
 /// Enqueues with a client that knows this node only. What the client met on its way, and the id of the message.
-async fn enqueue(asked: &Plan, text: &str) -> Result<(Vec<Event>, String), Failure> {
+async fn enqueue(asked: &Plan, text: &str, patience: Duration) -> Result<(Vec<Event>, String), Failure> {
     let events = Arc::new(Mutex::new(Vec::new()));
     let heard = events.clone();
     let observer = move |event: &Event| heard.lock().unwrap_or_else(PoisonError::into_inner).push(event.clone());
-    let options = Options { timeout: Some(PATIENCE), observer: Some(Arc::new(observer)), ..Options::default() };
+    let options = Options { timeout: Some(patience), observer: Some(Arc::new(observer)), ..Options::default() };
     let client = Client::new(vec![asked.address()], options)?;
     let ids = client.enqueue(QUEUE, vec![Body::Text(text.to_owned())]).await;
     client.close().await;

@@ -7,7 +7,10 @@
 //!    compare    the replicated logs of all nodes, entry by entry
 //!    journals   the files of what the nodes tell
 //!    report     headings, commands, what came of them, checks, and the verdict
+//!    patience   how long it waits, which depends on the network
 //! ```
+//!
+//! On a bad network (`--impair`) the whole of it, nodes and audience, runs in the namespace that `quorate impair` makes.
 //!
 //! Invariants: what is shown is what has happened; nothing that is printed is known beforehand. Every wait has an end. The
 //! first step in which a check fails is the last. The exit code is 0 only if every check has passed. The nodes are those of
@@ -16,15 +19,18 @@
 mod compare;
 mod enqueue;
 mod journals;
+mod patience;
 mod report;
 mod stage;
 mod steps;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use rustix::process::Signal;
 
+use super::impair::{self, ACCEPTANCE};
 use super::local_cluster;
 use super::local_cluster::home::Home;
 use super::local_cluster::nodes::{Logs, Nodes};
@@ -32,6 +38,7 @@ use super::local_cluster::output::Output;
 use super::signals::StopRequests;
 use super::{Exit, Failure};
 use journals::Journals;
+use patience::Patience;
 use report::Report;
 use stage::Stage;
 
@@ -46,6 +53,9 @@ Examples:
   quorate demo
   quorate demo --step                 one step at a time, for an audience
   quorate demo --data /tmp/demo       keeps everything, also what the nodes tell, in a directory
+  quorate demo --impair               on a network of its own with a second of delay each way, 50 ms of jitter, 8 % of the
+                                      packets reordered, 5 % corrupted, 2 % duplicated, 5 % lost: it takes some minutes
+  quorate demo --impair 'delay 200ms loss 20%'          see quorate impair --help for what that needs, and can be
 
 Exit codes: 0 every check has passed; 1 one has not, or the demonstration was stopped or could not begin; 2 wrong usage.";
 
@@ -67,6 +77,12 @@ pub struct Arguments {
     /// Show all that the nodes tell, not only what a step is about
     #[arg(long)]
     pub logs: bool,
+    /// On a network of its own that is as bad as SPEC says [without SPEC: that of the acceptance demonstration]
+    #[arg(long, value_name = "SPEC", num_args = 0..=1, default_missing_value = ACCEPTANCE)]
+    pub impair: Option<String>,
+    /// It is on that network by now.
+    #[arg(long, hide = true, requires = "impair")]
+    pub impaired: bool,
 }
 
 /// How nodes are stopped.
@@ -83,6 +99,10 @@ pub enum Stop {
 /// # Errors
 /// It could not begin. What happens later is told by the report and the exit code.
 pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
+    let network = arguments.impair.as_deref().map(impair::read).transpose()?;
+    if let Some(network) = network.as_ref().filter(|_| !arguments.impaired) {
+        return Err(impair::reenter(network, None, again()?));
+    }
     let stop_deadline = local_cluster::stop_deadline()?;
     let home = Home::open(arguments.data.as_deref(), Some(NODES), arguments.ports)?;
     if !home.is_new() {
@@ -91,10 +111,10 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
     }
     let mut stop = StopRequests::listen(false)?;
     let output = Output::start();
-    let report = Report::new(output.lines(), arguments.step);
+    let report = Report::new(output.lines(), arguments.step, network.is_some());
     let journals = Journals::new(home.plan(), output.lines(), arguments.logs);
     let nodes = Nodes::new(output.lines(), Logs::Files, true);
-    let mut stage = Stage::new(home, nodes, journals, report);
+    let mut stage = Stage::new(home, nodes, journals, report, Patience::on(network.as_ref()));
 
     let played = tokio::select! {
         played = steps::play(&mut stage, arguments.stop) => Some(played),
@@ -106,6 +126,13 @@ pub async fn run(arguments: Arguments) -> Result<Exit, Failure> {
     // Until here the nodes may have written to it.
     drop(home);
     Ok(second.unwrap_or(exit))
+}
+
+/// The command that runs this again, with what it was given, and knows that it is on the bad network.
+fn again() -> Result<Vec<OsString>, Failure> {
+    let program = std::env::current_exe()?.into_os_string();
+    let arguments = std::env::args_os().skip(1);
+    Ok(std::iter::once(program).chain(arguments).chain(["--impaired".into()]).collect())
 }
 
 impl Stop {

@@ -16,15 +16,18 @@ pub(super) struct Report {
     /// Where Enter is heard, if each step is to wait for it.
     enter: Option<BufReader<Stdin>>,
     began: Instant,
+    /// When the step began, if it is to be told how long each took.
+    step_began: Option<Instant>,
     steps: usize,
     passed: usize,
     failed: usize,
 }
 
 impl Report {
-    pub(super) fn new(lines: Lines, waits_for_enter: bool) -> Self {
+    pub(super) fn new(lines: Lines, waits_for_enter: bool, tells_times: bool) -> Self {
         let enter = waits_for_enter.then(|| BufReader::new(tokio::io::stdin()));
-        Self { lines, enter, began: Instant::now(), steps: 0, passed: 0, failed: 0 }
+        let began = Instant::now();
+        Self { lines, enter, began, step_began: tells_times.then_some(began), steps: 0, passed: 0, failed: 0 }
     }
 
     /// Begins the next step.
@@ -38,13 +41,17 @@ impl Report {
             // When nobody can press Enter any more, nobody has to.
             let _ = enter.read_line(&mut String::new()).await;
         }
+        self.step_began = self.step_began.map(|_| Instant::now());
     }
 
     /// Ends a step.
     ///
     /// # Errors
     /// A check has failed: the rest would show nothing.
-    pub(super) fn end_step(&self) -> Result<(), Failure> {
+    pub(super) async fn end_step(&self) -> Result<(), Failure> {
+        if let Some(began) = self.step_began {
+            self.say(&format!("This step took {:.1} s.", began.elapsed().as_secs_f64())).await;
+        }
         match self.failed {
             0 => Ok(()),
             _ => Err(Failure::new(Exit::Failed, "what this step has to show is not what came")),
@@ -110,28 +117,33 @@ mod tests {
     #[tokio::test]
     async fn a_check_says_what_was_expected_and_what_came() {
         let (lines, mut printed) = Lines::for_test();
-        let mut report = Report::new(lines, false);
+        let mut report = Report::new(lines, false, false);
         report.check("the first message", "1", "1").await;
-        assert!(report.end_step().is_ok());
+        assert!(report.end_step().await.is_ok());
         report.check("the second message", "2", "\u{1b}3").await;
-        assert!(report.end_step().is_err(), "a step with a failed check fails");
+        assert!(report.end_step().await.is_err(), "a step with a failed check fails");
         let told = [printed.recv().await.unwrap(), printed.recv().await.unwrap()];
         assert_eq!(told, ["  ok: the first message: 1", "  FAILED: the second message: expected 2, got \\u{1b}3"]);
+    }
+
+    async fn verdict(report: &mut Report) -> Exit {
+        let played = report.end_step().await;
+        report.verdict(played).await
     }
 
     #[tokio::test]
     async fn only_what_has_passed_ends_well() {
         let (lines, mut printed) = Lines::for_test();
-        let mut report = Report::new(lines.clone(), false);
+        let mut report = Report::new(lines.clone(), false, false);
         report.check("a", 1, 1).await;
         let _told = printed.recv().await;
-        assert_eq!(report.verdict(report.end_step()).await, Exit::Done);
+        assert_eq!(verdict(&mut report).await, Exit::Done);
         assert_eq!(printed.recv().await.unwrap(), "");
         assert_eq!(printed.recv().await.unwrap(), "All 1 checks have passed, in 0.0 s.");
 
         report.check("b", 1, 2).await;
         let _told = printed.recv().await;
-        assert_eq!(report.verdict(report.end_step()).await, Exit::Failed);
+        assert_eq!(verdict(&mut report).await, Exit::Failed);
         let told = [printed.recv().await.unwrap(), printed.recv().await.unwrap(), printed.recv().await.unwrap()];
         assert_eq!(told[1], "error: what this step has to show is not what came");
         assert!(told[2].ends_with("1 checks have passed and 1 failed."), "{told:?}");

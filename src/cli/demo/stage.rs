@@ -1,22 +1,24 @@
 //! The nodes that play, whom they follow, and what they tell meanwhile.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures_util::FutureExt;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep, timeout};
+use tonic::transport::Channel;
 
 use super::journals::{Journals, Moment, Told};
+use super::patience::Patience;
 use super::report::Report;
 use crate::cli::local_cluster::home::{Home, Plan};
 use crate::cli::local_cluster::nodes::{Ended, Nodes};
-use crate::cli::local_cluster::view::{View, name_of};
+use crate::cli::local_cluster::view::{self, View, name_of};
 use crate::cli::{Exit, Failure};
 
 /// The queue that all messages go to.
 pub(super) const QUEUE: &str = "letters";
-/// Nothing is waited for longer than this, so that a machine that is busy is not taken for a cluster that fails.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(20);
 /// So many lines of the nodes are shown at once. The rest is in their files.
 const LINES_MAX: usize = 40;
@@ -26,7 +28,10 @@ pub(super) struct Stage {
     pub(super) home: Home,
     pub(super) nodes: Nodes,
     pub(super) report: Report,
+    pub(super) patience: Patience,
     journals: Journals,
+    /// To each of the nodes: on a bad network it takes long to make one.
+    connections: BTreeMap<&'static str, Channel>,
 }
 
 /// The node that leads, and that all others that run follow.
@@ -36,8 +41,10 @@ pub(super) struct Leader {
 }
 
 impl Stage {
-    pub(super) fn new(home: Home, nodes: Nodes, journals: Journals, report: Report) -> Self {
-        Self { home, nodes, report, journals }
+    pub(super) fn new(home: Home, nodes: Nodes, journals: Journals, report: Report, patience: Patience) -> Self {
+        let connection = |node: &Plan| Some((node.name, view::connection(node)?));
+        let connections = home.plan().iter().filter_map(connection).collect();
+        Self { home, nodes, report, patience, journals, connections }
     }
 
     /// The nodes that run, in the order of their names.
@@ -51,17 +58,25 @@ impl Stage {
     /// # Errors
     /// No node that runs saw it in time, or a node has ended by itself.
     pub(super) async fn until<T>(&mut self, what: &str, seen: impl Fn(&View) -> Option<T>) -> Result<T, Failure> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.patience.wait;
         while Instant::now() < deadline {
             self.all_go_on().await?;
-            for node in self.running() {
-                if let Some(seen) = View::of(&node).await.as_ref().and_then(&seen) {
+            let mut views = self.views();
+            while let Some(view) = views.next().await {
+                if let Some(seen) = view.as_ref().and_then(&seen) {
                     return Ok(seen);
                 }
             }
             sleep(PAUSE).await;
         }
-        Err(in_vain(what))
+        Err(in_vain(what, self.patience.wait))
+    }
+
+    /// What each of the nodes that run sees, as the answers come.
+    fn views(&self) -> FuturesUnordered<impl Future<Output = Option<View>> + use<>> {
+        let running = self.running();
+        let connections = running.iter().filter_map(|node| self.connections.get(node.name).cloned());
+        connections.map(|connection| View::through(connection, self.patience.answer)).collect()
     }
 
     /// Waits until all nodes that run follow one leader.
@@ -99,10 +114,12 @@ impl Stage {
     /// One does not run, or did not end in time.
     pub(super) async fn stop(&mut self, nodes: &[Plan], signal: Signal) -> Result<(), Failure> {
         nodes.iter().try_for_each(|node| self.nodes.signal(node.name, signal))?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.patience.wait;
         while self.running().iter().any(|node| nodes.contains(node)) {
             let left = deadline.saturating_duration_since(Instant::now());
-            let ended = timeout(left, self.nodes.next_end()).await.map_err(|_| in_vain("the nodes to end"))?;
+            let ended = timeout(left, self.nodes.next_end())
+                .await
+                .map_err(|_| in_vain("the nodes to end", self.patience.wait))?;
             let Some(Ended { node, how }) = ended else { break };
             self.report.told(node.name, &format!("has ended: {how}")).await;
         }
@@ -138,7 +155,7 @@ impl Stage {
         count: usize,
         wanted: impl Fn(&str) -> bool,
     ) -> Result<Vec<Told>, Failure> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.patience.wait;
         while Instant::now() < deadline {
             let told = self.journals.since(since, nodes, &wanted)?;
             let told_by = |node: &Plan| told.iter().filter(|told| told.node == node.name).count();
@@ -147,7 +164,7 @@ impl Stage {
             }
             sleep(PAUSE).await;
         }
-        Err(in_vain(&format!("all of {} to tell it", names(nodes))))
+        Err(in_vain(&format!("all of {} to tell it", names(nodes)), self.patience.wait))
     }
 
     /// Shows what nodes told, unless everything is shown anyway.
@@ -223,6 +240,6 @@ pub(super) fn names<'a>(nodes: impl IntoIterator<Item = &'a Plan>) -> String {
     nodes.into_iter().map(|node| node.name).collect::<Vec<_>>().join(" ")
 }
 
-fn in_vain(what: &str) -> Failure {
-    Failure::new(Exit::Failed, format!("waited {} s in vain for {what}", PATIENCE.as_secs()))
+fn in_vain(what: &str, waited: Duration) -> Failure {
+    Failure::new(Exit::Failed, format!("waited {} s in vain for {what}", waited.as_secs()))
 }

@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::Stop;
 use super::compare::{Compared, compare, gap, read_log};
 use super::enqueue::{id_texts, until_executed};
-use super::stage::{Leader, PATIENCE, QUEUE, Stage, is_heartbeat, is_no_heartbeat, names};
+use super::stage::{Leader, QUEUE, Stage, is_heartbeat, is_no_heartbeat, names};
 use crate::cli::Failure;
 use crate::cli::client_commands::{log_text, status_text};
 use crate::cli::local_cluster::home::Plan;
@@ -58,7 +58,7 @@ async fn six_nodes_form_a_cluster(stage: &mut Stage) -> Result<(), Failure> {
     stage.show("Heartbeats:", &beats).await;
     show_status(stage).await?;
     stage.report.check("the voters", names(&plan), voters).await;
-    stage.report.end_step()
+    stage.report.end_step().await
 }
 
 async fn a_follower_redirects(stage: &mut Stage) -> Result<(), Failure> {
@@ -66,13 +66,13 @@ async fn a_follower_redirects(stage: &mut Stage) -> Result<(), Failure> {
     let leader = stage.leader().await?;
     let asked = stage.running().into_iter().find(|node| *node != leader.plan).expect("only one of six leads");
     let before = stage.now();
-    until_executed(&mut stage.report, &asked, &leader.plan, "1").await?;
+    until_executed(&mut stage.report, &asked, &leader.plan, "1", stage.patience.wait).await?;
     let told = stage.told(&before, &[asked.clone(), leader.plan.clone()], is_no_heartbeat)?;
     stage.show("What the two nodes tell of it:", &told).await;
     for text in ["2", "3", "s", "s"] {
-        until_executed(&mut stage.report, &asked, &leader.plan, text).await?;
+        until_executed(&mut stage.report, &asked, &leader.plan, text, stage.patience.wait).await?;
     }
-    stage.report.end_step()
+    stage.report.end_step().await
 }
 
 /// Returns the two.
@@ -109,14 +109,14 @@ async fn two_nodes_stop(stage: &mut Stage, how: Stop) -> Result<[Plan; 2], Failu
     let winners: Vec<_> = won.iter().filter(|told| told.line.contains(&victory)).map(|told| told.node).collect();
     stage.report.check(&format!("who became leader in term {term}"), new.name, winners.join(" ")).await;
     stage.report.check("who runs", names(&left), names(&stage.running())).await;
-    stage.report.end_step()?;
+    stage.report.end_step().await?;
     Ok(stopped)
 }
 
 async fn the_new_leader_serves(stage: &mut Stage) -> Result<(), Failure> {
     stage.report.step("At the new leader: dequeue, dequeue, enqueue t, e, r").await;
     let leader = stage.leader().await?;
-    let client = client_of(&leader.plan)?;
+    let client = client_of(&leader.plan, stage.patience.wait)?;
     for expected in ["1", "2"] {
         stage.report.command(&client_command(&format!("dequeue {QUEUE}"), &leader.plan)).await;
         let message = client.dequeue(QUEUE, Duration::ZERO).await?;
@@ -128,7 +128,7 @@ async fn the_new_leader_serves(stage: &mut Stage) -> Result<(), Failure> {
         stage.report.say(&format!("executed: message {}", id_texts(&ids))).await;
     }
     client.close().await;
-    stage.report.end_step()
+    stage.report.end_step().await
 }
 
 async fn the_two_come_back(stage: &mut Stage, two: &[Plan; 2]) -> Result<(), Failure> {
@@ -153,23 +153,23 @@ async fn the_two_come_back(stage: &mut Stage, two: &[Plan; 2]) -> Result<(), Fai
     let who = names(two.iter().filter(|node| registered.iter().any(|told| told.node == node.name)));
     stage.report.check(&format!("who of them registered with {}", leader.name), names(two), who).await;
     stage.report.check("who runs", all, names(&stage.running())).await;
-    stage.report.end_step()
+    stage.report.end_step().await
 }
 
 async fn one_that_came_back_redirects(stage: &mut Stage, asked: &Plan) -> Result<(), Failure> {
     stage.report.step("At one that has just come back, until executed: enqueue U, W, U").await;
     let leader = stage.leader().await?;
     for text in ["U", "W", "U"] {
-        until_executed(&mut stage.report, asked, &leader.plan, text).await?;
+        until_executed(&mut stage.report, asked, &leader.plan, text, stage.patience.wait).await?;
     }
-    stage.report.end_step()
+    stage.report.end_step().await
 }
 
 async fn all_logs_are_the_same(stage: &mut Stage) -> Result<(), Failure> {
     stage.report.step("The log, at the leader and at every node; and what is left in the queue").await;
     let commit = stage.all_have_applied().await?;
     let leader = stage.leader().await?.plan;
-    let client = client_of(&leader)?;
+    let client = client_of(&leader, stage.patience.wait)?;
     stage.report.command(&client_command("log", &leader)).await;
     let log = leaders_log(&client, commit).await?;
     stage.report.say(&log_text(&log)).await;
@@ -183,7 +183,7 @@ async fn all_logs_are_the_same(stage: &mut Stage) -> Result<(), Failure> {
     stage.report.check("what is left in the queue", LEFT.join(" "), left.join(" ")).await;
     stage.all_go_on().await?;
     stage.report.check("who runs at the end", names(stage.home.plan()), names(&stage.running())).await;
-    stage.report.end_step()
+    stage.report.end_step().await
 }
 
 /// Compares the leader's log with the one that each node has on its own disk.
@@ -198,7 +198,7 @@ async fn compare_with_all(stage: &mut Stage, leader: &Plan, log: &[v1::LogEntry]
         .say(&format!("Each node's own log; = is an entry like that of {} in index, term and content:", leader.name))
         .await;
     for node in stage.home.plan().to_vec() {
-        let Compared { marks, difference } = compare(log, &read_log(&node, last).await?);
+        let Compared { marks, difference } = compare(log, &read_log(&node, last, stage.patience.wait).await?);
         stage.report.told(node.name, &marks).await;
         let got = difference.unwrap_or_else(|| same.clone());
         stage.report.check(&format!("the log of {}", node.name), &same, got).await;
@@ -225,8 +225,8 @@ async fn leaders_log(client: &Client, last: u64) -> Result<Vec<v1::LogEntry>, Fa
     Ok(entries)
 }
 
-fn client_of(node: &Plan) -> Result<Client, Failure> {
-    Ok(Client::new(vec![node.address()], Options { timeout: Some(PATIENCE), ..Options::default() })?)
+fn client_of(node: &Plan, patience: Duration) -> Result<Client, Failure> {
+    Ok(Client::new(vec![node.address()], Options { timeout: Some(patience), ..Options::default() })?)
 }
 
 fn start_command(node: &Plan) -> String {

@@ -106,6 +106,11 @@ impl Spec {
         }
     }
 
+    /// The share of packets that do not arrive, or not whole.
+    pub fn broken(&self) -> f64 {
+        1.0 - (1.0 - self.loss.probability.fraction()) * (1.0 - self.corrupt.probability.fraction())
+    }
+
     /// Reads what follows one of netem's words.
     fn read(&mut self, word: &str, words: &mut Words) -> Result<(), Error> {
         match word {
@@ -316,5 +321,10 @@ mod tests {
         assert_eq!(told("limit 0"), format!("\"0\" after limit is not {COUNT}"));
         assert_eq!(told("reorder 5%"), Error::ReorderWithoutDelay.to_string());
         assert!(told("gap 5").starts_with("\"gap\" is none of"));
+    }
+
+    #[test]
+    fn what_is_lost_and_what_is_corrupted_does_not_arrive_whole() {
+        assert!((read(ACCEPTANCE).unwrap().broken() - 0.0975).abs() < 1e-9);
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::timeout;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 
 use super::home::Plan;
 use crate::proto::v1::cluster_client::ClusterClient;
@@ -20,12 +20,13 @@ pub(in crate::cli) struct View {
 impl View {
     /// What a node answers; none when it does not.
     pub(in crate::cli) async fn of(node: &Plan) -> Option<Self> {
-        let endpoint = Endpoint::from_shared(format!("http://{}", node.address())).ok()?;
-        let ask = async {
-            let mut client = ClusterClient::new(endpoint.connect().await.ok()?);
-            client.status(StatusRequest {}).await.ok()
-        };
-        Some(Self { status: timeout(PATIENCE, ask).await.ok()??.into_inner() })
+        Self::through(connection(node)?, PATIENCE).await
+    }
+
+    /// What the node at the other end of a connection answers; none when it does not within `patience`.
+    pub(in crate::cli) async fn through(connection: Channel, patience: Duration) -> Option<Self> {
+        let ask = async { ClusterClient::new(connection).status(StatusRequest {}).await.ok() };
+        Some(Self { status: timeout(patience, ask).await.ok()??.into_inner() })
     }
 
     /// The node that leads, and says so itself; of two that do, the one of the later term.
@@ -57,6 +58,11 @@ impl View {
         let id = leader.member.as_ref().map(|member| member.node_id.as_str());
         self.node(name).is_some_and(|node| node.term == leader.term && Some(node.leader_id.as_str()) == id)
     }
+}
+
+/// A connection to a node, which is made when it is used, and again when it was lost.
+pub(in crate::cli) fn connection(node: &Plan) -> Option<Channel> {
+    Some(Endpoint::from_shared(format!("http://{}", node.address())).ok()?.connect_lazy())
 }
 
 /// What people call a node.
