@@ -126,7 +126,9 @@ impl Raft {
     /// When `ask_for_votes_again` has something to do.
     pub(super) fn ask_for_votes_again_at(&self) -> Option<Time> {
         match &self.role {
-            Role::PreCandidate(votes) | Role::Candidate(votes) => Some(votes.asked_again_at + self.measured.vote_interval()?),
+            Role::PreCandidate(votes) | Role::Candidate(votes) => {
+                Some(votes.asked_again_at + self.measured.vote_interval()?)
+            }
             _ => None,
         }
     }

@@ -38,11 +38,18 @@ fn acceptance() {
     println!("{} clusters: {calm} elections without a kill (p99 {restless})", seeds.len());
     if number_from_environment("QUORATE_SIM_EACH").is_some() {
         for parity in 0..2 {
-            let mut led: Vec<Micros> = seeds.iter().zip(&outcomes).filter(|(seed, _)| *seed % 2 == parity).flat_map(|(_, o)| o.led.clone()).collect();
+            let mut led: Vec<Micros> = seeds
+                .iter()
+                .zip(&outcomes)
+                .filter(|(seed, _)| *seed % 2 == parity)
+                .flat_map(|(_, o)| o.led.clone())
+                .collect();
             let q = [0.5, 0.75, 0.9, 0.99].map(|share| quantile(&mut led, share) as f64 / SECOND as f64);
             println!("{parity}: {q:.1?}");
         }
-        for (seed, outcome) in seeds.iter().zip(&outcomes) { println!("{seed}: {:?}", outcome.led.iter().map(|l| l / 1000).collect::<Vec<_>>()); }
+        for (seed, outcome) in seeds.iter().zip(&outcomes) {
+            println!("{seed}: {:?}", outcome.led.iter().map(|l| l / 1000).collect::<Vec<_>>());
+        }
     }
     println!("led again after a kill: p50 {p50:.1} s, p90 {p90:.1} s, p99 {p99:.1} s");
     assert!(calm == 0 && restless <= 1, "elections without a kill: median {calm}, p99 {restless}");
