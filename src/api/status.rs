@@ -8,7 +8,7 @@ use crate::health::Condition;
 use crate::ids::{NodeId, SHARD_0};
 use crate::node::Seen;
 use crate::proto::v1;
-use crate::raft::{ProgressView, RoleName, Timeouts};
+use crate::raft::{ProgressView, RoleName, Spread, Timing};
 use crate::replica::Status;
 use crate::storage::Usage;
 use crate::telemetry::{self, Latency, escaped};
@@ -57,7 +57,7 @@ fn of_replica(context: &Context, replica: &Status, status: v1::NodeStatus) -> v1
         stands_still: replica.quarantined.is_some(),
         storage: context.transfers.usage().map(|usage| storage(replica, usage)),
         transfers: transfers(context),
-        timeouts: seen.as_ref().map(|seen| timeouts(&seen.view.timeouts)),
+        timeouts: seen.as_ref().map(|seen| timeouts(&seen.view.timing)),
         // What was seen while it led is none of its business any more.
         progress: seen
             .filter(|_| replica.role == RoleName::Leader)
@@ -83,12 +83,23 @@ fn progress(replica: &Status, seen: &Seen) -> Vec<v1::Progress> {
     seen.view.progress.iter().map(encode).collect()
 }
 
-fn timeouts(timeouts: &Timeouts) -> v1::Timeouts {
+fn timeouts(timing: &Timing) -> v1::Timeouts {
+    let Timing { timeouts, why, gaps, round_trips, lateness, samples, failed_attempts } = *timing;
     v1::Timeouts {
         election_min: duration(timeouts.election_min),
         election_max: duration(timeouts.election_max),
         heartbeat: duration(timeouts.heartbeat),
+        reason: why.name().to_owned(),
+        gaps: gaps.map(spread),
+        round_trips: round_trips.map(spread),
+        lateness: duration(lateness),
+        samples: samples as u64,
+        failed_elections: failed_attempts,
     }
+}
+
+fn spread(spread: Spread) -> v1::Spread {
+    v1::Spread { median: duration(spread.median), high: duration(spread.high) }
 }
 
 fn latency(latency: Latency) -> v1::Latency {

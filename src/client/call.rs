@@ -316,12 +316,15 @@ impl<'a> Call<'a> {
     /// Remembers what became of the last sending to `address`.
     fn note(&mut self, address: &Address, failure: Failure) {
         let before = self.tried.iter().position(|tried| tried.address == *address);
-        let before = before.map_or(0, |at| self.tried.remove(at).unanswered);
+        let before = before.map(|at| self.tried.remove(at));
         if self.tried.len() == TRIED_MAX {
             self.tried.remove(0);
         }
         let is_silence = matches!(failure, Failure::Silent(_) | Failure::Unreachable(_, Obstacle::Silence));
-        let unanswered = if is_silence { before + 1 } else { before };
+        let unanswered = before.as_ref().map_or(0, |before| before.unanswered) + u32::from(is_silence);
+        // A sending that the end of the call has cut short tells less than the one before it.
+        let is_cut = is_silence && Instant::now() >= self.end();
+        let failure = before.filter(|_| is_cut).map_or(failure, |before| before.failure);
         self.tried.push(Tried { address: address.clone(), failure, unanswered });
     }
 

@@ -466,14 +466,27 @@ mod tests {
             ),
             ("bicycle: {shed: red}", "bicycle: there is no such setting"),
             (
-                "raft: {election_timeout_max: 300ms}",
-                "raft.election_timeout_max: raft.election_timeout_min (400ms) must be less than raft.election_timeout_max (300ms), or elections collide",
+                "raft: {election_timeout_max: 300ms, election_timeout_min: 400ms, heartbeat_interval: 100ms}",
+                "raft.election_timeout_min: raft.election_timeout_min (400ms) must be less than raft.election_timeout_max (300ms), or elections collide",
             ),
             (
-                "raft: {heartbeat_interval: 200ms}",
+                "raft: {heartbeat_interval: 200ms, election_timeout_min: 400ms, election_timeout_max: 800ms}",
                 "raft.heartbeat_interval: raft.heartbeat_interval (200ms) must be less than half of raft.election_timeout_min (400ms), or one lost heartbeat ends a term",
             ),
-            ("raft: {heartbeat_interval: 0s}", "raft.heartbeat_interval: must be at least 1ms"),
+            (
+                "raft: {heartbeat_interval: 0s, election_timeout_min: 400ms, election_timeout_max: 800ms}",
+                "raft.heartbeat_interval: must be at least 1ms",
+            ),
+            (
+                "raft: {election_timeout_min: 1s}",
+                "raft.election_timeout_min: is set without raft.election_timeout_max and raft.heartbeat_interval: with all three the time-outs are fixed, with none they adapt",
+            ),
+            (
+                "raft: {election_timeout_floor: 8s}",
+                "raft.election_timeout_floor: raft.election_timeout_ceiling (30s) must be at least four times raft.election_timeout_floor (8s), or there is no room to adapt in",
+            ),
+            ("raft: {election_timeout_floor: 9ms}", "raft.election_timeout_floor: must be at least 10ms"),
+            ("raft: {election_timeout_ceiling: 6m}", "raft.election_timeout_ceiling: must be at most 5m"),
             (
                 "raft: {append_bytes_max: 4MiB, in_flight_bytes_max: 1MiB}",
                 "raft.in_flight_bytes_max: raft.in_flight_bytes_max must be at least raft.append_bytes_max, or not one append could be sent",

@@ -206,23 +206,33 @@ pub struct Kubernetes {
     pub gone_after: Duration,
 }
 
-/// The protocol. The same on all nodes, or a little slower ones will stand for election too early.
+/// The protocol. Its time-outs follow what is measured of the network, unless the three fixed ones are set: all of them or none, and
+/// the same on all nodes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Raft {
-    /// A follower that hears no leader for a time drawn between this and the next stands for election.
+    /// No follower stands for election that has heard a leader within this time, however fast the network is. A leader sends
+    /// heartbeats three times as often, or less often where it takes long to the others and back.
     #[serde(with = "values::duration")]
     #[schemars(schema_with = "values::duration::schema")]
-    pub election_timeout_min: Duration,
-    /// The upper end of that draw.
+    pub election_timeout_floor: Duration,
+    /// However slow the network is, a follower that has not heard a leader for one and a half times as long stands for election.
     #[serde(with = "values::duration")]
     #[schemars(schema_with = "values::duration::schema")]
-    pub election_timeout_max: Duration,
-    /// How often a leader says that it still leads. Less than half of `election_timeout_min`, so that one lost heartbeat
+    pub election_timeout_ceiling: Duration,
+    /// Fixed: a follower that hears no leader for a time drawn between this and the next stands for election.
+    #[serde(default, with = "values::optional_duration")]
+    #[schemars(schema_with = "values::optional_duration::schema")]
+    pub election_timeout_min: Option<Duration>,
+    /// Fixed: the upper end of that draw.
+    #[serde(default, with = "values::optional_duration")]
+    #[schemars(schema_with = "values::optional_duration::schema")]
+    pub election_timeout_max: Option<Duration>,
+    /// Fixed: how often a leader says that it still leads. Less than half of `election_timeout_min`, so that one lost heartbeat
     /// ends no leadership.
-    #[serde(with = "values::duration")]
-    #[schemars(schema_with = "values::duration::schema")]
-    pub heartbeat_interval: Duration,
+    #[serde(default, with = "values::optional_duration")]
+    #[schemars(schema_with = "values::optional_duration::schema")]
+    pub heartbeat_interval: Option<Duration>,
     /// About how many bytes of entries one AppendEntries carries. An entry that is larger goes alone.
     #[serde(with = "values::bytes")]
     #[schemars(schema_with = "values::bytes::schema")]
@@ -462,9 +472,11 @@ impl Default for NodeConfig {
                 gone_after: Duration::from_secs(30),
             },
             raft: Raft {
-                election_timeout_min: Duration::from_millis(400),
-                election_timeout_max: Duration::from_millis(800),
-                heartbeat_interval: Duration::from_millis(100),
+                election_timeout_floor: Duration::from_millis(150),
+                election_timeout_ceiling: Duration::from_secs(30),
+                election_timeout_min: None,
+                election_timeout_max: None,
+                heartbeat_interval: None,
                 append_bytes_max: MIB,
                 in_flight_appends_max: 64,
                 in_flight_bytes_max: 16 * MIB,

@@ -164,9 +164,31 @@ impl Rules<'_> {
         const MIN: &str = "raft.election_timeout_min";
         const MAX: &str = "raft.election_timeout_max";
         const HEARTBEAT: &str = "raft.heartbeat_interval";
+        const FLOOR: &str = "raft.election_timeout_floor";
+        const CEILING: &str = "raft.election_timeout_ceiling";
         let raft = &config.raft;
-        let (min, max, heartbeat) = (raft.election_timeout_min, raft.election_timeout_max, raft.heartbeat_interval);
         let written = humantime::format_duration;
+        let (floor, ceiling) = (raft.election_timeout_floor, raft.election_timeout_ceiling);
+        let (floor_min, ceiling_max) = (Duration::from_millis(10), Duration::from_secs(300));
+        self.demand(floor >= floor_min, &[FLOOR], || format!("must be at least {}", written(floor_min)));
+        self.demand(ceiling <= ceiling_max, &[CEILING], || format!("must be at most {}", written(ceiling_max)));
+        self.demand(floor * 4 <= ceiling, &[CEILING, FLOOR], || {
+            let (floor, ceiling) = (written(floor), written(ceiling));
+            format!(
+                "{CEILING} ({ceiling}) must be at least four times {FLOOR} ({floor}), or there is no room to adapt in"
+            )
+        });
+
+        let fixed =
+            [(MIN, raft.election_timeout_min), (MAX, raft.election_timeout_max), (HEARTBEAT, raft.heartbeat_interval)];
+        let (set, missing): (Vec<_>, Vec<_>) = fixed.into_iter().partition(|(_, value)| value.is_some());
+        let names =
+            |fixed: &[(&'static str, Option<Duration>)]| fixed.iter().map(|(name, _)| *name).collect::<Vec<_>>();
+        self.demand(set.is_empty() || missing.is_empty(), &[names(&set), names(&missing)].concat(), || {
+            let missing = names(&missing).join(" and ");
+            format!("is set without {missing}: with all three the time-outs are fixed, with none they adapt")
+        });
+        let [Some(min), Some(max), Some(heartbeat)] = fixed.map(|(_, value)| value) else { return };
         self.demand(min < max, &[MIN, MAX], || {
             format!("{MIN} ({}) must be less than {MAX} ({}), or elections collide", written(min), written(max))
         });

@@ -243,6 +243,35 @@ impl<T, F: Fn(&str) -> Option<T>> Visitor<'_> for Text<F> {
     }
 }
 
+/// A `Duration` as [`duration`] writes it, or null.
+pub(super) mod optional_duration {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[derive(Serialize, Deserialize)]
+    struct Written(#[serde(with = "duration")] Duration);
+
+    pub(in crate::config) fn schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut schema = duration::schema(generator);
+        schema.insert("type".to_owned(), serde_json::json!(["string", "null"]));
+        schema
+    }
+
+    pub(in crate::config) fn serialize<S: Serializer>(
+        value: &Option<Duration>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.map(Written).serialize(serializer)
+    }
+
+    pub(in crate::config) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<Written>::deserialize(deserializer)?.map(|Written(value)| value))
+    }
+}
+
 /// A `Duration` as `1s 500ms`. A bare number is no duration: it does not say of what.
 pub(super) mod duration {
     use std::time::Duration;

@@ -155,6 +155,13 @@ pub(super) struct Timeouts {
     pub(super) election_min_ms: Option<f64>,
     pub(super) election_max_ms: Option<f64>,
     pub(super) heartbeat_ms: Option<f64>,
+    /// What decided the election time-out, in a word.
+    pub(super) reason: String,
+    pub(super) gap_median_ms: Option<f64>,
+    pub(super) gap_high_ms: Option<f64>,
+    pub(super) round_trip_median_ms: Option<f64>,
+    pub(super) round_trip_high_ms: Option<f64>,
+    pub(super) lateness_ms: Option<f64>,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -312,6 +319,12 @@ impl Told {
                 election_min_ms: milliseconds(timeouts.election_min),
                 election_max_ms: milliseconds(timeouts.election_max),
                 heartbeat_ms: milliseconds(timeouts.heartbeat),
+                reason: timeouts.reason.clone(),
+                gap_median_ms: timeouts.gaps.and_then(|gaps| milliseconds(gaps.median)),
+                gap_high_ms: timeouts.gaps.and_then(|gaps| milliseconds(gaps.high)),
+                round_trip_median_ms: timeouts.round_trips.and_then(|times| milliseconds(times.median)),
+                round_trip_high_ms: timeouts.round_trips.and_then(|times| milliseconds(times.high)),
+                lateness_ms: milliseconds(timeouts.lateness),
             }),
             elections: Some(status.elections),
             leader_changes: Some(status.leader_changes),

@@ -22,6 +22,7 @@ use super::clock::Clock;
 use super::handle::{AnswerSlot, Asked, Inbox, Input, Published, Seen};
 use super::log_reader::LogReader;
 use super::snapshots::Snapshots;
+use super::timing_news::TimingNews;
 use super::{Error, Phase};
 use crate::ids::{ClusterId, EntryId, NodeId, ShardId, Term, Time};
 use crate::raft::{Body, Entry, Message, RoleName};
@@ -116,6 +117,8 @@ pub struct EventLoop {
     pub events: BTreeMap<ShardId, Vec<Event>>,
     /// When the loop last showed what changes all the time.
     pub shown_at: Option<Time>,
+    /// What it last told of the time-outs of each replica.
+    pub timing_news: BTreeMap<ShardId, TimingNews>,
     /// Names of nodes that are about to come into the book.
     pub newcomers: BTreeMap<NodeId, String>,
     /// What is done beside the loop with snapshots.
@@ -456,6 +459,11 @@ impl EventLoop {
             return;
         }
         self.shown_at = Some(now);
+        for (shard, replica) in &self.replicas {
+            if let Some(words) = self.timing_news.entry(*shard).or_default().line(now, &replica.timing()) {
+                self.vitals.events().say(Kind::Connection, Level::Info, "timeouts_changed", words, None);
+            }
+        }
         self.transport.set_measured(self.answered_within());
         let seen = |replica: &Replica| Seen { view: replica.view(), clock: self.clock };
         let seen = self.replicas.iter().map(|(shard, replica)| (*shard, seen(replica))).collect();

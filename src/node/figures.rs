@@ -13,7 +13,7 @@ use super::handle::Asked;
 use super::{Clock, Handle, Seen, Transfers};
 use crate::health::Verdict;
 use crate::ids::{Index, NodeId, SHARD_0};
-use crate::raft::{ProgressView, Timeouts};
+use crate::raft::ProgressView;
 use crate::replica::{Answer, Consistency, Read, Status};
 use crate::state_machine::{Operation, Outcome, QueueName};
 use crate::telemetry::{Figures, Listing, Peer, Queues, Source};
@@ -121,7 +121,7 @@ impl Gatherer {
             queues,
             storage: self.transfers.usage(),
             connections: [("client", self.clients.open()), ("peer", self.peers.open())],
-            timeouts: seen.iter().flat_map(|seen| timeouts(&seen.view.timeouts)).collect(),
+            timing: seen.as_ref().map(|seen| seen.view.timing),
             peers: seen.iter().flat_map(peers).collect(),
             replica,
         }
@@ -177,11 +177,6 @@ impl Gatherer {
             _ => None,
         }
     }
-}
-
-fn timeouts(timeouts: &Timeouts) -> [(&'static str, Duration); 3] {
-    let Timeouts { election_min, election_max, heartbeat } = *timeouts;
-    [("election_min", election_min), ("election_max", election_max), ("heartbeat", heartbeat)]
 }
 
 fn peers(seen: &Seen) -> impl Iterator<Item = (NodeId, Peer)> {

@@ -116,7 +116,7 @@ impl Seen {
     /// and is in the election time-out.
     fn request_time(&self) -> Duration {
         let round_trips = self.view.progress.values().filter_map(|progress| progress.round_trip);
-        self.view.timeouts.election_max + round_trips.max().unwrap_or_default()
+        self.view.timing.timeouts.election_max + round_trips.max().unwrap_or_default()
     }
 }
 

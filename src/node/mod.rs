@@ -47,6 +47,7 @@ pub mod snapshots;
 mod start;
 #[cfg(test)]
 mod tests;
+mod timing_news;
 mod transfers;
 
 pub use clock::Clock;

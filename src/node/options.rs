@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::handle;
-use crate::config::NodeConfig;
-use crate::raft::{self, TimeoutPolicy, Timeouts, Window};
+use crate::config::{self, NodeConfig};
+use crate::raft::{self, Bounds, TimeoutPolicy, Timeouts, Window};
 use crate::{replica, state_machine, storage};
 
 /// A write that takes longer than this is a hung disk.
@@ -14,11 +14,7 @@ pub(super) fn replica_options(config: &NodeConfig) -> replica::Options {
     let raft = &config.raft;
     replica::Options {
         raft: raft::Options {
-            timeouts: TimeoutPolicy::Fixed(Timeouts {
-                election_min: raft.election_timeout_min,
-                election_max: raft.election_timeout_max,
-                heartbeat: raft.heartbeat_interval,
-            }),
+            timeouts: timeouts(raft),
             disk_stall_max: DISK_STALL_MAX,
             append_bytes_max: raft.append_bytes_max,
             window: Window { appends_max: raft.in_flight_appends_max, bytes_max: raft.in_flight_bytes_max },
@@ -32,6 +28,22 @@ pub(super) fn replica_options(config: &NodeConfig) -> replica::Options {
             held_bytes_max: config.storage.transfer_held_bytes,
         },
         requests_max: config.limits.requests_in_flight_max,
+    }
+}
+
+fn timeouts(raft: &config::Raft) -> TimeoutPolicy {
+    match (raft.election_timeout_min, raft.election_timeout_max, raft.heartbeat_interval) {
+        (Some(election_min), Some(election_max), Some(heartbeat)) => {
+            TimeoutPolicy::Fixed(Timeouts { election_min, election_max, heartbeat })
+        }
+        // An election time-out of a fast network has three heartbeats in it; one of a slow network has many, so that what is
+        // behind a lost packet shows soon that there was one.
+        _ => TimeoutPolicy::Adaptive(Bounds {
+            election_floor: raft.election_timeout_floor,
+            election_ceiling: raft.election_timeout_ceiling,
+            heartbeat_floor: raft.election_timeout_floor / 3,
+            heartbeat_ceiling: raft.election_timeout_ceiling / 30,
+        }),
     }
 }
 

@@ -336,6 +336,7 @@ impl Node {
             requests,
             vitals: self.context.vitals,
             shown_at: None,
+            timing_news: BTreeMap::new(),
             newcomers: BTreeMap::new(),
             snapshots,
             directory: self.directory,

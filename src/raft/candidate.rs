@@ -3,7 +3,7 @@
 //! Pre-vote, check-quorum (in `leader.rs`) and the refusal of votes while a leader is heard belong together: each alone fails
 //! under some partial partition.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::core::{Raft, Role};
@@ -15,12 +15,22 @@ use crate::ids::{EntryId, NodeId, Term, Ticket, Time};
 pub(super) struct Votes {
     /// By whom, and when that came.
     granted: BTreeMap<NodeId, Time>,
+    /// Who has refused its vote of this term.
+    denied: BTreeSet<NodeId>,
     /// When they were asked for first.
     asked_at: Time,
+    /// When all that have not granted them were last asked.
+    asked_again_at: Time,
     /// The write that makes the own vote durable; only then it counts.
     pub(super) ticket: Ticket,
     /// The leader hands over.
     transfer: bool,
+}
+
+impl Votes {
+    fn new(now: Time, ticket: Ticket, transfer: bool) -> Self {
+        Self { granted: BTreeMap::new(), denied: BTreeSet::new(), asked_at: now, asked_again_at: now, ticket, transfer }
+    }
 }
 
 impl Raft {
@@ -53,9 +63,9 @@ impl Raft {
     fn pre_votes(&self, now: Time) -> Votes {
         let mut votes = match &self.role {
             Role::PreCandidate(Votes { granted, asked_at, .. }) => {
-                Votes { granted: granted.clone(), asked_at: *asked_at, ticket: Ticket(0), transfer: false }
+                Votes { granted: granted.clone(), asked_at: *asked_at, ..Votes::new(now, Ticket(0), false) }
             }
-            _ => Votes { granted: BTreeMap::new(), asked_at: now, ticket: Ticket(0), transfer: false },
+            _ => Votes::new(now, Ticket(0), false),
         };
         let (_, longest_wait) = self.measured.candidate_wait(Duration::ZERO);
         votes.granted.retain(|_, at| now - *at <= longest_wait);
@@ -73,7 +83,7 @@ impl Raft {
         let term = self.term().next();
         self.raise_term(now, term, Some(self.id));
         let ticket = self.hard_state_ticket();
-        self.set_role(Role::Candidate(Votes { granted: BTreeMap::new(), asked_at: now, ticket, transfer }));
+        self.set_role(Role::Candidate(Votes::new(now, ticket, transfer)));
         let cause = if transfer { "the leader hands over to it" } else { "the pre-vote was won" };
         self.tell(Event::RoleChanged { role: RoleName::Candidate, term, cause });
         for peer in self.begin_election(false, term) {
@@ -94,6 +104,32 @@ impl Raft {
                 self.send(peer, Body::RequestVote { last, transfer });
             }
             _ => {}
+        }
+    }
+
+    /// Asks those once more that have not granted a vote. On a link that loses packets, what is lost last is sent again after long:
+    /// nothing behind it tells TCP of the loss. What is asked again does, and so does its answer.
+    pub(super) fn ask_for_votes_again(&mut self, now: Time) {
+        if self.ask_for_votes_again_at().is_none_or(|at| now < at) {
+            return;
+        }
+        if let Role::PreCandidate(votes) | Role::Candidate(votes) = &mut self.role {
+            let asked_at = votes.asked_at;
+            votes.asked_again_at = now;
+            self.peers().into_iter().for_each(|peer| self.ask_for_vote_again(now, peer));
+            if let Role::PreCandidate(votes) = &mut self.role {
+                votes.asked_at = asked_at;
+            }
+        }
+    }
+
+    /// When `ask_for_votes_again` has something to do.
+    pub(super) fn ask_for_votes_again_at(&self) -> Option<Time> {
+        match &self.role {
+            Role::PreCandidate(votes) | Role::Candidate(votes) => {
+                Some(votes.asked_again_at + self.measured.vote_interval()?)
+            }
+            _ => None,
         }
     }
 
@@ -148,12 +184,28 @@ impl Raft {
             return;
         }
         match refusal {
-            Some(refusal) => self.tell(Event::VoteDenied { pre_vote: false, from, refusal }),
+            Some(refusal) => {
+                self.tell(Event::VoteDenied { pre_vote: false, from, refusal });
+                self.on_vote_denied(now, from);
+            }
             None => {
                 let term = self.term();
                 self.tell(Event::VoteReceived { pre_vote: false, from, term });
                 self.on_vote(now, from);
             }
+        }
+    }
+
+    /// A candidate that cannot win any more waits no longer than somebody else takes who can.
+    fn on_vote_denied(&mut self, now: Time, from: NodeId) {
+        let Role::Candidate(votes) = &mut self.role else { return };
+        if !votes.denied.insert(from) {
+            return;
+        }
+        let Role::Candidate(votes) = &self.role else { return };
+        let can_win = self.configuration().has_majority(|voter| !votes.denied.contains(&voter));
+        if !can_win {
+            self.wait_for_rival(now);
         }
     }
 

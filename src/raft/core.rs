@@ -137,7 +137,10 @@ impl Raft {
         self.mind_lateness(now);
         match self.role {
             Role::Leader(_) => self.tick_leader(now),
-            _ if now < self.election_at => self.ask_again(now),
+            _ if now < self.election_at => {
+                self.ask_again(now);
+                self.ask_for_votes_again(now);
+            }
             _ if self.may_campaign(now) => self.become_pre_candidate(now),
             _ => self.wait_for_leader(now),
         }
@@ -157,7 +160,11 @@ impl Raft {
             // It stands still. A deadline in the past would keep whoever drives it busy.
             _ if self.quarantined.is_some() => Time(u64::MAX),
             Role::Leader(leader) => leader.next_deadline(),
-            _ => self.ask_again_at().map_or(self.election_at, |at| at.min(self.election_at)),
+            _ => self
+                .ask_again_at()
+                .into_iter()
+                .chain(self.ask_for_votes_again_at())
+                .fold(self.election_at, |first, at| first.min(at)),
         }
     }
 

@@ -196,6 +196,12 @@ impl Measured {
         (wait, 2 * wait)
     }
 
+    /// How long an answer to a vote is waited for before it is asked for again. None: time-outs are fixed, and nothing is repeated.
+    pub(super) fn vote_interval(&self) -> Option<Duration> {
+        let TimeoutPolicy::Adaptive(bounds) = self.policy else { return None };
+        Some(self.round_trip().unwrap_or(CONSERVATIVE_ELECTION).max(bounds.election_floor))
+    }
+
     /// What a vote and its answer take, with nearly all hold-ups.
     fn vote_time(&self, bounds: Bounds) -> Duration {
         let known = 2 * (self.round_trip().unwrap_or_default() + self.gaps.quantile(VOTE_HIGH).unwrap_or_default());

@@ -42,6 +42,14 @@ impl Raft {
         self.set_election_timer(now, wait);
     }
 
+    /// Waits as long as a candidate takes that has the votes on their way, if that is less than what is waited for already.
+    pub(super) fn wait_for_rival(&mut self, now: Time) {
+        if let Some(interval) = self.measured.vote_interval() {
+            let at = self.draw(now, (interval, 3 * interval));
+            self.election_at = self.election_at.min(at);
+        }
+    }
+
     fn set_election_timer(&mut self, now: Time, wait: (Duration, Duration)) {
         self.put_off_until = None;
         self.election_at = self.draw(now, wait);

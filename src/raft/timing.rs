@@ -96,6 +96,34 @@ pub enum Why {
     Ceiling,
 }
 
+impl Why {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Fixed,
+        Self::Conservative,
+        Self::Floor,
+        Self::Gaps,
+        Self::RoundTrip,
+        Self::Lateness,
+        Self::ToldByLeader,
+        Self::Ceiling,
+    ];
+
+    /// In a word, for programs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fixed => "fixed",
+            Self::Conservative => "conservative",
+            Self::Floor => "floor",
+            Self::Gaps => "gaps",
+            Self::RoundTrip => "round_trip",
+            Self::Lateness => "lateness",
+            Self::ToldByLeader => "told_by_leader",
+            Self::Ceiling => "ceiling",
+        }
+    }
+}
+
 /// What a leader goes by, as its heartbeats tell. For followers that have measured little.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pace {

@@ -446,8 +446,8 @@ pub struct Status {
 /// What there is to see of a replica beside its condition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
-    /// The time-outs by which it goes.
-    pub timeouts: raft::Timeouts,
+    /// The time-outs by which it goes, and why they are what they are.
+    pub timing: raft::Timing,
     /// What it knows of each other member, while it leads.
     pub progress: BTreeMap<NodeId, raft::ProgressView>,
 }

@@ -185,7 +185,7 @@ impl Replica {
     /// What changes with every heartbeat and decides nothing: the progress of the others, while this replica leads, and
     /// the time-outs in force.
     pub fn view(&self) -> View {
-        View { timeouts: self.raft.timeouts(), progress: self.raft.progress_views().collect() }
+        View { timing: self.raft.timing(), progress: self.raft.progress_views().collect() }
     }
 
     /// The time-outs in force, and what they follow from.

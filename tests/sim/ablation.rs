@@ -122,8 +122,8 @@ fn measure(seed: u64, setting: &Setting) -> Figures {
     (figures.calm, figures.without, figures.elections) = (CALM, calm.without, calm.elections);
     figures.commits = std::mem::take(&mut trial.cluster.watch.commits);
     for _ in 0..DEATHS {
-        figures.killed.push(trial.lose_leader(Death::Kill));
-        figures.without_power.push(trial.lose_leader(Death::PowerFailure));
+        figures.killed.push(trial.lose_leader(Death::Kill, 0));
+        figures.without_power.push(trial.lose_leader(Death::PowerFailure, 0));
     }
     figures.throughput.push(throughput(seed, setting));
     figures

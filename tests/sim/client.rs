@@ -222,9 +222,16 @@ impl Client {
     }
 
     /// No answer has come in time. None: nobody waits for it any more.
-    pub fn on_timeout(&mut self, rng: &mut impl Rng, call: &Call, place: usize, attempt: u64) -> Option<Next> {
+    pub fn on_timeout(
+        &mut self,
+        rng: &mut impl Rng,
+        workload: &Workload,
+        call: &Call,
+        place: usize,
+        attempt: u64,
+    ) -> Option<Next> {
         let open = self.open.get(&place).filter(|open| open.attempt == attempt)?;
-        let gives_up = open.attempts > 3 && rng.random_bool(0.2);
+        let gives_up = open.attempts > 3 && rng.random_bool(workload.giving_up);
         let next = self.on_uncertainty(call, place);
         if gives_up {
             self.open.remove(&place);

@@ -13,11 +13,12 @@ use std::collections::{BTreeMap, BinaryHeap};
 use quorate::ids::{Index, NodeId, Term, Ticket};
 use quorate::raft::{Message, RoleName};
 use quorate::replica::{self, Answer, Execute, Read, ReadId, Refusal, Status, Taking};
+use quorate::state_machine::Operation;
 use quorate::storage::transfer;
 use rand::RngExt;
 
 use super::checks::Checks;
-use super::client::{Call, Client};
+use super::client::{Call, Client, Ending};
 use super::coverage::Coverage;
 use super::fetching::Exchange;
 use super::knobs::{Knobs, Micros, SECOND, Workload};
@@ -235,6 +236,8 @@ pub struct Report {
     pub simulated: Micros,
     /// Committed entries that some disk has lost without anybody noticing.
     pub lost: u64,
+    /// Requests of sessions of which nobody knows what became.
+    pub unknown: usize,
 }
 
 impl Cluster {
@@ -290,12 +293,18 @@ impl Cluster {
         self.mind_stores();
         self.mind_disks();
         super::verdict::judge(&mut self);
+        // Who closes its session and is not answered finds it gone when it asks again.
+        let closes = |call: &Call| call.operations.contains(&Operation::CloseSession);
+        let is_unknown =
+            |call: &&Call| call.session.is_some() && matches!(call.ending, Ending::Unknown) && !closes(call);
+        let unknown = self.history.iter().filter(is_unknown).count();
         Report {
             hash: self.trace.hash(),
             events: self.events,
             requests: self.history.len(),
             simulated: self.now,
             lost: self.lost,
+            unknown,
             coverage: self.coverage,
         }
     }

@@ -213,6 +213,8 @@ pub struct Workload {
     pub pipeline_max: usize,
     /// A client thinks for at most this long between two requests.
     pub think_max: Micros,
+    /// How many waits in vain make a client give a request up, once there were some.
+    pub giving_up: f64,
     /// How many clients have no session.
     pub without_session: f64,
     /// How many dequeues wait.
@@ -367,6 +369,7 @@ fn draw_workload(rng: &mut impl Rng, election_timeout_max: Micros) -> Workload {
         queues: rng.random_range(1..=3),
         pipeline_max: one_of(rng, &[1, 1, 3]),
         think_max: election_timeout_max / one_of(rng, &[2, 5, 20]),
+        giving_up: 0.2,
         without_session: one_of(rng, &[0.0, 0.3, 1.0]),
         waiting: one_of(rng, &[0.0, 0.3, 0.9]),
         leasing: one_of(rng, &[0.0, 0.3, 0.7]),

@@ -27,6 +27,11 @@ impl Trace {
         Self { detail, hasher: DefaultHasher::new() }
     }
 
+    /// From here on every word is on the terminal.
+    pub fn print(&mut self) {
+        self.detail = Detail::Printed;
+    }
+
     /// Something happened that a few numbers tell.
     pub fn number(&mut self, numbers: impl Hash) {
         numbers.hash(&mut self.hasher);

@@ -11,6 +11,7 @@ use quorate::storage::{incoming, outgoing};
 
 use super::cluster::{Cluster, Report};
 use super::knobs::{Connections, Disk, Knobs, Micros, Network, SECOND, Snapshots, Workload};
+use super::number_from_environment;
 use super::tcp::{Patience, Quality};
 use super::trace::Detail;
 
@@ -108,13 +109,17 @@ impl Trial {
         (self.cluster.watch.without(self.cluster.now), self.cluster.watch.elections)
     }
 
-    /// The leader dies. Goes on until somebody leads, and the dead node has long been back.
-    pub fn lose_leader(&mut self, death: Death) -> Outage {
+    /// The leader dies, and so many others with it. Goes on until somebody leads, and the dead nodes have long been back.
+    pub fn lose_leader(&mut self, death: Death, others: usize) -> Outage {
         let Some((leader, _)) = self.cluster.leader() else {
             return Outage { noticed: OUTAGE_MAX, led: OUTAGE_MAX };
         };
         let died_at = self.cluster.now;
-        self.die(leader, death);
+        if number_from_environment("QUORATE_SIM_TRACE").is_some() {
+            self.cluster.trace.print();
+        }
+        let followers: Vec<NodeId> = self.cluster.nodes.keys().copied().filter(|id| *id != leader).collect();
+        followers.into_iter().take(others).chain([leader]).for_each(|id| self.die(id, death));
         self.cluster.watch.asked_at = None;
         while !self.cluster.watch.has_leader() && self.cluster.now < died_at + OUTAGE_MAX {
             self.cluster.step();
@@ -157,6 +162,7 @@ pub fn light_load(think: Micros) -> Workload {
         queues: 1,
         pipeline_max: 3,
         think_max: 2 * think,
+        giving_up: 0.0,
         without_session: 0.0,
         waiting: 0.0,
         leasing: 0.0,

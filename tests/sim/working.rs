@@ -96,7 +96,7 @@ impl Cluster {
             self.schedule(self.now, Event::HangUp { node, attempt });
         }
         let rng = &mut self.random.workload;
-        let next = self.clients[number].on_timeout(rng, &self.history[place], place, attempt);
+        let next = self.clients[number].on_timeout(rng, &self.knobs.workload, &self.history[place], place, attempt);
         self.go_on(number, place, next);
     }
 

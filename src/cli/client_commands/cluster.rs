@@ -9,8 +9,8 @@ use super::console::Console;
 use super::json;
 use super::report::Error;
 use super::table::Table;
-use super::vitals;
 use super::watch::{self, Sample};
+use super::{timing, vitals};
 use crate::client::Client;
 use crate::proto::v1;
 
@@ -108,7 +108,8 @@ JSON: {\"asked\": {...}, \"nodes\": [{\"member\": {...}, \"reachable\", \"role\"
 \"held_bytes\"}, ...], \"voted_for_id\", \"durable\", \"uptime_s\", \"memory_bytes\", \"admin_address\", \"progress\": [{\"node_id\",
 \"matched\", \"messages_in_flight\", \"bytes_in_flight\", \"last_contact_ms\", \"round_trip_ms\", \"heartbeats_sent\",
 \"heartbeats_heard\", \"well\", \"caught_up\"}, ...], \"fsync\": {\"count\", \"p50_ms\", \"p99_ms\"}, \"commit_latency\": {...}, \"commits_per_second\",
-\"timeouts\": {\"election_min_ms\", \"election_max_ms\", \"heartbeat_ms\"}, \"elections\", \"leader_changes\",
+\"timeouts\": {\"election_min_ms\", \"election_max_ms\", \"heartbeat_ms\", \"reason\", \"gap_median_ms\", \"gap_high_ms\",
+\"round_trip_median_ms\", \"round_trip_high_ms\", \"lateness_ms\", \"samples\", \"failed_elections\"}, \"elections\", \"leader_changes\",
 \"conditions\": [{\"what\", \"missing\"}, ...]}, ...]}
 
 \"progress\" is there on the leader. The latencies are those of the last minute, the rate that of ten seconds.";
@@ -147,7 +148,12 @@ pub(super) async fn status(client: &Client, command: &Status, console: &mut Cons
         console.json(&json!({ "asked": json::decided(status.header.as_ref()), "nodes": nodes }))?;
     } else {
         console.table(&mut status_table(&status.nodes, None))?;
-        let tables = [vitals::table(&status.nodes), storage_table(&status.nodes), transfers_table(&status.nodes)];
+        let tables = [
+            vitals::table(&status.nodes),
+            timing::table(&status.nodes),
+            storage_table(&status.nodes),
+            transfers_table(&status.nodes),
+        ];
         for mut table in tables.into_iter().flatten() {
             console.line(b"")?;
             console.table(&mut table)?;

@@ -165,6 +165,14 @@ fn timeouts(timeouts: &v1::Timeouts) -> Value {
         "election_min_ms": timeouts.election_min.and_then(millis),
         "election_max_ms": timeouts.election_max.and_then(millis),
         "heartbeat_ms": timeouts.heartbeat.and_then(millis),
+        "reason": timeouts.reason,
+        "gap_median_ms": timeouts.gaps.and_then(|gaps| millis(gaps.median?)),
+        "gap_high_ms": timeouts.gaps.and_then(|gaps| millis(gaps.high?)),
+        "round_trip_median_ms": timeouts.round_trips.and_then(|times| millis(times.median?)),
+        "round_trip_high_ms": timeouts.round_trips.and_then(|times| millis(times.high?)),
+        "lateness_ms": timeouts.lateness.and_then(millis),
+        "samples": timeouts.samples,
+        "failed_elections": timeouts.failed_elections,
     })
 }
 

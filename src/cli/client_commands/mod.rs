@@ -32,6 +32,7 @@ mod manage;
 mod queue;
 mod report;
 mod table;
+mod timing;
 mod vitals;
 mod watch;
 

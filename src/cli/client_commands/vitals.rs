@@ -7,7 +7,7 @@ use super::table::Table;
 use crate::proto::v1;
 
 /// Stands for what is not known, or did not happen.
-const UNKNOWN: &str = "-";
+pub(super) const UNKNOWN: &str = "-";
 
 /// A line for each node: as its leader sees it, and as it says itself. None: none of them tells.
 pub(super) fn table(nodes: &[v1::NodeStatus]) -> Option<Table> {
@@ -60,7 +60,7 @@ fn disk_free(storage: &v1::StorageStatus) -> Option<String> {
 }
 
 /// A duration of a moment, with about three digits: `0.21 ms`, `15.3 ms`, `420 ms`, `7.1 s`.
-fn short(duration: prost_types::Duration) -> Option<String> {
+pub(super) fn short(duration: prost_types::Duration) -> Option<String> {
     let millis = Duration::try_from(duration).ok()?.as_secs_f64() * 1000.0;
     Some(match millis {
         ..10.0 => format!("{millis:.2} ms"),

@@ -154,8 +154,11 @@ async fn what_comes_along_goes_on_and_what_the_leader_says_comes_back() {
     leaders[0].then([Step::NotLeader("elsewhere:1".to_owned()), Step::EndNotLeader("elsewhere:1".to_owned())]);
     let refused = execute_routed(&b, routing::FORWARD, vec![list()]).await.unwrap_err();
     assert_eq!(refused.get_details_error_info().unwrap().metadata[reasons::LEADER_ADDRESS], "elsewhere:1");
-    let (frames, mut answers) = converse(&b).await;
+    // Nodes of the fake cluster agree to a stream only when they have seen something of it.
+    let (frames, sent) = mpsc::channel(1);
     frames.send(frame(1, vec![list()])).await.unwrap();
+    let stream = routed(routing::FORWARD, ReceiverStream::new(sent));
+    let mut answers = quorate(&b).await.execute_stream(stream).await.unwrap().into_inner();
     assert_eq!(reason(&answers.message().await.unwrap_err()), reasons::NOT_LEADER, "the status of its end comes back");
     b.stop().await.unwrap();
     a.stop().await.unwrap();

@@ -76,6 +76,7 @@ fn event_loop(directory: &TempDir, disk: &MemoryDisk) -> (EventLoop, Handle) {
         requests: RequestBook::new(Telemetry::default(), |node| node.to_string()),
         vitals: Vitals::new(Telemetry::default()),
         shown_at: None,
+        timing_news: BTreeMap::new(),
         newcomers: BTreeMap::new(),
         snapshots: Snapshots::start(tools, 1 << 20),
         directory: data,

@@ -10,8 +10,7 @@ use crate::transport::LogPart;
 /// A running cluster of so many nodes. The first one leads, also on a machine that is busy.
 async fn start_cluster(directory: &Path, names: &[&str]) -> Vec<Running> {
     let patient = |mut config: NodeConfig| {
-        config.raft.election_timeout_min = Duration::from_secs(4);
-        config.raft.election_timeout_max = Duration::from_secs(8);
+        set_timeouts(&mut config, Duration::from_secs(4));
         config
     };
     let mut nodes = vec![start_node(patient(config("a", directory, &[]))).await];

@@ -33,6 +33,13 @@ use crate::telemetry::Telemetry;
 /// Longer than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Fixed time-outs of so long, or twice as long.
+fn set_timeouts(config: &mut NodeConfig, election_min: Duration) {
+    config.raft.election_timeout_min = Some(election_min);
+    config.raft.election_timeout_max = Some(election_min * 2);
+    config.raft.heartbeat_interval = Some(Duration::from_millis(100));
+}
+
 fn config(name: &str, directory: &Path, join: &[&Running]) -> NodeConfig {
     let mut config = NodeConfig::default();
     config.node.name = name.to_owned();
@@ -269,8 +276,7 @@ async fn a_removal_that_is_not_committed_is_not_told_as_done() {
     // The leader leads on for so long without the other voter.
     let slow = |name: &str, join: &[&Running]| {
         let mut config = config(name, directory.path(), join);
-        (config.raft.election_timeout_min, config.raft.election_timeout_max) =
-            (Duration::from_secs(5), Duration::from_secs(6));
+        set_timeouts(&mut config, Duration::from_secs(5));
         config
     };
     let a = start_node(slow("a", &[])).await;

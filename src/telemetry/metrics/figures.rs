@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::ids::{NodeId, Timestamp};
-use crate::raft::ProgressView;
+use crate::raft::{ProgressView, Timing};
 use crate::replica::Status;
 use crate::state_machine::{QueueInfo, Totals};
 use crate::storage::Usage;
@@ -31,8 +31,8 @@ pub struct Figures {
     pub storage: Option<Usage>,
     /// Open connections, by port.
     pub connections: [(&'static str, usize); 2],
-    /// The time-outs in force, by what they are for; empty while there is no replica.
-    pub timeouts: Vec<(&'static str, Duration)>,
+    /// The time-outs in force, and what they follow from; none while there is no replica.
+    pub timing: Option<Timing>,
     /// What the leader knows of each other member.
     pub peers: BTreeMap<NodeId, Peer>,
 }

@@ -40,6 +40,9 @@ const SYN_TIMEOUT: Micros = SECOND;
 /// A Welcome is not sent again before; the first measured round trip counts for three.
 const WELCOME_TIMEOUT_MIN: Micros = 200_000;
 
+/// How often an open connection is tried, as in `transport`.
+const PING_INTERVAL: Micros = 5 * SECOND;
+
 /// The bounds of the pause between two dials, as in `transport`; a pause doubles with each dial that fails.
 const PAUSE_MIN: Micros = 50_000;
 const PAUSE_MAX: Micros = 2 * SECOND;
@@ -88,6 +91,8 @@ pub enum Event<M> {
     WelcomeAgain { connection: u64, pause: Micros },
     /// A FIN to the dialer may have been lost.
     FinAgain { connection: u64, pause: Micros },
+    /// A connection is tried.
+    Ping { connection: u64 },
     /// A dial has taken so long.
     TooLate { connection: u64, must_be: Stage },
     /// A node dials.
@@ -347,6 +352,7 @@ impl<M: Clone> Tcp<M> {
             Event::SynAgain { connection, syns } => self.syn(now, rng, connection, syns + 1),
             Event::WelcomeAgain { connection, pause } => self.welcome(now, rng, connection, pause),
             Event::FinAgain { connection, pause } => self.fin(now, rng, connection, pause),
+            Event::Ping { connection } => self.ping(now, rng, connection),
             Event::TooLate { connection, must_be } => self.too_late(now, rng, connection, must_be),
             Event::Dial { flow, dial } => {
                 let is_due = self.flows.get(&flow).is_some_and(|it| it.dial == dial && it.connection.is_none());
@@ -490,6 +496,7 @@ impl<M: Clone> Tcp<M> {
             Payload::Messages(messages) => {
                 self.effects.extend(messages.iter().map(|message| Effect::Arrived { flow, message: message.clone() }));
             }
+            Payload::Ping => {}
             Payload::Fin => connection.receiver = None,
         }
     }
@@ -528,11 +535,23 @@ impl<M: Clone> Tcp<M> {
         if let Some(sender) = &mut connection.sender {
             dialer.waiting.drain(..).for_each(|(bytes, message)| sender.write(bytes, message));
         }
+        self.effects.push(Effect::Schedule(now + PING_INTERVAL, Event::Ping { connection: id }));
         let process = connection.accepted_by.expect("it was accepted before there was a Welcome");
         self.pump(now, rng, id);
         if let Some(link) = self.link(flow) {
             let news = link.up(flow.lane, process);
             self.tell(flow, news);
+        }
+    }
+
+    /// Tries a connection, and goes on to do so as long as somebody uses it.
+    fn ping(&mut self, now: Micros, rng: &mut impl Rng, id: u64) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let is_used = self.flows.get(&connection.flow).is_some_and(|dialer| dialer.connection == Some(id));
+        if let Some(sender) = connection.sender.as_mut().filter(|_| is_used) {
+            sender.ping();
+            self.pump(now, rng, id);
+            self.schedule(now + PING_INTERVAL, Event::Ping { connection: id });
         }
     }
 

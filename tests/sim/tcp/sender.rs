@@ -26,6 +26,8 @@ pub enum Payload<M> {
     Hello,
     /// The messages that end in this segment.
     Messages(Vec<M>),
+    /// The connection is tried, as HTTP/2 does it. What comes back is the acknowledgement.
+    Ping,
     /// There is nothing after this.
     Fin,
 }
@@ -60,6 +62,7 @@ pub struct Sender<M> {
     /// Bytes of the first of them that are in segments already.
     begun: u64,
     must_say_hello: bool,
+    must_ping: bool,
     must_say_end: bool,
     /// The process has ended.
     is_closing: bool,
@@ -121,6 +124,7 @@ impl<M> Sender<M> {
             waiting: VecDeque::new(),
             begun: 0,
             must_say_hello: true,
+            must_ping: false,
             must_say_end: false,
             is_closing: false,
             first: 0,
@@ -143,6 +147,11 @@ impl<M> Sender<M> {
     /// The process writes a message.
     pub fn write(&mut self, bytes: u64, message: M) {
         self.waiting.push_back((bytes.max(1), message));
+    }
+
+    /// The connection is tried.
+    pub fn ping(&mut self) {
+        self.must_ping = true;
     }
 
     /// The process writes nothing more.
@@ -203,6 +212,9 @@ impl<M> Sender<M> {
     fn next_payload(&mut self) -> Option<Payload<M>> {
         if std::mem::take(&mut self.must_say_hello) {
             return Some(Payload::Hello);
+        }
+        if std::mem::take(&mut self.must_ping) {
+            return Some(Payload::Ping);
         }
         if self.waiting.is_empty() {
             return std::mem::take(&mut self.must_say_end).then_some(Payload::Fin);

@@ -32,6 +32,21 @@ const OF_A_FOLLOWER = fromLeader("no leader says so");
 const none = (/** @type {string} */ what) => () => `no ${what} in the last minute`;
 const never = () => "it has not said so";
 
+/**
+ * What decided the election time-out.
+ * @type {Record<string, string>}
+ */
+const REASONS = {
+  fixed: "a setting",
+  conservative: "too little heard yet",
+  floor: "the least allowed",
+  gaps: "silences of others",
+  round_trip: "long round trips",
+  lateness: "this node was late",
+  told_by_leader: "the leader's, for now",
+  ceiling: "the most allowed",
+};
+
 /** @type {Reading[]} */
 export const READINGS = [
   { label: "Term", value: ({ node }) => number(node.term), why: never },
@@ -75,6 +90,18 @@ export const READINGS = [
     value: ({ node: { timeouts } }) =>
       timeouts && together(milliseconds(timeouts.election_min_ms), " – ", milliseconds(timeouts.election_max_ms)),
     why: never,
+  },
+  {
+    label: "Because of",
+    title: "What decided the election time-out",
+    value: ({ node: { timeouts } }) => timeouts && (REASONS[timeouts.reason] ?? timeouts.reason),
+    why: never,
+  },
+  {
+    label: "Silences p50/p99.9",
+    title: "The longest silence of each interval between heartbeats",
+    value: ({ node: { timeouts } }) => timeouts && pair(timeouts.gap_median_ms, timeouts.gap_high_ms),
+    why: () => "it has not heard enough heartbeats yet",
   },
   {
     label: "Heartbeat every",

@@ -36,6 +36,20 @@
  */
 
 /**
+ * The time-outs in force, and what they follow from.
+ * @typedef {object} Timeouts
+ * @property {number} election_min_ms
+ * @property {number} election_max_ms
+ * @property {number} heartbeat_ms
+ * @property {string} reason What decided the election time-out, in a word.
+ * @property {number|null} gap_median_ms Of the longest silences of heartbeat intervals; null: none was measured.
+ * @property {number|null} gap_high_ms
+ * @property {number|null} round_trip_median_ms
+ * @property {number|null} round_trip_high_ms
+ * @property {number|null} lateness_ms How late the node was called at times.
+ */
+
+/**
  * A node. All below `seen_at` is of the moment when it last answered, and null when it never did.
  * @typedef {object} Node
  * @property {string} id
@@ -68,7 +82,7 @@
  * @property {number|null} commit_p50_ms
  * @property {number|null} commit_p99_ms
  * @property {Disk|null} disk
- * @property {{election_min_ms: number, election_max_ms: number, heartbeat_ms: number}|null} timeouts
+ * @property {Timeouts|null} timeouts
  * @property {number|null} elections
  * @property {number|null} leader_changes
  * @property {string|null} version

@@ -5,12 +5,14 @@ use opentelemetry::KeyValue;
 use super::Look::{Gauge, Seconds};
 use super::{Observed, Seen, Tell, one_of, whole};
 use crate::ids::Index;
-use crate::raft::RoleName;
+use crate::raft::{RoleName, Spread, Timeouts, Timing, Why};
 use crate::replica::Status;
 use crate::telemetry::metrics::figures::{Figures, Peer};
 
 const ROLE: &str = "quorate.raft.role";
 const TIMEOUT: &str = "quorate.raft.timeout";
+const REASON: &str = "quorate.raft.timeout.reason";
+const MEASURED: &str = "quorate.raft.measured";
 const PEER: &str = "quorate.peer";
 
 /// All that [`role`] says.
@@ -111,8 +113,46 @@ pub(super) const ALL: &[Observed] = &[
         &[TIMEOUT],
         "The time-outs in force",
         Seconds(|seen, tell| {
-            for (what, duration) in seen.node.iter().flat_map(|figures| &figures.timeouts) {
-                tell(duration.as_secs_f64(), &[KeyValue::new(TIMEOUT, *what)]);
+            let Some(Timing { timeouts, .. }) = timing(seen) else { return };
+            let Timeouts { election_min, election_max, heartbeat } = timeouts;
+            for (what, duration) in
+                [("election_min", election_min), ("election_max", election_max), ("heartbeat", heartbeat)]
+            {
+                tell(duration.as_secs_f64(), &[KeyValue::new(TIMEOUT, what)]);
+            }
+        }),
+    ),
+    Observed::new(
+        "quorate.raft.timeout.reason",
+        "",
+        &[REASON],
+        "1 for what decided the election time-out, 0 for the rest",
+        Gauge(|seen, tell| {
+            if let Some(Timing { why, .. }) = timing(seen) {
+                one_of(&Why::ALL.map(Why::name), Some(why.name()), REASON, tell);
+            }
+        }),
+    ),
+    Observed::new(
+        "quorate.raft.measured",
+        "s",
+        &[MEASURED],
+        "What time-outs that adapt go by: the longest silences of heartbeat intervals, round trips, and how late the node itself was",
+        Seconds(|seen, tell| {
+            let Some(Timing { gaps, round_trips, lateness, .. }) = timing(seen) else { return };
+            let median = |spread: Option<Spread>| spread.map(|spread| spread.median);
+            let high = |spread: Option<Spread>| spread.map(|spread| spread.high);
+            let measured = [
+                ("gap_median", median(gaps)),
+                ("gap_high", high(gaps)),
+                ("round_trip_median", median(round_trips)),
+                ("round_trip_high", high(round_trips)),
+                ("lateness", Some(lateness)),
+            ];
+            for (what, duration) in measured {
+                if let Some(duration) = duration {
+                    tell(duration.as_secs_f64(), &[KeyValue::new(MEASURED, what)]);
+                }
             }
         }),
     ),
@@ -192,6 +232,10 @@ pub(super) const ALL: &[Observed] = &[
 
 fn status(seen: &Seen) -> Option<&Status> {
     seen.node.as_ref()?.replica.as_ref()
+}
+
+fn timing(seen: &Seen) -> Option<Timing> {
+    seen.node.as_ref()?.timing
 }
 
 fn index(seen: &Seen, of: fn(&Status) -> Index, tell: Tell<i64>) {
