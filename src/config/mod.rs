@@ -216,7 +216,7 @@ pub struct Raft {
     #[serde(with = "values::duration")]
     #[schemars(schema_with = "values::duration::schema")]
     pub election_timeout_floor: Duration,
-    /// However slow the network is, a follower that has not heard a leader for one and a half times as long stands for election.
+    /// However slow the network is, a follower that has not heard a leader for this long stands for election.
     #[serde(with = "values::duration")]
     #[schemars(schema_with = "values::duration::schema")]
     pub election_timeout_ceiling: Duration,
