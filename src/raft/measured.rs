@@ -99,7 +99,10 @@ impl Measured {
     pub(super) fn pace(&self) -> Pace {
         let Timeouts { election_min, heartbeat, .. } = self.timing.timeouts;
         let round_trip = self.round_trip().unwrap_or_default();
-        Pace { interval: heartbeat, round_trip, election_timeout: election_min }
+        // In whole microseconds, as it goes over the wire.
+        let [interval, round_trip, election_timeout] =
+            [heartbeat, round_trip, election_min].map(|time| Duration::from_micros(time.as_micros() as u64));
+        Pace { interval, round_trip, election_timeout }
     }
 
     /// A heartbeat of the leader came.

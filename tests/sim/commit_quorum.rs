@@ -20,7 +20,7 @@ use super::trace::Detail;
 use super::trial::{Setting, Trial, light_load};
 
 /// Clusters whose log is damaged, unless `QUORATE_SIM_SEEDS` says otherwise.
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 20;
 
 /// Under `majority` one of so many must lose a committed entry.
 const SEEDS_UNTIL_CAUGHT: u64 = 400;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate::raft::{self, CommitQuorum, TimeoutPolicy, Timeouts, Window};
+use quorate::raft::{self, Bounds, CommitQuorum, TimeoutPolicy, Timeouts, Window};
 use quorate::replica::SnapshotRules;
 use quorate::state_machine::Limits;
 use quorate::storage::{incoming, outgoing};
@@ -270,6 +270,15 @@ impl Knobs {
         }
         if rng.random_bool(0.5) {
             knobs.faults.push(Fault::Kill);
+        }
+        if rng.random_bool(0.3) {
+            knobs.longest *= 2;
+            knobs.raft.timeouts = TimeoutPolicy::Adaptive(Bounds {
+                election_floor: Duration::from_micros(election_timeout_min),
+                election_ceiling: Duration::from_micros(knobs.longest),
+                heartbeat_floor: Duration::from_micros(election_timeout_min / 8),
+                heartbeat_ceiling: Duration::from_micros(election_timeout_min / 3),
+            });
         }
         knobs
     }

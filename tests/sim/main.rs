@@ -5,6 +5,8 @@
 //!    cargo test --test sim                                         200 clusters
 //!    QUORATE_SIM_SEEDS=100000 cargo test --test sim                as many as you like, from QUORATE_SIM_FIRST on
 //!    QUORATE_SIM_SEED=7 cargo test --test sim -- --nocapture       one of them, with its trace if QUORATE_SIM_TRACE=1
+//!    QUORATE_SIM_SEEDS=100 cargo test --test sim acceptance        the figures on the acceptance network, over as many clusters
+//!    cargo test --release --test sim ablation -- --ignored --nocapture     what time-outs that adapt are good for, as a table
 //! ```
 //!
 //! A seed decides everything: the same seed gives the same trace, byte for byte. `knobs` says what is drawn, `faults` what
