@@ -14,7 +14,7 @@
 //!   datagrams     numbered packets: which arrive, when, and how often
 //!   stream        what TCP makes of it
 //!   leftovers     Ctrl-C, kill -9, and what is left
-//!   usage         what is said where there can be no bad network (needs no root)
+//!   usage         what is said where there can be no bad network (most of it without root)
 //! ```
 //!
 //! Not here: the model, which is pure and has tests beside it.

@@ -1,5 +1,6 @@
-//! What is said where there can be no bad network. Needs no root.
+//! What is said where there can be no bad network.
 
+use std::os::unix::fs::symlink;
 use std::process::Command;
 
 use crate::bad_network::quorate;
@@ -31,4 +32,25 @@ fn what_is_missing_is_named() {
         assert!(text.starts_with("error: cannot run unshare: "), "{text}");
         assert!(text.ends_with("hint: install util-linux\n"), "{text}");
     }
+}
+
+/// The error is told although the namespace is there by then, with this process in it.
+#[test]
+#[ignore = "needs root"]
+fn what_is_missing_in_the_namespace_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = Command::new("sh")
+        .args(["-c", "for program in unshare ip; do command -v $program; done"])
+        .output()
+        .unwrap()
+        .stdout;
+    for program in String::from_utf8(path).unwrap().lines().filter(|line| line.starts_with('/')) {
+        symlink(program, directory.path().join(program.rsplit('/').next().unwrap())).unwrap();
+    }
+    symlink("/bin/true", directory.path().join("true")).unwrap();
+    let arguments = ["impair", "--seed", "7", "loss 5%", "--", "true"];
+    let (code, text) = told(quorate().args(arguments).env("PATH", directory.path()));
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.starts_with("error: cannot run iptables: "), "{text}");
+    assert!(text.ends_with("hint: install nftables or iptables\n"), "{text}");
 }

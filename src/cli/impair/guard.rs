@@ -55,9 +55,9 @@ impl Guard {
     /// # Errors
     /// Something is left.
     pub async fn finish(mut self) -> io::Result<()> {
-        let guard = self.process.id();
-        sweep(guard).await?;
-        self.process.kill().await
+        let swept = sweep(self.process.id()).await;
+        self.process.kill().await?;
+        swept
     }
 }
 

@@ -38,6 +38,7 @@ mod spec;
 mod summary;
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
@@ -123,8 +124,9 @@ pub(super) fn reenter(spec: &Spec, seed: Option<u64>, command: Vec<OsString>) ->
 }
 
 async fn within(spec: &Spec, seed: Option<u64>, command: &[OsString]) -> Result<Exit, Failure> {
-    let mut guard = Guard::start(["impair", "--guard"])?;
     let mut impairment = namespace::impair(spec, seed)?;
+    // From here on this process ends only after it.
+    let mut guard = Guard::start(["impair", "--guard"])?;
     eprintln!("impair: {spec}, {}", by_whom(&impairment));
     let ended = attend(command, &mut impairment, &mut guard).await;
     // First, so that nobody goes on without the relay.
@@ -170,7 +172,8 @@ async fn attend(command: &[OsString], impairment: &mut Impairment, guard: &mut G
 
 /// Whether Ctrl-C reaches the command without us, as it does all that is in the foreground of a terminal.
 fn has_terminal() -> bool {
-    tcgetpgrp(std::io::stdin()).is_ok_and(|foreground| foreground == getpgrp())
+    let foreground = File::open("/dev/tty").and_then(|terminal| Ok(tcgetpgrp(terminal)?));
+    foreground.is_ok_and(|foreground| foreground == getpgrp())
 }
 
 fn pass_on(child: &Child, to: Signal) {

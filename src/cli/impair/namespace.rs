@@ -12,7 +12,6 @@ use rustix::process::geteuid;
 
 use super::relay::{MARK, QUEUE, Relay};
 use super::spec::Spec;
-use super::summary::Summary;
 use crate::cli::{Exit, Failure};
 
 /// So much of a packet the kernel copies for the relay, less its attribute's header; a packet of the usual 65536 would be cut.
@@ -76,7 +75,7 @@ impl Impairment {
                 let output = Command::new("tc").args(["-statistics", "qdisc", "show", "dev", "lo"]).output()?;
                 Ok(String::from_utf8_lossy(&output.stdout).trim_end().to_owned())
             }
-            Self::Relay(relay) => relay.stop().await.map(|summary: Summary| summary.to_string()),
+            Self::Relay(relay) => relay.stop().await.map(|summary| summary.to_string()),
         }
     }
 }
