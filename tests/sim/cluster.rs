@@ -31,11 +31,8 @@ use super::tcp;
 use super::trace::{Detail, Trace};
 use super::watch::Watch;
 
-/// More events in one simulated second are a storm, unless they have work to show for it.
-const EVENTS_PER_SECOND_MAX: u64 = 10_000;
-
-/// So many more are allowed for each entry that some node wrote in that second, each piece of a snapshot that some node got, and each
-/// request that was made.
+/// So many more events are allowed in a second for each entry that some node wrote in it, each piece of a snapshot that some node
+/// got, and each request that was made.
 const EVENTS_PER_ENTRY_MAX: u64 = 20;
 
 /// After the faults everything must be well within so many of the longest election time-outs.
@@ -369,7 +366,7 @@ impl Cluster {
         }
         *count += 1;
         let written = work_done - self.written_before;
-        let most = EVENTS_PER_SECOND_MAX + EVENTS_PER_ENTRY_MAX * written;
+        let most = self.knobs.events_per_second_max + EVENTS_PER_ENTRY_MAX * written;
         assert!(
             *count <= most,
             "a storm: more than {most} events in a second in which {written} requests were made, entries and pieces written"
