@@ -324,6 +324,12 @@ impl Handle {
         self.shared.seen.borrow().values().map(Seen::request_time).max()
     }
 
+    /// How many requests the loop was given so far.
+    #[cfg(test)]
+    pub(super) fn requests(&self) -> u64 {
+        self.shared.requests.load(Ordering::Relaxed)
+    }
+
     /// How often the loop has turned. It turns at least once in [`super::event_loop::IDLE_MAX`].
     pub fn turns(&self) -> u64 {
         self.shared.turns.load(Ordering::Relaxed)

@@ -131,7 +131,7 @@ fn measure(seed: u64, setting: &Setting) -> Figures {
 
 /// Requests in a second that a cluster executes for one client beside the leader, which waits for no answer.
 fn throughput(seed: u64, setting: &Setting) -> u64 {
-    const ROUND_TRIPS: Micros = 20;
+    const ROUND_TRIPS: Micros = 60;
     let workload = Workload { pipeline_max: PIPELINE, without_session: 1.0, ..light_load(SECOND / 2_000) };
     let mut trial = Trial::new(seed, &Setting { workload, ..setting.clone() });
     let time = 5 * SECOND + ROUND_TRIPS * 2 * setting.quality.delay;

@@ -31,10 +31,8 @@ use super::tcp;
 use super::trace::{Detail, Trace};
 use super::watch::Watch;
 
-/// More events in one simulated second are a storm, unless they have work to show for it.
-const EVENTS_PER_SECOND_MAX: u64 = 10_000;
-
-/// So many more are allowed for each entry that some node wrote in that second, and each piece of a snapshot that some node got.
+/// So many more events are allowed in a second for each entry that some node wrote in it, each piece of a snapshot that some node
+/// got, and each request that was made.
 const EVENTS_PER_ENTRY_MAX: u64 = 20;
 
 /// After the faults everything must be well within so many of the longest election time-outs.
@@ -360,19 +358,24 @@ impl Cluster {
 
     fn mind_budget(&mut self) {
         self.events += 1;
-        let second = self.now / SECOND;
+        let (second, work_done) = (self.now / SECOND, self.work_done());
         let (of, count) = &mut self.events_of_second;
         if *of != second {
             (*of, *count) = (second, 0);
-            self.written_before = self.checks.entries_written() + self.pieces;
+            self.written_before = work_done;
         }
         *count += 1;
-        let written = self.checks.entries_written() + self.pieces - self.written_before;
-        let most = EVENTS_PER_SECOND_MAX + EVENTS_PER_ENTRY_MAX * written;
+        let written = work_done - self.written_before;
+        let most = self.knobs.events_per_second_max + EVENTS_PER_ENTRY_MAX * written;
         assert!(
             *count <= most,
-            "a storm: more than {most} events in a second in which {written} entries or pieces were written"
+            "a storm: more than {most} events in a second in which {written} requests were made, entries and pieces written"
         );
+    }
+
+    /// Entries that were written, pieces that were of use, requests that were made.
+    fn work_done(&self) -> u64 {
+        self.checks.entries_written() + self.pieces + self.history.len() as u64
     }
 
     fn handle(&mut self, event: Event) {

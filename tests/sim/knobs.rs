@@ -59,6 +59,8 @@ pub struct Knobs {
     pub workload: Workload,
     /// Snapshots and compaction.
     pub snapshots: Snapshots,
+    /// More events in one simulated second are a storm, unless they have work to show for it.
+    pub events_per_second_max: u64,
 }
 
 /// When snapshots are taken, and how they are sent.
@@ -262,6 +264,7 @@ impl Knobs {
             workload: draw_workload(rng, election_timeout_max),
             transfer_interval: rng.random_bool(0.5).then(|| election_timeout_max * one_of(rng, &[1, 3, 6])),
             snapshots: draw_snapshots(rng, election_timeout_max),
+            events_per_second_max: 10_000,
         };
         // Drawn last, so that what is drawn above stays what it was before there were these.
         if rng.random_bool(0.25) {

@@ -228,5 +228,7 @@ fn knobs(setting: &Setting) -> Knobs {
             patience: 30 * SECOND,
             stall: 60 * SECOND,
         },
+        // A client with a thousand requests that nobody executes asks again and again.
+        events_per_second_max: 100_000,
     }
 }

@@ -12,6 +12,7 @@ use v1::streamed_response::Answer;
 use super::*;
 use crate::api::forward::{CALLS_MAX, own};
 use crate::client::fake::{self, Step};
+use crate::replica::Membership;
 use crate::routing;
 use crate::transport::{Limits, Listener};
 
@@ -27,6 +28,17 @@ async fn pair(directory: &Path, advertise: Option<&str>) -> (Running, Running) {
     let knows_leader = async || b.handle.status(SHARD_0)?.leader.filter(|leader| *leader == a.handle.node());
     eventually("b to know the leader", knows_leader).await;
     (a, b)
+}
+
+/// Waits until no change of membership is under way, so that no entry comes but for what a test asks for.
+async fn settle(leader: &Running) {
+    let is_settled = async || {
+        let status = leader.handle.status(SHARD_0)?;
+        let Membership { configuration, index, .. } = &*status.membership;
+        let both_vote = configuration.voters.len() == 2 && configuration.voters_outgoing.is_empty();
+        (both_vote && status.commit >= *index).then_some(())
+    };
+    eventually("both to vote", is_settled).await;
 }
 
 fn routed<T>(routing: &'static str, message: T) -> Request<T> {
@@ -96,6 +108,7 @@ async fn what_needs_the_leader_is_passed_on_and_what_does_not_stays() {
     assert_eq!(node_of(members.header), b.handle.node().to_string(), "any node serves it");
     let status = cluster.status(routed(routing::FORWARD, v1::StatusRequest {})).await.unwrap().into_inner();
     assert_eq!(node_of(status.header), b.handle.node().to_string(), "any node serves it");
+    settle(&a).await;
     let again = v1::AddMemberRequest { member: Some(members.members[1].clone()), stay_learner: false };
     let added = cluster.add_member(routed(routing::FORWARD, again)).await.unwrap().into_inner();
     assert_eq!(node_of(added.header), leader);
@@ -306,15 +319,19 @@ async fn calls_that_were_passed_on_end_with_the_node() {
     let (frames, mut answers) = converse(&b).await;
     frames.send(frame(1, vec![list()])).await.unwrap();
     answers.message().await.unwrap().expect("an answer");
+    // One that waits is not in the log before there is something to take.
+    let has_more = async |before: u64| (a.handle.requests() > before).then_some(());
+    let before = a.handle.requests();
     frames.send(frame(2, vec![dequeue("q", Duration::from_secs(1))])).await.unwrap();
+    eventually("the leader to have the first dequeue", async || has_more(before).await).await;
     let log = v1::RequestLogRequest { follow: true, ..Default::default() };
     let mut pages = quorate(&b).await.request_log(routed(routing::FORWARD, log)).await.unwrap().into_inner();
     let mut client = quorate(&b).await;
+    pages.message().await.unwrap().expect("a page");
+    let before = a.handle.requests();
     let waits = of(vec![dequeue("other", Duration::from_secs(60))]);
     let waiting = tokio::spawn(async move { client.execute(routed(routing::FORWARD, waits)).await });
-    let last = a.handle.status(SHARD_0).unwrap().commit;
-    let both_wait = async || (a.handle.status(SHARD_0)?.commit.0 >= last.0 + 2).then_some(());
-    eventually("both dequeues to be in the log", both_wait).await;
+    eventually("the leader to have the second dequeue", async || has_more(before).await).await;
 
     let begin = Instant::now();
     let stopping = tokio::spawn(b.stop());

@@ -466,6 +466,9 @@ impl<M: Clone> Tcp<M> {
         let Some(receiver) = &mut connection.receiver else {
             return self.packet(now, rng, id, (flow.to, flow.from), || Packet::Reset);
         };
+        if number < receiver.next {
+            receiver.echo = receiver.echo.max(sent_at);
+        }
         let is_duplicate = number < receiver.next || receiver.early.insert(number, payload).is_some();
         let mut arrived = Vec::new();
         while let Some(payload) = receiver.early.remove(&receiver.next) {

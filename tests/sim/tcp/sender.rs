@@ -39,7 +39,7 @@ pub struct Ack {
     pub next: u64,
     /// Of those after it, these have.
     pub sacked: Vec<u64>,
-    /// When the segment was sent that `next` rose with.
+    /// When the segment was sent that `next` rose with, or a later copy of one before it (RFC 7323, section 4.3).
     pub echo: Micros,
     /// The segment had come before.
     pub is_duplicate: bool,
@@ -241,10 +241,12 @@ impl<M> Sender<M> {
         let was_full = self.outstanding() >= self.window || !self.waiting.is_empty();
         let mut sample = None;
         let (mut acknowledged, has_advanced) = (0, ack.next > self.first);
+        let mut was_sent_again = false;
         while self.first < ack.next {
             let segment = self.in_flight.pop_front().expect("only what was sent is acknowledged");
             let number = self.first;
             self.first += 1;
+            was_sent_again |= segment.transmissions > 1;
             if !segment.is_sacked {
                 acknowledged += 1;
                 self.came(now, number, segment.sent_at, segment.transmissions, &mut sample);
@@ -260,7 +262,8 @@ impl<M> Sender<M> {
             acknowledged += 1;
             self.came(now, *number, sent_at, transmissions, &mut sample);
         }
-        if let Some(sample) = sample.or(has_advanced.then_some(now - ack.echo)) {
+        // What was sent once and is acknowledged together with what was sent again has waited for that (Karn).
+        if let Some(sample) = sample.filter(|_| !was_sent_again).or(has_advanced.then_some(now - ack.echo)) {
             self.estimator.on_sample(sample);
         }
         if ack.is_duplicate {
