@@ -8,9 +8,9 @@
 //! ```
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
-use quorate::ids::{Index, NodeId, Term, Ticket};
+use quorate::ids::{Index, NodeId, SessionId, Term, Ticket};
 use quorate::raft::{Message, RoleName};
 use quorate::replica::{self, Answer, Execute, Read, ReadId, Refusal, Status, Taking};
 use quorate::state_machine::Operation;
@@ -291,10 +291,13 @@ impl Cluster {
         self.mind_stores();
         self.mind_disks();
         super::verdict::judge(&mut self);
-        // Who closes its session and is not answered finds it gone when it asks again.
-        let closes = |call: &Call| call.operations.contains(&Operation::CloseSession);
-        let is_unknown =
-            |call: &&Call| call.session.is_some() && matches!(call.ending, Ending::Unknown) && !closes(call);
+        // Who closes its session finds it gone when it asks again: for that, or for what else it had open.
+        let closes = |call: &&Call| call.operations.contains(&Operation::CloseSession);
+        let session = |call: &Call| call.session.map(|(session, _)| session);
+        let closed: BTreeSet<SessionId> = self.history.iter().filter(closes).filter_map(session).collect();
+        let is_unknown = |call: &&Call| {
+            matches!(call.ending, Ending::Unknown) && session(call).is_some_and(|session| !closed.contains(&session))
+        };
         let unknown = self.history.iter().filter(is_unknown).count();
         Report {
             hash: self.trace.hash(),
