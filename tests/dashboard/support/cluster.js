@@ -205,6 +205,8 @@ export class Cluster {
     return new Promise((resolve, reject) => {
       const options = { env: { ...ENVIRONMENT, ...(trace && { TRACEPARENT: trace }) }, maxBuffer: 64 << 20 };
       const child = execFile(PROGRAM, all, options, (error, output) => (error ? reject(error) : resolve(output)));
+      // A command that does not read has perhaps ended by now; how it ended is told above.
+      child.stdin?.on("error", () => {});
       child.stdin?.end(input);
     });
   }
