@@ -93,17 +93,10 @@ impl Raft {
 
     /// There is a connection to `peer` again, and what it was asked before is lost.
     pub(super) fn ask_for_vote_again(&mut self, now: Time, peer: NodeId) {
-        let (last, term, is_voter) = (self.last(), self.term(), self.configuration().is_voter(peer));
-        match &mut self.role {
-            Role::PreCandidate(votes) if is_voter && !votes.granted.contains_key(&peer) => {
-                votes.asked_at = now;
-                self.send_in(term.next(), peer, Body::PreVote { last });
-            }
-            Role::Candidate(votes) if is_voter && !votes.granted.contains_key(&peer) => {
-                let transfer = votes.transfer;
-                self.send(peer, Body::RequestVote { last, transfer });
-            }
-            _ => {}
+        if self.repeat_vote_request(peer)
+            && let Role::PreCandidate(votes) = &mut self.role
+        {
+            votes.asked_at = now;
         }
     }
 
@@ -114,13 +107,30 @@ impl Raft {
             return;
         }
         if let Role::PreCandidate(votes) | Role::Candidate(votes) = &mut self.role {
-            let asked_at = votes.asked_at;
             votes.asked_again_at = now;
-            self.peers().into_iter().for_each(|peer| self.ask_for_vote_again(now, peer));
-            if let Role::PreCandidate(votes) = &mut self.role {
-                votes.asked_at = asked_at;
-            }
         }
+        for peer in self.peers() {
+            self.repeat_vote_request(peer);
+        }
+    }
+
+    /// Asks a voter for what it has not granted yet. False: there is nothing to ask it for.
+    fn repeat_vote_request(&mut self, peer: NodeId) -> bool {
+        let (last, term) = (self.last(), self.term());
+        match &self.role {
+            Role::PreCandidate(votes) | Role::Candidate(votes)
+                if !self.configuration().is_voter(peer) || votes.granted.contains_key(&peer) =>
+            {
+                return false;
+            }
+            Role::PreCandidate(_) => self.send_in(term.next(), peer, Body::PreVote { last }),
+            Role::Candidate(Votes { transfer, .. }) => {
+                let transfer = *transfer;
+                self.send(peer, Body::RequestVote { last, transfer });
+            }
+            Role::Follower(_) | Role::Leader(_) => return false,
+        }
+        true
     }
 
     /// When `ask_for_votes_again` has something to do.
