@@ -5,13 +5,14 @@
 //!    cargo test --test sim                                         200 clusters
 //!    QUORATE_SIM_SEEDS=100000 cargo test --test sim                as many as you like, from QUORATE_SIM_FIRST on
 //!    QUORATE_SIM_SEED=7 cargo test --test sim -- --nocapture       one of them, with its trace if QUORATE_SIM_TRACE=1
-//!    QUORATE_SIM_SEEDS=100 cargo test --test sim acceptance        the figures on the acceptance network, over as many clusters
+//!    QUORATE_SIM_SEEDS=1000 cargo test --test sim acceptance       the figures on the acceptance network, over a tenth as many
 //!    cargo test --release --test sim ablation -- --ignored --nocapture     what time-outs that adapt are good for, as a table
 //! ```
 //!
 //! A seed decides everything: the same seed gives the same trace, byte for byte. `knobs` says what is drawn, `faults` what
-//! goes wrong, `network` and `tcp` how nodes are connected, `upkeep` and `fetching` what they do with snapshots beside their loops, `checks` which rules hold after every
-//! step, `verdict` which hold for what the clients saw, `leases` which hold for what consumers lease.
+//! goes wrong, `network` and `tcp` how nodes are connected, `upkeep` and `fetching` what they do with snapshots beside their
+//! loops, `checks` which rules hold after every step, `verdict` which hold for what the clients saw, `leases` which hold for what
+//! consumers lease.
 
 mod ablation;
 mod acceptance;
