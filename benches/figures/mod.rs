@@ -27,6 +27,13 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
+/// Which of so many sorted values the median of all that could be measured is above with a probability of 97.5 %: values are on
+/// either side of it as a coin falls (the sign test), and the binomial distribution is near to the normal one.
+pub fn rank_below_median(count: usize) -> usize {
+    let count = count as f64;
+    ((count - 1.96 * count.sqrt()) / 2.0).floor().max(0.0) as usize
+}
+
 /// The highest one.
 pub fn highest(values: impl IntoIterator<Item = f64>) -> f64 {
     values.into_iter().fold(0.0, f64::max)
