@@ -254,7 +254,7 @@ impl EventLoop {
 
     fn on_inbound(&mut self, inbound: Inbound) {
         match inbound {
-            Inbound::Message { from, envelope: Envelope { shard, message, traces } } => {
+            Inbound::Message { from, envelope: Envelope { shard, message, traces, .. } } => {
                 if !traces.is_empty() {
                     let durable = self.inbox.published.borrow().replicas.get(&shard).map(|status| status.durable);
                     self.requests.on_message(shard, durable.unwrap_or_default(), traces);
@@ -364,7 +364,7 @@ impl EventLoop {
             Effect::Persist(write) => self.writer.submit(shard, write),
             Effect::Send { to, message } => {
                 let traces = self.requests.on_send(shard, to, &message);
-                self.transport.send(to, Envelope { shard, message, traces });
+                self.transport.send(to, Envelope { traces, ..Envelope::new(shard, message) });
             }
             Effect::ReadEntries { read, from, to, bytes_max } => {
                 let reader = self.reader.clone();

@@ -260,11 +260,13 @@ impl Raft {
         self.tell(Event::HeartbeatHeard { from });
         // What was not sent was not answered, whatever the peer says.
         let (sent_at, read_round) = (sent_at.min(now), read_round.min(self.read_round()));
-        let is_voter = self.configuration().is_voter(from);
+        // Who is a majority alone has nobody to learn from but those who are to become voters: once they are, it leads only as long as
+        // it gives their answers the time that they take.
+        let counts = self.configuration().is_voter(from) || self.configuration().has_majority(|voter| voter == self.id);
         if let Role::Leader(leader) = &mut self.role
             && let Some(progress) = leader.progress.get_mut(&from)
             && progress.on_heartbeat_answered(now, sent_at, read_round)
-            && is_voter
+            && counts
         {
             self.measured.on_answer(now, now - sent_at, &mut progress.silence);
         }

@@ -129,7 +129,7 @@ impl Measured {
         self.lateness.add(std::mem::take(&mut self.late));
     }
 
-    /// A voter answered a heartbeat after `round_trip`. `silence` is what is known of that voter.
+    /// A member answered a heartbeat after `round_trip`. `silence` is what is known of that member.
     pub(super) fn on_answer(&mut self, now: Time, round_trip: Duration, silence: &mut Silence) {
         if let Some(gap) = silence.on_heard(now, self.interval()) {
             self.gaps.add(gap);

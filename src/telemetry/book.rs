@@ -14,11 +14,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use opentelemetry::trace::{Status, TraceContextExt as _, Tracer as _};
+use opentelemetry::trace::{TraceContextExt as _, Tracer as _};
 use opentelemetry::{Context, ContextGuard, KeyValue};
 
 use super::appending::Appending;
-use super::sync::{Carried, Ranges, Sync};
+use super::entries::{Entries, Entry, Place, Sent};
+use super::sync::{Carried, Ranges};
 use super::tell::ENTRIES;
 use super::{Mark, Moment, Telemetry, Verb, propagation};
 use crate::ids::{EntryId, Index, NodeId, ShardId, TRACES_MAX, TraceContext};
@@ -29,16 +30,13 @@ use crate::storage::Synced;
 /// How many requests are followed at once. One that comes when there are as many is not.
 pub(super) const REQUESTS_MAX: usize = 4096;
 
-/// How many entries are followed at once. The oldest goes when another comes: then what was still to come of it is missing.
-pub(super) const ENTRIES_MAX: usize = 1024;
-
 /// The book of one event loop.
 pub struct RequestBook {
     telemetry: Telemetry,
     /// The names that people know the nodes by.
     name_of: Box<dyn Fn(NodeId) -> String + Send>,
     requests: BTreeMap<RequestId, Request>,
-    entries: BTreeMap<(ShardId, Index), Entry>,
+    entries: Entries,
     appending: Appending,
     /// When the turn began that carries out effects now: then came what it tells of the disk and of peers.
     turn_began: Moment,
@@ -52,31 +50,7 @@ struct Request {
     /// When its last verb ended.
     since: Moment,
     /// Its entry, once it has one.
-    place: Option<(ShardId, Index)>,
-}
-
-/// The entry of a request.
-#[derive(Debug)]
-struct Entry {
-    request: RequestId,
-    span: Option<Context>,
-    placed_at: Moment,
-    committed_at: Option<Moment>,
-    is_appended: bool,
-    is_applied: bool,
-    is_answered: bool,
-    /// The sync of this node's log that has carried it.
-    sync: Option<Sync>,
-    /// To whom it was sent, and who has not acknowledged it.
-    sent: Vec<Sent>,
-}
-
-#[derive(Debug)]
-struct Sent {
-    to: NodeId,
-    at: Moment,
-    /// With the span `replicated`, if the request is traced. It is under way, so that the peer's append can belong to it.
-    span: Option<Context>,
+    place: Option<Place>,
 }
 
 impl RequestBook {
@@ -86,7 +60,7 @@ impl RequestBook {
             telemetry,
             name_of: Box::new(name_of),
             requests: BTreeMap::new(),
-            entries: BTreeMap::new(),
+            entries: Entries::default(),
             appending: Appending::default(),
             turn_began: Moment::now(),
         }
@@ -102,19 +76,20 @@ impl RequestBook {
     /// A leader's message has arrived, and with it the traces of some of its entries. This node's log is durable up to
     /// `durable`: what it has already, it does not append again.
     pub fn on_message(&mut self, shard: ShardId, durable: Index, traces: Vec<(Index, TraceContext)>) {
-        if self.telemetry.tracer.is_some() {
+        if self.telemetry.sinks.tracer.is_some() {
             self.appending.arrive(shard, traces.into_iter().filter(|(index, _)| *index > durable));
         }
     }
 
     /// The log was synced. Its replicas have not been told yet.
     pub fn on_synced(&mut self, synced: &Synced) {
-        if self.telemetry.tracer.is_none() || (self.entries.is_empty() && self.appending.is_empty()) {
+        if self.telemetry.sinks.tracer.is_none() || (self.entries.is_empty() && self.appending.is_empty()) {
             return;
         }
         let ranges = Ranges::of(synced);
         let Some(places) = ranges.places() else { return };
-        let entries = self.entries.range_mut(places.clone()).filter(|(place, e)| ranges.carry(**place, e.placed_at));
+        let traced = self.entries.traced_mut(places.clone());
+        let entries = traced.filter(|(place, entry)| ranges.carry(*place, entry.placed_at));
         let carried = entries.filter_map(|(_, Entry { span, sync, .. })| Some(Carried { span: span.as_ref()?, sync }));
         let carried = carried.chain(self.appending.carried(&ranges, places)).collect();
         self.telemetry.synced(synced, &ranges, carried);
@@ -176,23 +151,21 @@ impl RequestBook {
         for entry in self.entries.values_mut() {
             entry.give_up_sent(|sent| sent.to == peer, "the connection broke");
         }
-        self.entries.retain(|_, entry| !entry.is_done());
+        self.entries.forget_done();
     }
 
     /// What is logged on this thread while the guard lives is about the traced request that `told` is about; the first one, if
     /// it is about several. None: it is about none, or nothing is logged of the way of requests, and nobody looks for it.
     pub fn enter(&self, shard: ShardId, told: &Told) -> Option<ContextGuard> {
-        if self.telemetry.tracer.is_none() || self.is_empty() {
+        if self.telemetry.sinks.tracer.is_none() || self.is_empty() {
             return None;
         }
-        if !tracing::enabled!(target: ENTRIES, tracing::Level::INFO) {
-            return None;
-        }
-        self.traced(shard, told).cloned().map(Context::attach)
+        let span = self.traced(shard, told)?;
+        tracing::enabled!(target: ENTRIES, tracing::Level::INFO).then(|| span.clone().attach())
     }
 
     fn traced(&self, shard: ShardId, told: &Told) -> Option<&Context> {
-        let entries = |first, last| self.entries.range((shard, first)..=(shard, last)).map(|(_, entry)| entry);
+        let entries = |first, last| self.entries.traced((shard, first)..=(shard, last));
         let first_of = |first, last, of: fn(&Entry) -> bool| {
             entries(first, last).filter(|entry| of(entry)).find_map(|entry| entry.span.as_ref())
         };
@@ -235,12 +208,8 @@ impl RequestBook {
         };
         self.telemetry.stage(Verb::Proposed, request.span.as_ref(), (request.since, placed_at), attributes);
         let before = request.place.replace((shard, at.index));
-        let entry = Entry::new(id, request.span.clone(), placed_at);
-        self.entries.insert((shard, at.index), entry);
+        self.entries.add((shard, at.index), Entry::new(id, request.span.clone(), placed_at));
         self.let_go(before);
-        if self.entries.len() > ENTRIES_MAX {
-            self.entries.pop_first();
-        }
     }
 
     fn on_sent(&mut self, shard: ShardId, to: NodeId, first: Index, last: Index) -> Vec<(Index, TraceContext)> {
@@ -255,7 +224,7 @@ impl RequestBook {
             }
             let sent = entry.sent.iter().find(|sent| sent.to == to);
             let trace = sent.and_then(|sent| propagation::to_peer(sent.span.as_ref()?));
-            traces.extend(trace.map(|trace| (*index, trace)));
+            traces.extend(trace.map(|trace| (index, trace)));
         }
         traces.truncate(TRACES_MAX);
         traces
@@ -272,13 +241,13 @@ impl RequestBook {
                 }
             }
         }
-        self.entries.retain(|_, entry| !entry.is_done());
+        self.entries.forget_done();
     }
 
     fn on_replicated(&mut self, shard: ShardId, to: NodeId, matched: Index) {
         for (_, entry) in self.entries.range_mut((shard, Index(0))..=(shard, matched)) {
             for sent in entry.sent.extract_if(.., |sent| sent.to == to) {
-                if let Some(instruments) = &self.telemetry.instruments {
+                if let Some(instruments) = &self.telemetry.sinks.instruments {
                     instruments.stage(Verb::Replicated, self.turn_began.since(sent.at));
                 }
                 if let Some(span) = sent.span {
@@ -286,7 +255,7 @@ impl RequestBook {
                 }
             }
         }
-        self.entries.retain(|_, entry| !entry.is_done());
+        self.entries.forget_done();
     }
 
     fn on_committed(&mut self, shard: ShardId, index: Index) {
@@ -316,50 +285,17 @@ impl RequestBook {
     /// What this node proposed as a leader, or got from another one, is now somebody else's to decide.
     fn on_leader_changed(&mut self, shard: ShardId) {
         self.appending.forget(shard);
-        for (_, mut entry) in self.entries.extract_if((shard, Index(0))..=(shard, Index(u64::MAX)), |_, _| true) {
+        for mut entry in self.entries.take(shard) {
             entry.give_up_sent(|_| true, "leadership was lost");
         }
     }
 
     /// Nobody waits for the request of this entry any more.
-    fn let_go(&mut self, place: Option<(ShardId, Index)>) {
+    fn let_go(&mut self, place: Option<Place>) {
         let Some(place) = place else { return };
-        if let Some(entry) = self.entries.get_mut(&place) {
+        if let Some(entry) = self.entries.get_mut(place) {
             entry.is_answered = true;
-            if entry.is_done() {
-                self.entries.remove(&place);
-            }
-        }
-    }
-}
-
-impl Entry {
-    fn new(request: RequestId, span: Option<Context>, placed_at: Moment) -> Self {
-        Self {
-            request,
-            span,
-            placed_at,
-            committed_at: None,
-            is_appended: false,
-            is_applied: false,
-            is_answered: false,
-            sync: None,
-            sent: Vec::new(),
-        }
-    }
-
-    /// Nothing more is to come.
-    fn is_done(&self) -> bool {
-        self.is_answered && self.is_appended && self.sent.is_empty()
-    }
-
-    /// Those will not be acknowledged.
-    fn give_up_sent(&mut self, which: impl Fn(&Sent) -> bool, why: &'static str) {
-        for sent in self.sent.extract_if(.., |sent| which(sent)) {
-            if let Some(span) = sent.span {
-                span.span().set_status(Status::error(why));
-                span.span().end();
-            }
+            self.entries.forget_if_done(place);
         }
     }
 }
@@ -367,7 +303,7 @@ impl Entry {
 impl Telemetry {
     /// Begins the span of a request's way to a peer.
     fn replicated(&self, parent: &Context, at: Moment, peer: &str) -> Option<Context> {
-        let tracer = self.tracer.as_ref()?;
+        let tracer = self.sinks.tracer.as_ref()?;
         let builder = tracer.span_builder(Verb::Replicated.name()).with_start_time(at.wall());
         let builder = builder.with_attributes([KeyValue::new("quorate.peer", peer.to_owned())]);
         Some(Context::new().with_span(tracer.build_with_context(builder, parent)))

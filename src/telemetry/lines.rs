@@ -64,6 +64,7 @@ mod tests {
 
     use super::*;
     use crate::config::NodeConfig;
+    use crate::telemetry::Sinks;
     use crate::telemetry::Telemetry;
     use crate::telemetry::format::Format;
     use crate::telemetry::format::tests::Lines;
@@ -85,7 +86,7 @@ mod tests {
     fn told(say: impl FnOnce()) -> Vec<SdkLogRecord> {
         let kept = Kept::default();
         let provider = SdkLoggerProvider::builder().with_log_processor(Tidy).with_simple_exporter(kept.clone()).build();
-        let telemetry = Telemetry { logs: Some(provider), ..Telemetry::default() };
+        let telemetry = Telemetry::from(Sinks { logs: Some(provider), ..Sinks::default() });
         let (log, lines) = (NodeConfig::default().log, Lines::default());
         let (unused, _guard) = NonBlocking::new(io::sink());
         let format = Format::new(log.format, None, unused.error_counter());

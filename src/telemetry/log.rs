@@ -81,9 +81,9 @@ where
 {
     let lines = tracing_subscriber::fmt::layer().with_ansi(is_coloured).event_format(format).with_writer(writer);
     let lines = lines.with_filter(EnvFilter::builder().parse(directives(log))?);
-    let told = telemetry.logs.as_ref().map(|provider| lines::layer(provider, &directives(log))).transpose()?;
+    let told = telemetry.sinks.logs.as_ref().map(|provider| lines::layer(provider, &directives(log))).transpose()?;
     // A list, because a layer that is None has no filter: then every line that is filtered out would be asked about each time.
-    let spans = telemetry.tracer.clone().map(span::layer);
+    let spans = telemetry.sinks.tracer.clone().map(span::layer);
     let layers: Vec<_> = [lines.boxed()].into_iter().chain(told).chain(spans).collect();
     Ok(tracing_subscriber::registry().with(layers))
 }

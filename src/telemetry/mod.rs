@@ -81,6 +81,7 @@
 mod appending;
 mod book;
 mod collector;
+mod entries;
 pub mod events;
 mod format;
 mod lines;
@@ -122,9 +123,16 @@ pub use vitals::{Latency, Vitals};
 /// How many spans one span links at most, as the SDK has it.
 const LINKS_MAX: usize = 128;
 
-/// Where a node tells of its requests: spans, figures, lines, any or none of them. Cheap to clone; the default is none.
+/// Where a node tells of its requests: spans, figures, lines, any or none of them. Cheap to clone, as each request does; the
+/// default is none.
 #[derive(Clone, Debug, Default)]
 pub struct Telemetry {
+    sinks: Arc<Sinks>,
+}
+
+/// What it tells, and to whom.
+#[derive(Clone, Debug, Default)]
+struct Sinks {
     /// None: nothing is traced.
     tracer: Option<SdkTracer>,
     /// None: nothing is measured.
@@ -137,16 +145,22 @@ pub struct Telemetry {
     scrape: Option<metrics::Scrape>,
 }
 
+impl From<Sinks> for Telemetry {
+    fn from(sinks: Sinks) -> Self {
+        Self { sinks: Arc::new(sinks) }
+    }
+}
+
 impl Telemetry {
     /// The same, for a node that clients reach at `address`, `HOST:PORT`.
     pub fn serving_at(self, address: &str) -> Self {
-        Self { server: rpc::server(address).into(), ..self }
+        Sinks { server: rpc::server(address).into(), ..Arc::unwrap_or_clone(self.sinks) }.into()
     }
 
     /// Has the figures of this node told to whoever collects, instead of those of the node before, for as long as somebody keeps
     /// `source`. It is asked on a thread of the exporter.
     pub fn watch(&self, source: &Arc<Source>) {
-        if let Some(instruments) = &self.instruments {
+        if let Some(instruments) = &self.sinks.instruments {
             instruments.watch(source);
         }
     }
@@ -156,7 +170,7 @@ impl Telemetry {
     /// # Errors
     /// Nothing is recorded, or too many ask at once.
     pub async fn exposition(&self) -> Result<String, NotExposed> {
-        match &self.scrape {
+        match &self.sinks.scrape {
             Some(scrape) => scrape.text().await,
             None => Err(NotExposed::Off),
         }
@@ -164,7 +178,7 @@ impl Telemetry {
 
     /// A call of the gRPC method `rpc` (`package.Service/Method`) is passed on to the leader.
     pub fn forwarded(&self, rpc: &'static str) {
-        if let Some(instruments) = &self.instruments {
+        if let Some(instruments) = &self.sinks.instruments {
             instruments.forwarded(rpc.rsplit('/').next().unwrap_or(rpc));
         }
     }
@@ -185,7 +199,7 @@ impl Telemetry {
 
     /// A request has been through a verb, traced or not.
     fn measure(&self, verb: Verb, (from, to): (Moment, Moment)) {
-        if let Some(instruments) = &self.instruments {
+        if let Some(instruments) = &self.sinks.instruments {
             instruments.stage(verb, to.since(from));
         }
     }
@@ -198,7 +212,7 @@ impl Telemetry {
         (from, to): (Moment, Moment),
         attributes: impl FnOnce() -> Vec<KeyValue>,
     ) {
-        if let Some(tracer) = &self.tracer {
+        if let Some(tracer) = &self.sinks.tracer {
             let builder = tracer.span_builder(verb.name()).with_start_time(from.wall()).with_attributes(attributes());
             tracer.build_with_context(builder, parent).end_with_timestamp(to.wall());
         }

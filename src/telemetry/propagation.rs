@@ -51,6 +51,9 @@ impl TraceHeaders {
 
     /// The context that they tell of; without a good one, none.
     pub fn context(&self) -> Context {
+        if self.traceparent.is_empty() {
+            return Context::new();
+        }
         TraceContextPropagator::new().extract_with_context(&Context::new(), self)
     }
 }

@@ -17,7 +17,7 @@ use opentelemetry_sdk::trace::{BatchSpanProcessor, Sampler, SamplingResult, SdkT
 use super::collector::Watched;
 use super::lines::Tidy;
 use super::metrics::{Ending, Scrape};
-use super::{Instruments, Telemetry};
+use super::{Instruments, Sinks, Telemetry};
 use crate::config::{self, Exporter, NodeConfig};
 
 /// The version of the semantic conventions by which spans and figures are named.
@@ -79,7 +79,7 @@ impl Providers {
         let meter = self.metrics.as_ref().map(|provider| provider.meter_with_scope(scope));
         let instruments = meter.map(|meter| Arc::new(Instruments::new(&meter)));
         let (logs, scrape) = (self.logs.clone(), self.scrape.clone());
-        Telemetry { tracer, instruments, logs, scrape, ..Telemetry::default() }
+        Telemetry::from(Sinks { tracer, instruments, logs, scrape, ..Sinks::default() })
     }
 
     /// Sends what waits, for two seconds at most. What is told after that is lost.

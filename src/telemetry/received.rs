@@ -49,17 +49,17 @@ impl Telemetry {
     /// Whether it is traced is decided here.
     pub fn receive(&self, rpc: &'static str, parent: impl FnOnce() -> Context) -> Received {
         let mut client = ids(&SpanContext::NONE);
-        let span = self.tracer.as_ref().and_then(|tracer| {
+        let span = self.sinks.tracer.as_ref().and_then(|tracer| {
             let parent = parent();
             client = ids(parent.span().span_context());
             let mut span = tracer.build_with_context(tracer.span_builder(rpc).with_kind(SpanKind::Server), &parent);
             // Most requests may not be sampled: no sampler asks for what would be made for nothing.
             span.span_context().is_sampled().then(|| {
-                span.set_attributes(rpc::method(rpc).into_iter().chain(self.server.iter().cloned()));
+                span.set_attributes(rpc::method(rpc).into_iter().chain(self.sinks.server.iter().cloned()));
                 Context::new().with_span(span)
             })
         });
-        let matters = span.is_some() || self.instruments.is_some();
+        let matters = span.is_some() || self.sinks.instruments.is_some();
         let since = matters.then(Moment::now);
         Received { telemetry: self.clone(), since, span, parent: client, is_answered: false }
     }
@@ -118,7 +118,7 @@ impl Received {
     /// The answer is ready. A refusal has its code and its reason.
     pub fn is_answered(&mut self, refusal: Option<(Code, &'static str)>) {
         self.is_answered = true;
-        if let Some(instruments) = &self.telemetry.instruments {
+        if let Some(instruments) = &self.telemetry.sinks.instruments {
             instruments.answered(refusal.map_or("ok", |(_, reason)| reason));
         }
         let Some(context) = &self.span else { return };

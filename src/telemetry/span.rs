@@ -52,7 +52,7 @@ impl Call {
         if !span.is_disabled() {
             // Fails only for a span that has begun, and where nobody sends spans.
             let _ = span.set_parent(parent());
-            let attributes = rpc::method(rpc).into_iter().chain(telemetry.server.iter().cloned());
+            let attributes = rpc::method(rpc).into_iter().chain(telemetry.sinks.server.iter().cloned());
             attributes.for_each(|attribute| span.set_attribute(attribute.key, attribute.value));
         }
         Self { span, is_answered: false }

@@ -85,7 +85,7 @@ pub(super) struct Carried<'a> {
 impl Telemetry {
     /// A sync is over that carried entries of traced requests, or none.
     pub(super) fn synced(&self, synced: &Synced, ranges: &Ranges, carried: Vec<Carried<'_>>) {
-        let Some(tracer) = self.tracer.as_ref().filter(|_| !carried.is_empty()) else { return };
+        let Some(tracer) = self.sinks.tracer.as_ref().filter(|_| !carried.is_empty()) else { return };
         let now = Moment::now();
         let [began, written, ended] = [synced.began, synced.written, synced.ended].map(|instant| now.at(instant));
         let linked = carried.iter().take(LINKS_MAX).map(|entry| entry.span.span().span_context().clone());
@@ -111,7 +111,7 @@ impl Telemetry {
         sync: Option<&Sync>,
         attributes: Vec<KeyValue>,
     ) {
-        let Some(tracer) = &self.tracer else { return };
+        let Some(tracer) = &self.sinks.tracer else { return };
         let builder = tracer.span_builder(Verb::Appended.name()).with_start_time(from.wall());
         let appended = tracer.build_with_context(builder.with_attributes(attributes), parent);
         let appended = Context::new().with_span(appended);

@@ -17,7 +17,7 @@ use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SpanData, SpanExporte
 
 use super::providers::FollowsLinks;
 use super::sync::SYNC_LOG;
-use super::{Instruments, LINKS_MAX, Mark, RequestBook, Source, Telemetry};
+use super::{Instruments, LINKS_MAX, Mark, RequestBook, Sinks, Source, Telemetry};
 use crate::ids::{EntryId, Index, NodeId, SHARD_0, TRACES_MAX, Term, Ticket, TraceContext};
 use crate::raft::{Body, Entry, Event, Message, Payload, RoleName};
 use crate::replica::{RequestId, Told};
@@ -55,7 +55,7 @@ pub(super) fn telemetry() -> (Telemetry, Spans) {
     let spans = Spans::default();
     let sampler = FollowsLinks(Sampler::ParentBased(Box::new(Sampler::AlwaysOff)));
     let provider = SdkTracerProvider::builder().with_simple_exporter(spans.clone()).with_sampler(sampler).build();
-    let telemetry = Telemetry { tracer: Some(provider.tracer("test")), ..Telemetry::default() };
+    let telemetry = Telemetry::from(Sinks { tracer: Some(provider.tracer("test")), ..Sinks::default() });
     (telemetry.serving_at("a.example:7400"), spans)
 }
 
@@ -90,7 +90,7 @@ impl PushMetricExporter for Ignored {
 fn only_the_node_that_runs_is_looked_at() {
     let provider = SdkMeterProvider::builder().with_periodic_exporter(Ignored).build();
     let instruments = Arc::new(Instruments::new(&provider.meter("test")));
-    let telemetry = Telemetry { instruments: Some(instruments), ..Telemetry::default() };
+    let telemetry = Telemetry::from(Sinks { instruments: Some(instruments), ..Sinks::default() });
     let node = || {
         let asked = Arc::new(AtomicU64::new(0));
         let counted = asked.clone();
@@ -236,7 +236,7 @@ fn the_book_is_bounded() {
         is_followed
     });
     assert_eq!(followed.count(), super::book::REQUESTS_MAX);
-    assert_eq!(book.entries_followed(), super::book::ENTRIES_MAX);
+    assert_eq!(book.entries_followed(), super::entries::ENTRIES_MAX);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! Encoding cannot fail. Decoding takes nothing on trust: every number, count and enum is checked, and the entries of an
 //! `AppendEntries` get their indexes by counting on from `previous`, so that a gap has no spelling.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -93,9 +94,14 @@ pub enum Malformed {
 }
 
 /// The message as peers send it.
-pub fn encode(Envelope { shard, message, traces }: &Envelope) -> internal::RaftMessage {
-    let body = Some(encode_body(&message.body));
-    internal::RaftMessage { shard: shard.0, term: message.term.0, body, traces: encode_traces(traces) }
+pub fn encode(Envelope { shard, message, traces, number }: &Envelope) -> internal::RaftMessage {
+    internal::RaftMessage {
+        shard: shard.0,
+        term: message.term.0,
+        body: Some(encode_body(&message.body)),
+        traces: encode_traces(traces),
+        number: number.map_or(0, NonZeroU64::get),
+    }
 }
 
 /// The message that a peer sent.
@@ -106,7 +112,8 @@ pub fn decode(message: internal::RaftMessage) -> Result<Envelope, Malformed> {
     let term = decode_term("term", message.term)?;
     let body = decode_body(term, message.body.ok_or(Malformed::Missing("body"))?)?;
     let traces = decode_traces(message.traces);
-    Ok(Envelope { shard: ShardId(message.shard), message: Message { term, body }, traces })
+    let number = NonZeroU64::new(message.number);
+    Ok(Envelope { shard: ShardId(message.shard), message: Message { term, body }, traces, number })
 }
 
 /// Contacts as peers send them.
@@ -508,8 +515,10 @@ mod tests {
             term in 200..NUMBER_MAX,
             body in body(),
             traces in prop::collection::vec(trace(), 0..=TRACES_MAX),
+            number: u64,
         ) {
-            let envelope = Envelope { shard: ShardId(shard), message: Message { term: Term(term), body }, traces };
+            let (message, number) = (Message { term: Term(term), body }, NonZeroU64::new(number));
+            let envelope = Envelope { shard: ShardId(shard), message, traces, number };
             let bytes = encode(&envelope).encode_to_vec();
             let received = internal::RaftMessage::decode(bytes.as_slice()).expect("protobuf decodes what it encoded");
             prop_assert_eq!(decode(received), Ok(envelope));
@@ -549,7 +558,7 @@ mod tests {
         let previous = Some(internal::EntryId { term: previous.0, index: previous.1 });
         let append = internal::AppendEntries { previous, commit: 0, entries: entries.collect(), attempt: 0 };
         let body = Some(raft_message::Body::AppendEntries(append));
-        internal::RaftMessage { shard: 0, term: 9, body, traces: Vec::new() }
+        internal::RaftMessage { shard: 0, term: 9, body, ..Default::default() }
     }
 
     #[test]
@@ -575,7 +584,7 @@ mod tests {
     #[test]
     fn what_cannot_be_true_is_named() {
         let reason = |message| decode(message).expect_err("malformed").to_string();
-        let of_body = |body| reason(internal::RaftMessage { shard: 0, term: 1, body, traces: Vec::new() });
+        let of_body = |body| reason(internal::RaftMessage { shard: 0, term: 1, body, ..Default::default() });
         assert_eq!(of_body(None), "body is missing");
         assert_eq!(of_body(Some(raft_message::Body::PreVote(internal::VoteRequest::default()))), "last is missing");
         assert!(reason(append((9, u64::MAX), &[9])).starts_with("previous is 18446744073709551615"));

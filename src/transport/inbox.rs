@@ -50,7 +50,7 @@ impl Delivery {
     /// The node stops.
     pub async fn send(&self, inbound: Inbound) -> Result<(), Closed> {
         let into = match &inbound {
-            Inbound::Message { envelope, .. } if Lane::of(&envelope.message.body) == Lane::Append => &self.bulk,
+            Inbound::Message { envelope, .. } if Lane::of(&envelope.message.body) == [Lane::Append] => &self.bulk,
             _ => &self.control,
         };
         into.send(inbound).await.map_err(|_| Closed)

@@ -4,7 +4,7 @@
 //! ```text
 //!   node A                                             node B
 //!   send ─▶ queue ─▶ connection of the control lane ─▶ OpenLane ─▶ inbox    heartbeats, votes and their answers
-//!   send ─▶ queue ─▶ connection of the append lane  ─▶ OpenLane ─▶ inbox    AppendEntries and their answers
+//!   send ─▶ queue ─▶ connection of the append lane  ─▶ OpenLane ─▶ inbox    AppendEntries and their answers, and votes
 //!   inbox ◀─ OpenLane ◀─ B's own two connections ◀─ queue ◀─ send
 //!   fetch_snapshot ─▶ connection made when needed   ─▶ FetchSnapshot ─▶ Host    pieces of a snapshot, one a call
 //!   status_of ...  ─▶ connection made when needed   ─▶ Status ...    ─▶ Host    how a peer is, and what is in its log
@@ -47,7 +47,8 @@ mod timeouts;
 
 use std::collections::BTreeSet;
 use std::io;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroU64};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -94,16 +95,23 @@ pub struct Identity {
 pub enum Lane {
     /// Everything but the entries: heartbeats, votes, hand-over, read indexes.
     Control,
-    /// AppendEntries and their answers.
+    /// AppendEntries and their answers; and votes once more.
     Append,
 }
 
 impl Lane {
-    /// The lane of a message.
-    pub fn of(body: &Body) -> Self {
+    /// The lanes of a message.
+    ///
+    /// Votes go over both. What waits behind a lost packet on one connection does not on the other, and an election waits for
+    /// the slowest of the votes that it needs; twice heard they say no more than once.
+    pub fn of(body: &Body) -> &'static [Self] {
         match body {
-            Body::AppendEntries { .. } | Body::AppendReply(_) => Lane::Append,
-            _ => Lane::Control,
+            Body::AppendEntries { .. } | Body::AppendReply(_) => &[Lane::Append],
+            Body::PreVote { .. }
+            | Body::PreVoteReply { .. }
+            | Body::RequestVote { .. }
+            | Body::RequestVoteReply { .. } => &[Lane::Control, Lane::Append],
+            _ => &[Lane::Control],
         }
     }
 }
@@ -118,12 +126,15 @@ pub struct Envelope {
     /// Of the entries in it whose requests are traced: the spans that their appends belong to. At most
     /// [`TRACES_MAX`](crate::ids::TRACES_MAX).
     pub traces: Vec<(Index, TraceContext)>,
+    /// Of a message that goes over more than one lane: the same on each, and on no other message of the process, so that the
+    /// receiver hands it on once. The transport gives it and takes it away again.
+    pub number: Option<NonZeroU64>,
 }
 
 impl Envelope {
     /// A message of which nothing is traced.
     pub fn new(shard: ShardId, message: Message) -> Self {
-        Self { shard, message, traces: Vec::new() }
+        Self { shard, message, traces: Vec::new(), number: None }
     }
 }
 
@@ -286,6 +297,8 @@ struct Shared {
     context: Context,
     runtime: runtime::Handle,
     peers: Mutex<Peers>,
+    /// The next [`Envelope::number`].
+    numbers: AtomicU64,
     /// True: the node stops. Each notice: who is let in may have changed.
     stopping: watch::Sender<bool>,
     question_clients: questions::Clients,
@@ -319,6 +332,7 @@ impl Transport {
             context: Context { identity, book, delivery, options, measured, process, processes },
             runtime: runtime::Handle::current(),
             peers: Mutex::default(),
+            numbers: AtomicU64::new(1),
             stopping: watch::Sender::new(false),
             question_clients: questions::Clients::default(),
             log_parts: server::LogParts::default(),
@@ -328,9 +342,12 @@ impl Transport {
         }))
     }
 
-    /// Sends a message to a peer, on the lane of its kind. Never waits. The message is dropped when the node is none of the
+    /// Sends a message to a peer, on the lanes of its kind. Never waits. The message is dropped when the node is none of the
     /// peers and does not call here either, and one is when the queue is full: see [`queue::WhenFull`].
-    pub fn send(&self, to: NodeId, envelope: Envelope) {
+    pub fn send(&self, to: NodeId, mut envelope: Envelope) {
+        if Lane::of(&envelope.message.body).len() > 1 {
+            envelope.number = NonZeroU64::new(self.0.numbers.fetch_add(1, Ordering::Relaxed));
+        }
         if let Some(peer) = self.0.peers().reach(to, |node| self.0.connect(node)) {
             peer.push(envelope);
         }

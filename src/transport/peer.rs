@@ -57,11 +57,18 @@ impl Peer {
         Self { control, append, heard, tasks }
     }
 
-    /// Puts a message into the queue of its lane.
+    /// Puts a message into the queues of its lanes.
     pub(super) fn push(&self, envelope: Envelope) {
         match Lane::of(&envelope.message.body) {
-            Lane::Control => self.control.push(envelope),
-            Lane::Append => self.append.push(envelope),
+            [lane] => self.queue(*lane).push(envelope),
+            lanes => lanes.iter().for_each(|lane| self.queue(*lane).push(envelope.clone())),
+        }
+    }
+
+    fn queue(&self, lane: Lane) -> &Queue {
+        match lane {
+            Lane::Control => &self.control,
+            Lane::Append => &self.append,
         }
     }
 

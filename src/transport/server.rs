@@ -361,7 +361,10 @@ impl Incoming {
             return Err(self.malformed(format!("{} messages in one frame", batch.messages.len())));
         }
         for message in batch.messages {
-            let envelope = codec::decode(message).map_err(|why| self.malformed(why.to_string()))?;
+            let mut envelope = codec::decode(message).map_err(|why| self.malformed(why.to_string()))?;
+            if envelope.number.take().is_some_and(|number| !self.process.is_first(number)) {
+                continue;
+            }
             let inbound = Inbound::Message { from: self.from, envelope };
             tokio::select! {
                 biased;

@@ -3,11 +3,13 @@
 mod fetch;
 
 use std::collections::BTreeMap;
+use std::net::Shutdown;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::stream;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
+use socket2::{SockRef, Socket};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Runtime;
@@ -19,7 +21,7 @@ use crate::ids::{Contact, EntryId, SHARD_0, Term, Time};
 use crate::proto::internal::peer_client::PeerClient;
 use crate::proto::internal::{self, FromPeer, ToPeer, to_peer};
 use crate::proto::v1;
-use crate::raft::{AppendReply, Entry, Payload};
+use crate::raft::{AppendReply, Entry, Payload, ReadContext};
 use crate::storage;
 
 const CLUSTER: ClusterId = ClusterId(0xc1);
@@ -106,6 +108,8 @@ struct Node {
     host: TestHost,
     inbox: Inbox,
     address: String,
+    /// Where it listens, as another handle.
+    port: Socket,
     runtime: Option<Runtime>,
     stop_serving: Option<oneshot::Sender<()>>,
     served: oneshot::Receiver<()>,
@@ -126,7 +130,9 @@ impl Node {
             tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("threads");
         let guard = runtime.enter();
         let address = address_of(&port);
-        let listener = Listener::new(port.listen(100).expect("bound"), Limits::for_peers());
+        let listener = port.listen(100).expect("bound");
+        let port = SockRef::from(&listener).try_clone().expect("a handle");
+        let listener = Listener::new(listener, Limits::for_peers());
         let book = AddressBook::new(identity.node, contacts, |_: &[Contact]| Ok(()));
         let contact = contact(identity.node, &address);
         book.announce(&contact.name, &contact.client_address, &contact.peer_address).expect("valid");
@@ -143,7 +149,7 @@ impl Node {
         });
         drop(guard);
         let (runtime, stop_serving) = (Some(runtime), Some(stop_serving));
-        Node { transport, book, host, inbox, address, runtime, stop_serving, served }
+        Node { transport, book, host, inbox, address, port, runtime, stop_serving, served }
     }
 
     fn id(&self) -> NodeId {
@@ -203,9 +209,11 @@ impl Node {
             .await;
     }
 
-    /// Everything of this node is gone at once, as by kill -9.
+    /// Everything of this node is gone at once, as by kill -9. Its port goes first, as the system does it with what a process opened
+    /// first: a peer that dials when its connection breaks is refused.
     fn kill(&mut self) {
         if let Some(runtime) = self.runtime.take() {
+            self.port.shutdown(Shutdown::Both).expect("it listens");
             runtime.shutdown_background();
         }
     }
@@ -288,6 +296,11 @@ fn vote(term: u64) -> Message {
     Message { term: Term(term), body: Body::RequestVote { last: EntryId::default(), transfer: false } }
 }
 
+/// Goes over the control lane alone.
+fn read(number: u64) -> Message {
+    Message { term: Term(1), body: Body::ReadIndex { context: ReadContext(number) } }
+}
+
 fn accepted(index: u64) -> Message {
     let accepted = AppendReply::Accepted(EntryId::new(Term(1), Index(index)));
     Message { term: Term(1), body: Body::AppendReply(accepted) }
@@ -324,24 +337,51 @@ async fn messages_arrive_in_order_on_each_lane() {
     a.connected(B).await;
     b.connected(A).await;
     for number in 1..=500 {
-        a.transport.send(B, Envelope::new(SHARD_0, vote(number)));
+        a.transport.send(B, Envelope::new(SHARD_0, read(number)));
         a.transport.send(B, Envelope::new(SHARD_0, append(number, 10_000)));
     }
-    let (mut votes, mut appends) = (Vec::new(), Vec::new());
-    while votes.len() + appends.len() < 1000 {
+    let (mut reads, mut appends) = (Vec::new(), Vec::new());
+    while reads.len() + appends.len() < 1000 {
         match b.next().await {
-            Inbound::Message { from: A, envelope: Envelope { message, .. } }
-                if message.body == vote(votes.len() as u64 + 1).body =>
-            {
-                votes.push(message);
+            Inbound::Message { from: A, envelope } if Lane::of(&envelope.message.body) == [Lane::Append] => {
+                appends.push(envelope.message);
             }
-            Inbound::Message { from: A, envelope: Envelope { message, .. } } => appends.push(message),
+            Inbound::Message { from: A, envelope } => reads.push(envelope.message),
             other => panic!("{other:?}"),
         }
     }
     let sent: Vec<_> = (1..=500).map(|number| append(number, 10_000)).collect();
     assert!(appends == sent, "appends came in another order or changed");
+    assert_eq!(reads, (1..=500).map(read).collect::<Vec<_>>());
     assert_eq!(a.transport.dropped(), 0);
+}
+
+#[tokio::test]
+async fn a_vote_goes_over_both_lanes_and_comes_once() {
+    let (mut a, mut b) = (Node::start(A), Node::start(B));
+    a.knows(&[&b]);
+    a.connected(B).await;
+    for term in 1..=20 {
+        a.transport.send(B, Envelope::new(SHARD_0, vote(term)));
+    }
+    // Behind the votes on either lane.
+    a.transport.send(B, Envelope::new(SHARD_0, read(1)));
+    a.transport.send(B, Envelope::new(SHARD_0, append(1, 100)));
+    let mut terms = Vec::new();
+    let mut ends = 0;
+    while ends < 2 {
+        match b.next().await {
+            Inbound::Message { from: A, envelope }
+                if envelope == Envelope::new(SHARD_0, vote(envelope.message.term.0)) =>
+            {
+                terms.push(envelope.message.term.0);
+            }
+            Inbound::Message { .. } => ends += 1,
+            other => panic!("{other:?}"),
+        }
+    }
+    terms.sort_unstable();
+    assert_eq!(terms, (1..=20).collect::<Vec<_>>());
 }
 
 #[tokio::test]
@@ -653,7 +693,7 @@ async fn sending_never_waits_and_drops_for_a_peer_that_does_not_answer() {
     let (_connection, _) = silent.accept().await.expect("dialed");
     let started = Instant::now();
     for number in 1..=10_000 {
-        a.transport.send(B, Envelope::new(SHARD_0, vote(number)));
+        a.transport.send(B, Envelope::new(SHARD_0, read(number)));
         a.transport.send(B, Envelope::new(SHARD_0, accepted(number)));
         a.transport.send(C, Envelope::new(SHARD_0, append(number, 100)));
     }

@@ -42,15 +42,9 @@ fn acceptance() {
         let mut led: Vec<Micros> = of_kind.flat_map(|(_, outcome)| outcome.led.iter().copied()).collect();
         let [p50, p90, p99] = [0.5, 0.9, 0.99].map(|share| quantile(&mut led, share) as f64 / SECOND as f64);
         println!("{what} killed, led again after: p50 {p50:.1} s, p90 {p90:.1} s, p99 {p99:.1} s");
-        let (median_max, high_max) = if led.len() < VALUES_MIN { (60.0, 180.0) } else { bounds(is_even) };
+        let (median_max, high_max) = if led.len() < VALUES_MIN { (60.0, 180.0) } else { (30.0, 90.0) };
         assert!(p50 <= median_max && p99 <= high_max, "{what} killed, led again after {p50} s (median), {p99} s (p99)");
     }
-}
-
-/// When somebody must lead again: the median and the 99th percentile, in seconds. Where two of six are dead, all that are left must
-/// vote, and an election is as slow as the slowest of their links.
-fn bounds(is_minority: bool) -> (f64, f64) {
-    if is_minority { (30.0, 90.0) } else { (35.0, 120.0) }
 }
 
 /// Five voters, or six of which two are killed at a time, as in the demonstration. They come back with the same addresses.

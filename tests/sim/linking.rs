@@ -28,13 +28,14 @@ pub enum Cargo {
 }
 
 impl Cargo {
-    fn lane(&self) -> Lane {
+    fn lanes(&self) -> &'static [Lane] {
         match self {
             Self::Message(message) => match transport::Lane::of(&message.body) {
-                transport::Lane::Control => Lane::Control,
-                transport::Lane::Append => Lane::Append,
+                [transport::Lane::Control] => &[Lane::Control],
+                [transport::Lane::Append] => &[Lane::Append],
+                _ => &[Lane::Control, Lane::Append],
             },
-            Self::Asked(_) | Self::Answered(..) => Lane::Pieces,
+            Self::Asked(_) | Self::Answered(..) => &[Lane::Pieces],
         }
     }
 
@@ -54,10 +55,12 @@ impl Cluster {
         self.network.tcp.is_some()
     }
 
-    /// Sends something on the connection of its kind.
+    /// Sends something on each connection of its kind.
     pub fn send_on_connection(&mut self, from: NodeId, to: NodeId, cargo: Cargo) {
-        let flow = Flow { from, to, lane: cargo.lane() };
-        self.with_connections(|tcp, now, rng| tcp.send(now, rng, flow, cargo.bytes(), cargo));
+        for lane in cargo.lanes() {
+            let (flow, cargo) = (Flow { from, to, lane: *lane }, cargo.clone());
+            self.with_connections(|tcp, now, rng| tcp.send(now, rng, flow, cargo.bytes(), cargo));
+        }
     }
 
     /// Something happens to a connection.

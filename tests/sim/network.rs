@@ -115,7 +115,7 @@ impl Network {
             // message is dropped, because no protocol can do without checksums below it.
             return Err(if matches!(decoded, Ok(Ok(_))) { Damage::Unnoticed } else { Damage::Rejected });
         }
-        let Envelope { shard, message: decoded, traces } =
+        let Envelope { shard, message: decoded, traces, .. } =
             decoded.expect("it was not damaged").expect("it was not damaged");
         let is_equal = shard == SHARD_0 && decoded == *message && traces.is_empty();
         assert!(is_equal, "{message:?} comes out of the codec as {decoded:?}");

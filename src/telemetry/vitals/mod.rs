@@ -196,7 +196,7 @@ impl Vitals {
     }
 
     fn measure(&self, record: impl FnOnce(&Instruments)) {
-        if let Some(instruments) = &self.shared.telemetry.instruments {
+        if let Some(instruments) = &self.shared.telemetry.sinks.instruments {
             record(instruments);
         }
     }
