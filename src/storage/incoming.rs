@@ -8,7 +8,7 @@
 //!
 //! Each request stands alone. Its answer may be lost, late, repeated or come before an earlier one; it may be shorter than
 //! asked for and end anywhere, also within a record. What did not come is asked for again, and nothing is asked for twice at
-//! the same time.
+//! the same time. Only the part of a record that came is dropped when the sender has written the record anew meanwhile.
 //!
 //! Bodies become the store's own as they come, a file of them at a time: a restart, of the transfer or of the process, does
 //! not ask for them again. What holds memory is the list of bodies that are missing and a record for each request in flight.
@@ -179,6 +179,9 @@ impl Incoming {
         }
         let (bytes, crc, size) = match reply {
             Reply::Piece { bytes, crc, size } => (bytes, crc, size),
+            Reply::Gone { instead } if instead == Some(request.last) && self.begin_record(request) => {
+                return Ok(Step::More);
+            }
             Reply::Gone { .. } if !self.give_back(request) => return Err(Rejected::NotAsked),
             Reply::Gone { instead } => return Ok(Step::Gone { instead }),
         };
@@ -204,8 +207,8 @@ impl Incoming {
                 written?;
                 if self.gaps.is_whole() { self.check_file() } else { Ok(Step::More) }
             }
-            Piece::Bodies { indexes, skip } => {
-                let batch = self.batches.as_mut().and_then(|batches| batches.take(indexes, *skip));
+            piece @ Piece::Bodies { .. } => {
+                let batch = self.batches.as_mut().and_then(|batches| batches.take(piece));
                 let mut batch = batch.ok_or(Rejected::NotAsked)?;
                 let taken = check.and_then(|()| self.take_records(&mut batch, &bytes));
                 self.batches.as_mut().expect("the batch came from there").put(batch);
@@ -335,10 +338,7 @@ impl Incoming {
         let piece_bytes = self.limits.piece_bytes;
         match &mut self.batches {
             None => self.gaps.next(piece_bytes).map(|(offset, bytes)| (Piece::File { offset }, bytes)),
-            Some(batches) => {
-                let (indexes, skip) = batches.next(piece_bytes)?;
-                Some((Piece::Bodies { indexes, skip }, piece_bytes))
-            }
+            Some(batches) => batches.next(piece_bytes).map(|piece| (piece, piece_bytes)),
         }
     }
 
@@ -357,11 +357,22 @@ impl Incoming {
                 }
                 is_taken
             }
-            Piece::Bodies { indexes, skip } => {
+            piece @ Piece::Bodies { .. } => {
                 let Some(batches) = &mut self.batches else { return false };
-                batches.take(indexes, *skip).map(|batch| batches.put(batch)).is_some()
+                batches.take(piece).map(|batch| batches.put(batch)).is_some()
             }
         }
+    }
+
+    /// The sender does not have the record any more that a request would have continued, but another one of the same entry: that
+    /// is asked for from its beginning. False: there is none that the request would have continued.
+    fn begin_record(&mut self, request: &Request) -> bool {
+        let is_continued = matches!(request.piece, Piece::Bodies { skip: 1.., .. });
+        let Some(batches) = self.batches.as_mut().filter(|_| is_continued) else { return false };
+        let Some(mut batch) = batches.take(&request.piece) else { return false };
+        batch.gathered.clear();
+        batches.put(batch);
+        true
     }
 
     fn write_file(&mut self, offset: u64, bytes: &[u8], size: u64) -> Result<(), Rejected> {

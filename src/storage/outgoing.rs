@@ -2,7 +2,8 @@
 //!
 //! All that a receiver asks for is read from one pin, so that it gets one snapshot however long it takes. A pin keeps files
 //! that would be gone, so it has a budget of time and of bytes. When that is used up the receiver is told which snapshot
-//! it can have instead; what it has of bodies stays useful to it.
+//! it can have instead; what it has of bodies stays useful to it. If that is the same one, the next pin can have the same
+//! bodies in records that a compaction has written anew meanwhile: a request that continues a record says how that began.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -93,10 +94,10 @@ impl Outgoing {
         let bytes_max = request.bytes_max.clamp(1, PIECE_BYTES_MAX) as usize;
         let (bytes, bodies) = match &request.piece {
             Piece::File { offset } => (read_file(&pin, *offset, bytes_max)?, 0),
-            Piece::Bodies { indexes, skip } => {
-                match read_bodies(&pin, request.shard, indexes, *skip as usize, bytes_max)? {
+            Piece::Bodies { indexes, skip, skip_crc } => {
+                match read_bodies(&pin, request.shard, indexes, (*skip as usize, *skip_crc), bytes_max)? {
                     Some(read) => read,
-                    // The record has become shorter since: another pin, of the same snapshot.
+                    // The record has been written anew since: another pin, of the same snapshot.
                     None => return Ok(Reply::Gone { instead: Some(request.last) }),
                 }
             }
@@ -199,21 +200,21 @@ fn read_file(pin: &Pin, offset: u64, bytes_max: usize) -> Result<Bytes, Error> {
     Ok(bytes.into())
 }
 
-/// The records one after the other, without the first `skip` bytes of the first, and how many of them end in the piece. None:
-/// the first one does not have so many bytes.
+/// The records one after the other, without the bytes of the first that are there already (how many, and their CRC32C), and how
+/// many of them end in the piece. None: the first one does not begin with those bytes.
 fn read_bodies(
     pin: &Pin,
     shard: ShardId,
     indexes: &[Index],
-    mut skip: usize,
+    mut there: (usize, Option<u32>),
     bytes_max: usize,
 ) -> Result<Option<(Bytes, u64)>, Error> {
     let mut bytes = BytesMut::new();
     let mut bodies = 0;
     for index in indexes {
         let record = pin.read_body(*index)?.ok_or(Error::NotInLog { shard, index: *index })?;
-        let Some(rest) = record.get(skip..).filter(|rest| !rest.is_empty()) else { return Ok(None) };
-        skip = 0;
+        // Of those after the first nothing is there.
+        let Some(rest) = rest_of(&record, std::mem::take(&mut there)) else { return Ok(None) };
         let room = bytes_max - bytes.len();
         bytes.extend_from_slice(&rest[..rest.len().min(room)]);
         if rest.len() > room {
@@ -225,4 +226,11 @@ fn read_bodies(
         }
     }
     if bytes.is_empty() { Err(Error::Malformed("a request for no entry")) } else { Ok(Some((bytes.freeze(), bodies))) }
+}
+
+/// What comes after the first bytes of a record, if it has so many, with this CRC32C.
+fn rest_of(record: &[u8], (skip, crc): (usize, Option<u32>)) -> Option<&[u8]> {
+    let (begun, rest) = record.split_at_checked(skip)?;
+    let is_it = crc.is_none_or(|crc| crc32c::crc32c(begun) == crc);
+    (is_it && !rest.is_empty()).then_some(rest)
 }

@@ -37,6 +37,9 @@ pub enum Piece {
         indexes: Vec<Index>,
         /// Bytes of the first record that are there already.
         skip: u32,
+        /// Their CRC32C: they are continued only with the rest of a record that begins with them. A compaction can have written the
+        /// record anew, without what has died of it. None: a release that does not tell asks.
+        skip_crc: Option<u32>,
     },
 }
 
@@ -54,7 +57,8 @@ pub enum Reply {
     },
     /// That snapshot is not kept any more.
     Gone {
-        /// The last entry of the one that can be had instead.
+        /// The last entry of the one that can be had instead. The same one: the first record is not any more the one that a part of
+        /// is there.
         instead: Option<EntryId>,
     },
 }

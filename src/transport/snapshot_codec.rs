@@ -12,9 +12,9 @@ use crate::storage::transfer::{INDEXES_MAX, PIECE_BYTES_MAX, Piece, Reply, Reque
 pub(super) fn encode_request(own: Identity, to: NodeId, request: &Request) -> SnapshotRequest {
     let piece = match &request.piece {
         Piece::File { offset } => snapshot_request::Piece::Offset(*offset),
-        Piece::Bodies { indexes, skip } => {
+        Piece::Bodies { indexes, skip, skip_crc } => {
             let indexes = indexes.iter().map(|index| index.0).collect();
-            snapshot_request::Piece::Bodies(BodiesPiece { indexes, skip: *skip })
+            snapshot_request::Piece::Bodies(BodiesPiece { indexes, skip: *skip, skip_crc: *skip_crc })
         }
     };
     SnapshotRequest {
@@ -37,7 +37,8 @@ pub(super) fn decode_request(message: SnapshotRequest) -> Result<Request, Malfor
     let piece = match message.piece.ok_or(Malformed::Missing("piece"))? {
         snapshot_request::Piece::Offset(offset) => Piece::File { offset: decode_number("offset", offset)? },
         snapshot_request::Piece::Bodies(bodies) => {
-            Piece::Bodies { indexes: decode_indexes(&bodies.indexes, last.index)?, skip: bodies.skip }
+            let BodiesPiece { indexes, skip, skip_crc } = bodies;
+            Piece::Bodies { indexes: decode_indexes(&indexes, last.index)?, skip, skip_crc }
         }
     };
     match message.bytes_max {
@@ -112,16 +113,16 @@ mod tests {
         Request { shard: ShardId(3), last: EntryId::new(Term(2), Index(70)), bytes_max, piece }
     }
 
-    fn bodies(indexes: &[u64], skip: u32) -> Piece {
-        Piece::Bodies { indexes: indexes.iter().copied().map(Index).collect(), skip }
+    fn bodies(indexes: &[u64], skip: u32, skip_crc: Option<u32>) -> Piece {
+        Piece::Bodies { indexes: indexes.iter().copied().map(Index).collect(), skip, skip_crc }
     }
 
     #[test]
     fn requests_survive_the_way_there() {
         let all: Vec<u64> = (1..=70).collect();
-        for piece in
-            [Piece::File { offset: 0 }, Piece::File { offset: 1 << 40 }, bodies(&[70], 5), bodies(&all, u32::MAX)]
-        {
+        let files = [Piece::File { offset: 0 }, Piece::File { offset: 1 << 40 }];
+        let bodies = [bodies(&[70], 5, None), bodies(&[70], 0, Some(0)), bodies(&all, u32::MAX, Some(u32::MAX))];
+        for piece in files.into_iter().chain(bodies) {
             let sent = request(16, piece);
             let message = encode_request(OWN, NodeId(2), &sent);
             assert_eq!((message.from, message.to), (1, 2));
@@ -148,12 +149,12 @@ mod tests {
     #[test]
     fn what_no_node_asks_for_is_refused() {
         let refused = |change: &dyn Fn(&mut SnapshotRequest)| {
-            let mut message = encode_request(OWN, NodeId(2), &request(16, bodies(&[1, 2], 0)));
+            let mut message = encode_request(OWN, NodeId(2), &request(16, bodies(&[1, 2], 0, None)));
             change(&mut message);
             decode_request(message).expect_err("refused")
         };
         let with_bodies = |indexes: Vec<u64>| {
-            let piece = snapshot_request::Piece::Bodies(BodiesPiece { indexes, skip: 0 });
+            let piece = snapshot_request::Piece::Bodies(BodiesPiece { indexes, skip: 0, skip_crc: None });
             refused(&|message| message.piece = Some(piece.clone()))
         };
         assert_eq!(refused(&|message| message.last = None), Malformed::Missing("last"));

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use crate::ids::Index;
 use crate::storage::record;
-use crate::storage::transfer::INDEXES_MAX;
+use crate::storage::transfer::{INDEXES_MAX, Piece};
 
 /// Bodies that are asked for together.
 #[derive(Debug)]
@@ -20,6 +20,12 @@ impl Batch {
     /// Those that have not come, in order.
     pub(super) fn indexes(&self) -> &[Index] {
         &self.indexes[self.come..]
+    }
+
+    /// What there is to ask for.
+    fn piece(&self) -> Piece {
+        let skip_crc = Some(crc32c::crc32c(&self.gathered));
+        Piece::Bodies { indexes: self.indexes.clone(), skip: self.gathered.len() as u32, skip_crc }
     }
 
     /// The next one has come.
@@ -53,22 +59,20 @@ impl Batches {
         }
     }
 
-    /// What to ask for next, in flight from here on, and how many bytes of the first one have come. A batch holds about what
-    /// fits in a piece, so that several can be under way.
-    pub(super) fn next(&mut self, piece_bytes: u32) -> Option<(Vec<Index>, u32)> {
+    /// What to ask for next, in flight from here on. A batch holds about what fits in a piece, so that several can be under way.
+    pub(super) fn next(&mut self, piece_bytes: u32) -> Option<Piece> {
         let batch = match self.returned.pop_front() {
             Some(batch) => batch,
             None => self.fresh(piece_bytes)?,
         };
-        let next = (batch.indexes.clone(), batch.gathered.len() as u32);
+        let next = batch.piece();
         self.in_flight.push(batch);
         Some(next)
     }
 
     /// Ends the flight of a batch, to be followed by `put`; none: it is not in flight.
-    pub(super) fn take(&mut self, indexes: &[Index], skip: u32) -> Option<Batch> {
-        let is_it = |batch: &Batch| batch.gathered.len() == skip as usize && batch.indexes == indexes;
-        let at = self.in_flight.iter().position(is_it)?;
+    pub(super) fn take(&mut self, piece: &Piece) -> Option<Batch> {
+        let at = self.in_flight.iter().position(|batch| batch.piece() == *piece)?;
         Some(self.in_flight.swap_remove(at))
     }
 

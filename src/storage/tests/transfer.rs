@@ -2,6 +2,7 @@
 //! equal: the file byte for byte, and each living body.
 
 mod rejected;
+mod rewritten;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -83,6 +84,12 @@ impl Node {
 
     /// Writes a snapshot of what the filter leaves alive, and compacts.
     fn take_snapshot(&mut self, last: u64, lives: impl Fn(MessageId) -> bool) {
+        self.write_snapshot(last, lives);
+        self.compact();
+    }
+
+    /// Writes a snapshot of what the filter leaves alive.
+    fn write_snapshot(&mut self, last: u64, lives: impl Fn(MessageId) -> bool) {
         let all = (1..=last).flat_map(|index| {
             let items = lengths(index).into_iter().zip(0..);
             items.map(move |(bytes, item)| living(index, item, bytes as u32)).collect::<Vec<_>>()
@@ -94,8 +101,12 @@ impl Node {
         }
         let written = writer.finish().unwrap();
         self.store.commit_snapshot(SHARD_0, &written, id(last - 5)).unwrap();
-        self.store.compact(SHARD_0, id(last), &alive, &mut at_once).unwrap();
         self.living.insert(id(last), alive);
+    }
+
+    /// Leaves out what does not live as of the last snapshot.
+    fn compact(&mut self) -> Compacted {
+        self.store.compact(SHARD_0, self.last(), &self.living[&self.last()], &mut at_once).unwrap()
     }
 
     fn last(&self) -> EntryId {
@@ -654,7 +665,7 @@ fn a_request_for_what_there_is_not_is_answered_in_kind() {
     let (outgoing, last) = (outgoing(&sender), sender.last());
     let answer = |request: &Request| outgoing.answer(NOW, RECEIVER, request);
     let bodies = |index: u64, skip| Request {
-        piece: Piece::Bodies { indexes: vec![Index(index)], skip },
+        piece: Piece::Bodies { indexes: vec![Index(index)], skip, skip_crc: None },
         ..file_request(last, 0)
     };
     let instead = Reply::Gone { instead: Some(last) };

@@ -57,7 +57,7 @@ async fn a_request_that_makes_no_sense_is_refused_and_the_next_one_answered() {
     let good = snapshot_codec::encode_request(a.transport.0.context.identity, B, &file_piece(0, 16));
     assert!(b.fetched(good.clone()).await.is_ok());
     let indexes: Vec<u64> = (1..=transfer::INDEXES_MAX as u64 + 1).collect();
-    let too_many = internal::BodiesPiece { indexes, skip: 0 };
+    let too_many = internal::BodiesPiece { indexes, skip: 0, skip_crc: None };
     let too_many = Some(internal::snapshot_request::Piece::Bodies(too_many));
     let last = Some(internal::EntryId { term: 1, index: 1 << 40 });
     for nonsense in [
@@ -75,7 +75,7 @@ async fn a_request_that_makes_no_sense_is_refused_and_the_next_one_answered() {
     assert_eq!(b.host.asked.lock().expect("no panic").len(), 1, "nothing of it came to the host");
 
     a.book.merge(b.book.all()).expect("saved");
-    let piece = transfer::Piece::Bodies { indexes: vec![Index(3)], skip: 0 };
+    let piece = transfer::Piece::Bodies { indexes: vec![Index(3)], skip: 0, skip_crc: None };
     let unknown = transfer::Request { piece, ..file_piece(0, 16) };
     let refused = a.transport.fetch_snapshot(B, &unknown, PATIENCE).await.expect_err("there is no such entry");
     assert!(matches!(&refused, Error::Refused { why, .. } if why.contains("entry 3")), "{refused}");
