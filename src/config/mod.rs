@@ -36,7 +36,7 @@ pub use problem::{Error, Origin, Problem};
 pub use show::Loaded;
 pub use values::{Address, Attributes, InvalidAddress, Secret};
 
-use crate::raft::CommitQuorum;
+use crate::raft::{Bounds, CommitQuorum};
 use values::CommitQuorumName;
 
 /// What a file must say under `apiVersion`.
@@ -472,8 +472,8 @@ impl Default for NodeConfig {
                 gone_after: Duration::from_secs(30),
             },
             raft: Raft {
-                election_timeout_floor: Duration::from_millis(150),
-                election_timeout_ceiling: Duration::from_secs(30),
+                election_timeout_floor: Bounds::default().election_floor,
+                election_timeout_ceiling: Bounds::default().election_ceiling,
                 election_timeout_min: None,
                 election_timeout_max: None,
                 heartbeat_interval: None,

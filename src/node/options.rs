@@ -36,14 +36,7 @@ fn timeouts(raft: &config::Raft) -> TimeoutPolicy {
         (Some(election_min), Some(election_max), Some(heartbeat)) => {
             TimeoutPolicy::Fixed(Timeouts { election_min, election_max, heartbeat })
         }
-        // An election time-out of a fast network has three heartbeats in it; one of a slow network has many, so that what is
-        // behind a lost packet shows soon that there was one.
-        _ => TimeoutPolicy::Adaptive(Bounds {
-            election_floor: raft.election_timeout_floor,
-            election_ceiling: raft.election_timeout_ceiling,
-            heartbeat_floor: raft.election_timeout_floor / 3,
-            heartbeat_ceiling: raft.election_timeout_ceiling / 30,
-        }),
+        _ => TimeoutPolicy::Adaptive(Bounds::between(raft.election_timeout_floor, raft.election_timeout_ceiling)),
     }
 }
 

@@ -24,14 +24,19 @@ pub struct Bounds {
     pub heartbeat_ceiling: Duration,
 }
 
+impl Bounds {
+    /// These for election time-outs, and what follows for heartbeats. An election time-out of a fast network has three heartbeats in
+    /// it; one of a slow network has many, so that what is behind a lost packet shows soon that there was one.
+    pub fn between(election_floor: Duration, election_ceiling: Duration) -> Self {
+        let (heartbeat_floor, heartbeat_ceiling) = (election_floor / 3, election_ceiling / 30);
+        Self { election_floor, election_ceiling, heartbeat_floor, heartbeat_ceiling }
+    }
+}
+
+/// From what a LAN needs to what is steady with a second of delay each way and a tenth of the packets lost.
 impl Default for Bounds {
     fn default() -> Self {
-        Self {
-            election_floor: Duration::from_millis(150),
-            election_ceiling: Duration::from_secs(30),
-            heartbeat_floor: Duration::from_millis(50),
-            heartbeat_ceiling: Duration::from_secs(1),
-        }
+        Self::between(Duration::from_millis(150), Duration::from_secs(30))
     }
 }
 
