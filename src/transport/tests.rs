@@ -704,6 +704,39 @@ async fn sending_never_waits_and_drops_for_a_peer_that_does_not_answer() {
     assert!(matches!(status, Err(Error::NoAnswer { peer: B, .. })), "{status:?}");
 }
 
+/// A peer's machine restarts when it has taken the Hello: nothing is left to say that would be answered with a reset, but a ping.
+#[tokio::test]
+async fn a_peer_that_gives_no_welcome_is_pinged() {
+    let a = Node::start(A);
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    a.book.merge([contact(B, &silent.local_addr().expect("bound").to_string())]).expect("saved");
+    a.transport.set_peers([B].into());
+    let (mut lane, _) = silent.accept().await.expect("dialed");
+    let (_other_lane, _) = silent.accept().await.expect("dialed");
+    // The lane would end without a ping if it was given up for want of a Welcome.
+    while frame_type(&mut lane).await != PING {}
+    SockRef::from(&lane).set_linger(Some(Duration::ZERO)).expect("connected");
+    drop(lane);
+    let again = tokio::time::timeout(Duration::from_secs(5), silent.accept()).await;
+    assert!(again.is_ok(), "the reset is noticed, and a new connection made");
+}
+
+/// What kind of frame HTTP/2 calls this (RFC 9113, section 6.7).
+const PING: u8 = 6;
+
+/// The type of the next frame that the caller sends, whose payload is skipped; the preface is not one.
+async fn frame_type(lane: &mut TcpStream) -> u8 {
+    let mut header = [0; 9];
+    lane.read_exact(&mut header).await.expect("it goes on");
+    if header.starts_with(b"PRI") {
+        lane.read_exact(&mut [0; 15]).await.expect("it goes on");
+        lane.read_exact(&mut header).await.expect("it goes on");
+    }
+    let length = u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize;
+    lane.read_exact(&mut vec![0; length]).await.expect("it goes on");
+    header[3]
+}
+
 #[tokio::test]
 async fn a_node_that_does_not_read_its_inbox_slows_its_peers_and_gets_all_that_was_taken() {
     let mut a = Node::start(A);

@@ -40,7 +40,8 @@ const SYN_TIMEOUT: Micros = SECOND;
 /// A Welcome is not sent again before; the first measured round trip counts for three.
 const WELCOME_TIMEOUT_MIN: Micros = 200_000;
 
-/// How often an open connection is tried, as in `transport`.
+/// How often a connection is tried, as in `transport`: from when it was made, so that a Welcome which will never come is not waited
+/// for.
 const PING_INTERVAL: Micros = 5 * SECOND;
 
 /// The bounds of the pause between two dials, as in `transport`; a pause doubles with each dial that fails.
@@ -444,6 +445,7 @@ impl<M: Clone> Tcp<M> {
         connection.stage = Stage::Greeting;
         connection.sender = Some(Sender::new(self.quality.segment_bytes, syns, (syns == 1).then_some(took)));
         self.pump(now, rng, id);
+        self.schedule(now + PING_INTERVAL, Event::Ping { connection: id });
     }
 
     fn on_refused(&mut self, now: Micros, rng: &mut impl Rng, id: u64) {
@@ -538,7 +540,6 @@ impl<M: Clone> Tcp<M> {
         if let Some(sender) = &mut connection.sender {
             dialer.waiting.drain(..).for_each(|(bytes, message)| sender.write(bytes, message));
         }
-        self.effects.push(Effect::Schedule(now + PING_INTERVAL, Event::Ping { connection: id }));
         let process = connection.accepted_by.expect("it was accepted before there was a Welcome");
         self.pump(now, rng, id);
         if let Some(link) = self.link(flow) {

@@ -277,6 +277,23 @@ fn a_machine_without_power_is_not_noticed_until_it_is_back() {
     assert_eq!(world.run_until_connected(ONE), told_at + 400_000, "and dialed at once");
 }
 
+/// A machine loses its power when it has taken the Hello, and its Welcome was lost. Who waits for the Welcome has nothing else to
+/// say: the next ping tells it that nobody there knows of this connection.
+#[test]
+fn a_welcome_that_will_never_come_is_not_waited_for() {
+    let mut world = World::new(0, Quality { jitter: 0, ..Quality::plain(1_000, 0.0) });
+    world.run_until(2_500);
+    world.tcp.cut([(TWO, ONE)]);
+    // The second Welcome is lost like the first, and the Hello, which is sent again a moment later, is acknowledged.
+    world.run_until(204_000);
+    world.tcp.mend();
+    world.run_until(300_000);
+    world.tcp.power_failed(TWO);
+    world.tcp.process_started(TWO);
+    let connected_at = world.run_until_connected(ONE);
+    assert!(connected_at <= PING_INTERVAL + 100_000, "pinged, told, and dialed again: {connected_at}");
+}
+
 /// Everything waits while a link is cut, and goes on after it, with what a time-out has grown to.
 #[test]
 fn a_cut_link_delays() {
