@@ -4,7 +4,7 @@
 //! metrics for whoever scrapes them), the same again, no metrics either; and to a collector in this process no request of those
 //! that could be traced, one of a hundred, every one. In each round all of them are measured one after the other with the same
 //! load, `quorate bench pair`, forwards in one round and backwards in the next, and compared with the mean of the first two of the
-//! same round. How much those two differ from each other shows what a difference is worth on this machine.
+//! same round. Those two are compared with each other, which shows what a difference is worth on this machine.
 //!
 //! `QUORATE_TRACING_ROUNDS` sets how many rounds there are (8), `QUORATE_TRACING_SECONDS` how long each cluster is measured in a
 //! round (4).
@@ -75,7 +75,7 @@ fn main() {
         println!("{name:16} {rate:>12.0} {rates:>22} {cpu:>16.4} {cpus:>22}");
     }
     println!(
-        "medians of {} rounds; ratios to the first two of the same round, with where their median is to 95 %",
+        "medians of {} rounds; ratios to the first two of the same round, of these to each other; in brackets where their median is to 95 %",
         rounds.len()
     );
 }
@@ -130,13 +130,17 @@ fn load(cluster: &Cluster) -> Vec<Value> {
     results
 }
 
-/// The median of what was measured, and of its ratio to the mean of the first two clusters, with its confidence interval.
+/// The median of what was measured, and of its ratio to the mean of the first two clusters, with its confidence interval. The first
+/// two are compared with each other.
 fn compare(rounds: &[[Measured; CLUSTERS.len()]], place: usize, of: fn(&Measured) -> f64) -> (f64, String) {
-    let base = |round: &[Measured; CLUSTERS.len()]| (of(&round[0]) + of(&round[1])) / 2.0;
+    let base = |round: &[Measured; CLUSTERS.len()]| match place {
+        0 | 1 => of(&round[1 - place]),
+        _ => (of(&round[0]) + of(&round[1])) / 2.0,
+    };
     let mut ratios: Vec<f64> = rounds.iter().map(|round| of(&round[place]) / base(round)).collect();
     ratios.sort_by(f64::total_cmp);
-    let lowest = figures::rank_below_median(ratios.len());
-    let (lower, upper) = (ratios[lowest], ratios[ratios.len() - 1 - lowest]);
-    let ratios = format!("{:.3} ({lower:.3} .. {upper:.3})", figures::median(ratios));
+    let interval = figures::rank_below_median(ratios.len())
+        .map(|rank| format!(" ({:.3} .. {:.3})", ratios[rank], ratios[ratios.len() - 1 - rank]));
+    let ratios = format!("{:.3}{}", figures::median(ratios), interval.unwrap_or_default());
     (figures::median(rounds.iter().map(|round| of(&round[place])).collect()), ratios)
 }

@@ -27,11 +27,21 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// Which of so many sorted values the median of all that could be measured is above with a probability of 97.5 %: values are on
-/// either side of it as a coin falls (the sign test), and the binomial distribution is near to the normal one.
-pub fn rank_below_median(count: usize) -> usize {
-    let count = count as f64;
-    ((count - 1.96 * count.sqrt()) / 2.0).floor().max(0.0) as usize
+/// Between which of so many sorted values the median of all that could be measured lies with a probability of at least 95 %: this
+/// one and the one that is as far from the end. Values are on either side of it as a coin falls (the sign test). None: they are too
+/// few to say.
+pub fn rank_below_median(count: usize) -> Option<usize> {
+    // How likely exactly so many of all fall on one side, and so many at the most.
+    let (mut exactly, mut at_most, mut rank) = (0.5_f64.powi(count as i32), 0.0, None);
+    for below in 0..count {
+        at_most += exactly;
+        if 2.0 * at_most > 0.05 {
+            break;
+        }
+        rank = Some(below);
+        exactly *= (count - below) as f64 / (below + 1) as f64;
+    }
+    rank
 }
 
 /// The highest one.

@@ -260,15 +260,19 @@ impl Raft {
         self.tell(Event::HeartbeatHeard { from });
         // What was not sent was not answered, whatever the peer says.
         let (sent_at, read_round) = (sent_at.min(now), read_round.min(self.read_round()));
-        // Who is a majority alone has nobody to learn from but those who are to become voters: once they are, it leads only as long as
-        // it gives their answers the time that they take.
+        // Who is a majority alone has nobody to learn from but learners: once one of them is a voter, it leads only as long as it
+        // gives the answers the time that they take.
         let counts = self.configuration().is_voter(from) || self.configuration().has_majority(|voter| voter == self.id);
         if let Role::Leader(leader) = &mut self.role
             && let Some(progress) = leader.progress.get_mut(&from)
             && progress.on_heartbeat_answered(now, sent_at, read_round)
-            && counts
         {
-            self.measured.on_answer(now, now - sent_at, &mut progress.silence);
+            if counts {
+                self.measured.on_answer(now, now - sent_at, &mut progress.silence);
+            } else {
+                // Should it count later, the time until then was no gap.
+                progress.silence.forget();
+            }
         }
         let led_at = self.led_at(now);
         if let Some(progress) = self.progress_mut(from) {

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Gaps between heartbeats and not round trips say how long a silence means nothing: on a link that loses packets, what is
-//! behind a lost one waits for its retransmission. A leader measures the gaps between the answers of each voter, so that
+//! behind a lost one waits for its retransmission. A leader measures the gaps between the answers of each voter, or while it is alone of each learner, so that
 //! both roles share one measure, and a leader starts with what it heard as a follower.
 //!
 //! What was measured of an earlier leader still counts while little was heard of the present one: links of one cluster are more

@@ -33,7 +33,7 @@ impl Bounds {
     }
 }
 
-/// From what a LAN needs to what is steady with a second of delay each way and a tenth of the packets lost.
+/// From what a LAN needs to what is steady with a second of delay each way and a tenth of the packets lost or corrupted.
 impl Default for Bounds {
     fn default() -> Self {
         Self::between(Duration::from_millis(150), Duration::from_secs(30))

@@ -21,7 +21,7 @@ pub(super) type Place = (ShardId, Index);
 #[derive(Debug, Default)]
 pub(super) struct Entries {
     all: BTreeMap<Place, Entry>,
-    /// Those with a span. They may be few or none: what concerns them alone does not look at the others.
+    /// Those with a span. They may be few or none: what concerns them alone does not look at all the others.
     traced: BTreeSet<Place>,
 }
 
@@ -145,6 +145,50 @@ impl Entry {
             if let Some(span) = sent.span {
                 span.span().set_status(Status::error(why));
                 span.span().end();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry::trace::{SpanContext, TraceContextExt as _};
+    use rand::{RngExt as _, SeedableRng as _};
+
+    use super::*;
+
+    /// Whatever happens to entries, the traced ones are those with a span.
+    #[test]
+    fn the_traced_ones_are_those_with_a_span() {
+        let mut random = rand_chacha::ChaCha8Rng::seed_from_u64(1);
+        let mut entries = Entries::default();
+        let all = (ShardId(0), Index(0))..=(ShardId(9), Index(u64::MAX));
+        for step in 0..20_000 {
+            let place = (ShardId(random.random_range(0..2)), Index(random.random_range(0..2_000)));
+            match random.random_range(0..20) {
+                0 => entries.take(place.0).for_each(drop),
+                1 => entries.forget_done(),
+                2 | 3 => {
+                    let end = entries.get_mut(place).map(|entry| (entry.is_appended, entry.is_answered) = (true, true));
+                    entries.forget_if_done(place);
+                    assert!(end.is_none() || entries.get_mut(place).is_none());
+                }
+                _ => {
+                    let span =
+                        random.random_bool(0.1).then(|| Context::new().with_remote_span_context(SpanContext::NONE));
+                    entries.add(place, Entry::new(RequestId(step), span, Moment::now()));
+                }
+            }
+            assert!(entries.len() <= ENTRIES_MAX);
+            let to = (place.0, Index(place.1.0 + 500));
+            for range in [all.clone(), place..=to] {
+                let spans =
+                    |(place, entry): (Place, &mut Entry)| entry.span.is_some().then_some((place, entry.request));
+                let expected: Vec<_> = entries.range_mut(range.clone()).filter_map(spans).collect();
+                let traced: Vec<_> = entries.traced(range.clone()).map(|entry| entry.request).collect();
+                let with_places: Vec<_> = entries.traced_mut(range).filter_map(spans).collect();
+                assert_eq!(with_places, expected);
+                assert!(traced.iter().eq(expected.iter().map(|(_, request)| request)));
             }
         }
     }

@@ -49,11 +49,20 @@ impl Delivery {
     /// # Errors
     /// The node stops.
     pub async fn send(&self, inbound: Inbound) -> Result<(), Closed> {
-        let into = match &inbound {
+        self.room_for(&inbound).await?.send(inbound);
+        Ok(())
+    }
+
+    /// Waits for room among things of its kind, and holds it.
+    ///
+    /// # Errors
+    /// The node stops.
+    pub async fn room_for(&self, inbound: &Inbound) -> Result<mpsc::Permit<'_, Inbound>, Closed> {
+        let into = match inbound {
             Inbound::Message { envelope, .. } if Lane::of(&envelope.message.body) == [Lane::Append] => &self.bulk,
             _ => &self.control,
         };
-        into.send(inbound).await.map_err(|_| Closed)
+        into.reserve().await.map_err(|_| Closed)
     }
 }
 

@@ -3,6 +3,7 @@
 //! A peer is connected while both lanes are: a message of either kind would be lost otherwise.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Mutex;
 
@@ -18,6 +19,8 @@ pub struct Link {
     processes: Arc<Processes>,
     /// Held while the node is told, so that it hears of changes in the order in which they happened.
     state: Mutex<State>,
+    /// As in the state, for those who do not wait.
+    control_up: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -48,7 +51,12 @@ pub enum Failure {
 impl Link {
     /// A connection of which nothing is known.
     pub(super) fn new(peer: NodeId, delivery: Delivery, processes: Arc<Processes>) -> Self {
-        Self { peer, delivery, processes, state: Mutex::default() }
+        Self { peer, delivery, processes, state: Mutex::default(), control_up: AtomicBool::new(false) }
+    }
+
+    /// The control lane can carry messages, as far as is known.
+    pub(super) fn has_control(&self) -> bool {
+        self.control_up.load(Ordering::Relaxed)
     }
 
     /// A lane can carry messages, to this process of the peer.
@@ -61,6 +69,7 @@ impl Link {
             state.process = Some(process);
         }
         *state.lane(lane) = true;
+        self.control_up.store(state.control_up, Ordering::Relaxed);
         if state.control_up && state.append_up && state.connected != Some(true) {
             self.tell(Inbound::Connected { peer: self.peer }).await;
             state.connected = Some(true);
@@ -72,6 +81,7 @@ impl Link {
     pub async fn down(&self, lane: Lane, failure: Failure) {
         let mut state = self.state.lock().await;
         *state.lane(lane) = false;
+        self.control_up.store(state.control_up, Ordering::Relaxed);
         let refused = matches!(failure, Failure::Refused(_) | Failure::Removed(_));
         // A peer that refuses from the start was never connected, and the refusal says so.
         let was_connected = state.connected == Some(true);

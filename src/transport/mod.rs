@@ -16,7 +16,8 @@
 //!
 //! Invariants:
 //! - `Transport::send` never waits. What waits for a peer is bounded by count and bytes (`queue`).
-//! - The messages of a lane arrive in the order in which they were sent, as long as its connection lasts.
+//! - The messages of a lane arrive in the order in which they were sent, as long as its connection lasts; but for votes, which
+//!   are heard as soon as either lane has brought them.
 //! - Nothing that a peer sends is believed before it is checked (`codec`, `handshake`), and nothing it sends ends more than
 //!   its own connection.
 //! - A name is resolved anew at each dial, and an address that changed in the book is dialed at once.
@@ -67,7 +68,7 @@ pub use listen::{Connection, Limits, Listener, Occupancy, Surplus};
 pub use questions::LogPart;
 pub use server::{Host, PeerService};
 pub use throttle::Throttle;
-pub use timeouts::Timeout;
+pub use timeouts::{CONNECTED_IN_TIMES, Timeout};
 
 use peer::Peer;
 use peers::Peers;
@@ -103,7 +104,7 @@ impl Lane {
     /// The lanes of a message.
     ///
     /// Votes go over both. What waits behind a lost packet on one connection does not on the other, and an election waits for
-    /// the slowest of the votes that it needs; twice heard they say no more than once.
+    /// the slowest of the votes that it needs.
     pub fn of(body: &Body) -> &'static [Self] {
         match body {
             Body::AppendEntries { .. } | Body::AppendReply(_) => &[Lane::Append],
@@ -113,6 +114,13 @@ impl Lane {
             | Body::RequestVoteReply { .. } => &[Lane::Control, Lane::Append],
             _ => &[Lane::Control],
         }
+    }
+
+    /// Those of them that it goes over now. Over the second only while the control lane can carry messages: who is elected by votes that
+    /// came another way cannot lead, because its heartbeats are not answered.
+    pub fn open_to(body: &Body, has_control: bool) -> &'static [Self] {
+        let lanes = Self::of(body);
+        if has_control { lanes } else { &lanes[..1] }
     }
 }
 
@@ -343,11 +351,10 @@ impl Transport {
     }
 
     /// Sends a message to a peer, on the lanes of its kind. Never waits. The message is dropped when the node is none of the
-    /// peers and does not call here either, and one is when the queue is full: see [`queue::WhenFull`].
+    /// peers and does not call here either; of a queue that is full one is dropped, see [`queue::WhenFull`].
     pub fn send(&self, to: NodeId, mut envelope: Envelope) {
-        if Lane::of(&envelope.message.body).len() > 1 {
-            envelope.number = NonZeroU64::new(self.0.numbers.fetch_add(1, Ordering::Relaxed));
-        }
+        let goes_twice = Lane::of(&envelope.message.body).len() > 1;
+        envelope.number = goes_twice.then(|| self.0.numbers.fetch_add(1, Ordering::Relaxed)).and_then(NonZeroU64::new);
         if let Some(peer) = self.0.peers().reach(to, |node| self.0.connect(node)) {
             peer.push(envelope);
         }

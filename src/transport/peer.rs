@@ -37,6 +37,7 @@ const MESSAGE_BYTES_MAX: usize = FRAME_BYTES_MAX - 1024;
 pub(super) struct Peer {
     control: Arc<Queue>,
     append: Arc<Queue>,
+    link: Arc<Link>,
     /// A notice: the peer was heard from. Gone: the peer is given up.
     heard: watch::Sender<()>,
     tasks: Vec<JoinHandle<()>>,
@@ -54,12 +55,12 @@ impl Peer {
             runtime.spawn(Connector { context, peer, lane, queue, link, heard }.run())
         };
         let tasks = vec![start(Lane::Control, &control), start(Lane::Append, &append)];
-        Self { control, append, heard, tasks }
+        Self { control, append, link, heard, tasks }
     }
 
     /// Puts a message into the queues of its lanes.
     pub(super) fn push(&self, envelope: Envelope) {
-        match Lane::of(&envelope.message.body) {
+        match Lane::open_to(&envelope.message.body, self.link.has_control()) {
             [lane] => self.queue(*lane).push(envelope),
             lanes => lanes.iter().for_each(|lane| self.queue(*lane).push(envelope.clone())),
         }

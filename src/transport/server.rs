@@ -362,15 +362,17 @@ impl Incoming {
         }
         for message in batch.messages {
             let mut envelope = codec::decode(message).map_err(|why| self.malformed(why.to_string()))?;
-            if envelope.number.take().is_some_and(|number| !self.process.is_first(number)) {
-                continue;
-            }
+            let number = envelope.number.take();
             let inbound = Inbound::Message { from: self.from, envelope };
-            tokio::select! {
+            let room = tokio::select! {
                 biased;
                 () = self.process.ended() => return Err(ended()),
                 () = stopped(self.stopping.clone()) => return Err(stops()),
-                sent = self.shared.context.delivery.send(inbound) => sent.map_err(|_| stops())?,
+                room = self.shared.context.delivery.room_for(&inbound) => room.map_err(|_| stops())?,
+            };
+            // Not before there is room: a connection that breaks meanwhile takes the message with it, and the copy must count.
+            if number.is_none_or(|number| self.process.is_first(number)) {
+                room.send(inbound);
             }
         }
         Ok(())

@@ -357,7 +357,27 @@ async fn messages_arrive_in_order_on_each_lane() {
 }
 
 #[tokio::test]
-async fn a_vote_goes_over_both_lanes_and_comes_once() {
+async fn a_vote_waits_for_the_control_lane_alone() {
+    let a = Node::start(A);
+    // Takes connections and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    a.book.merge([contact(B, &silent.local_addr().expect("bound").to_string())]).expect("saved");
+    a.transport.set_peers([B].into());
+    (1..=5_000).for_each(|term| a.transport.send(B, Envelope::new(SHARD_0, vote(term))));
+    assert_eq!(a.transport.dropped(), 5_000 - options().control.messages_max as u64);
+}
+
+#[test]
+fn a_vote_goes_over_both_lanes_while_the_first_is_open() {
+    use Lane::{Append, Control};
+    let lanes = |message: Message| [true, false].map(|has_control| Lane::open_to(&message.body, has_control));
+    assert_eq!(lanes(vote(1)), [&[Control, Append][..], &[Control]]);
+    assert_eq!(lanes(read(1)), [[Control]; 2]);
+    assert_eq!(lanes(append(1, 1)), [[Append]; 2]);
+}
+
+#[tokio::test]
+async fn a_vote_comes_once() {
     let (mut a, mut b) = (Node::start(A), Node::start(B));
     a.knows(&[&b]);
     a.connected(B).await;

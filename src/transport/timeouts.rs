@@ -76,7 +76,7 @@ impl Measured {
 
 /// A message and its answer take so many times as long as one TCP connection took to make when packets are lost on the way: one
 /// that was lost once takes about twice as long, and three times one that was lost twice.
-const CONNECTED_IN_TIMES: u32 = 4;
+pub const CONNECTED_IN_TIMES: u32 = 4;
 
 #[cfg(test)]
 mod tests {

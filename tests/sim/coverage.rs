@@ -92,6 +92,7 @@ pub const SOMETIMES: &[&str] = &[
     "a retry returned an outcome that came in a snapshot",
     "the log was kept for a member that lagged, and sent to it",
     "a process was seen to be gone",
+    "a vote came over both connections",
     "the world was healed with a dead node",
     "the world was healed with a link cut",
 ];

@@ -364,7 +364,8 @@ fn draw_connections(rng: &mut impl Rng, delay_max: Micros) -> Connections {
         loss: one_of(rng, &[0.0, 0.01, 0.05, 0.2]),
         segment_bytes: one_of(rng, &[100, 1_448, 65_483]),
     };
-    Connections { quality, patience: tcp::Patience { connect: 5 * SECOND, handshake: 15 * SECOND } }
+    let patience = tcp::Patience::of(&quality);
+    Connections { quality, patience }
 }
 
 fn draw_disk(rng: &mut impl Rng, election_timeout_min: Micros) -> Disk {

@@ -10,7 +10,7 @@ use quorate::transport::{Envelope, codec};
 use rand::{Rng, RngExt};
 
 use super::knobs::{self, Micros};
-use super::linking::Cargo;
+use super::linking::{Cargo, Copies};
 use super::tcp::Tcp;
 
 /// The links between the nodes.
@@ -22,6 +22,8 @@ pub struct Network {
     lanes: BTreeMap<(NodeId, NodeId, bool), Micros>,
     /// Connections as by TCP carry everything between nodes, if there are any.
     pub tcp: Option<Tcp<Cargo>>,
+    /// Those that go over two of them.
+    pub copies: Copies,
 }
 
 /// What becomes of a message.
@@ -38,7 +40,7 @@ impl Network {
     /// A network of this quality.
     pub fn new(knobs: knobs::Network) -> Self {
         let tcp = knobs.tcp.clone().map(|knobs::Connections { quality, patience }| Tcp::new(quality, patience));
-        Self { knobs, cut: BTreeSet::new(), lanes: BTreeMap::new(), tcp }
+        Self { knobs, cut: BTreeSet::new(), lanes: BTreeMap::new(), tcp, copies: Copies::default() }
     }
 
     /// Sends a message at `now`.

@@ -421,7 +421,7 @@ impl Cluster {
     fn send_connected(&mut self, from: NodeId, to: NodeId, message: Message) {
         let hands_over = matches!(message.body, Body::TimeoutNow { .. });
         let message = self.network.transmit(&mut self.random.network, &message).unwrap_or(message);
-        self.send_on_connection(from, to, Cargo::Message(message));
+        self.send_on_connection(from, to, Cargo::Message(message, None));
         if hands_over {
             self.hands_over(from);
         }

@@ -206,10 +206,7 @@ fn knobs(setting: &Setting) -> Knobs {
             is_ordered: true,
             is_encoded: false,
             flips: 0.0,
-            tcp: Some(Connections {
-                quality: quality.clone(),
-                patience: Patience { connect: 5 * SECOND, handshake: 15 * SECOND },
-            }),
+            tcp: Some(Connections { quality: quality.clone(), patience: Patience::of(quality) }),
         },
         stays_bad: true,
         disk: Disk { delay_max: 500, tail_max: 500, tail: 0.0 },

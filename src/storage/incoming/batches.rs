@@ -28,6 +28,13 @@ impl Batch {
         Piece::Bodies { indexes: self.indexes.clone(), skip: self.gathered.len() as u32, skip_crc }
     }
 
+    /// True when the request is for what there is to ask for.
+    fn is_asked_for_by(&self, piece: &Piece) -> bool {
+        // The checksum last: it goes through all that has come.
+        let Piece::Bodies { indexes, skip, .. } = piece else { return false };
+        self.gathered.len() == *skip as usize && self.indexes == *indexes && self.piece() == *piece
+    }
+
     /// The next one has come.
     pub(super) fn pop(&mut self) {
         self.come += 1;
@@ -72,7 +79,7 @@ impl Batches {
 
     /// Ends the flight of a batch, to be followed by `put`; none: it is not in flight.
     pub(super) fn take(&mut self, piece: &Piece) -> Option<Batch> {
-        let at = self.in_flight.iter().position(|batch| batch.piece() == *piece)?;
+        let at = self.in_flight.iter().position(|batch| batch.is_asked_for_by(piece))?;
         Some(self.in_flight.swap_remove(at))
     }
 

@@ -10,7 +10,8 @@
 //!   sent again after 1, 3, 7 ... seconds.
 //! - A process that ends: the kernel goes on to send what it had written, then FIN; those who send to it are told by FIN, which is
 //!   sent again until it has come, or by RST to what they send. Whoever dials it is refused after a round trip.
-//! - A machine without power says nothing. When it is back, RST answers what belongs to connections of before.
+//! - A machine without power says nothing. When it is back, RST answers what belongs to connections of before. A connection on which
+//!   no ping is answered in time is given up.
 //!
 //! Pure: events in, effects out. `wire` is what happens to packets, `sender` and `estimator` are the sending half, `link` is what a
 //! node is told of its two lanes to a peer.
@@ -25,8 +26,10 @@ mod wire;
 use std::collections::BTreeSet;
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
+use std::time::Duration;
 
 use quorate::ids::NodeId;
+use quorate::transport;
 use rand::{Rng, RngExt};
 
 use super::knobs::{Micros, SECOND};
@@ -77,6 +80,19 @@ pub struct Patience {
     pub connect: Micros,
     /// From the dial to the Welcome.
     pub handshake: Micros,
+    /// From a ping to its answer.
+    pub pong: Micros,
+}
+
+impl Patience {
+    /// That of the transport, on a network of this quality.
+    pub fn of(quality: &Quality) -> Self {
+        let took = Duration::from_micros(2 * quality.delay);
+        let within = Some(took * transport::CONNECTED_IN_TIMES);
+        let transport::Options { connect, welcome, pong, .. } = transport::Options::default();
+        let [connect, handshake, pong] = [connect, welcome, pong].map(|it| it.after(within).as_micros() as Micros);
+        Self { connect, handshake, pong }
+    }
 }
 
 /// Something that is to happen, to be given back at its time.
@@ -190,6 +206,8 @@ struct Connection<M> {
     accepted_by: Option<u64>,
     /// The next timer event that is scheduled.
     timer_at: Option<Micros>,
+    /// When it was tried last.
+    pinged_at: Micros,
 }
 
 /// The receiving half.
@@ -333,12 +351,18 @@ impl<M: Clone> Tcp<M> {
         self.tidy();
     }
 
+    /// A connection of this flow is open, as far as its sender knows.
+    pub fn is_open(&self, flow: Flow) -> bool {
+        let connection = self.flows.get(&flow).and_then(|dialer| self.connections.get(&dialer.connection?));
+        connection.is_some_and(|connection| connection.stage == Stage::Open)
+    }
+
     /// A node sends a message of so many bytes. It waits for a connection if there is none.
     pub fn send(&mut self, now: Micros, rng: &mut impl Rng, flow: Flow, bytes: u64, message: M) {
         self.want(now, rng, flow);
+        let is_open = self.is_open(flow);
         let dialer = self.flows.get_mut(&flow).expect("it is wanted");
-        let open = dialer.connection.filter(|id| self.connections.get(id).is_some_and(|it| it.stage == Stage::Open));
-        let Some(id) = open else { return dialer.waiting.push((bytes, message)) };
+        let Some(id) = dialer.connection.filter(|_| is_open) else { return dialer.waiting.push((bytes, message)) };
         if let Some(sender) = self.connections.get_mut(&id).and_then(|connection| connection.sender.as_mut()) {
             sender.write(bytes, message);
         }
@@ -379,9 +403,10 @@ impl<M: Clone> Tcp<M> {
                 receiver: None,
                 accepted_by: None,
                 timer_at: None,
+                pinged_at: now,
             },
         );
-        let Patience { connect, handshake } = self.patience;
+        let Patience { connect, handshake, .. } = self.patience;
         self.schedule(now + connect, Event::TooLate { connection: id, must_be: Stage::Greeting });
         self.schedule(now + handshake, Event::TooLate { connection: id, must_be: Stage::Open });
         self.syn(now, rng, id, 1);
@@ -548,14 +573,22 @@ impl<M: Clone> Tcp<M> {
         }
     }
 
-    /// Tries a connection, and goes on to do so as long as somebody uses it.
+    /// Tries a connection, and goes on to do so as long as somebody uses it and an answer comes in time.
     fn ping(&mut self, now: Micros, rng: &mut impl Rng, id: u64) {
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let is_used = self.flows.get(&connection.flow).is_some_and(|dialer| dialer.connection == Some(id));
-        if let Some(sender) = connection.sender.as_mut().filter(|_| is_used) {
+        let Some(sender) = connection.sender.as_mut().filter(|_| is_used) else { return };
+        if !sender.is_pinging() {
             sender.ping();
+            connection.pinged_at = now;
             self.pump(now, rng, id);
-            self.schedule(now + PING_INTERVAL, Event::Ping { connection: id });
+            return self.schedule(now + PING_INTERVAL, Event::Ping { connection: id });
+        }
+        let too_late = connection.pinged_at + self.patience.pong;
+        if now < too_late {
+            self.schedule(too_late.min(now + PING_INTERVAL), Event::Ping { connection: id });
+        } else {
+            self.broke(now, rng, id, false);
         }
     }
 

@@ -63,6 +63,8 @@ pub struct Sender<M> {
     begun: u64,
     must_say_hello: bool,
     must_ping: bool,
+    /// The segment of the last ping.
+    ping: Option<u64>,
     must_say_end: bool,
     /// The process has ended.
     is_closing: bool,
@@ -125,6 +127,7 @@ impl<M> Sender<M> {
             begun: 0,
             must_say_hello: true,
             must_ping: false,
+            ping: None,
             must_say_end: false,
             is_closing: false,
             first: 0,
@@ -152,6 +155,11 @@ impl<M> Sender<M> {
     /// The connection is tried.
     pub fn ping(&mut self) {
         self.must_ping = true;
+    }
+
+    /// The last ping has not come yet, as far as is known here.
+    pub fn is_pinging(&self) -> bool {
+        self.must_ping || self.ping.is_some_and(|number| number >= self.first)
     }
 
     /// The process writes nothing more.
@@ -214,6 +222,7 @@ impl<M> Sender<M> {
             return Some(Payload::Hello);
         }
         if std::mem::take(&mut self.must_ping) {
+            self.ping = Some(self.first + self.in_flight.len() as u64);
             return Some(Payload::Ping);
         }
         if self.waiting.is_empty() {

@@ -10,7 +10,7 @@ use crate::measure::quantile;
 
 const ONE: NodeId = NodeId(1);
 const TWO: NodeId = NodeId(2);
-const PATIENCE: Patience = Patience { connect: 60 * SECOND, handshake: 120 * SECOND };
+const PATIENCE: Patience = Patience { connect: 60 * SECOND, handshake: 120 * SECOND, pong: 120 * SECOND };
 const THERE: Flow = Flow { from: ONE, to: TWO, lane: Lane::Control };
 const BACK: Flow = Flow { from: TWO, to: ONE, lane: Lane::Control };
 
@@ -27,10 +27,14 @@ struct World {
 
 impl World {
     fn new(seed: u64, quality: Quality) -> Self {
+        Self::with(seed, quality, PATIENCE)
+    }
+
+    fn with(seed: u64, quality: Quality, patience: Patience) -> Self {
         let mut world = Self {
             now: 0,
             rng: ChaCha8Rng::seed_from_u64(seed),
-            tcp: Tcp::new(quality, PATIENCE),
+            tcp: Tcp::new(quality, patience),
             events: BTreeMap::new(),
             last_event: 0,
             noticed: Vec::new(),
@@ -275,6 +279,19 @@ fn a_machine_without_power_is_not_noticed_until_it_is_back() {
     let told_at = world.run_until_noticed(|effect| matches!(effect, Effect::Disconnected { .. }));
     assert!(told_at <= 9 * SECOND, "with the next segment that is sent again: {told_at}");
     assert_eq!(world.run_until_connected(ONE), told_at + 400_000, "and dialed at once");
+}
+
+/// Nothing comes back for so long that it is of no use any more to wait for what is sent again ever more seldom.
+#[test]
+fn a_connection_on_which_no_ping_is_answered_is_given_up() {
+    let quality = Quality { jitter: 0, ..Quality::plain(1_000, 0.0) };
+    let patience = Patience::of(&quality);
+    let mut world = World::with(0, quality, patience);
+    world.run_until(SECOND);
+    world.noticed.clear();
+    world.tcp.cut([(ONE, TWO)]);
+    let told_at = world.run_until_noticed(|effect| matches!(effect, Effect::Disconnected { .. }));
+    assert_eq!(told_at / SECOND, 15, "pinged after 5 s, and waited for 10");
 }
 
 /// A machine loses its power when it has taken the Hello, and its Welcome was lost. Who waits for the Welcome has nothing else to
