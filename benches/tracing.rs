@@ -1,29 +1,34 @@
 //! What it costs a cluster to be watched: `cargo bench --bench tracing`.
 //!
 //! Six clusters of three nodes on loopback, default settings, real fsync, which differ in what they tell: as by default (no traces,
-//! metrics for whoever scrapes them), the same again, no metrics either; and to a collector in this process no request of those
-//! that could be traced, one of a hundred, every one. In each round all of them are measured one after the other with the same
+//! metrics for whoever scrapes them), the same again, no metrics either; and to a collector in this process, which looks at nothing of
+//! what it is told, no request of those that could be traced, one of a hundred, every one. In each round all of them are measured one after the other with the same
 //! load, `quorate bench pair`, forwards in one round and backwards in the next, and compared with the mean of the first two of the
 //! same round. Those two are compared with each other, which shows what a difference is worth on this machine.
 //!
 //! `QUORATE_TRACING_ROUNDS` sets how many rounds there are (8), `QUORATE_TRACING_SECONDS` how long each cluster is measured in a
 //! round (4).
 
-// The end-to-end tests use more of both.
+// The end-to-end tests use more of it.
 #[allow(dead_code)]
 #[path = "../tests/e2e/cluster.rs"]
 mod cluster;
-#[allow(dead_code)]
-#[path = "../tests/e2e/collector.rs"]
-mod collector;
 // Other benchmarks use more of it.
 #[allow(dead_code)]
 mod figures;
 
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+
+use axum::http::{HeaderName, HeaderValue};
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use http_body::Frame;
 use serde_json::Value;
 
 use cluster::{Cluster, Node, quorate};
-use collector::Collector;
 
 /// What the clusters are called, and what each of them tells.
 const CLUSTERS: [(&str, Told); 6] = [
@@ -43,6 +48,9 @@ enum Told {
     Traces(&'static str),
 }
 
+/// Bytes that the collector was told.
+static TOLD: AtomicU64 = AtomicU64::new(0);
+
 /// What was measured of one cluster in one round.
 #[derive(Clone, Copy)]
 struct Measured {
@@ -55,7 +63,7 @@ fn main() {
     if figures::is_only_a_test() {
         return;
     }
-    let collector = Collector::start();
+    let collector = start_collector();
     let clusters = CLUSTERS.map(|(_, told)| start(&collector, told));
     let rounds = figures::setting("QUORATE_TRACING_ROUNDS", 8) as usize;
     for cluster in &clusters {
@@ -64,7 +72,11 @@ fn main() {
     let rounds: Vec<[Measured; CLUSTERS.len()]> = (0..rounds)
         .map(|number| {
             let measured = round(&clusters, number % 2 == 1);
-            eprintln!("round {} of {rounds} is done; {} spans were told", number + 1, collector.forget_spans());
+            eprintln!(
+                "round {} of {rounds} is done; {} KiB were told",
+                number + 1,
+                TOLD.swap(0, Ordering::Relaxed) >> 10
+            );
             measured
         })
         .collect();
@@ -80,13 +92,60 @@ fn main() {
     );
 }
 
-fn start(collector: &Collector, told: Told) -> Cluster {
+/// A collector that takes all and answers that it has: what others make of it is no work of the nodes. Returns its address.
+fn start_collector() -> String {
+    let runtime = tokio::runtime::Runtime::new().expect("threads");
+    let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    std::thread::spawn(move || {
+        let served = axum::serve(listener, axum::Router::new().fallback(take));
+        runtime.block_on(served.into_future()).expect("it serves to the end");
+    });
+    format!("http://{address}")
+}
+
+async fn take(request: axum::extract::Request) -> axum::response::Response {
+    let mut told = request.into_body().into_data_stream();
+    while let Some(Ok(bytes)) = told.next().await {
+        TOLD.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+    }
+    let mut response = axum::response::Response::new(axum::body::Body::new(Taken::Message));
+    response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+    response
+}
+
+/// The answer of gRPC that all was well: an empty message, then the status.
+enum Taken {
+    Message,
+    Status,
+    End,
+}
+
+impl http_body::Body for Taken {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let (frame, next) = match *self {
+            Taken::Message => (Frame::data(Bytes::from_static(&[0; 5])), Taken::Status),
+            Taken::Status => {
+                let status = [(HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))];
+                (Frame::trailers(status.into_iter().collect()), Taken::End)
+            }
+            Taken::End => return Poll::Ready(None),
+        };
+        *self = next;
+        Poll::Ready(Some(Ok(frame)))
+    }
+}
+
+fn start(collector: &str, told: Told) -> Cluster {
     let settings = match told {
         Told::Nothing => vec![("QUORATE_TELEMETRY__METRICS__SCRAPE", "false".to_owned())],
         Told::Metrics => Vec::new(),
         Told::Traces(share) => vec![
             ("OTEL_TRACES_EXPORTER", "otlp".to_owned()),
-            ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint()),
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.to_owned()),
             ("OTEL_TRACES_SAMPLER_ARG", share.to_owned()),
         ],
     };
