@@ -2,9 +2,10 @@
 //!
 //! Six clusters of three nodes on loopback, default settings, real fsync, which differ in what they tell: as by default (no traces,
 //! metrics for whoever scrapes them), the same again, no metrics either; and to a collector in this process, which looks at nothing of
-//! what it is told, no request of those that could be traced, one of a hundred, every one. In each round all of them are measured one after the other with the same
-//! load, `quorate bench pair`, forwards in one round and backwards in the next, and compared with the mean of the first two of the
-//! same round. Those two are compared with each other, which shows what a difference is worth on this machine.
+//! what it is told, no request of those that could be traced, one of a hundred, every one. In each round all of them are measured one
+//! after the other with the same load, `quorate bench pair`, forwards in one round and backwards in the next, and compared with the
+//! mean of the first two of the same round. Those two are compared with each other, which shows what a difference is worth on this
+//! machine.
 //!
 //! `QUORATE_TRACING_ROUNDS` sets how many rounds there are (8), `QUORATE_TRACING_SECONDS` how long each cluster is measured in a
 //! round (4).

@@ -64,12 +64,11 @@ mod tests {
 
     use super::*;
     use crate::config::NodeConfig;
-    use crate::telemetry::Sinks;
-    use crate::telemetry::Telemetry;
     use crate::telemetry::format::Format;
     use crate::telemetry::format::tests::Lines;
     use crate::telemetry::log::subscriber;
     use crate::telemetry::tests::client;
+    use crate::telemetry::{Sinks, Telemetry};
 
     /// Keeps what it is given.
     #[derive(Clone, Debug, Default)]

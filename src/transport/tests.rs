@@ -274,6 +274,14 @@ fn address_of(socket: &TcpSocket) -> String {
     socket.local_addr().expect("bound").to_string()
 }
 
+/// The peer B of a node: takes connections and says nothing.
+async fn silent_peer(of: &Node) -> TcpListener {
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    of.book.merge([contact(B, &silent.local_addr().expect("bound").to_string())]).expect("saved");
+    of.transport.set_peers([B].into());
+    silent
+}
+
 fn contact(node: NodeId, address: &str) -> Contact {
     let (client_address, peer_address) = ("127.0.0.1:1".to_owned(), address.to_owned());
     Contact { node, name: node.to_string(), client_address, peer_address, version: 1 }
@@ -359,10 +367,7 @@ async fn messages_arrive_in_order_on_each_lane() {
 #[tokio::test]
 async fn a_vote_waits_for_the_control_lane_alone() {
     let a = Node::start(A);
-    // Takes connections and says nothing.
-    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    a.book.merge([contact(B, &silent.local_addr().expect("bound").to_string())]).expect("saved");
-    a.transport.set_peers([B].into());
+    let _silent = silent_peer(&a).await;
     (1..=5_000).for_each(|term| a.transport.send(B, Envelope::new(SHARD_0, vote(term))));
     assert_eq!(a.transport.dropped(), 5_000 - options().control.messages_max as u64);
 }
@@ -705,11 +710,7 @@ async fn a_caller_that_this_node_has_not_heard_of_is_answered() {
 #[tokio::test]
 async fn sending_never_waits_and_drops_for_a_peer_that_does_not_answer() {
     let a = Node::start(A);
-    // Takes connections and says nothing.
-    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = silent.local_addr().expect("bound").to_string();
-    a.book.merge([contact(B, &address)]).expect("saved");
-    a.transport.set_peers([B].into());
+    let silent = silent_peer(&a).await;
     let (_connection, _) = silent.accept().await.expect("dialed");
     let started = Instant::now();
     for number in 1..=10_000 {
@@ -728,9 +729,7 @@ async fn sending_never_waits_and_drops_for_a_peer_that_does_not_answer() {
 #[tokio::test]
 async fn a_peer_that_gives_no_welcome_is_pinged() {
     let a = Node::start(A);
-    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    a.book.merge([contact(B, &silent.local_addr().expect("bound").to_string())]).expect("saved");
-    a.transport.set_peers([B].into());
+    let silent = silent_peer(&a).await;
     let (mut lane, _) = silent.accept().await.expect("dialed");
     let (_other_lane, _) = silent.accept().await.expect("dialed");
     // The lane would end without a ping if it was given up for want of a Welcome.
