@@ -393,10 +393,11 @@ impl EventLoop {
                 });
             }
             Effect::Tell(told) => {
-                let _logged_with_its_trace = self.requests.enter(shard, &told);
-                self.requests.on_told(shard, &told);
                 self.vitals.on_told(shard, &told);
-                telemetry::tell(&told, self.vitals.events(), |node| self.name_of(node));
+                let enter = || self.requests.enter(shard, &told);
+                telemetry::tell(&told, self.vitals.events(), |node| self.name_of(node), enter);
+                // Last: what it knows of the entries from now on is no longer what this is about.
+                self.requests.on_told(shard, &told);
             }
         }
     }

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use opentelemetry::{Context, KeyValue};
+use opentelemetry::trace::SpanContext;
 
+use super::request_spans::What;
 use super::sync::{Carried, Places, Ranges, Sync};
 use super::{Moment, Telemetry, propagation};
 use crate::ids::{Index, ShardId, TraceContext};
@@ -19,8 +20,8 @@ pub(super) struct Appending {
 
 #[derive(Debug)]
 struct Arrived {
-    /// With the leader's span `replicated`.
-    span: Context,
+    /// The leader's span `replicated`.
+    span: SpanContext,
     at: Moment,
     /// The sync that has carried it.
     sync: Option<Sync>,
@@ -49,7 +50,7 @@ impl Appending {
     }
 
     /// The first of those that the disk has when it has everything up to `last`.
-    pub(super) fn first_up_to(&self, shard: ShardId, last: Index) -> Option<&Context> {
+    pub(super) fn first_up_to(&self, shard: ShardId, last: Index) -> Option<&SpanContext> {
         self.entries.range((shard, Index(0))..=(shard, last)).next().map(|(_, arrived)| &arrived.span)
     }
 
@@ -57,8 +58,8 @@ impl Appending {
     pub(super) fn end(&mut self, telemetry: &Telemetry, shard: ShardId, last: Index, at: Moment) {
         let done = self.entries.extract_if((shard, Index(0))..=(shard, last), |_, _| true);
         for ((_, index), arrived) in done {
-            let attributes = vec![KeyValue::new("quorate.index", index.0 as i64)];
-            telemetry.appended(&arrived.span, (arrived.at, at), arrived.sync.as_ref(), attributes);
+            let what = What::AppendedByFollower(index);
+            telemetry.appended(&arrived.span, (arrived.at, at), arrived.sync, what);
         }
     }
 

@@ -14,13 +14,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use opentelemetry::trace::{TraceContextExt as _, Tracer as _};
-use opentelemetry::{Context, ContextGuard, KeyValue};
+use opentelemetry::ContextGuard;
+use opentelemetry::trace::SpanContext;
 
 use super::appending::Appending;
 use super::entries::{Entries, Entry, Place, Sent};
+use super::request_spans::{Ended, What, child_of};
 use super::sync::{Carried, Ranges};
-use super::tell::ENTRIES;
 use super::{Mark, Moment, Telemetry, Verb, propagation};
 use crate::ids::{EntryId, Index, NodeId, ShardId, TRACES_MAX, TraceContext};
 use crate::raft::{Body, Event, Message};
@@ -36,6 +36,8 @@ pub struct RequestBook {
     /// The names that people know the nodes by.
     name_of: Box<dyn Fn(NodeId) -> String + Send>,
     requests: BTreeMap<RequestId, Request>,
+    /// How many of them are traced: mostly none, and then nobody looks for them.
+    requests_traced: usize,
     entries: Entries,
     appending: Appending,
     /// When the turn began that carries out effects now: then came what it tells of the disk and of peers.
@@ -45,8 +47,8 @@ pub struct RequestBook {
 /// A request that was handed to the loop.
 #[derive(Debug)]
 struct Request {
-    /// With the span of the request, if it is traced.
-    span: Option<Context>,
+    /// The span of the request, if it is traced.
+    span: Option<SpanContext>,
     /// When its last verb ended.
     since: Moment,
     /// Its entry, once it has one.
@@ -60,6 +62,7 @@ impl RequestBook {
             telemetry,
             name_of: Box::new(name_of),
             requests: BTreeMap::new(),
+            requests_traced: 0,
             entries: Entries::default(),
             appending: Appending::default(),
             turn_began: Moment::now(),
@@ -69,21 +72,32 @@ impl RequestBook {
     /// A request was taken out of the inbox. True when it is followed from here on.
     pub fn on_input(&mut self, request: RequestId, Mark { since, span }: Mark) -> bool {
         let Some(since) = since.filter(|_| self.requests.len() < REQUESTS_MAX) else { return false };
+        self.requests_traced += usize::from(span.is_some());
         self.requests.insert(request, Request { span, since, place: None });
         true
+    }
+
+    fn take_request(&mut self, request: RequestId) -> Option<Request> {
+        let request = self.requests.remove(&request)?;
+        self.requests_traced -= usize::from(request.span.is_some());
+        Some(request)
+    }
+
+    fn traces_nothing(&self) -> bool {
+        self.requests_traced == 0 && self.entries.has_none_traced() && self.appending.is_empty()
     }
 
     /// A leader's message has arrived, and with it the traces of some of its entries. This node's log is durable up to
     /// `durable`: what it has already, it does not append again.
     pub fn on_message(&mut self, shard: ShardId, durable: Index, traces: Vec<(Index, TraceContext)>) {
-        if self.telemetry.sinks.tracer.is_some() {
+        if self.telemetry.sinks.request_spans.is_some() {
             self.appending.arrive(shard, traces.into_iter().filter(|(index, _)| *index > durable));
         }
     }
 
     /// The log was synced. Its replicas have not been told yet.
     pub fn on_synced(&mut self, synced: &Synced) {
-        if self.telemetry.sinks.tracer.is_none() || (self.entries.is_empty() && self.appending.is_empty()) {
+        if self.entries.has_none_traced() && self.appending.is_empty() {
             return;
         }
         let ranges = Ranges::of(synced);
@@ -133,15 +147,15 @@ impl RequestBook {
 
     /// A request was answered.
     pub fn on_answer(&mut self, request: RequestId) {
-        if let Some(Request { span, since, place }) = self.requests.remove(&request) {
-            self.telemetry.stage(Verb::Answered, span.as_ref(), (since, Moment::now()), Vec::new);
+        if let Some(Request { span, since, place }) = self.take_request(request) {
+            self.telemetry.stage(Verb::Answered, span.as_ref(), (since, Moment::now()));
             self.let_go(place);
         }
     }
 
     /// Nobody waits for the answer of a request any more. Its entry is followed to its end.
     pub fn on_forgotten(&mut self, request: RequestId) {
-        if let Some(Request { place, .. }) = self.requests.remove(&request) {
+        if let Some(Request { place, .. }) = self.take_request(request) {
             self.let_go(place);
         }
     }
@@ -149,22 +163,21 @@ impl RequestBook {
     /// The connection to a peer broke: it may not have what was sent, and will be sent it again.
     pub fn on_disconnected(&mut self, peer: NodeId) {
         for entry in self.entries.values_mut() {
-            entry.give_up_sent(|sent| sent.to == peer, "the connection broke");
+            self.telemetry.give_up(entry, |sent| sent.to == peer, &self.name_of, "the connection broke");
         }
         self.entries.forget_done();
     }
 
     /// What is logged on this thread while the guard lives is about the traced request that `told` is about; the first one, if
-    /// it is about several. None: it is about none, or nothing is logged of the way of requests, and nobody looks for it.
+    /// it is about several. None: it is about none. To be asked before the book is told of it.
     pub fn enter(&self, shard: ShardId, told: &Told) -> Option<ContextGuard> {
-        if self.telemetry.sinks.tracer.is_none() || self.is_empty() {
+        if self.traces_nothing() {
             return None;
         }
-        let span = self.traced(shard, told)?;
-        tracing::enabled!(target: ENTRIES, tracing::Level::INFO).then(|| span.clone().attach())
+        self.traced(shard, told).map(propagation::enter)
     }
 
-    fn traced(&self, shard: ShardId, told: &Told) -> Option<&Context> {
+    fn traced(&self, shard: ShardId, told: &Told) -> Option<&SpanContext> {
         let entries = |first, last| self.entries.traced((shard, first)..=(shard, last));
         let first_of = |first, last, of: fn(&Entry) -> bool| {
             entries(first, last).filter(|entry| of(entry)).find_map(|entry| entry.span.as_ref())
@@ -199,16 +212,15 @@ impl RequestBook {
     fn on_placed(&mut self, shard: ShardId, id: RequestId, at: EntryId, together: usize) {
         let Some(request) = self.requests.get_mut(&id) else { return };
         let placed_at = Moment::now();
-        let attributes = || {
-            vec![
-                KeyValue::new("quorate.index", at.index.0 as i64),
-                KeyValue::new("quorate.term", at.term.0 as i64),
-                KeyValue::new("quorate.requests_together", together as i64),
-            ]
-        };
-        self.telemetry.stage(Verb::Proposed, request.span.as_ref(), (request.since, placed_at), attributes);
+        let times = (request.since, placed_at);
+        self.telemetry.measure(Verb::Proposed, times);
+        if let Some(span) = &request.span {
+            self.telemetry.span(span, times, What::Proposed { at, together });
+        }
         let before = request.place.replace((shard, at.index));
-        self.entries.add((shard, at.index), Entry::new(id, request.span.clone(), placed_at));
+        for mut entry in self.entries.add((shard, at.index), Entry::new(id, request.span.clone(), placed_at)) {
+            self.telemetry.give_up(&mut entry, |_| true, &self.name_of, "there is too much to follow");
+        }
         self.let_go(before);
     }
 
@@ -218,13 +230,11 @@ impl RequestBook {
         for ((_, index), entry) in self.entries.range_mut((shard, first)..=(shard, last)) {
             let is_again = entry.sent.iter().any(|sent| sent.to == to);
             if !is_again {
-                let span =
-                    entry.span.as_ref().and_then(|parent| self.telemetry.replicated(parent, at, &(self.name_of)(to)));
-                entry.sent.push(Sent { to, at, span });
+                entry.sent.push(Sent { to, at, span: entry.span.as_ref().map(child_of) });
             }
             let sent = entry.sent.iter().find(|sent| sent.to == to);
-            let trace = sent.and_then(|sent| propagation::to_peer(sent.span.as_ref()?));
-            traces.extend(trace.map(|trace| (index, trace)));
+            let span = sent.and_then(|sent| sent.span.as_ref());
+            traces.extend(span.map(|span| (index, propagation::to_peer(span))));
         }
         traces.truncate(TRACES_MAX);
         traces
@@ -237,7 +247,7 @@ impl RequestBook {
                 let times = (entry.placed_at, self.turn_began);
                 self.telemetry.measure(Verb::Appended, times);
                 if let Some(span) = &entry.span {
-                    self.telemetry.appended(span, times, entry.sync.as_ref(), Vec::new());
+                    self.telemetry.appended(span, times, entry.sync.take(), What::Verb(Verb::Appended));
                 }
             }
         }
@@ -247,11 +257,9 @@ impl RequestBook {
     fn on_replicated(&mut self, shard: ShardId, to: NodeId, matched: Index) {
         for (_, entry) in self.entries.range_mut((shard, Index(0))..=(shard, matched)) {
             for sent in entry.sent.extract_if(.., |sent| sent.to == to) {
-                if let Some(instruments) = &self.telemetry.sinks.instruments {
-                    instruments.stage(Verb::Replicated, self.turn_began.since(sent.at));
-                }
-                if let Some(span) = sent.span {
-                    span.span().end_with_timestamp(self.turn_began.wall());
+                self.telemetry.measure(Verb::Replicated, (sent.at, self.turn_began));
+                if let Some(parent) = &entry.span {
+                    self.telemetry.replicated(parent, sent, self.turn_began, &self.name_of, None);
                 }
             }
         }
@@ -263,7 +271,7 @@ impl RequestBook {
             if entry.committed_at.is_none() {
                 entry.committed_at = Some(self.turn_began);
                 let times = (entry.placed_at, self.turn_began);
-                self.telemetry.stage(Verb::Committed, entry.span.as_ref(), times, Vec::new);
+                self.telemetry.stage(Verb::Committed, entry.span.as_ref(), times);
             }
         }
     }
@@ -274,7 +282,7 @@ impl RequestBook {
             if let Some(committed_at) = entry.committed_at
                 && !std::mem::replace(&mut entry.is_applied, true)
             {
-                self.telemetry.stage(Verb::Applied, entry.span.as_ref(), (committed_at, now), Vec::new);
+                self.telemetry.stage(Verb::Applied, entry.span.as_ref(), (committed_at, now));
                 if let Some(request) = self.requests.get_mut(&entry.request) {
                     request.since = now;
                 }
@@ -286,7 +294,7 @@ impl RequestBook {
     fn on_leader_changed(&mut self, shard: ShardId) {
         self.appending.forget(shard);
         for mut entry in self.entries.take(shard) {
-            entry.give_up_sent(|_| true, "leadership was lost");
+            self.telemetry.give_up(&mut entry, |_| true, &self.name_of, "leadership was lost");
         }
     }
 
@@ -301,12 +309,34 @@ impl RequestBook {
 }
 
 impl Telemetry {
-    /// Begins the span of a request's way to a peer.
-    fn replicated(&self, parent: &Context, at: Moment, peer: &str) -> Option<Context> {
-        let tracer = self.sinks.tracer.as_ref()?;
-        let builder = tracer.span_builder(Verb::Replicated.name()).with_start_time(at.wall());
-        let builder = builder.with_attributes([KeyValue::new("quorate.peer", peer.to_owned())]);
-        Some(Context::new().with_span(tracer.build_with_context(builder, parent)))
+    /// What was sent of an entry to those peers will not be acknowledged.
+    fn give_up(
+        &self,
+        entry: &mut Entry,
+        which: impl Fn(&Sent) -> bool,
+        name_of: impl Fn(NodeId) -> String,
+        why: &'static str,
+    ) {
+        for sent in entry.sent.extract_if(.., |sent| which(sent)) {
+            if let Some(parent) = &entry.span {
+                self.replicated(parent, sent, Moment::now(), &name_of, Some(why));
+            }
+        }
+    }
+
+    /// The way of a traced request to a peer has ended.
+    fn replicated(
+        &self,
+        parent: &SpanContext,
+        Sent { to: peer, at, span }: Sent,
+        ended: Moment,
+        name_of: impl Fn(NodeId) -> String,
+        failed: Option<&'static str>,
+    ) {
+        if let (Some(spans), Some(span)) = (&self.sinks.request_spans, span) {
+            let what = What::Replicated { peer: name_of(peer), failed };
+            spans.end(Ended { span, parent: parent.into(), from: at.wall(), to: ended.wall(), what });
+        }
     }
 }
 

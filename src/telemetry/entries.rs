@@ -3,8 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
-use opentelemetry::Context;
-use opentelemetry::trace::{Status, TraceContextExt as _};
+use opentelemetry::trace::SpanContext;
 
 use super::Moment;
 use super::sync::Sync;
@@ -29,7 +28,7 @@ pub(super) struct Entries {
 #[derive(Debug)]
 pub(super) struct Entry {
     pub(super) request: RequestId,
-    pub(super) span: Option<Context>,
+    pub(super) span: Option<SpanContext>,
     pub(super) placed_at: Moment,
     pub(super) committed_at: Option<Moment>,
     pub(super) is_appended: bool,
@@ -46,8 +45,8 @@ pub(super) struct Entry {
 pub(super) struct Sent {
     pub(super) to: NodeId,
     pub(super) at: Moment,
-    /// With the span `replicated`, if the request is traced. It is under way, so that the peer's append can belong to it.
-    pub(super) span: Option<Context>,
+    /// The span `replicated`, if the request is traced. It is under way, so that the peer's append can belong to it.
+    pub(super) span: Option<SpanContext>,
 }
 
 impl Entries {
@@ -59,18 +58,24 @@ impl Entries {
         self.all.len()
     }
 
-    /// Another entry, in the place of what was there.
-    pub(super) fn add(&mut self, place: Place, entry: Entry) {
+    /// None that is traced is followed.
+    pub(super) fn has_none_traced(&self) -> bool {
+        self.traced.is_empty()
+    }
+
+    /// Another entry, in the place of what was there. Returns what is followed no longer.
+    pub(super) fn add(&mut self, place: Place, entry: Entry) -> impl Iterator<Item = Entry> + use<> {
         self.traced.remove(&place);
         if entry.span.is_some() {
             self.traced.insert(place);
         }
-        self.all.insert(place, entry);
-        if self.all.len() > ENTRIES_MAX
-            && let Some((oldest, _)) = self.all.pop_first()
-        {
-            self.traced.remove(&oldest);
-        }
+        let replaced = self.all.insert(place, entry);
+        let oldest = if self.all.len() > ENTRIES_MAX { self.all.pop_first() } else { None };
+        let oldest = oldest.map(|(place, entry)| {
+            self.traced.remove(&place);
+            entry
+        });
+        replaced.into_iter().chain(oldest)
     }
 
     pub(super) fn get_mut(&mut self, place: Place) -> Option<&mut Entry> {
@@ -120,7 +125,7 @@ impl Entries {
 }
 
 impl Entry {
-    pub(super) fn new(request: RequestId, span: Option<Context>, placed_at: Moment) -> Self {
+    pub(super) fn new(request: RequestId, span: Option<SpanContext>, placed_at: Moment) -> Self {
         Self {
             request,
             span,
@@ -138,21 +143,10 @@ impl Entry {
     fn is_done(&self) -> bool {
         self.is_answered && self.is_appended && self.sent.is_empty()
     }
-
-    /// Those will not be acknowledged.
-    pub(super) fn give_up_sent(&mut self, which: impl Fn(&Sent) -> bool, why: &'static str) {
-        for sent in self.sent.extract_if(.., |sent| which(sent)) {
-            if let Some(span) = sent.span {
-                span.span().set_status(Status::error(why));
-                span.span().end();
-            }
-        }
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use opentelemetry::trace::{SpanContext, TraceContextExt as _};
     use rand::{RngExt as _, SeedableRng as _};
 
     use super::*;
@@ -174,9 +168,8 @@ mod tests {
                     assert!(end.is_none() || entries.get_mut(place).is_none());
                 }
                 _ => {
-                    let span =
-                        random.random_bool(0.1).then(|| Context::new().with_remote_span_context(SpanContext::NONE));
-                    entries.add(place, Entry::new(RequestId(step), span, Moment::now()));
+                    let span = random.random_bool(0.1).then_some(SpanContext::NONE);
+                    entries.add(place, Entry::new(RequestId(step), span, Moment::now())).for_each(drop);
                 }
             }
             assert!(entries.len() <= ENTRIES_MAX);

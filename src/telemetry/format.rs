@@ -85,7 +85,7 @@ impl Format {
         line.extend(self.node.as_deref().map(|node| ("node", node.into())));
         line.extend([("target", target.into()), ("message", fields.message.into())]);
         if let Some((trace_id, span_id)) = current_ids() {
-            line.extend([("trace_id", trace_id.into()), ("span_id", span_id.into())]);
+            line.extend([("trace_id", trace_id.to_string().into()), ("span_id", span_id.to_string().into())]);
         }
         // What every line has is not replaced, and not there twice.
         let fixed = line.len();

@@ -5,12 +5,13 @@
 //!    tracing event  ->  filter (log.level, heartbeats)  ->  text or JSON line  ->  bounded queue  ->  thread that writes
 //!                                                       \->  record of a log   ->  bounded queue  ->  thread that sends, OTLP
 //!
-//!    request  ->  Received (api)  ->  RequestBook (event loop)  ->  spans      ->  bounded queue  ->          ''
-//!                                          |    ^             \->  histograms ->  sums, sent at an interval  ''
-//!                                          v    |
-//!                              the book of each follower: entries travel to it with the contexts of their spans
-//!
-//!    step of a start, any other call  ->  span of `tracing`  ->  tracing-opentelemetry  ->  the same queue
+//!    request  ->  Received (api)  ->  RequestBook (event loop)  ->  notes of spans  ->  bounded queue  ->  thread that makes spans
+//!                                          |    ^             \->  histograms      ->  sums, sent at an interval      |
+//!                                          v    |                                                                    v
+//!                              the book of each follower: entries travel to it                                 bounded queue
+//!                                    with the contexts of their spans                                                |
+//!                                                                                                                    v
+//!    step of a start, any other call  ->  span of `tracing`  ->  tracing-opentelemetry  ->  the same queue  ->  thread that sends
 //! ```
 //!
 //! Targets are the handles for the log's filter: `quorate::raft` is the protocol, `quorate::entries` the way of every request
@@ -34,8 +35,8 @@
 //!      applied                                                  |---|                 committed ... carried out
 //!      answered                                                     |------|          carried out ... given to whoever waits
 //!
-//!    sync_log  (a trace of its own)               |-----------|                       links every traced request in it; each
-//!                                                                                     `fsync` above links its own
+//!    sync_log  (a trace of its own)               |-----------|                       where a sync carried several traced requests:
+//!                                                                                     links them, and each `fsync` above links it
 //! ```
 //!
 //! What comes in from outside (an acknowledgement, the end of a sync) is dated by the turn of the loop that takes notice of it:
@@ -51,7 +52,8 @@
 //! `error.type` are stable there, `messaging.*` is still called a development version. What has no name in them begins with
 //! `quorate.`.
 //!
-//! The verbs of a request are told to the SDK itself, because the loop learns their times afterwards. What is a block of code
+//! The spans of a request are not begun and ended in the SDK: the loop learns their times afterwards, and whoever serves requests
+//! only takes notes ([`request_spans`]). What is a block of code
 //! is a span of `tracing` with the target `quorate::span`: a call of the service Cluster, RequestLog until its stream has been
 //! set up, and the steps of a start. A node that joins passes its trace on:
 //!
@@ -92,6 +94,7 @@ pub mod propagation;
 mod providers;
 mod received;
 pub mod request;
+mod request_spans;
 mod rpc;
 mod span;
 mod sync;
@@ -103,10 +106,12 @@ mod vitals;
 
 use std::sync::Arc;
 
-use opentelemetry::trace::{Span as _, Tracer as _};
-use opentelemetry::{Context, KeyValue};
+use opentelemetry::KeyValue;
+use opentelemetry::trace::SpanContext;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::trace::SdkTracer;
+
+use request_spans::{Ended, RequestSpans, What};
 
 pub use book::RequestBook;
 pub use format::escaped;
@@ -133,8 +138,10 @@ pub struct Telemetry {
 /// What it tells, and to whom.
 #[derive(Clone, Debug, Default)]
 struct Sinks {
-    /// None: nothing is traced.
+    /// For blocks of code. None: nothing is traced.
     tracer: Option<SdkTracer>,
+    /// For requests. None: nothing is traced.
+    request_spans: Option<RequestSpans>,
     /// None: nothing is measured.
     instruments: Option<Arc<Instruments>>,
     /// None: lines of the log stay in the log.
@@ -184,16 +191,10 @@ impl Telemetry {
     }
 
     /// A request has been through a verb. `span` is the request's own, if it is traced.
-    fn stage(
-        &self,
-        verb: Verb,
-        span: Option<&Context>,
-        (from, to): (Moment, Moment),
-        attributes: impl FnOnce() -> Vec<KeyValue>,
-    ) {
-        self.measure(verb, (from, to));
+    fn stage(&self, verb: Verb, span: Option<&SpanContext>, times: (Moment, Moment)) {
+        self.measure(verb, times);
         if let Some(parent) = span {
-            self.span(verb, parent, (from, to), attributes);
+            self.span(parent, times, What::Verb(verb));
         }
     }
 
@@ -204,17 +205,10 @@ impl Telemetry {
         }
     }
 
-    /// A verb of a traced request is over. `parent` has the span that it belongs to.
-    fn span(
-        &self,
-        verb: Verb,
-        parent: &Context,
-        (from, to): (Moment, Moment),
-        attributes: impl FnOnce() -> Vec<KeyValue>,
-    ) {
-        if let Some(tracer) = &self.sinks.tracer {
-            let builder = tracer.span_builder(verb.name()).with_start_time(from.wall()).with_attributes(attributes());
-            tracer.build_with_context(builder, parent).end_with_timestamp(to.wall());
+    /// A part of a traced request is over. `parent` is the span that it belongs to.
+    fn span(&self, parent: &SpanContext, times: (Moment, Moment), what: What) {
+        if let Some(spans) = &self.sinks.request_spans {
+            spans.end(Ended::child(parent, times, what));
         }
     }
 }

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use opentelemetry::Context;
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator as _};
 use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags, TraceId, TraceState};
+use opentelemetry::{Context, ContextGuard};
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use tonic::metadata::{MetadataKey, MetadataMap};
 
@@ -99,28 +99,29 @@ fn inject_current(injector: &mut dyn Injector) {
     });
 }
 
-/// What a peer is told of a span. None when the span is not recorded: then nobody needs to know of it.
-pub(super) fn to_peer(span: &Context) -> Option<TraceContext> {
-    let span = span.span();
-    let context = span.span_context();
-    let told = TraceContext { trace_id: context.trace_id().to_bytes(), span_id: context.span_id().to_bytes() };
-    context.is_sampled().then_some(told)
+/// What a peer is told of a span.
+pub(super) fn to_peer(span: &SpanContext) -> TraceContext {
+    TraceContext { trace_id: span.trace_id().to_bytes(), span_id: span.span_id().to_bytes() }
 }
 
 /// A span that a peer has told of.
-pub(super) fn from_peer(TraceContext { trace_id, span_id }: TraceContext) -> Context {
+pub(super) fn from_peer(TraceContext { trace_id, span_id }: TraceContext) -> SpanContext {
     let (trace_id, span_id) = (TraceId::from_bytes(trace_id), SpanId::from_bytes(span_id));
     // What vendors keep in the state is for services that call others; here a trace ends.
-    let context = SpanContext::new(trace_id, span_id, TraceFlags::SAMPLED, true, TraceState::NONE);
-    Context::new().with_remote_span_context(context)
+    SpanContext::new(trace_id, span_id, TraceFlags::SAMPLED, true, TraceState::NONE)
+}
+
+/// What is logged on this thread while the guard lives is about this span.
+pub(super) fn enter(span: &SpanContext) -> ContextGuard {
+    Context::new().with_remote_span_context(span.clone()).attach()
 }
 
 /// The ids of the trace and the span at work, if they are recorded.
-pub(super) fn current_ids() -> Option<(String, String)> {
+pub(super) fn current_ids() -> Option<(TraceId, SpanId)> {
     Context::map_current(|context| {
         let span = context.span();
         let context = span.span_context();
-        context.is_sampled().then(|| (context.trace_id().to_string(), context.span_id().to_string()))
+        context.is_sampled().then(|| (context.trace_id(), context.span_id()))
     })
 }
 
@@ -216,11 +217,8 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_is_told_of_what_is_sampled_only() {
-        let sampled = from_metadata(&metadata(&[("traceparent", PARENT)]));
-        let told = to_peer(&sampled).expect("it is sampled");
-        assert_eq!(from_peer(told).span().span_context(), sampled.span().span_context());
-        let unsampled = from_metadata(&metadata(&[("traceparent", &PARENT.replace("-01", "-00"))]));
-        assert_eq!(to_peer(&unsampled), None);
+    fn a_peer_finds_the_span_that_it_is_told_of() {
+        let span = from_metadata(&metadata(&[("traceparent", PARENT)]));
+        assert_eq!(&from_peer(to_peer(span.span().span_context())), span.span().span_context());
     }
 }

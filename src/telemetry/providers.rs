@@ -1,27 +1,39 @@
 //! From settings to what takes spans, figures and lines, and their end.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use opentelemetry::metrics::MeterProvider as _;
-use opentelemetry::trace::{Link, SpanKind, TraceContextExt as _, TraceId, TracerProvider as _};
+use opentelemetry::trace::TracerProvider as _;
 use opentelemetry::{Context, InstrumentationScope, KeyValue};
 use opentelemetry_otlp::{LogExporter, MetricExporter, SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
-use opentelemetry_sdk::error::OTelSdkError;
+use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
 use opentelemetry_sdk::logs::{BatchLogProcessor, SdkLoggerProvider};
 use opentelemetry_sdk::metrics::{Instrument, PeriodicReader, SdkMeterProvider, Stream};
 use opentelemetry_sdk::resource::TelemetryResourceDetector;
-use opentelemetry_sdk::trace::{BatchSpanProcessor, Sampler, SamplingResult, SdkTracerProvider, ShouldSample};
+use opentelemetry_sdk::trace::{BatchConfig, BatchConfigBuilder, BatchSpanProcessor};
+use opentelemetry_sdk::trace::{
+    OTEL_BSP_MAX_EXPORT_BATCH_SIZE, OTEL_BSP_MAX_QUEUE_SIZE, Sampler, SdkTracerProvider, Span, SpanData,
+};
+use opentelemetry_sdk::trace::{SpanExporter as _, SpanProcessor};
 
 use super::collector::Watched;
 use super::lines::Tidy;
 use super::metrics::{Ending, Scrape};
+use super::request_spans::RequestSpans;
 use super::{Instruments, Sinks, Telemetry};
 use crate::config::{self, Exporter, NodeConfig};
 
 /// The version of the semantic conventions by which spans and figures are named.
 pub const SCHEMA_URL: &str = "https://opentelemetry.io/schemas/1.45.0";
+
+/// Spans that may wait for being sent.
+const SPANS_MAX: usize = 4096;
+
+/// Spans that are sent together.
+const SPANS_TOGETHER: usize = 1024;
 
 /// What a stopping node waits for its collector at most.
 const FLUSH_MAX: Duration = Duration::from_secs(2);
@@ -41,14 +53,17 @@ pub enum Unusable {
     /// That which is scraped.
     #[error("telemetry: {0}")]
     Scrape(#[from] OTelSdkError),
+    /// The thread that makes spans.
+    #[error("telemetry: there can be no further thread: {0}")]
+    Thread(#[from] io::Error),
 }
 
-/// What collects spans, figures and lines and sends them, each on a thread of its own. Spans and lines that wait are bounded:
-/// 2,048 of each unless `OTEL_BSP_MAX_QUEUE_SIZE` or `OTEL_BLRP_MAX_QUEUE_SIZE` say otherwise. Further ones are dropped and
+/// What collects spans, figures and lines and sends them, each on a thread of its own. Spans and lines that wait are bounded: 4,096
+/// and 2,048 unless `OTEL_BSP_MAX_QUEUE_SIZE` and `OTEL_BLRP_MAX_QUEUE_SIZE` say otherwise. Further ones are dropped and
 /// counted, with a line at the first and one at the end.
 #[derive(Debug)]
 pub struct Providers {
-    traces: Option<SdkTracerProvider>,
+    traces: Option<(SdkTracerProvider, RequestSpans)>,
     metrics: Option<SdkMeterProvider>,
     logs: Option<SdkLoggerProvider>,
     scrape: Option<Scrape>,
@@ -73,13 +88,12 @@ impl Providers {
 
     /// Where the node tells of its requests.
     pub fn telemetry(&self) -> Telemetry {
-        let scope = InstrumentationScope::builder("quorate").with_version(env!("CARGO_PKG_VERSION"));
-        let scope = scope.with_schema_url(SCHEMA_URL).build();
-        let tracer = self.traces.as_ref().map(|provider| provider.tracer_with_scope(scope.clone()));
-        let meter = self.metrics.as_ref().map(|provider| provider.meter_with_scope(scope));
+        let tracer = self.traces.as_ref().map(|(provider, _)| provider.tracer_with_scope(scope()));
+        let request_spans = self.traces.as_ref().map(|(_, spans)| spans.clone());
+        let meter = self.metrics.as_ref().map(|provider| provider.meter_with_scope(scope()));
         let instruments = meter.map(|meter| Arc::new(Instruments::new(&meter)));
         let (logs, scrape) = (self.logs.clone(), self.scrape.clone());
-        Telemetry::from(Sinks { tracer, instruments, logs, scrape, ..Sinks::default() })
+        Telemetry::from(Sinks { tracer, request_spans, instruments, logs, scrape, ..Sinks::default() })
     }
 
     /// Sends what waits, for two seconds at most. What is told after that is lost.
@@ -89,8 +103,12 @@ impl Providers {
             return;
         }
         // Side by side: each waits for a thread of its own.
-        let traces =
-            tokio::task::spawn_blocking(move || traces.map(|provider| provider.shutdown_with_timeout(FLUSH_MAX)));
+        let traces = tokio::task::spawn_blocking(move || {
+            traces.map(|(provider, spans)| {
+                spans.flush();
+                provider.shutdown_with_timeout(FLUSH_MAX)
+            })
+        });
         let metrics = tokio::task::spawn_blocking(move || metrics.map(|provider| provider.shutdown()));
         let logs = tokio::task::spawn_blocking(move || logs.map(|provider| provider.shutdown_with_timeout(FLUSH_MAX)));
         let stopped = async { tokio::join!(traces, metrics, logs) };
@@ -101,12 +119,57 @@ impl Providers {
     }
 }
 
-fn start_traces(traces: &config::Traces, resource: Resource) -> Result<SdkTracerProvider, Unusable> {
+fn start_traces(traces: &config::Traces, resource: Resource) -> Result<(SdkTracerProvider, RequestSpans), Unusable> {
     let exporter = SpanExporter::builder().with_tonic().with_endpoint(&traces.endpoint).build()?;
-    let processor = BatchSpanProcessor::builder(Watched::new(exporter, "spans", &traces.endpoint)).build();
-    let provider =
-        SdkTracerProvider::builder().with_span_processor(processor).with_sampler(FollowsLinks(sampler(traces)));
-    Ok(provider.with_resource(resource).build())
+    let mut exporter = Watched::new(exporter, "spans", &traces.endpoint);
+    exporter.set_resource(&resource);
+    let processor = BatchSpanProcessor::builder(exporter).with_batch_config(batches()).build();
+    let processor = Shared(Arc::new(processor));
+    let spans = RequestSpans::start(sampler(traces), scope(), processor.0.clone())?;
+    let provider = SdkTracerProvider::builder().with_span_processor(processor).with_sampler(sampler(traces));
+    Ok((provider.with_resource(resource).build(), spans))
+}
+
+/// Each sending wakes half a dozen threads, which costs more than its spans where it has few: twice as many as the SDK has by default go
+/// together, unless the environment says otherwise, and as many may wait.
+fn batches() -> BatchConfig {
+    let is_set = |variable| std::env::var_os(variable).is_some();
+    let mut batches = BatchConfigBuilder::default();
+    if !is_set(OTEL_BSP_MAX_QUEUE_SIZE) {
+        batches = batches.with_max_queue_size(SPANS_MAX);
+    }
+    if !is_set(OTEL_BSP_MAX_EXPORT_BATCH_SIZE) {
+        batches = batches.with_max_export_batch_size(SPANS_TOGETHER);
+    }
+    batches.build()
+}
+
+/// Takes the spans of the SDK where those of requests go as well. Whom it gives them to knows its resource.
+#[derive(Debug)]
+struct Shared(Arc<BatchSpanProcessor>);
+
+impl SpanProcessor for Shared {
+    fn on_start(&self, span: &mut Span, context: &Context) {
+        self.0.on_start(span, context);
+    }
+
+    fn on_end(&self, span: SpanData) {
+        self.0.on_end(span);
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.0.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.0.shutdown_with_timeout(timeout)
+    }
+}
+
+/// Who speaks.
+pub(super) fn scope() -> InstrumentationScope {
+    let scope = InstrumentationScope::builder("quorate").with_version(env!("CARGO_PKG_VERSION"));
+    scope.with_schema_url(SCHEMA_URL).build()
 }
 
 /// One provider for both who scrape and a collector, or none where there is neither.
@@ -139,27 +202,6 @@ fn start_logs(logs: &config::Logs, resource: Resource) -> Result<SdkLoggerProvid
         .with_log_processor(processor)
         .with_resource(resource)
         .build())
-}
-
-/// What has no parent and links traced requests, as a batch does, is traced with them. Of all else the other sampler decides.
-#[derive(Clone, Debug)]
-pub(super) struct FollowsLinks(pub(super) Sampler);
-
-impl ShouldSample for FollowsLinks {
-    fn should_sample(
-        &self,
-        parent: Option<&Context>,
-        trace_id: TraceId,
-        name: &str,
-        kind: &SpanKind,
-        attributes: &[KeyValue],
-        links: &[Link],
-    ) -> SamplingResult {
-        let has_parent = parent.is_some_and(|parent| parent.span().span_context().is_valid());
-        let links_traced = links.iter().any(|link| link.span_context.is_sampled());
-        let sampler = if links_traced && !has_parent { &Sampler::AlwaysOn } else { &self.0 };
-        sampler.should_sample(parent, trace_id, name, kind, attributes, links)
-    }
 }
 
 /// How many series an instrument may have. The SDK takes the memory for all of them at once, which for its 2,000 would be a fifth of

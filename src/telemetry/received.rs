@@ -1,12 +1,16 @@
 //! A request in the api, from its arrival to its answer.
 
-use opentelemetry::trace::{Span as _, SpanContext, SpanId, SpanKind, TraceContextExt as _, TraceId, Tracer as _};
+use std::sync::Arc;
+
+use opentelemetry::trace::{Link, SpanContext, SpanKind, TraceContextExt as _};
 use opentelemetry::{Context, ContextGuard, KeyValue};
+use opentelemetry_sdk::trace::SpanData;
 use tonic::Code;
 
 use super::propagation::TraceHeaders;
 use super::request::verb_and_queue;
-use super::{LINKS_MAX, Moment, Telemetry, Verb, rpc};
+use super::request_spans::{Ended, What};
+use super::{LINKS_MAX, Moment, Telemetry, Verb, propagation, rpc};
 use crate::state_machine::Operation;
 
 const MESSAGE_ID: &str = "messaging.message.id";
@@ -19,11 +23,32 @@ pub struct Received {
     telemetry: Telemetry,
     /// When the last verb ended; none: nobody wants to know of this request.
     since: Option<Moment>,
-    /// With the span of the request; none: it is not traced.
-    span: Option<Context>,
-    /// The client's span.
-    parent: (TraceId, SpanId),
+    /// None: it is not traced.
+    traced: Option<Box<Traced>>,
     is_answered: bool,
+}
+
+/// A request that is traced.
+#[derive(Debug)]
+struct Traced {
+    span: SpanContext,
+    /// The client's span.
+    client: SpanContext,
+    arrived: Moment,
+    /// What its span is to say; none once it has ended.
+    request: Option<Box<Request>>,
+}
+
+/// What the span of a request says.
+#[derive(Debug)]
+pub(super) struct Request {
+    rpc: &'static str,
+    /// Where the node serves.
+    server: Arc<[KeyValue]>,
+    attributes: Vec<KeyValue>,
+    links: Vec<Link>,
+    /// A refusal has its code and its reason.
+    refusal: Option<(Code, &'static str)>,
 }
 
 /// A message that an answer names.
@@ -40,37 +65,34 @@ pub struct Brought {
 pub struct Mark {
     /// When the request was handed to the loop; none: nobody wants to know.
     pub(super) since: Option<Moment>,
-    /// With the span of the request; none: it is not traced.
-    pub(super) span: Option<Context>,
+    /// The span of the request; none: it is not traced.
+    pub(super) span: Option<SpanContext>,
 }
 
 impl Telemetry {
     /// A request has arrived by the gRPC method `rpc` (`package.Service/Method`), in the context `parent` of its client.
     /// Whether it is traced is decided here.
     pub fn receive(&self, rpc: &'static str, parent: impl FnOnce() -> Context) -> Received {
-        let mut client = ids(&SpanContext::NONE);
-        let span = self.sinks.tracer.as_ref().and_then(|tracer| {
+        let traced = self.sinks.request_spans.as_ref().and_then(|spans| {
             let parent = parent();
-            client = ids(parent.span().span_context());
-            let mut span = tracer.build_with_context(tracer.span_builder(rpc).with_kind(SpanKind::Server), &parent);
-            // Most requests may not be sampled: no sampler asks for what would be made for nothing.
-            span.span_context().is_sampled().then(|| {
-                span.set_attributes(rpc::method(rpc).into_iter().chain(self.sinks.server.iter().cloned()));
-                Context::new().with_span(span)
-            })
+            let span = spans.begin(rpc, &parent)?;
+            let client = parent.span().span_context().clone();
+            let server = self.sinks.server.clone();
+            let request = Request { rpc, server, attributes: Vec::new(), links: Vec::new(), refusal: None };
+            Some(Box::new(Traced { span, client, arrived: Moment::now(), request: Some(Box::new(request)) }))
         });
-        let matters = span.is_some() || self.sinks.instruments.is_some();
-        let since = matters.then(Moment::now);
-        Received { telemetry: self.clone(), since, span, parent: client, is_answered: false }
+        let matters = traced.is_some() || self.sinks.instruments.is_some();
+        let since = traced.as_ref().map(|traced| traced.arrived).or_else(|| matters.then(Moment::now));
+        Received { telemetry: self.clone(), since, traced, is_answered: false }
     }
 }
 
 impl Received {
     /// The request is right.
     pub fn is_checked(&mut self, operations: &[Operation]) {
-        if let Some(context) = &self.span {
-            context.span().set_attributes(messaging(operations));
-            self.link(operations.iter().filter_map(producer).map(|trace| (trace, Vec::new())));
+        if let Some(traced) = &mut self.traced {
+            traced.say(messaging(operations));
+            traced.link(operations.iter().filter_map(producer).map(|trace| (trace, Vec::new())));
         }
         self.end(Verb::Received);
     }
@@ -82,37 +104,33 @@ impl Received {
 
     /// For the event loop, to which the request is handed now.
     pub fn mark(&self) -> Mark {
-        Mark { since: self.since, span: self.span.clone() }
+        Mark { since: self.since, span: self.span().cloned() }
+    }
+
+    fn span(&self) -> Option<&SpanContext> {
+        self.traced.as_ref().map(|traced| &traced.span)
     }
 
     /// What is logged on this thread while the guard lives, is about this request. None: it is not traced.
     pub fn enter(&self) -> Option<ContextGuard> {
-        self.span.clone().map(Context::attach)
+        self.span().map(propagation::enter)
     }
 
     /// The answer names these messages. Their producers are linked: a consumer may take messages of many traces, so that it belongs
     /// to none of them.
-    pub fn brings(&self, messages: impl FnOnce() -> Vec<Brought>) {
-        let Some(context) = &self.span else { return };
+    pub fn brings(&mut self, messages: impl FnOnce() -> Vec<Brought>) {
+        let Some(traced) = &mut self.traced else { return };
         let messages = messages();
         let is_read = |message: &Brought| message.trace.is_some();
         match &messages[..] {
-            [message] => context.span().set_attribute(KeyValue::new(MESSAGE_ID, message.id.clone())),
+            [message] => traced.say([KeyValue::new(MESSAGE_ID, message.id.clone())]),
             messages if messages.iter().any(is_read) => {
-                context.span().set_attribute(KeyValue::new(MESSAGE_COUNT, messages.len() as i64));
+                traced.say([KeyValue::new(MESSAGE_COUNT, messages.len() as i64)]);
             }
             _ => {}
         }
         let linked = messages.into_iter().filter_map(|message| Some((message.trace?, message.id)));
-        self.link(linked.map(|(trace, id)| (trace, vec![KeyValue::new(MESSAGE_ID, id)])));
-    }
-
-    /// Links the spans that these messages tell of, up to a limit, but for the client's own.
-    fn link(&self, messages: impl Iterator<Item = (TraceHeaders, Vec<KeyValue>)>) {
-        let Some(context) = &self.span else { return };
-        let told = messages.map(|(trace, attributes)| (trace.context().span().span_context().clone(), attributes));
-        let others = told.filter(|(span, _)| span.is_valid() && ids(span) != self.parent);
-        others.take(LINKS_MAX).for_each(|(span, attributes)| context.span().add_link(span, attributes));
+        traced.link(linked.map(|(trace, id)| (trace, vec![KeyValue::new(MESSAGE_ID, id)])));
     }
 
     /// The answer is ready. A refusal has its code and its reason.
@@ -121,18 +139,19 @@ impl Received {
         if let Some(instruments) = &self.telemetry.sinks.instruments {
             instruments.answered(refusal.map_or("ok", |(_, reason)| reason));
         }
-        let Some(context) = &self.span else { return };
-        let (attributes, status) = rpc::outcome(refusal);
-        let span = context.span();
-        span.set_attributes(attributes);
-        span.set_status(status);
-        span.end();
+        if let (Some(traced), Some(spans)) = (&mut self.traced, &self.telemetry.sinks.request_spans)
+            && let Some(request) = traced.request.take()
+        {
+            let what = What::Request(Box::new(Request { refusal, ..*request }));
+            let (from, to) = (traced.arrived.wall(), Moment::now().wall());
+            spans.end(Ended { span: traced.span.clone(), parent: (&traced.client).into(), from, to, what });
+        }
     }
 
     fn end(&mut self, verb: Verb) {
         if let Some(since) = self.since {
             let now = Moment::now();
-            self.telemetry.stage(verb, self.span.as_ref(), (since, now), Vec::new);
+            self.telemetry.stage(verb, self.span(), (since, now));
             self.since = Some(now);
         }
     }
@@ -146,8 +165,36 @@ impl Drop for Received {
     }
 }
 
-fn ids(span: &SpanContext) -> (TraceId, SpanId) {
-    (span.trace_id(), span.span_id())
+impl Traced {
+    fn say(&mut self, attributes: impl IntoIterator<Item = KeyValue>) {
+        if let Some(request) = &mut self.request {
+            request.attributes.extend(attributes);
+        }
+    }
+
+    /// Links the spans that these messages tell of, up to a limit, but for the client's own.
+    fn link(&mut self, messages: impl Iterator<Item = (TraceHeaders, Vec<KeyValue>)>) {
+        let Some(request) = &mut self.request else { return };
+        let ids = |span: &SpanContext| (span.trace_id(), span.span_id());
+        let told = messages.map(|(trace, attributes)| (trace.context().span().span_context().clone(), attributes));
+        let others = told.filter(|(span, _)| span.is_valid() && ids(span) != ids(&self.client));
+        let links = others.map(|(span, attributes)| Link::new(span, attributes, 0));
+        request.links.extend(links.take(LINKS_MAX - request.links.len()));
+    }
+}
+
+impl Request {
+    /// Says it of the span.
+    pub(super) fn describe(self, span: &mut SpanData) {
+        let Self { rpc, server, attributes, links, refusal } = self;
+        let (outcome, status) = rpc::outcome(refusal);
+        let called = rpc::method(rpc).into_iter().chain(server.iter().cloned());
+        span.name = rpc.into();
+        span.span_kind = SpanKind::Server;
+        span.attributes = called.chain(attributes).chain(outcome).collect();
+        span.links.links = links;
+        span.status = status;
+    }
 }
 
 /// The trace that a message says it belongs to.

@@ -121,7 +121,7 @@ mod tests {
     fn span_of(serve: impl FnOnce(Call)) -> SpanData {
         let (telemetry, spans) = telemetry();
         lines_of(&telemetry, || serve(Call::arrived(&telemetry, STATUS, || client(TraceFlags::SAMPLED))));
-        spans.0.lock().unwrap().pop().expect("it is traced")
+        spans.told().pop().expect("it is traced")
     }
 
     fn attribute(span: &SpanData, key: &str) -> Option<String> {
@@ -140,7 +140,7 @@ mod tests {
             tracing::error!("says something");
         });
         assert_eq!(spans.names(), ["first", STATUS]);
-        let spans = spans.0.lock().unwrap();
+        let spans = spans.told();
         let ids = format!("{}-{}", spans[0].span_context.trace_id(), spans[0].span_context.span_id());
         assert_eq!(lines, [format!("ERROR says something trace={ids}")]);
         assert!(spans.iter().all(|span| span.events.is_empty() && span.status == Status::Unset), "{spans:#?}");

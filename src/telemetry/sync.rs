@@ -1,4 +1,4 @@
-//! One sync of the log: a span of its own, which links the requests that it carried, and what each of them has of it.
+//! One sync of the log: what each traced request has of it, and where it carried several, a span of its own that links them.
 //!
 //! ```text
 //!    sync_log   (a trace of its own)   |--------------|      handed to the disk ... durable; "written" in between
@@ -8,16 +8,18 @@
 //!        fsync   link -> sync_log         |---------|
 //! ```
 //!
-//! All times are those of the thread that writes.
+//! Where it carried only one, its `fsync` says what was written together. All times are those of the thread that writes.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
-use opentelemetry::trace::{Event, Link, Span as _, SpanContext, TraceContextExt as _, Tracer as _};
-use opentelemetry::{Context, KeyValue};
+use opentelemetry::KeyValue;
+use opentelemetry::trace::{Event, Link, SpanContext};
+use opentelemetry_sdk::trace::SpanData;
 
-use super::{LINKS_MAX, Moment, Telemetry, Verb};
+use super::request_spans::{Ended, Parent, What, root};
+use super::{LINKS_MAX, Moment, Telemetry};
 use crate::ids::{Index, ShardId};
 use crate::storage::{Durable, Synced};
 
@@ -28,14 +30,22 @@ pub(super) const SYNC_LOG: &str = "sync_log";
 const FSYNC: &str = "fsync";
 
 /// The sync that carried an entry.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Sync {
-    /// Its span.
-    span: SpanContext,
     /// Everything was handed to the system.
     written: Moment,
     /// It is on the disk.
     ended: Moment,
+    fsync: Fsync,
+}
+
+/// What the span of a request's fsync says.
+#[derive(Debug)]
+pub(super) enum Fsync {
+    /// The sync carried other traced requests as well, and has this span.
+    OfSeveral(SpanContext),
+    /// It carried none of the others that it wrote.
+    OfOne(Batch),
 }
 
 /// From one place in the logs of all shards to another.
@@ -66,6 +76,13 @@ impl Ranges {
         Some((*first_shard, *first)..=(*last_shard, *last))
     }
 
+    /// The first and the last entry, if all are of one shard.
+    fn of_one_shard(&self) -> Option<(ShardId, Index, Index)> {
+        let mut shards = self.entries.iter();
+        let (shard, (first, last)) = shards.next()?;
+        shards.next().is_none().then_some((*shard, *first, *last))
+    }
+
     /// Whether the entry at this place, which is there since then, was in it. What has come later is another entry, in the place
     /// of one that was written.
     pub(super) fn carry(&self, (shard, index): (ShardId, Index), since: Moment) -> bool {
@@ -76,67 +93,102 @@ impl Ranges {
 
 /// An entry that a sync has carried.
 pub(super) struct Carried<'a> {
-    /// With the span that the sync links.
-    pub(super) span: &'a Context,
+    /// The span that the sync links.
+    pub(super) span: &'a SpanContext,
     /// Where the entry learns of it.
     pub(super) sync: &'a mut Option<Sync>,
+}
+
+/// What was written together.
+#[derive(Debug)]
+pub(super) struct Batch {
+    entries: u64,
+    bytes: u64,
+    /// The first and the last entry, where all are of one shard.
+    range: Option<(ShardId, Index, Index)>,
+}
+
+/// What the span of a sync says.
+#[derive(Debug)]
+pub(super) struct SyncLog {
+    batch: Batch,
+    written: SystemTime,
+    /// The spans of traced requests, and how many of them are not linked.
+    links: Vec<SpanContext>,
+    left_out: usize,
 }
 
 impl Telemetry {
     /// A sync is over that carried entries of traced requests, or none.
     pub(super) fn synced(&self, synced: &Synced, ranges: &Ranges, carried: Vec<Carried<'_>>) {
-        let Some(tracer) = self.sinks.tracer.as_ref().filter(|_| !carried.is_empty()) else { return };
+        let Some(spans) = self.sinks.request_spans.as_ref().filter(|_| !carried.is_empty()) else { return };
         let now = Moment::now();
         let [began, written, ended] = [synced.began, synced.written, synced.ended].map(|instant| now.at(instant));
-        let linked = carried.iter().take(LINKS_MAX).map(|entry| entry.span.span().span_context().clone());
-        let builder = tracer
-            .span_builder(SYNC_LOG)
-            .with_start_time(began.wall())
-            .with_attributes(attributes(synced, ranges, carried.len()))
-            .with_events(vec![Event::new("written", written.wall(), Vec::new(), 0)])
-            .with_links(linked.map(Link::with_context).collect());
-        let mut span = tracer.build_with_context(builder, &Context::new());
-        span.end_with_timestamp(ended.wall());
-        let sync = Sync { span: span.span_context().clone(), written, ended };
+        let batch = Batch { entries: synced.entries, bytes: synced.bytes, range: ranges.of_one_shard() };
+        let carried = match <[Carried<'_>; 1]>::try_from(carried) {
+            Ok([entry]) => {
+                *entry.sync = Some(Sync { written, ended, fsync: Fsync::OfOne(batch) });
+                return;
+            }
+            Err(several) => several,
+        };
+        let span = root();
+        let links = carried.iter().take(LINKS_MAX).map(|entry| entry.span.clone()).collect();
+        let left_out = carried.len().saturating_sub(LINKS_MAX);
+        let what = What::SyncLog(Box::new(SyncLog { batch, written: written.wall(), links, left_out }));
+        let (from, to) = (began.wall(), ended.wall());
+        spans.end(Ended { span: span.clone(), parent: Parent::NONE, from, to, what });
         for entry in carried {
-            *entry.sync = Some(sync.clone());
+            *entry.sync = Some(Sync { written, ended, fsync: Fsync::OfSeveral(span.clone()) });
         }
     }
 
-    /// A disk has the entry of a traced request. `parent` has the span that its append belongs to.
-    pub(super) fn appended(
-        &self,
-        parent: &Context,
-        (from, to): (Moment, Moment),
-        sync: Option<&Sync>,
-        attributes: Vec<KeyValue>,
-    ) {
-        let Some(tracer) = &self.sinks.tracer else { return };
-        let builder = tracer.span_builder(Verb::Appended.name()).with_start_time(from.wall());
-        let appended = tracer.build_with_context(builder.with_attributes(attributes), parent);
-        let appended = Context::new().with_span(appended);
-        if let Some(Sync { span, written, ended }) = sync {
-            let builder = tracer.span_builder(FSYNC).with_start_time(written.wall());
-            let builder = builder.with_links(vec![Link::with_context(span.clone())]);
-            tracer.build_with_context(builder, &appended).end_with_timestamp(ended.wall());
+    /// A disk has the entry of a traced request. `parent` is the span that its append belongs to.
+    pub(super) fn appended(&self, parent: &SpanContext, (from, to): (Moment, Moment), sync: Option<Sync>, what: What) {
+        let Some(spans) = &self.sinks.request_spans else { return };
+        let appended = Ended::child(parent, (from, to), what);
+        if let Some(Sync { written, ended, fsync }) = sync {
+            spans.end(Ended::child(&appended.span, (written, ended), What::Fsync(fsync)));
         }
-        appended.span().end_with_timestamp(to.wall());
+        spans.end(appended);
     }
 }
 
-/// What was written together, and how many of its traced requests are not linked.
-fn attributes(synced: &Synced, ranges: &Ranges, traced: usize) -> Vec<KeyValue> {
-    let number = |key, value: u64| KeyValue::new(key, value as i64);
-    let mut attributes = vec![number("quorate.entries", synced.entries), number("quorate.bytes", synced.bytes)];
-    if let [(shard, (first, last))] = ranges.entries.iter().collect::<Vec<_>>()[..] {
-        attributes.extend([
-            number("quorate.shard", shard.0),
-            number("quorate.first_index", first.0),
-            number("quorate.last_index", last.0),
-        ]);
+impl Batch {
+    fn attributes(self) -> Vec<KeyValue> {
+        let number = |key, value: u64| KeyValue::new(key, value as i64);
+        let mut attributes = vec![number("quorate.entries", self.entries), number("quorate.bytes", self.bytes)];
+        if let Some((shard, first, last)) = self.range {
+            attributes.extend([
+                number("quorate.shard", shard.0),
+                number("quorate.first_index", first.0),
+                number("quorate.last_index", last.0),
+            ]);
+        }
+        attributes
     }
-    if let Some(left_out) = traced.checked_sub(LINKS_MAX).filter(|left_out| *left_out > 0) {
-        attributes.push(number("quorate.links_left_out", left_out as u64));
+}
+
+impl Fsync {
+    /// Says it of the span.
+    pub(super) fn describe(self, span: &mut SpanData) {
+        span.name = FSYNC.into();
+        match self {
+            Fsync::OfSeveral(sync) => span.links.links = vec![Link::with_context(sync)],
+            Fsync::OfOne(batch) => span.attributes = batch.attributes(),
+        }
     }
-    attributes
+}
+
+impl SyncLog {
+    /// Says it of the span.
+    pub(super) fn describe(self, span: &mut SpanData) {
+        span.name = SYNC_LOG.into();
+        span.attributes = self.batch.attributes();
+        if self.left_out > 0 {
+            span.attributes.push(KeyValue::new("quorate.links_left_out", self.left_out as i64));
+        }
+        span.events.events = vec![Event::new("written", self.written, Vec::new(), 0)];
+        span.links.links = self.links.into_iter().map(Link::with_context).collect();
+    }
 }

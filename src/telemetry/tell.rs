@@ -2,6 +2,8 @@
 //!
 //! Every sentence has a stable name for programs (field `event`) and, where it makes sense, `peer`, `term` and `index`.
 
+use opentelemetry::ContextGuard;
+
 use super::events::{self, Ring};
 use crate::ids::{EntryId, Index, NodeId, Term};
 use crate::raft::{Configuration, Event, RoleName, VoteRefusal};
@@ -14,12 +16,19 @@ pub(super) const ENTRIES: &str = "quorate::entries";
 /// The target of heartbeats.
 pub(super) const HEARTBEAT: &str = "quorate::heartbeat";
 
-/// Logs what a replica tells, and keeps what is worth it in `ring`. `name_of` gives the names that people know the nodes by.
-pub fn tell(told: &Told, ring: &Ring, name_of: impl Fn(NodeId) -> String) {
+/// Logs what a replica tells, and keeps what is worth it in `ring`. `name_of` gives the names that people know the nodes by, and `enter`
+/// the context of the request that it is about, if it is traced; nobody asks for it where nothing is logged.
+pub fn tell(
+    told: &Told,
+    ring: &Ring,
+    name_of: impl Fn(NodeId) -> String,
+    enter: impl FnOnce() -> Option<ContextGuard>,
+) {
     let mut said = None;
     macro_rules! say {
         ($target:expr, $level:ident) => {
             if tracing::enabled!(target: $target, tracing::Level::$level) {
+                let _logged_with_its_trace = enter();
                 let Sentence { event, words, peer, term, index } =
                     said.get_or_insert_with(|| sentence(told, &name_of));
                 let (term, index) = (term.map(|term| term.0), index.map(|index| index.0));
@@ -471,7 +480,7 @@ mod tests {
     fn what_is_worth_it_is_kept_as_it_is_said() {
         let ring = Ring::new();
         let kept = |told: Told| {
-            tell(&told, &ring, name_of);
+            tell(&told, &ring, name_of, || unreachable!("nothing is logged"));
             let page = ring.after(0, 0, usize::MAX);
             page.events.last().map(|event| (event.number, event.event.to_string(), event.kind, event.level))
         };

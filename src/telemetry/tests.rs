@@ -1,7 +1,7 @@
 //! The book of requests, told what an event loop would tell it.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use opentelemetry::Context;
@@ -13,9 +13,10 @@ use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::metrics::data::ResourceMetrics;
 use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::metrics::{SdkMeterProvider, Temporality};
-use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SpanData, SpanExporter};
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SimpleSpanProcessor, SpanData, SpanExporter};
 
-use super::providers::FollowsLinks;
+use super::providers::scope;
+use super::request_spans::RequestSpans;
 use super::sync::SYNC_LOG;
 use super::{Instruments, LINKS_MAX, Mark, RequestBook, Sinks, Source, Telemetry};
 use crate::ids::{EntryId, Index, NodeId, SHARD_0, TRACES_MAX, Term, Ticket, TraceContext};
@@ -26,18 +27,30 @@ use crate::storage::{Durable, Synced};
 const B: NodeId = NodeId(2);
 const C: NodeId = NodeId(3);
 
-/// Keeps the spans that have ended.
+/// Keeps the spans that it is given.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Spans(pub(super) Arc<Mutex<Vec<SpanData>>>);
+struct Kept(Arc<Mutex<Vec<SpanData>>>);
 
-impl SpanExporter for Spans {
+impl SpanExporter for Kept {
     async fn export(&self, batch: Vec<SpanData>) -> OTelSdkResult {
         self.0.lock().unwrap().extend(batch);
         Ok(())
     }
 }
 
+/// The spans that have ended.
+pub(super) struct Spans {
+    kept: Kept,
+    of_requests: RequestSpans,
+}
+
 impl Spans {
+    /// They themselves, in the order in which they ended.
+    pub(super) fn told(&self) -> MutexGuard<'_, Vec<SpanData>> {
+        self.of_requests.flush();
+        self.kept.0.lock().unwrap()
+    }
+
     /// Their names, in the order in which they ended, with the peer where there is one, and `!` for those that failed.
     pub(super) fn names(&self) -> Vec<String> {
         let name = |span: &SpanData| {
@@ -46,17 +59,20 @@ impl Spans {
             let failed = if matches!(span.status, Status::Error { .. }) { "!" } else { "" };
             format!("{}{peer}{failed}", span.name)
         };
-        self.0.lock().unwrap().iter().map(name).collect()
+        self.told().iter().map(name).collect()
     }
 }
 
 /// A telemetry that traces what its clients trace.
 pub(super) fn telemetry() -> (Telemetry, Spans) {
-    let spans = Spans::default();
-    let sampler = FollowsLinks(Sampler::ParentBased(Box::new(Sampler::AlwaysOff)));
-    let provider = SdkTracerProvider::builder().with_simple_exporter(spans.clone()).with_sampler(sampler).build();
-    let telemetry = Telemetry::from(Sinks { tracer: Some(provider.tracer("test")), ..Sinks::default() });
-    (telemetry.serving_at("a.example:7400"), spans)
+    let kept = Kept::default();
+    let sampler = Sampler::ParentBased(Box::new(Sampler::AlwaysOff));
+    let processor = Arc::new(SimpleSpanProcessor::new(kept.clone()));
+    let of_requests = RequestSpans::start(sampler.clone(), scope(), processor).unwrap();
+    let provider = SdkTracerProvider::builder().with_simple_exporter(kept.clone()).with_sampler(sampler).build();
+    let (tracer, request_spans) = (Some(provider.tracer("test")), Some(of_requests.clone()));
+    let telemetry = Telemetry::from(Sinks { tracer, request_spans, ..Sinks::default() });
+    (telemetry.serving_at("a.example:7400"), Spans { kept, of_requests })
 }
 
 pub(super) fn client(flags: TraceFlags) -> Context {
@@ -248,7 +264,7 @@ fn a_follower_tells_of_what_it_did_not_have() {
     book.begin_turn();
     book.on_told(SHARD_0, &appended(6));
     {
-        let told = spans.0.lock().unwrap();
+        let told = spans.told();
         assert_eq!(told.len(), 1);
         assert_eq!(told[0].parent_span_id, SpanId::from_bytes([6; 8]));
         assert_eq!(told[0].span_context.trace_id(), TraceId::from_bytes([1; 16]));
@@ -287,7 +303,7 @@ fn a_sync_links_the_requests_that_it_carries_and_they_it() {
     let disk = synced(1..=3, Instant::now());
     book.on_synced(&disk);
     book.on_told(SHARD_0, &appended(3));
-    let told = spans.0.lock().unwrap();
+    let told = spans.told();
     let of = |name: &str| told.iter().filter(|span| span.name == name).collect::<Vec<_>>();
     let sync = of(SYNC_LOG)[0];
     assert_eq!((of(SYNC_LOG).len(), sync.parent_span_id), (1, SpanId::INVALID), "it belongs to no single request");
@@ -320,7 +336,7 @@ fn a_sync_on_a_follower_links_what_the_leader_has_told_of() {
     book.on_synced(&synced(6..=8, began));
     book.on_told(SHARD_0, &appended(8));
     assert_eq!(spans.names(), [SYNC_LOG, "fsync", "appended", "fsync", "appended", "appended"]);
-    let told = spans.0.lock().unwrap();
+    let told = spans.told();
     let linked: Vec<SpanId> = told[0].links.iter().map(|link| link.span_context.span_id()).collect();
     assert_eq!(linked, [6, 7].map(|index| SpanId::from_bytes([index; 8])), "8 arrived when that sync was under way");
     assert_eq!(told[1].parent_span_id, told[2].span_context.span_id());
@@ -344,7 +360,7 @@ fn a_sync_links_only_so_many_and_says_how_many_it_leaves_out() {
         book.on_told(SHARD_0, &placed(index));
     }
     book.on_synced(&synced(1..=many, Instant::now()));
-    let told = spans.0.lock().unwrap();
+    let told = spans.told();
     let sync = told.iter().find(|span| span.name == SYNC_LOG).unwrap();
     assert_eq!((sync.links.len(), sync.links.dropped_count), (LINKS_MAX, 0));
     assert_eq!(attribute(sync, "quorate.links_left_out").as_deref(), Some("5"));
@@ -360,8 +376,6 @@ fn what_is_told_of_a_request_is_told_in_its_context() {
         current()
     };
     begin(&mut book, &telemetry, 5);
-    assert_eq!(told_in(&book, &placed(5)), TraceId::INVALID, "nothing is logged");
-    let _logged = tracing::subscriber::set_default(tracing_subscriber::registry());
     let about = [
         placed(5),
         appended(5),

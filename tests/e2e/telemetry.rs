@@ -112,17 +112,14 @@ fn a_request_is_one_trace_over_all_nodes() {
         let appended = spans.iter().find(|span| span.id == fsync.parent).expect("the trace is connected");
         assert_eq!((&*appended.name, &appended.node), ("appended", &fsync.node));
         assert!(appended.start <= fsync.start && fsync.end <= appended.end, "{}", tree(&spans));
-        let sync = eventually("the sync that a request links", || {
-            collector.spans().into_iter().find(|span| fsync.links == [span.id.clone()])
-        });
-        assert_eq!((&*sync.name, &sync.node, sync.end), ("sync_log", &fsync.node, fsync.end));
-        let linked = spans.iter().find(|span| sync.links.contains(&span.id)).expect("it links the request");
-        assert_eq!(linked.name, if fsync.node == *leader { EXECUTE } else { "replicated" });
+        let synced = ["entries", "first_index", "last_index"].map(|key| &*fsync.attributes[&format!("quorate.{key}")]);
+        let index = &*named(&spans, "proposed")[0].attributes["quorate.index"];
+        assert_eq!((synced, fsync.links.len()), (["1", index, index], 0), "it was alone");
     }
     assert_eq!(named(&spans, "fsync").len(), 3);
     assert!(collector.trace(&hex(1)).is_empty(), "its client does not trace it");
     let syncs = collector.spans().into_iter().filter(|span| span.name == "sync_log").count();
-    assert_eq!(syncs, 3, "the syncs for what nobody traces are not told");
+    assert_eq!(syncs, 0, "no sync carried several, and those for what nobody traces are not told");
 }
 
 /// Requests that wait for the disk together are written together: the sync is told once on each node, and links them all.
