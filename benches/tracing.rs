@@ -8,7 +8,9 @@
 //! machine.
 //!
 //! `QUORATE_TRACING_ROUNDS` sets how many rounds there are (8), `QUORATE_TRACING_SECONDS` how long each cluster is measured in a
-//! round (4).
+//! round (4), `QUORATE_TRACING_RATE` how many of each of the two a second are sent (0: as many as go). As fast as they can, nodes that
+//! have something else to do carry out fewer operations, and write fewer of them together; what telling takes by itself, the CPU time
+//! at a rate that all of them reach shows.
 
 // The end-to-end tests use more of it.
 #[allow(dead_code)]
@@ -180,7 +182,11 @@ fn measure(cluster: &Cluster) -> Measured {
 fn load(cluster: &Cluster) -> Vec<Value> {
     let duration = format!("{}s", figures::setting("QUORATE_TRACING_SECONDS", 4));
     let mut command = quorate();
-    command.args(["bench", "pair", "--endpoints", &cluster.addresses().join(","), "--outstanding", "256"]);
+    command.args(["bench", "pair", "--endpoints", &cluster.addresses().join(",")]);
+    match figures::setting("QUORATE_TRACING_RATE", 0) {
+        0 => command.args(["--outstanding", "256"]),
+        rate => command.args(["--rate", &rate.to_string()]),
+    };
     command.args(["--size", "256", "--warmup", "0s", "--output", "json", "--duration", &duration]);
     let output = command.output().expect("the built binary runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
