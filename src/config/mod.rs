@@ -373,7 +373,8 @@ pub struct Traces {
     /// `OTEL_EXPORTER_OTLP_ENDPOINT`.
     pub endpoint: String,
     /// Which requests are traced. Default: `OTEL_TRACES_SAMPLER`, then `parentbased_traceidratio`: a client that has decided
-    /// about its trace is followed, and of the other requests a share is traced.
+    /// about its trace is followed, and of the other requests a share is traced. The node that carries out a request decides; what
+    /// others do for it they tell as well, whatever they would decide.
     pub sampler: Sampler,
     /// The share of requests that a sampler with a ratio traces, from 0 to 1. Default: `OTEL_TRACES_SAMPLER_ARG`, then 1.
     pub sample_ratio: f64,

@@ -396,7 +396,7 @@ impl EventLoop {
                 self.vitals.on_told(shard, &told);
                 let enter = || self.requests.enter(shard, &told);
                 telemetry::tell(&told, self.vitals.events(), |node| self.name_of(node), enter);
-                // Last: what it knows of the entries from now on is no longer what this is about.
+                // Last: `enter` asks what the book knew before this.
                 self.requests.on_told(shard, &told);
             }
         }

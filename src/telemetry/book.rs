@@ -219,7 +219,7 @@ impl RequestBook {
         }
         let before = request.place.replace((shard, at.index));
         for mut entry in self.entries.add((shard, at.index), Entry::new(id, request.span.clone(), placed_at)) {
-            self.telemetry.give_up(&mut entry, |_| true, &self.name_of, "there is too much to follow");
+            self.telemetry.give_up(&mut entry, |_| true, &self.name_of, "it is followed no longer");
         }
         self.let_go(before);
     }
@@ -304,6 +304,15 @@ impl RequestBook {
         if let Some(entry) = self.entries.get_mut(place) {
             entry.is_answered = true;
             self.entries.forget_if_done(place);
+        }
+    }
+}
+
+/// What is under way is told, because peers tell of their part in it.
+impl Drop for RequestBook {
+    fn drop(&mut self) {
+        for entry in self.entries.values_mut() {
+            self.telemetry.give_up(entry, |_| true, &self.name_of, "the node stops");
         }
     }
 }

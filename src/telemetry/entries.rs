@@ -10,7 +10,8 @@ use super::sync::Sync;
 use crate::ids::{Index, NodeId, ShardId};
 use crate::replica::RequestId;
 
-/// How many entries are followed at once. The oldest goes when another comes: then what was still to come of it is missing.
+/// How many entries are followed at once. The oldest goes when another comes: what was under way to peers has failed then, and the
+/// rest of what was to come of it is missing.
 pub(super) const ENTRIES_MAX: usize = 1024;
 
 /// Where an entry is.

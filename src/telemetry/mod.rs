@@ -41,7 +41,7 @@
 //!
 //! What comes in from outside (an acknowledgement, the end of a sync) is dated by the turn of the loop that takes notice of it:
 //! requests that share a batch share its times. `fsync` and `sync_log` are dated by the thread that writes: the gap between
-//! them and their `appended` is waiting, for the disk before and for the loop behind. A batch of proposals has no span, as it has
+//! them and their `appended` is writing, and waiting, for the disk before and for the loop behind. A batch of proposals has no span, as it has
 //! no time of its own: `quorate.requests_together` says how many there were.
 //!
 //! A consumer's span links those of the producers of what it takes, as their messages tell of them in `traceparent`; it is no
@@ -52,8 +52,8 @@
 //! `error.type` are stable there, `messaging.*` is still called a development version. What has no name in them begins with
 //! `quorate.`.
 //!
-//! The spans of a request are not begun and ended in the SDK: the loop learns their times afterwards, and whoever serves requests
-//! only takes notes ([`request_spans`]). What is a block of code
+//! The spans of a request are not begun and ended in the SDK, nor do its limits concern them: the loop learns their times afterwards,
+//! and whoever serves requests only takes notes (`request_spans`). What is a block of code
 //! is a span of `tracing` with the target `quorate::span`: a call of the service Cluster, RequestLog until its stream has been
 //! set up, and the steps of a start. A node that joins passes its trace on:
 //!
@@ -125,7 +125,7 @@ pub use tell::tell;
 pub use verb::Verb;
 pub use vitals::{Latency, Vitals};
 
-/// How many spans one span links at most, as the SDK has it.
+/// How many spans one span links at most; it is the SDK's limit as well.
 const LINKS_MAX: usize = 128;
 
 /// Where a node tells of its requests: spans, figures, lines, any or none of them. Cheap to clone, as each request does; the

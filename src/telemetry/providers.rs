@@ -58,9 +58,9 @@ pub enum Unusable {
     Thread(#[from] io::Error),
 }
 
-/// What collects spans, figures and lines and sends them, each on a thread of its own. Spans and lines that wait are bounded: 4,096
-/// and 2,048 unless `OTEL_BSP_MAX_QUEUE_SIZE` and `OTEL_BLRP_MAX_QUEUE_SIZE` say otherwise. Further ones are dropped and
-/// counted, with a line at the first and one at the end.
+/// What collects spans, figures and lines and sends them, each on a thread of its own. Spans and lines that wait for that are bounded:
+/// 4,096 and 2,048 unless `OTEL_BSP_MAX_QUEUE_SIZE` and `OTEL_BLRP_MAX_QUEUE_SIZE` say otherwise; and so are the spans of requests that
+/// wait for being made, 4,096 as well. Further ones are dropped and counted, with a line at the first and one at the end.
 #[derive(Debug)]
 pub struct Providers {
     traces: Option<(SdkTracerProvider, RequestSpans)>,
@@ -105,7 +105,7 @@ impl Providers {
         // Side by side: each waits for a thread of its own.
         let traces = tokio::task::spawn_blocking(move || {
             traces.map(|(provider, spans)| {
-                spans.flush();
+                spans.stop();
                 provider.shutdown_with_timeout(FLUSH_MAX)
             })
         });
@@ -130,8 +130,8 @@ fn start_traces(traces: &config::Traces, resource: Resource) -> Result<(SdkTrace
     Ok((provider.with_resource(resource).build(), spans))
 }
 
-/// Each sending wakes half a dozen threads, which costs more than its spans where it has few: twice as many as the SDK has by default go
-/// together, unless the environment says otherwise, and as many may wait.
+/// Each sending wakes half a dozen threads, which costs more than its spans where it has few: twice as many as by the SDK's defaults
+/// go together and may wait, unless the environment says otherwise.
 fn batches() -> BatchConfig {
     let is_set = |variable| std::env::var_os(variable).is_some();
     let mut batches = BatchConfigBuilder::default();

@@ -24,11 +24,12 @@ use super::sync::{Fsync, SyncLog};
 use super::{Moment, Verb, received};
 use crate::ids::{EntryId, Index};
 
-/// Notes that may wait for the thread. Further ones are dropped and counted, with a line at the first.
+/// Notes that may wait for the thread. Further ones are dropped and counted, with a line at the first and one at the end.
 const NOTES_MAX: usize = 4096;
 
-/// After it has made all spans that were noted, the thread rests for this long, so that whoever notes one need not wake it.
-const REST: Duration = Duration::from_millis(50);
+/// After it has made all spans that were noted, the thread rests for this long, so that whoever notes one need not wake it. With
+/// [`NOTES_MAX`] it bounds the spans of a second to some 200,000, of which nobody can send as many.
+const REST: Duration = Duration::from_millis(20);
 
 /// Takes notes of the spans of requests, if they are traced. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -41,15 +42,18 @@ pub(super) struct RequestSpans {
 /// What the thread is told.
 enum Note {
     Ended(Ended),
-    /// All that was noted before is to be made. Who drops the sender has done it.
-    Flush(SyncSender<()>),
+    /// All that was noted before is to be made, and perhaps nothing after that. Who drops the sender has done it.
+    Flush {
+        waiting: SyncSender<()>,
+        is_last: bool,
+    },
 }
 
 /// A span that has ended.
 #[derive(Debug)]
 pub(super) struct Ended {
     pub(super) span: SpanContext,
-    /// The span that it is part of; not valid: of none.
+    /// The span that it is part of; [`Parent::NONE`]: it is the first of its trace.
     pub(super) parent: Parent,
     pub(super) from: SystemTime,
     pub(super) to: SystemTime,
@@ -111,29 +115,41 @@ impl RequestSpans {
         if let Err(TrySendError::Full(_)) = self.notes.try_send(Note::Ended(ended))
             && self.lost.fetch_add(1, Ordering::Relaxed) == 0
         {
-            tracing::warn!(
-                "traces more requests than it can tell of: spans are lost, of which no further line will tell"
-            );
+            tracing::warn!("traces more requests than it can tell of: spans are lost from now on");
         }
     }
 
-    /// Has all spans made that were noted, and waits for it.
-    pub(super) fn flush(&self) {
-        let (making, made) = sync_channel(0);
-        if self.notes.send(Note::Flush(making)).is_ok() {
+    /// Has all spans made that were noted, and ends the thread: what is noted from then on is lost.
+    pub(super) fn stop(&self) {
+        self.flush(true);
+        let lost = self.lost.load(Ordering::Relaxed);
+        if lost > 0 {
+            tracing::warn!("lost {lost} spans, because it traced more requests than it could tell of");
+        }
+    }
+
+    /// Has all spans made that were noted, and waits for it. The last time ends the thread.
+    pub(super) fn flush(&self, is_last: bool) {
+        let (waiting, made) = sync_channel(0);
+        if self.notes.send(Note::Flush { waiting, is_last }).is_ok() {
             // Nothing comes: it is dropped.
             let _ = made.recv();
         }
     }
 }
 
-/// Makes the spans that are noted, for as long as somebody may note one.
+/// Makes the spans that are noted, until it is stopped or nobody can note any more.
 fn make(noted: &Receiver<Note>, scope: &InstrumentationScope, processor: &dyn SpanProcessor) {
     while let Ok(first) = noted.recv() {
         for note in iter::once(first).chain(noted.try_iter()) {
             match note {
                 Note::Ended(ended) => processor.on_end(ended.into_span(scope.clone())),
-                Note::Flush(waiting) => drop(waiting),
+                Note::Flush { waiting, is_last } => {
+                    drop(waiting);
+                    if is_last {
+                        return;
+                    }
+                }
             }
         }
         std::thread::sleep(REST);
@@ -292,6 +308,18 @@ mod tests {
         assert!(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2], "{ids:?}");
     }
 
+    #[test]
+    fn what_was_noted_before_a_stop_is_made_and_nothing_after_it() {
+        let (spans, counted) = start(Sampler::AlwaysOn);
+        let (parent, now) = (client(TraceFlags::SAMPLED), Moment::now());
+        let note = || spans.end(Ended::child(&parent, (now, now), What::Verb(Verb::Applied)));
+        (0..10).for_each(|_| note());
+        spans.stop();
+        note();
+        spans.stop();
+        assert_eq!((*counted.0.lock().unwrap(), spans.lost.load(Ordering::Relaxed)), (10, 0));
+    }
+
     /// Whoever notes a span does not wait for the thread.
     #[test]
     fn what_is_too_much_is_dropped_and_told_of_once() {
@@ -306,8 +334,9 @@ mod tests {
         });
         drop(stuck);
         assert_eq!(told.matches("spans are lost").count(), 1, "{told}");
-        spans.flush();
+        let told = text(|| spans.stop());
         let lost = spans.lost.load(Ordering::Relaxed) as usize;
+        assert!(told.contains(&format!("lost {lost} spans")), "{told}");
         assert!((1..=100).contains(&lost), "{lost}");
         assert_eq!(*counted.0.lock().unwrap(), noted - lost);
     }

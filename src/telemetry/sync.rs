@@ -8,11 +8,11 @@
 //!        fsync   link -> sync_log         |---------|
 //! ```
 //!
-//! Where it carried only one, its `fsync` says what was written together. All times are those of the thread that writes.
+//! Where it carried only one, its `fsync` says what was written together, and how long that took. All times are those of the thread that writes.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use opentelemetry::KeyValue;
 use opentelemetry::trace::{Event, Link, SpanContext};
@@ -44,8 +44,8 @@ pub(super) struct Sync {
 pub(super) enum Fsync {
     /// The sync carried other traced requests as well, and has this span.
     OfSeveral(SpanContext),
-    /// It carried none of the others that it wrote.
-    OfOne(Batch),
+    /// It carried no other one, and all that it wrote took so long to write.
+    OfOne(Batch, Duration),
 }
 
 /// From one place in the logs of all shards to another.
@@ -127,7 +127,7 @@ impl Telemetry {
         let batch = Batch { entries: synced.entries, bytes: synced.bytes, range: ranges.of_one_shard() };
         let carried = match <[Carried<'_>; 1]>::try_from(carried) {
             Ok([entry]) => {
-                *entry.sync = Some(Sync { written, ended, fsync: Fsync::OfOne(batch) });
+                *entry.sync = Some(Sync { written, ended, fsync: Fsync::OfOne(batch, written.since(began)) });
                 return;
             }
             Err(several) => several,
@@ -175,7 +175,10 @@ impl Fsync {
         span.name = FSYNC.into();
         match self {
             Fsync::OfSeveral(sync) => span.links.links = vec![Link::with_context(sync)],
-            Fsync::OfOne(batch) => span.attributes = batch.attributes(),
+            Fsync::OfOne(batch, writing) => {
+                span.attributes = batch.attributes();
+                span.attributes.push(KeyValue::new("quorate.write_seconds", writing.as_secs_f64()));
+            }
         }
     }
 }

@@ -45,9 +45,9 @@ pub(super) struct Spans {
 }
 
 impl Spans {
-    /// They themselves, in the order in which they ended.
+    /// They themselves; those of requests in the order in which they ended.
     pub(super) fn told(&self) -> MutexGuard<'_, Vec<SpanData>> {
-        self.of_requests.flush();
+        self.of_requests.flush(false);
         self.kept.0.lock().unwrap()
     }
 
@@ -325,6 +325,40 @@ fn a_sync_links_the_requests_that_it_carries_and_they_it() {
     assert_eq!(of("fsync").len(), 3);
 }
 
+/// Then nothing has to be linked: its own span says it.
+#[test]
+fn a_sync_that_carries_one_traced_request_is_told_by_its_fsync() {
+    let (mut book, telemetry, spans) = book();
+    begin(&mut book, &telemetry, 2);
+    book.on_synced(&synced(1..=3, Instant::now()));
+    book.on_told(SHARD_0, &appended(3));
+    let told = spans.told();
+    assert!(told.iter().all(|span| span.name != SYNC_LOG));
+    let fsync = told.iter().find(|span| span.name == "fsync").unwrap();
+    for (key, value) in [("entries", "3"), ("first_index", "1"), ("last_index", "3"), ("write_seconds", "0.001")] {
+        assert_eq!(attribute(fsync, &format!("quorate.{key}")).as_deref(), Some(value), "{key}");
+    }
+    assert!(fsync.links.is_empty());
+}
+
+/// What was sent is told as failed when it is followed no longer, also because the node stops.
+#[test]
+fn what_is_under_way_to_peers_is_told_at_the_end() {
+    let (mut book, telemetry, spans) = book();
+    begin(&mut book, &telemetry, 1);
+    let last = super::entries::ENTRIES_MAX as u64 + 1;
+    for index in 2..=last {
+        book.on_input(RequestId(index), mark(&telemetry));
+        book.on_told(SHARD_0, &placed(index));
+    }
+    let failed = || spans.names().into_iter().filter(|name| name.ends_with('!')).collect::<Vec<_>>();
+    let [b, c] = [B, C].map(|peer| format!("replicated node {peer:?}!"));
+    assert_eq!(failed(), [&*b, &*c], "those of the oldest");
+    book.on_send(SHARD_0, B, &append(last..=last));
+    drop(book);
+    assert_eq!(failed(), [&*b, &*c, &*b]);
+}
+
 #[test]
 fn a_sync_on_a_follower_links_what_the_leader_has_told_of() {
     let (mut book, _, spans) = book();
@@ -348,7 +382,9 @@ fn a_sync_that_nobody_traces_is_not_told() {
     book.on_synced(&synced(1..=1, Instant::now()));
     begin(&mut book, &telemetry, 2);
     book.on_synced(&synced(1..=1, Instant::now()));
-    assert!(!spans.names().iter().any(|name| name == SYNC_LOG), "{:?}", spans.names());
+    book.on_told(SHARD_0, &appended(2));
+    let names = spans.names();
+    assert!(!names.iter().any(|name| name == SYNC_LOG || name == "fsync"), "{names:?}");
 }
 
 #[test]

@@ -115,6 +115,7 @@ fn a_request_is_one_trace_over_all_nodes() {
         let synced = ["entries", "first_index", "last_index"].map(|key| &*fsync.attributes[&format!("quorate.{key}")]);
         let index = &*named(&spans, "proposed")[0].attributes["quorate.index"];
         assert_eq!((synced, fsync.links.len()), (["1", index, index], 0), "it was alone");
+        assert!(fsync.attributes.contains_key("quorate.write_seconds"));
     }
     assert_eq!(named(&spans, "fsync").len(), 3);
     assert!(collector.trace(&hex(1)).is_empty(), "its client does not trace it");
