@@ -41,8 +41,8 @@
 //!
 //! What comes in from outside (an acknowledgement, the end of a sync) is dated by the turn of the loop that takes notice of it:
 //! requests that share a batch share its times. `fsync` and `sync_log` are dated by the thread that writes: the gap between
-//! them and their `appended` is writing, and waiting, for the disk before and for the loop behind. A batch of proposals has no span, as it has
-//! no time of its own: `quorate.requests_together` says how many there were.
+//! them and their `appended` is writing, and waiting, for the disk before and for the loop behind. A batch of proposals has no span,
+//! as it has no time of its own: `quorate.requests_together` says how many there were.
 //!
 //! A consumer's span links those of the producers of what it takes, as their messages tell of them in `traceparent`; it is no
 //! child of theirs, because it may take messages of many traces. The Rust client makes no spans: it has no tracer, and passes its
@@ -53,9 +53,9 @@
 //! `quorate.`.
 //!
 //! The spans of a request are not begun and ended in the SDK, nor do its limits concern them: the loop learns their times afterwards,
-//! and whoever serves requests only takes notes (`request_spans`). What is a block of code
-//! is a span of `tracing` with the target `quorate::span`: a call of the service Cluster, RequestLog until its stream has been
-//! set up, and the steps of a start. A node that joins passes its trace on:
+//! and whoever serves requests only takes notes (`request_spans`). What is a block of code is a span of `tracing` with the target
+//! `quorate::span`: a call of the service Cluster, RequestLog until its stream has been set up, and the steps of a start. A node that
+//! joins passes its trace on:
 //!
 //! ```text
 //!    start                                   |------------------------------------------|    ... the node serves
