@@ -28,8 +28,8 @@ use crate::ids::{EntryId, Index};
 const NOTES_MAX: usize = 4096;
 
 /// After it has made all spans that were noted, the thread rests for this long, so that whoever notes one need not wake it. With
-/// [`NOTES_MAX`] it bounds the spans of a second to some 200,000, of which nobody can send as many.
-const REST: Duration = Duration::from_millis(20);
+/// [`NOTES_MAX`] it bounds the spans of a second to some 80,000: to make more, only to find that they cannot be sent, would take CPU.
+const REST: Duration = Duration::from_millis(50);
 
 /// Takes notes of the spans of requests, if they are traced. Cheap to clone.
 #[derive(Clone, Debug)]
