@@ -90,7 +90,7 @@ impl RequestBook {
     /// A leader's message has arrived, and with it the traces of some of its entries. This node's log is durable up to
     /// `durable`: what it has already, it does not append again.
     pub fn on_message(&mut self, shard: ShardId, durable: Index, traces: Vec<(Index, TraceContext)>) {
-        if self.telemetry.sinks.request_spans.is_some() {
+        if self.telemetry.request_spans().is_some() {
             self.appending.arrive(shard, traces.into_iter().filter(|(index, _)| *index > durable));
         }
     }
@@ -342,7 +342,7 @@ impl Telemetry {
         name_of: impl Fn(NodeId) -> String,
         failed: Option<&'static str>,
     ) {
-        if let (Some(spans), Some(span)) = (&self.sinks.request_spans, span) {
+        if let (Some(spans), Some(span)) = (self.request_spans(), span) {
             let what = What::Replicated { peer: name_of(peer), failed };
             spans.end(Ended { span, parent: parent.into(), from: at.wall(), to: ended.wall(), what });
         }

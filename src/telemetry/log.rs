@@ -83,7 +83,7 @@ where
     let lines = lines.with_filter(EnvFilter::builder().parse(directives(log))?);
     let told = telemetry.sinks.logs.as_ref().map(|provider| lines::layer(provider, &directives(log))).transpose()?;
     // A list, because a layer that is None has no filter: then every line that is filtered out would be asked about each time.
-    let spans = telemetry.sinks.tracer.clone().map(span::layer);
+    let spans = telemetry.sinks.traces.as_ref().map(|traces| span::layer(traces.blocks_of_code.clone()));
     let layers: Vec<_> = [lines.boxed()].into_iter().chain(told).chain(spans).collect();
     Ok(tracing_subscriber::registry().with(layers))
 }

@@ -138,10 +138,8 @@ pub struct Telemetry {
 /// What it tells, and to whom.
 #[derive(Clone, Debug, Default)]
 struct Sinks {
-    /// For blocks of code. None: nothing is traced.
-    tracer: Option<SdkTracer>,
-    /// For requests. None: nothing is traced.
-    request_spans: Option<RequestSpans>,
+    /// None: nothing is traced.
+    traces: Option<Traces>,
     /// None: nothing is measured.
     instruments: Option<Arc<Instruments>>,
     /// None: lines of the log stay in the log.
@@ -150,6 +148,13 @@ struct Sinks {
     server: Arc<[KeyValue]>,
     /// None: nobody can scrape.
     scrape: Option<metrics::Scrape>,
+}
+
+/// Where spans go.
+#[derive(Clone, Debug)]
+struct Traces {
+    blocks_of_code: SdkTracer,
+    requests: RequestSpans,
 }
 
 impl From<Sinks> for Telemetry {
@@ -190,6 +195,11 @@ impl Telemetry {
         }
     }
 
+    /// Where spans of requests go; none: nothing is traced.
+    fn request_spans(&self) -> Option<&RequestSpans> {
+        self.sinks.traces.as_ref().map(|traces| &traces.requests)
+    }
+
     /// A request has been through a verb. `span` is the request's own, if it is traced.
     fn stage(&self, verb: Verb, span: Option<&SpanContext>, times: (Moment, Moment)) {
         self.measure(verb, times);
@@ -207,7 +217,7 @@ impl Telemetry {
 
     /// A part of a traced request is over. `parent` is the span that it belongs to.
     fn span(&self, parent: &SpanContext, times: (Moment, Moment), what: What) {
-        if let Some(spans) = &self.sinks.request_spans {
+        if let Some(spans) = self.request_spans() {
             spans.end(Ended::child(parent, times, what));
         }
     }

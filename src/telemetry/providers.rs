@@ -23,7 +23,7 @@ use super::collector::Watched;
 use super::lines::Tidy;
 use super::metrics::{Ending, Scrape};
 use super::request_spans::RequestSpans;
-use super::{Instruments, Sinks, Telemetry};
+use super::{Instruments, Sinks, Telemetry, Traces};
 use crate::config::{self, Exporter, NodeConfig};
 
 /// The version of the semantic conventions by which spans and figures are named.
@@ -88,12 +88,14 @@ impl Providers {
 
     /// Where the node tells of its requests.
     pub fn telemetry(&self) -> Telemetry {
-        let tracer = self.traces.as_ref().map(|(provider, _)| provider.tracer_with_scope(scope()));
-        let request_spans = self.traces.as_ref().map(|(_, spans)| spans.clone());
+        let traces = self.traces.as_ref().map(|(provider, spans)| Traces {
+            blocks_of_code: provider.tracer_with_scope(scope()),
+            requests: spans.clone(),
+        });
         let meter = self.metrics.as_ref().map(|provider| provider.meter_with_scope(scope()));
         let instruments = meter.map(|meter| Arc::new(Instruments::new(&meter)));
         let (logs, scrape) = (self.logs.clone(), self.scrape.clone());
-        Telemetry::from(Sinks { tracer, request_spans, instruments, logs, scrape, ..Sinks::default() })
+        Telemetry::from(Sinks { traces, instruments, logs, scrape, ..Sinks::default() })
     }
 
     /// Sends what waits, for two seconds at most. What is told after that is lost.

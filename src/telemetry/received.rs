@@ -73,7 +73,7 @@ impl Telemetry {
     /// A request has arrived by the gRPC method `rpc` (`package.Service/Method`), in the context `parent` of its client.
     /// Whether it is traced is decided here.
     pub fn receive(&self, rpc: &'static str, parent: impl FnOnce() -> Context) -> Received {
-        let traced = self.sinks.request_spans.as_ref().and_then(|spans| {
+        let traced = self.request_spans().and_then(|spans| {
             let parent = parent();
             let span = spans.begin(rpc, &parent)?;
             let client = parent.span().span_context().clone();
@@ -81,8 +81,8 @@ impl Telemetry {
             let request = Request { rpc, server, attributes: Vec::new(), links: Vec::new(), refusal: None };
             Some(Box::new(Traced { span, client, arrived: Moment::now(), request: Some(Box::new(request)) }))
         });
-        let matters = traced.is_some() || self.sinks.instruments.is_some();
-        let since = traced.as_ref().map(|traced| traced.arrived).or_else(|| matters.then(Moment::now));
+        let is_measured = self.sinks.instruments.is_some();
+        let since = traced.as_ref().map(|traced| traced.arrived).or_else(|| is_measured.then(Moment::now));
         Received { telemetry: self.clone(), since, traced, is_answered: false }
     }
 }
@@ -139,10 +139,11 @@ impl Received {
         if let Some(instruments) = &self.telemetry.sinks.instruments {
             instruments.answered(refusal.map_or("ok", |(_, reason)| reason));
         }
-        if let (Some(traced), Some(spans)) = (&mut self.traced, &self.telemetry.sinks.request_spans)
-            && let Some(request) = traced.request.take()
+        if let (Some(traced), Some(spans)) = (&mut self.traced, self.telemetry.request_spans())
+            && let Some(mut request) = traced.request.take()
         {
-            let what = What::Request(Box::new(Request { refusal, ..*request }));
+            request.refusal = refusal;
+            let what = What::Request(request);
             let (from, to) = (traced.arrived.wall(), Moment::now().wall());
             spans.end(Ended { span: traced.span.clone(), parent: (&traced.client).into(), from, to, what });
         }

@@ -121,7 +121,7 @@ pub(super) struct SyncLog {
 impl Telemetry {
     /// A sync is over that carried entries of traced requests, or none.
     pub(super) fn synced(&self, synced: &Synced, ranges: &Ranges, carried: Vec<Carried<'_>>) {
-        let Some(spans) = self.sinks.request_spans.as_ref().filter(|_| !carried.is_empty()) else { return };
+        let Some(spans) = self.request_spans().filter(|_| !carried.is_empty()) else { return };
         let now = Moment::now();
         let [began, written, ended] = [synced.began, synced.written, synced.ended].map(|instant| now.at(instant));
         let batch = Batch { entries: synced.entries, bytes: synced.bytes, range: ranges.of_one_shard() };
@@ -145,7 +145,7 @@ impl Telemetry {
 
     /// A disk has the entry of a traced request. `parent` is the span that its append belongs to.
     pub(super) fn appended(&self, parent: &SpanContext, (from, to): (Moment, Moment), sync: Option<Sync>, what: What) {
-        let Some(spans) = &self.sinks.request_spans else { return };
+        let Some(spans) = self.request_spans() else { return };
         let appended = Ended::child(parent, (from, to), what);
         if let Some(Sync { written, ended, fsync }) = sync {
             spans.end(Ended::child(&appended.span, (written, ended), What::Fsync(fsync)));

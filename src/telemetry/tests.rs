@@ -18,7 +18,7 @@ use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SimpleSpanProcessor, 
 use super::providers::scope;
 use super::request_spans::RequestSpans;
 use super::sync::SYNC_LOG;
-use super::{Instruments, LINKS_MAX, Mark, RequestBook, Sinks, Source, Telemetry};
+use super::{Instruments, LINKS_MAX, Mark, RequestBook, Sinks, Source, Telemetry, Traces};
 use crate::ids::{EntryId, Index, NodeId, SHARD_0, TRACES_MAX, Term, Ticket, TraceContext};
 use crate::raft::{Body, Entry, Event, Message, Payload, RoleName};
 use crate::replica::{RequestId, Told};
@@ -70,8 +70,8 @@ pub(super) fn telemetry() -> (Telemetry, Spans) {
     let processor = Arc::new(SimpleSpanProcessor::new(kept.clone()));
     let of_requests = RequestSpans::start(sampler.clone(), scope(), processor).unwrap();
     let provider = SdkTracerProvider::builder().with_simple_exporter(kept.clone()).with_sampler(sampler).build();
-    let (tracer, request_spans) = (Some(provider.tracer("test")), Some(of_requests.clone()));
-    let telemetry = Telemetry::from(Sinks { tracer, request_spans, ..Sinks::default() });
+    let traces = Traces { blocks_of_code: provider.tracer("test"), requests: of_requests.clone() };
+    let telemetry = Telemetry::from(Sinks { traces: Some(traces), ..Sinks::default() });
     (telemetry.serving_at("a.example:7400"), Spans { kept, of_requests })
 }
 
