@@ -161,7 +161,7 @@ impl Context {
     }
 
     /// How long what nobody hears the end of is waited for: `least`, and longer where requests take longer now.
-    fn longest_wait(&self, least: Duration) -> Duration {
+    pub(crate) fn longest_wait(&self, least: Duration) -> Duration {
         least.max(self.handle.request_time().unwrap_or_default().saturating_mul(2))
     }
 

@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::failure::Failure;
 use super::members::{Change, Plan, Survey};
@@ -34,6 +34,12 @@ const BODY_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Changes at a time, which bounds what their bodies take. One more is refused.
 pub(super) const CHANGES_MAX: usize = 8;
+
+/// A change of the members waits so long for a leader, and longer where elections take longer.
+const ELECTION_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Between two looks for a leader.
+const LOOK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Around every change: whether it may be made at all, and how many at once.
 pub(super) async fn admit(State(site): State<Site>, request: Request, next: Next) -> Result<Response, Failure> {
@@ -128,8 +134,21 @@ pub(super) async fn change(State(site): State<Site>, body: Body) -> Result<Json<
     Ok(Json(json!({ "done": true, "text": text })))
 }
 
-/// Asks all members how they are: what was gathered for the page can be older than the change that was made last.
+/// How the members are: what was gathered for the page can be older than the change that was made last. While another leader is
+/// elected, that is waited for.
 async fn survey(context: &api::Context) -> Result<Survey, Failure> {
+    let deadline = Instant::now() + context.longest_wait(ELECTION_PATIENCE);
+    loop {
+        let survey = survey_once(context).await?;
+        if survey.leader().is_ok() || Instant::now() >= deadline {
+            return Ok(survey);
+        }
+        sleep(LOOK_PAUSE).await;
+    }
+}
+
+/// Asks all members how they are.
+async fn survey_once(context: &api::Context) -> Result<Survey, Failure> {
     let membership = context.handle.look(SHARD_0, |status| status.membership.clone());
     let missing = || Failure::new(StatusCode::CONFLICT, "NO_CLUSTER", "this node belongs to no cluster yet");
     let membership = membership.ok_or_else(missing)?;

@@ -119,15 +119,27 @@ impl Survey {
         }
     }
 
+    /// The leader, which answers.
+    ///
+    /// # Errors
+    /// There is none, or it is silent: what others say of it is over, or about to be.
+    pub(super) fn leader(&self) -> Result<NodeId, Failure> {
+        let message = match self.leader {
+            Some(leader) if self.is_up(leader) => return Ok(leader),
+            Some(silent) => {
+                format!("the leader, {}, does not answer, and only a leader changes the members", self.name(silent))
+            }
+            None => "no leader is known, and only a leader changes the members".to_owned(),
+        };
+        Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, reasons::NO_LEADER, message))
+    }
+
     /// What a change leads to.
     ///
     /// # Errors
-    /// The leader would refuse it, or there is none.
+    /// The leader would refuse it, or there is none that answers.
     pub(super) fn after(&self, change: &Change) -> Result<After, Failure> {
-        let Some(leader) = self.leader else {
-            let message = "no leader is known, and only a leader changes the members";
-            return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, reasons::NO_LEADER, message));
-        };
+        let leader = self.leader()?;
         let after = match change.clone() {
             Change::Add { id, name, client_address, peer_address, stay_learner } => {
                 let applicant = members::applicant(Change::applicant(id, name, client_address, peer_address));
@@ -561,6 +573,15 @@ mod tests {
         let refused = leaderless.after(&remove("c")).expect_err("nobody could do it");
         assert_eq!((refused.status.as_u16(), refused.reason.as_str()), (503, reasons::NO_LEADER));
         assert_eq!(leaderless.plan(&remove("c")).leader_after, None);
+
+        // The others have not noticed yet.
+        let mut silent = survey(&[Voter, Voter, Voter]);
+        silent.nodes.get_mut(&NodeId(1)).unwrap().reachable = false;
+        for change in [remove("a"), remove("c"), transfer("b")] {
+            let refused = silent.after(&change).expect_err("it could not do it");
+            assert_eq!((refused.status.as_u16(), refused.reason.as_str()), (503, reasons::NO_LEADER), "{change:?}");
+            assert!(refused.message.contains("the leader, a, does not answer"), "{change:?}: {refused:?}");
+        }
     }
 
     /// A dead voter whose name comes back on another disk is replaced in one step; one that lives is not.
