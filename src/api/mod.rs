@@ -161,7 +161,7 @@ impl Context {
     }
 
     /// How long what nobody hears the end of is waited for: `least`, and longer where requests take longer now.
-    pub(crate) fn longest_wait(&self, least: Duration) -> Duration {
+    pub fn longest_wait(&self, least: Duration) -> Duration {
         least.max(self.handle.request_time().unwrap_or_default().saturating_mul(2))
     }
 
@@ -216,6 +216,7 @@ pub async fn serve(
         .max_encoding_message_size(ENCODED_BYTES_MAX);
     let founding = FoundingServer::new(founding_service::FoundingService::new(&context))
         .max_decoding_message_size(founding_codec::MESSAGE_BYTES_MAX);
+    let telemetry = context.telemetry.clone();
     let cluster = v1::cluster_server::ClusterServer::new(cluster_service::ClusterService::new(context))
         .max_decoding_message_size(DECODED_BYTES_MAX);
     let served = listener
@@ -223,9 +224,9 @@ pub async fn serve(
         .server()
         .add_service(reflection)
         .add_service(health_service)
-        .add_service(founding)
-        .add_service(forwarder.around(quorate))
-        .add_service(forwarder.around(cluster))
+        .add_service(telemetry.around(founding))
+        .add_service(telemetry.around(forwarder.around(quorate)))
+        .add_service(telemetry.around(forwarder.around(cluster)))
         .serve_with_incoming_shutdown(listener.incoming(), stop)
         .await;
     watching.abort();

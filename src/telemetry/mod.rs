@@ -88,6 +88,7 @@ pub mod events;
 mod format;
 mod lines;
 mod log;
+mod measured;
 pub mod metrics;
 mod moment;
 pub mod propagation;
@@ -116,6 +117,7 @@ use request_spans::{Ended, RequestSpans, What};
 pub use book::RequestBook;
 pub use format::escaped;
 pub use log::{Error, Guard, Stream, start, wants_color};
+pub use measured::Measured;
 pub use metrics::{Figures, Instruments, Listing, NotExposed, Peer, Queues, Source};
 pub use moment::{Moment, wall};
 pub use providers::{Providers, SCHEMA_URL, Unusable};
@@ -191,7 +193,7 @@ impl Telemetry {
     /// A call of the gRPC method `rpc` (`package.Service/Method`) is passed on to the leader.
     pub fn forwarded(&self, rpc: &'static str) {
         if let Some(instruments) = &self.sinks.instruments {
-            instruments.forwarded(rpc.rsplit('/').next().unwrap_or(rpc));
+            instruments.forwarded(rpc);
         }
     }
 

@@ -1,12 +1,25 @@
-//! What spans say of a gRPC call, by the semantic conventions for RPC.
+//! What spans and metrics say of a gRPC call, by the semantic conventions for RPC.
 
-use opentelemetry::KeyValue;
+use std::sync::Arc;
+
 use opentelemetry::trace::Status;
+use opentelemetry::{KeyValue, Value};
 use tonic::Code;
 
+pub(super) const SYSTEM: &str = "rpc.system.name";
+pub(super) const METHOD: &str = "rpc.method";
+pub(super) const STATUS_CODE: &str = "rpc.status_code";
+pub(super) const ERROR_TYPE: &str = "error.type";
+
 /// Which method was called: `rpc` is `package.Service/Method`.
-pub(super) fn method(rpc: &'static str) -> [KeyValue; 2] {
-    [KeyValue::new("rpc.system.name", "grpc"), KeyValue::new("rpc.method", rpc)]
+pub(super) fn method(rpc: impl Into<Value>) -> [KeyValue; 2] {
+    [KeyValue::new(SYSTEM, "grpc"), KeyValue::new(METHOD, rpc)]
+}
+
+/// Which method was called, and how the call ended, with few values: no reason of a refusal.
+pub(super) fn measured(rpc: Arc<str>, code: Code) -> Vec<KeyValue> {
+    let error = is_fault_of_server(code).then(|| KeyValue::new(ERROR_TYPE, name(code)));
+    method(rpc).into_iter().chain([KeyValue::new(STATUS_CODE, name(code))]).chain(error).collect()
 }
 
 /// Where clients reach the server: `HOST:PORT`.
@@ -20,9 +33,9 @@ pub(super) fn server(address: &str) -> Vec<KeyValue> {
 /// How the call ended. A refusal has its code and its reason.
 pub(super) fn outcome(refusal: Option<(Code, &'static str)>) -> (Vec<KeyValue>, Status) {
     let (code, reason) = refusal.unwrap_or((Code::Ok, ""));
-    let mut attributes = vec![KeyValue::new("rpc.status_code", name(code))];
+    let mut attributes = vec![KeyValue::new(STATUS_CODE, name(code))];
     if refusal.is_some() {
-        attributes.push(KeyValue::new("error.type", reason));
+        attributes.push(KeyValue::new(ERROR_TYPE, reason));
     }
     let status = if is_fault_of_server(code) { Status::error(reason) } else { Status::Unset };
     (attributes, status)

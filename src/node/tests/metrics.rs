@@ -119,6 +119,50 @@ async fn nodes_in_one_process_do_not_mix_and_who_is_removed_is_told_no_more() {
     first.stop().await.unwrap();
 }
 
+/// Calls of the same end are one series, whatever made-up methods are called.
+#[tokio::test]
+async fn every_call_is_measured_with_its_code() {
+    let directory = TempDir::new().unwrap();
+    let (node, telemetry, _providers) = start_measured(config("a", directory.path(), &[])).await;
+    eventually("the only node to lead", async || execute(&node, vec![enqueue("q", "x")]).await.ok()).await;
+    assert_eq!(execute(&node, vec![enqueue("bad name", "x")]).await.unwrap_err().code(), Code::InvalidArgument);
+
+    let waits = tokio::time::timeout(Duration::from_millis(50), execute(&node, vec![dequeue("none", PATIENCE)]));
+    assert!(waits.await.is_err(), "its client goes away");
+    let whole = v1::RequestLogRequest::default();
+    let mut pages = quorate(&node).await.request_log(whole).await.unwrap().into_inner();
+    while pages.message().await.unwrap().is_some() {}
+    let endless = v1::RequestLogRequest { follow: true, ..whole };
+    drop(quorate(&node).await.request_log(endless).await.unwrap());
+
+    let channel = Channel::from_shared(format!("http://{}", node.client_address)).unwrap().connect().await.unwrap();
+    for made_up in ["/quorate.v1.Quorate/Explode", "/quorate.v1.Quorate/Implode"] {
+        let mut client = tonic::client::Grpc::new(channel.clone());
+        client.ready().await.unwrap();
+        let codec = tonic_prost::ProstCodec::<v1::ExecuteRequest, v1::ExecuteResponse>::default();
+        let path = tonic::codegen::http::uri::PathAndQuery::from_static(made_up);
+        let answer = client.unary(tonic::Request::new(v1::ExecuteRequest::default()), path, codec).await;
+        assert_eq!(answer.unwrap_err().code(), Code::Unimplemented);
+    }
+
+    let series = |method: &str, code: &str, error: &str| {
+        let labels = format!("rpc_method=\"{method}\",rpc_status_code=\"{code}\",rpc_system_name=\"grpc\"");
+        format!("rpc_server_call_duration_seconds_count{{{error}{labels}}}")
+    };
+    let log = "quorate.v1.Quorate/RequestLog";
+    for (series, count) in [
+        (series("quorate.v1.Quorate/Execute", "OK", ""), 1.0),
+        (series("quorate.v1.Quorate/Execute", "INVALID_ARGUMENT", ""), 1.0),
+        (series("quorate.v1.Quorate/Execute", "CANCELLED", ""), 1.0),
+        (series(log, "OK", ""), 1.0),
+        (series(log, "CANCELLED", ""), 1.0),
+        (series("_OTHER", "UNIMPLEMENTED", "error_type=\"UNIMPLEMENTED\","), 2.0),
+    ] {
+        until(&telemetry, &series, |told| told == Some(count)).await;
+    }
+    node.stop().await.unwrap();
+}
+
 /// However many ask, one is served at a time, and only a few wait.
 #[tokio::test]
 async fn too_many_who_scrape_are_refused() {

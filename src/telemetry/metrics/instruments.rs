@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use opentelemetry::KeyValue;
 use opentelemetry::metrics::{BoundHistogram, Counter, Histogram, Meter};
+use tonic::Code;
 
 use super::Source;
 use super::metric::{Kind, Metric};
 use super::observed::Slot;
 use crate::reasons;
 use crate::storage::Synced;
-use crate::telemetry::Verb;
+use crate::telemetry::{Verb, rpc};
 
 /// Bounds of the buckets for durations in seconds: from a step in memory, over one sync, to a wait for an election.
 const SECONDS: [f64; 18] = [
@@ -27,7 +28,14 @@ const BYTES: [f64; 9] = [256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048
 
 const VERB: &str = "quorate.verb";
 const OUTCOME: &str = "quorate.outcome";
-const METHOD: &str = "rpc.method";
+
+const CALL_DURATION: Metric = Metric {
+    name: "rpc.server.call.duration",
+    kind: Kind::Histogram,
+    unit: "s",
+    attributes: &[rpc::METHOD, rpc::SYSTEM, rpc::STATUS_CODE, rpc::ERROR_TYPE],
+    description: "How long a gRPC call of a client took, a stream until its end; `error_type` is its code where that is the fault of the server",
+};
 
 const STAGE_DURATION: Metric = Metric {
     name: "quorate.request.stage.duration",
@@ -57,7 +65,7 @@ const FORWARDED: Metric = Metric {
     name: "quorate.forwarded",
     kind: Kind::Counter,
     unit: "{call}",
-    attributes: &[METHOD],
+    attributes: &[rpc::METHOD],
     description: "Calls that were passed on to the leader because their clients asked for that",
 };
 
@@ -118,7 +126,8 @@ const SYNC_SIZE: Metric = Metric {
 };
 
 /// All of them.
-pub(super) const RECORDED: [Metric; 11] = [
+pub(super) const RECORDED: [Metric; 12] = [
+    CALL_DURATION,
     STAGE_DURATION,
     REQUESTS,
     REDIRECTS,
@@ -135,6 +144,7 @@ pub(super) const RECORDED: [Metric; 11] = [
 /// The instruments of a node.
 #[derive(Debug)]
 pub struct Instruments {
+    call_duration: Histogram<f64>,
     /// [`STAGE_DURATION`] of each verb.
     stages: [BoundHistogram<f64>; 8],
     requests: Counter<u64>,
@@ -156,6 +166,7 @@ impl Instruments {
         let stages = seconds(meter, &STAGE_DURATION);
         let verbs = Verb::ALL.map(|verb| [KeyValue::new(VERB, verb.name())]);
         Self {
+            call_duration: seconds(meter, &CALL_DURATION),
             stages: verbs.map(|verb| stages.bind(&verb)),
             requests: counter(meter, &REQUESTS),
             redirects: from_zero(counter(meter, &REDIRECTS)),
@@ -176,6 +187,11 @@ impl Instruments {
         self.slot.watch(source);
     }
 
+    /// A call of the gRPC method `rpc` (`package.Service/Method`) has ended with this code.
+    pub(in crate::telemetry) fn called(&self, rpc: Arc<str>, code: Code, duration: Duration) {
+        self.call_duration.record(duration.as_secs_f64(), &rpc::measured(rpc, code));
+    }
+
     /// A request was so long in the hands of `verb`.
     pub(in crate::telemetry) fn stage(&self, verb: Verb, duration: Duration) {
         self.stages[verb as usize].record(duration.as_secs_f64());
@@ -189,9 +205,9 @@ impl Instruments {
         }
     }
 
-    /// A call of a method was passed on.
-    pub(in crate::telemetry) fn forwarded(&self, method: &'static str) {
-        self.forwarded.add(1, &[KeyValue::new(METHOD, method)]);
+    /// A call of the gRPC method `rpc` was passed on.
+    pub(in crate::telemetry) fn forwarded(&self, rpc: &'static str) {
+        self.forwarded.add(1, &[KeyValue::new(rpc::METHOD, rpc)]);
     }
 
     /// The node became a candidate.

@@ -1,0 +1,161 @@
+//! How long calls take: around a whole gRPC service, so that every method is measured alike, from the call's arrival to the end of
+//! its answer. Of a stream that is its end, whoever brings it about. `rpc.server.call.duration`, by the semantic conventions for RPC.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as Wakeup, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use prost::Message as _;
+use prost_types::FileDescriptorSet;
+use tonic::body::Body;
+use tonic::codegen::{BoxFuture, Service, http};
+use tonic::server::NamedService;
+use tonic::{Code, Status};
+
+use super::{Instruments, Moment, Telemetry};
+use crate::proto;
+
+/// What calls of methods that the service does not have go under: their names are whatever a client makes up.
+const OTHER: &str = "_OTHER";
+
+/// A service whose calls are measured.
+#[derive(Clone, Debug)]
+pub struct Measured<S> {
+    service: S,
+    /// None: nobody wants to know.
+    instruments: Option<Arc<Instruments>>,
+    /// `package.Service/Method` of each.
+    methods: Arc<BTreeSet<Arc<str>>>,
+}
+
+/// A call while it is served. Told when it is dropped: with the code that its answer ends with, or as cancelled if it has none yet.
+#[derive(Debug)]
+struct Served {
+    instruments: Arc<Instruments>,
+    method: Arc<str>,
+    arrived: Moment,
+    code: Code,
+}
+
+/// An answer on its way.
+#[derive(Debug)]
+struct Answer {
+    body: Body,
+    served: Served,
+}
+
+impl Telemetry {
+    /// The service, each call of which is measured.
+    pub fn around<S: NamedService>(&self, service: S) -> Measured<S> {
+        Measured { service, instruments: self.sinks.instruments.clone(), methods: Arc::new(methods(S::NAME)) }
+    }
+}
+
+/// The methods of one of our services, as its definition has them.
+fn methods(service: &str) -> BTreeSet<Arc<str>> {
+    let definitions = FileDescriptorSet::decode(proto::DESCRIPTORS).expect("the build has made them");
+    let services =
+        definitions.file.iter().flat_map(|file| file.service.iter().map(|service| (file.package(), service)));
+    let ours = services.filter(|(package, defined)| format!("{package}.{}", defined.name()) == service);
+    ours.flat_map(|(_, ours)| &ours.method).map(|method| format!("{service}/{}", method.name()).into()).collect()
+}
+
+impl<S> Measured<S> {
+    /// A call of the method at this path has arrived.
+    fn arrived(&self, path: &str) -> Option<Served> {
+        let instruments = self.instruments.clone()?;
+        let method = path.strip_prefix('/').and_then(|method| self.methods.get(method).cloned());
+        let method = method.unwrap_or_else(|| OTHER.into());
+        Some(Served { instruments, method, arrived: Moment::now(), code: Code::Cancelled })
+    }
+}
+
+impl Served {
+    /// A status of gRPC, if there is one here: it comes after the answer, or alone.
+    fn ends_with(&mut self, headers: &http::HeaderMap) {
+        if let Some(status) = Status::from_header_map(headers) {
+            self.code = status.code();
+        }
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        self.instruments.called(self.method.clone(), self.code, Moment::now().since(self.arrived));
+    }
+}
+
+impl<S: NamedService> NamedService for Measured<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S> Service<http::Request<Body>> for Measured<S>
+where
+    S: Service<
+            http::Request<Body>,
+            Response = http::Response<Body>,
+            Error = Infallible,
+            Future = BoxFuture<http::Response<Body>, Infallible>,
+        >,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, wakeup: &mut Wakeup<'_>) -> Poll<Result<(), Infallible>> {
+        self.service.poll_ready(wakeup)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let served = self.arrived(request.uri().path());
+        let answering = self.service.call(request);
+        let Some(mut served) = served else { return answering };
+        Box::pin(async move {
+            let answer = answering.await?;
+            served.ends_with(answer.headers());
+            Ok(answer.map(|body| Body::new(Answer { body, served })))
+        })
+    }
+}
+
+impl http_body::Body for Answer {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, wakeup: &mut Wakeup<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(wakeup));
+        match &frame {
+            Some(Ok(frame)) => _ = frame.trailers_ref().map(|trailers| self.served.ends_with(trailers)),
+            Some(Err(status)) => self.served.code = status.code(),
+            None => {}
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_methods_of_a_service_are_those_of_its_definition() {
+        let methods = methods("quorate.v1.Quorate");
+        let methods: Vec<&str> = methods.iter().map(|method| &**method).collect();
+        assert_eq!(
+            methods,
+            ["Execute", "ExecuteStream", "RequestLog"].map(|name| format!("quorate.v1.Quorate/{name}"))
+        );
+    }
+}
