@@ -38,13 +38,13 @@ const never = () => "it has not said so";
  */
 const REASONS = {
   fixed: "a setting",
-  conservative: "too little heard yet",
-  floor: "the least allowed",
-  gaps: "silences of others",
-  round_trip: "long round trips",
-  lateness: "this node was late",
-  told_by_leader: "the leader's, for now",
-  ceiling: "the most allowed",
+  conservative: "little heard",
+  floor: "the floor",
+  gaps: "silences",
+  round_trip: "round trips",
+  lateness: "own lateness",
+  told_by_leader: "the leader's",
+  ceiling: "the ceiling",
 };
 
 /** @type {Reading[]} */
@@ -93,7 +93,7 @@ export const READINGS = [
   },
   {
     label: "Because of",
-    title: "What decided the election time-out",
+    title: "What decided the election time-out: settings, the bounds in them, or what was measured",
     value: ({ node: { timeouts } }) => timeouts && (REASONS[timeouts.reason] ?? timeouts.reason),
     why: never,
   },
