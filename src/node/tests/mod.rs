@@ -5,8 +5,11 @@ mod forward;
 mod health;
 mod hung_disk;
 mod inside;
+mod log;
+mod members;
 mod metrics;
 mod stream;
+mod waiting;
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -130,6 +133,14 @@ async fn statuses(node: &Running) -> Vec<v1::NodeStatus> {
     cluster(node).await.status(v1::StatusRequest {}).await.expect("any node answers").into_inner().nodes
 }
 
+/// A client that waited for a message of `q` has gone, and takes none. The node hears of it in its own time.
+async fn check_that_nobody_waits(node: &Running) {
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    execute(node, vec![enqueue("q", "for the next one")]).await.unwrap();
+    let next = execute(node, vec![dequeue("q", Duration::ZERO)]).await.unwrap();
+    assert_eq!(text(&next), Some("for the next one"));
+}
+
 #[tokio::test]
 async fn messages_come_out_in_the_order_in_which_they_went_in() {
     let directory = TempDir::new().unwrap();
@@ -226,123 +237,6 @@ async fn what_cannot_be_is_refused_with_code_and_reason_and_nothing_is_proposed(
         assert!(info.metadata.contains_key(reasons::FIELD), "{short} does not name the field: {info:?}");
     }
     assert_eq!(statuses(&node).await[0].last_index, last_before);
-    node.stop().await.unwrap();
-}
-
-#[tokio::test]
-async fn membership_changes_that_cannot_be_are_refused() {
-    let directory = TempDir::new().unwrap();
-    let node = start_alone(directory.path()).await;
-    let mut client = cluster(&node).await;
-    let member = |name: &str, node_id: &str| v1::Member {
-        node_id: node_id.to_owned(),
-        name: name.to_owned(),
-        client_address: "127.0.0.1:1".to_owned(),
-        peer_address: "127.0.0.1:2".to_owned(),
-        ..Default::default()
-    };
-    let add = |member| v1::AddMemberRequest { member: Some(member), stay_learner: false };
-
-    let taken = client.add_member(add(member("a", "00000000000000aa"))).await.unwrap_err();
-    assert_eq!((taken.code(), reason(&taken)), (Code::AlreadyExists, reasons::NAME_TAKEN.to_owned()));
-    let wrong = client.add_member(add(member("b", "aa"))).await.unwrap_err();
-    assert_eq!((wrong.code(), reason(&wrong)), (Code::InvalidArgument, reasons::INVALID_REQUEST.to_owned()));
-    let nobody = v1::RemoveMemberRequest { members: vec!["nobody".to_owned()] };
-    let nobody = client.remove_member(nobody).await.unwrap_err();
-    assert_eq!((nobody.code(), reason(&nobody)), (Code::NotFound, reasons::MEMBER_NOT_FOUND.to_owned()));
-    let last = client.remove_member(v1::RemoveMemberRequest { members: vec!["a".to_owned()] }).await.unwrap_err();
-    assert_eq!((last.code(), reason(&last)), (Code::FailedPrecondition, reasons::WOULD_LOSE_QUORUM.to_owned()));
-
-    assert_eq!(last.get_details_error_info().unwrap().metadata[reasons::MEMBER], node.handle.node().to_string());
-
-    // A learner that never comes can be removed again, and then its id is used up.
-    let added = client.add_member(add(member("b", "00000000000000bb"))).await.unwrap().into_inner();
-    assert_eq!(added.members.len(), 2);
-    let again = client.add_member(add(member("b", "00000000000000bb"))).await.unwrap().into_inner();
-    assert_eq!(again.members, added.members);
-    let absent = v1::PromoteMemberRequest { member: "b".to_owned() };
-    let absent = client.promote_member(absent).await.unwrap_err();
-    assert_eq!((absent.code(), reason(&absent)), (Code::FailedPrecondition, reasons::WOULD_LOSE_QUORUM.to_owned()));
-    client.remove_member(v1::RemoveMemberRequest { members: vec!["b".to_owned()] }).await.unwrap();
-    let removed = client.add_member(add(member("b", "00000000000000bb"))).await.unwrap_err();
-    assert_eq!((removed.code(), reason(&removed)), (Code::FailedPrecondition, reasons::MEMBER_REMOVED.to_owned()));
-    node.stop().await.unwrap();
-}
-
-/// Whoever leaves must not take for done what is not committed and could still be lost.
-#[tokio::test]
-async fn a_removal_that_is_not_committed_is_not_told_as_done() {
-    let directory = TempDir::new().unwrap();
-    // The leader leads on for so long without the other voter.
-    let slow = |name: &str, join: &[&Running]| {
-        let mut config = config(name, directory.path(), join);
-        set_timeouts(&mut config, Duration::from_secs(5));
-        config
-    };
-    let a = start_node(slow("a", &[])).await;
-    eventually("the only node to lead", async || execute(&a, vec![list()]).await.ok()).await;
-    let b = start_node(slow("b", &[&a])).await;
-    let mut client = cluster(&a).await;
-    let members = async |client: &mut ClusterClient<Channel>| {
-        client.list_members(v1::ListMembersRequest {}).await.unwrap().into_inner().members
-    };
-    eventually("b to vote", async || {
-        let votes = |member: &v1::Member| member.name == "b" && member.membership() == v1::Membership::Voter;
-        members(&mut client).await.iter().any(votes).then_some(())
-    })
-    .await;
-    let (client_address, peer_address) = ("127.0.0.1:1".to_owned(), "127.0.0.1:2".to_owned());
-    let (node_id, name) = ("00000000000000cc".to_owned(), "c".to_owned());
-    let c = v1::Member { node_id, name, client_address, peer_address, ..Default::default() };
-    let add = v1::AddMemberRequest { member: Some(c), stay_learner: true };
-    eventually("c to be let in", async || client.add_member(add.clone()).await.ok()).await;
-    b.stop().await.unwrap();
-    let remove = || v1::RemoveMemberRequest { members: vec!["c".to_owned()] };
-    let first = tokio::spawn({
-        let mut client = client.clone();
-        async move { client.remove_member(remove()).await }
-    });
-    eventually("c to be left out", async || {
-        members(&mut client).await.iter().all(|member| member.name != "c").then_some(())
-    })
-    .await;
-    let again = client.remove_member(remove()).await.unwrap_err();
-    assert_eq!(reason(&again), reasons::CHANGE_IN_PROGRESS, "{again}");
-    first.abort();
-    a.stop().await.unwrap();
-}
-
-/// Who answers at the address of a member can be another node: then the member is dead, and its name can be taken over.
-#[tokio::test]
-async fn another_node_at_the_address_of_a_member_is_not_that_member() {
-    let directory = TempDir::new().unwrap();
-    let node = start_alone(directory.path()).await;
-    let mut client = cluster(&node).await;
-    let mut add = async |name: &str, node_id: &str, peer_address: String| {
-        let (name, node_id, client_address) = (name.to_owned(), node_id.to_owned(), "127.0.0.1:1".to_owned());
-        let member = v1::Member { node_id, name, client_address, peer_address, ..Default::default() };
-        let added = client.add_member(v1::AddMemberRequest { member: Some(member), stay_learner: false }).await;
-        added.map(|added| added.into_inner().members.len()).map_err(|refused| reason(&refused))
-    };
-    assert_eq!(add("b", "00000000000000bb", node.peer_address.to_string()).await, Ok(2));
-    assert_eq!(add("b", "00000000000000cc", "127.0.0.1:2".to_owned()).await, Ok(3));
-    node.stop().await.unwrap();
-}
-
-#[tokio::test]
-async fn a_client_cannot_move_a_member() {
-    let directory = TempDir::new().unwrap();
-    let node = start_alone(directory.path()).await;
-    let mut client = cluster(&node).await;
-    let before = client.list_members(v1::ListMembersRequest {}).await.unwrap().into_inner().members;
-    let elsewhere = v1::Member {
-        client_address: "127.0.0.1:1".to_owned(),
-        peer_address: "127.0.0.1:2".to_owned(),
-        address_version: 99,
-        ..before[0].clone()
-    };
-    let again = v1::AddMemberRequest { member: Some(elsewhere), stay_learner: false };
-    assert_eq!(client.add_member(again).await.unwrap().into_inner().members, before);
     node.stop().await.unwrap();
 }
 
@@ -462,55 +356,6 @@ async fn a_request_waits_a_moment_for_a_leader() {
     a.stop().await.unwrap();
 }
 
-/// The log of a node that does not lead, as it has it and as far as it is committed.
-#[tokio::test]
-async fn every_node_shows_its_log_when_it_is_asked_to() {
-    let directory = TempDir::new().unwrap();
-    let a = start_alone(directory.path()).await;
-    let b = start_node(config("b", directory.path(), &[&a])).await;
-    execute(&a, vec![enqueue("q", "one")]).await.unwrap();
-    let log = async |node: &Running, consistency: v1::Consistency| {
-        let request = v1::RequestLogRequest { consistency: consistency.into(), ..Default::default() };
-        let mut pages = quorate(node).await.request_log(request).await?.into_inner();
-        let page = pages.message().await?.expect("there is at least one page");
-        Ok::<_, Status>((page.entries, page.age))
-    };
-    let (leaders, age) = log(&a, v1::Consistency::Leader).await.unwrap();
-    assert!(leaders.iter().all(|entry| entry.committed) && age.is_none());
-    assert_eq!(reason(&log(&b, v1::Consistency::Leader).await.unwrap_err()), reasons::NOT_LEADER);
-    let any = eventually("b to find the leader", async || log(&b, v1::Consistency::AnyNode).await.ok()).await.0;
-    assert!(any.len() >= leaders.len() && any[..leaders.len()] == leaders[..], "{any:#?}");
-    let stale = async || log(&b, v1::Consistency::Stale).await.ok().filter(|(_, age)| age.is_some());
-    let (stale, _) = eventually("b to know how old its log is", stale).await;
-    assert!(stale.len() >= any.len() && stale.iter().map(|entry| entry.index).eq(1..=stale.len() as u64));
-    a.stop().await.unwrap();
-    b.stop().await.unwrap();
-}
-
-#[tokio::test]
-async fn a_node_with_the_name_of_a_living_member_is_told_so_and_ends() {
-    let directory = TempDir::new().unwrap();
-    let a = start_alone(directory.path()).await;
-    let other = TempDir::new().unwrap();
-    let mut twin = start(config("a", other.path(), &[&a]), Telemetry::default()).await.unwrap();
-    let ended = tokio::time::timeout(PATIENCE, twin.wait()).await.unwrap().unwrap_err();
-    assert!(ended.to_string().contains("the name 'a' belongs to node"), "{ended}");
-    a.stop().await.unwrap();
-}
-
-#[tokio::test]
-async fn a_node_that_applies_in_vain_says_what_it_is_and_stops_when_told() {
-    let directory = TempDir::new().unwrap();
-    let mut lonely = config("b", directory.path(), &[]);
-    lonely.cluster.join = vec!["127.0.0.1:1".parse().unwrap()];
-    let lonely = start(lonely, Telemetry::default()).await.unwrap();
-    let nodes = statuses(&lonely).await;
-    assert!(nodes.iter().all(|node| node.role() == v1::Role::Outsider), "{nodes:?}");
-    let refused = execute(&lonely, vec![list()]).await.unwrap_err();
-    assert_eq!((refused.code(), reason(&refused)), (Code::Unavailable, reasons::NO_LEADER.to_owned()));
-    tokio::time::timeout(PATIENCE, lonely.stop()).await.unwrap().unwrap();
-}
-
 #[tokio::test]
 async fn garbage_at_either_port_harms_nobody() {
     let directory = TempDir::new().unwrap();
@@ -526,193 +371,6 @@ async fn garbage_at_either_port_harms_nobody() {
         }
     }
     execute(&node, vec![list()]).await.expect("the node goes on");
-    node.stop().await.unwrap();
-}
-
-#[tokio::test]
-async fn a_dequeue_waits_for_a_message_but_never_longer_than_its_client() {
-    let directory = TempDir::new().unwrap();
-    let node = start_alone(directory.path()).await;
-    let (waiting, enqueued) = tokio::join!(execute(&node, vec![dequeue("q", PATIENCE)]), async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
-        execute(&node, vec![enqueue("q", "come")]).await
-    });
-    enqueued.unwrap();
-    assert_eq!(text(&waiting.unwrap()), Some("come"));
-
-    let mut impatient =
-        tonic::Request::new(v1::ExecuteRequest { operations: vec![dequeue("q", PATIENCE)], ..Default::default() });
-    impatient.set_timeout(Duration::from_secs(1));
-    let empty = quorate(&node).await.execute(impatient).await.expect("an answer before the client's deadline");
-    assert_eq!(text(empty.get_ref()), None);
-    node.stop().await.unwrap();
-}
-
-#[tokio::test]
-async fn a_client_that_goes_away_takes_nothing_with_it() {
-    let directory = TempDir::new().unwrap();
-    let node = start_alone(directory.path()).await;
-    let waiting = execute(&node, vec![dequeue("q", PATIENCE)]);
-    assert!(tokio::time::timeout(Duration::from_millis(300), waiting).await.is_err(), "it waits");
-    // The connection was dropped with the call.
-    check_that_nobody_waits(&node).await;
-    node.stop().await.unwrap();
-}
-
-/// A client that waited for a message of `q` has gone, and takes none. The node hears of it in its own time.
-async fn check_that_nobody_waits(node: &Running) {
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    execute(node, vec![enqueue("q", "for the next one")]).await.unwrap();
-    let next = execute(node, vec![dequeue("q", Duration::ZERO)]).await.unwrap();
-    assert_eq!(text(&next), Some("for the next one"));
-}
-
-#[tokio::test]
-async fn a_node_that_stops_does_not_wait_for_those_who_wait() {
-    let directory = TempDir::new().unwrap();
-    let node = start_alone(directory.path()).await;
-    let address = node.client_address;
-    let waiting = tokio::spawn(async move {
-        let mut client = QuorateClient::connect(format!("http://{address}")).await.unwrap();
-        let operations = vec![dequeue("q", PATIENCE)];
-        client.execute(v1::ExecuteRequest { operations, ..Default::default() }).await
-    });
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    let began = tokio::time::Instant::now();
-    node.stop().await.unwrap();
-    assert!(began.elapsed() < Duration::from_secs(3), "the drain took {:?}", began.elapsed());
-    let ended = waiting.await.unwrap().unwrap_err();
-    assert_eq!((ended.code(), reason(&ended)), (Code::Aborted, reasons::OUTCOME_UNKNOWN.to_owned()));
-}
-
-#[tokio::test]
-async fn too_many_requests_are_refused_at_once() {
-    let directory = TempDir::new().unwrap();
-    let mut config = config("a", directory.path(), &[]);
-    config.limits.requests_in_flight_max = 1;
-    let node = start_node(config).await;
-    eventually("the only node to lead", async || execute(&node, vec![list()]).await.ok()).await;
-    let mut first = quorate(&node).await;
-    let operations = vec![dequeue("q", PATIENCE)];
-    let waiting = first.execute(v1::ExecuteRequest { operations, ..Default::default() });
-    let refused = async { eventually("a refusal", async || execute(&node, vec![list()]).await.err()).await };
-    tokio::select! {
-        ended = waiting => panic!("it should wait: {ended:?}"),
-        refused = refused => {
-            assert_eq!((refused.code(), reason(&refused)), (Code::ResourceExhausted, reasons::OVERLOADED.to_owned()));
-            assert!(refused.get_details_retry_info().is_some(), "waiting helps, and the refusal says so");
-        }
-    }
-    node.stop().await.unwrap();
-}
-
-#[tokio::test]
-async fn the_log_is_shown_page_by_page() {
-    let directory = TempDir::new().unwrap();
-    let node = start_alone(directory.path()).await;
-    for _ in 0..3 {
-        execute(&node, vec![enqueue("q", &"x".repeat(700_000))]).await.unwrap();
-    }
-    let pages = |from_index, limit| {
-        let node = &node;
-        async move {
-            let request = v1::RequestLogRequest { from_index, limit, ..Default::default() };
-            let mut stream = quorate(node).await.request_log(request).await.unwrap().into_inner();
-            let mut pages = Vec::new();
-            while let Some(page) = stream.message().await.unwrap() {
-                pages.push(page.entries);
-            }
-            pages
-        }
-    };
-    let all = pages(0, 0).await;
-    assert!(all.len() > 1, "2 MB do not fit on one page");
-    let all = all.concat();
-    let indexes: Vec<u64> = all.iter().map(|entry| entry.index).collect();
-    assert_eq!(indexes, (1..=all.len() as u64).collect::<Vec<_>>());
-    assert!(all.iter().all(|entry| entry.committed && entry.content.is_some()));
-    assert!(matches!(all[0].content, Some(v1::log_entry::Content::Configuration(_))));
-    assert!(matches!(all[1].content, Some(v1::log_entry::Content::Noop(_))));
-
-    let some: Vec<u64> = pages(2, 2).await.concat().iter().map(|entry| entry.index).collect();
-    assert_eq!(some, [2, 3]);
-    assert_eq!(pages(1_000_000, 0).await, [Vec::new()], "past the end there is one empty page");
-    node.stop().await.unwrap();
-}
-
-/// Who follows the log gets every entry once and committed, hears something while there is none, and is told of the end.
-#[tokio::test]
-async fn the_log_is_followed() {
-    let directory = TempDir::new().unwrap();
-    let node = start_alone(directory.path()).await;
-    let follow = async |limit| {
-        let request = v1::RequestLogRequest { from_index: 2, limit, follow: true, ..Default::default() };
-        quorate(&node).await.request_log(request).await.unwrap().into_inner()
-    };
-    let mut stream = follow(0).await;
-    let mut limited = follow(3).await;
-    let mut seen = Vec::new();
-    let mut idle = 0;
-    while idle < 2 {
-        let page =
-            tokio::time::timeout(PATIENCE, stream.message()).await.expect("never silent for long").unwrap().unwrap();
-        idle += u32::from(page.entries.is_empty());
-        seen.extend(page.entries);
-    }
-    for text in ["one", "two", "three"] {
-        let index = execute(&node, vec![enqueue("q", text)]).await.unwrap().header.unwrap().index;
-        while seen.last().is_none_or(|last| last.index < index) {
-            let page = tokio::time::timeout(PATIENCE, stream.message()).await.expect("the entry").unwrap().unwrap();
-            seen.extend(page.entries);
-        }
-    }
-    let indexes: Vec<u64> = seen.iter().map(|entry| entry.index).collect();
-    assert_eq!(indexes, (2..2 + seen.len() as u64).collect::<Vec<_>>());
-    assert!(seen.iter().all(|entry| entry.committed));
-
-    let mut some = Vec::new();
-    while let Some(page) = limited.message().await.unwrap() {
-        some.extend(page.entries.iter().map(|entry| entry.index));
-    }
-    assert_eq!(some, [2, 3, 4]);
-
-    let end = async {
-        loop {
-            if let Err(end) = stream.message().await {
-                return end;
-            }
-        }
-    };
-    let (end, stopped) = tokio::join!(tokio::time::timeout(PATIENCE, end), node.stop());
-    assert_eq!(reason(&end.expect("a node that stops ends the stream")), reasons::SHUTTING_DOWN);
-    stopped.unwrap();
-}
-
-#[tokio::test]
-async fn as_many_may_read_the_log_at_a_time_as_the_node_bears() {
-    let directory = TempDir::new().unwrap();
-    let node = start_alone(directory.path()).await;
-    let mut client = quorate(&node).await;
-    // More than a connection takes in without being read.
-    for _ in 0..8 {
-        execute(&node, vec![enqueue("q", &"x".repeat(1 << 20))]).await.unwrap();
-    }
-    let mut slow = Vec::new();
-    let refused = loop {
-        match client.request_log(v1::RequestLogRequest::default()).await {
-            Ok(pages) => slow.push(pages.into_inner()),
-            Err(refused) => break refused,
-        }
-        assert!(slow.len() < 100, "a hundred clients that do not read are all served");
-    };
-    assert_eq!((refused.code(), reason(&refused)), (Code::ResourceExhausted, reasons::OVERLOADED.to_owned()));
-    assert!(refused.get_details_retry_info().is_some(), "waiting helps, and the refusal says so");
-
-    // One that has gone makes room for another, on a connection that is not full of what nobody reads.
-    drop(slow.pop());
-    let mut client = quorate(&node).await;
-    let served = eventually("room", async || client.request_log(v1::RequestLogRequest::default()).await.ok()).await;
-    assert!(served.into_inner().message().await.unwrap().is_some());
     node.stop().await.unwrap();
 }
 
