@@ -47,6 +47,7 @@ pub(super) struct Request {
     server: Arc<[KeyValue]>,
     attributes: Vec<KeyValue>,
     links: Vec<Link>,
+    links_left_out: u32,
     /// A refusal has its code and its reason.
     refusal: Option<(Code, &'static str)>,
 }
@@ -78,7 +79,8 @@ impl Telemetry {
             let span = spans.begin(rpc, &parent)?;
             let client = parent.span().span_context().clone();
             let server = self.sinks.server.clone();
-            let request = Request { rpc, server, attributes: Vec::new(), links: Vec::new(), refusal: None };
+            let request =
+                Request { rpc, server, attributes: Vec::new(), links: Vec::new(), links_left_out: 0, refusal: None };
             Some(Box::new(Traced { span, client, arrived: Moment::now(), request: Some(Box::new(request)) }))
         });
         let is_measured = self.sinks.instruments.is_some();
@@ -180,20 +182,26 @@ impl Traced {
         let told = messages.map(|(trace, attributes)| (trace.context().span().span_context().clone(), attributes));
         let others = told.filter(|(span, _)| span.is_valid() && ids(span) != ids(&self.client));
         let links = others.map(|(span, attributes)| Link::new(span, attributes, 0));
-        request.links.extend(links.take(LINKS_MAX - request.links.len()));
+        for link in links {
+            match request.links.len() < LINKS_MAX {
+                true => request.links.push(link),
+                false => request.links_left_out += 1,
+            }
+        }
     }
 }
 
 impl Request {
     /// Says it of the span.
     pub(super) fn describe(self, span: &mut SpanData) {
-        let Self { rpc, server, attributes, links, refusal } = self;
+        let Self { rpc, server, attributes, links, links_left_out, refusal } = self;
         let (outcome, status) = rpc::outcome(refusal);
         let called = rpc::method(rpc).into_iter().chain(server.iter().cloned());
         span.name = rpc.into();
         span.span_kind = SpanKind::Server;
         span.attributes = called.chain(attributes).chain(outcome).collect();
         span.links.links = links;
+        span.links.dropped_count = links_left_out;
         span.status = status;
     }
 }

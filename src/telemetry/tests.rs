@@ -15,10 +15,11 @@ use opentelemetry_sdk::metrics::exporter::PushMetricExporter;
 use opentelemetry_sdk::metrics::{SdkMeterProvider, Temporality};
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, SimpleSpanProcessor, SpanData, SpanExporter};
 
+use super::propagation::TraceHeaders;
 use super::providers::scope;
 use super::request_spans::RequestSpans;
 use super::sync::SYNC_LOG;
-use super::{Instruments, LINKS_MAX, Mark, RequestBook, Sinks, Source, Telemetry, Traces};
+use super::{Brought, Instruments, LINKS_MAX, Mark, RequestBook, Sinks, Source, Telemetry, Traces};
 use crate::ids::{EntryId, Index, NodeId, SHARD_0, TRACES_MAX, Term, Ticket, TraceContext};
 use crate::raft::{Body, Entry, Event, Message, Payload, RoleName};
 use crate::replica::{RequestId, Told};
@@ -312,7 +313,7 @@ fn a_sync_links_the_requests_that_it_carries_and_they_it() {
     {
         assert_eq!(attribute(sync, &format!("quorate.{key}")).as_deref(), Some(value), "{key}");
     }
-    assert_eq!(attribute(sync, "quorate.links_left_out"), None);
+    assert_eq!(sync.links.dropped_count, 0);
     let linked: Vec<SpanId> = sync.links.iter().map(|link| link.span_context.span_id()).collect();
     let requests: Vec<SpanId> = of("appended").iter().map(|span| span.parent_span_id).collect();
     assert_eq!(linked, requests, "the spans of the requests");
@@ -398,8 +399,25 @@ fn a_sync_links_only_so_many_and_says_how_many_it_leaves_out() {
     book.on_synced(&synced(1..=many, Instant::now()));
     let told = spans.told();
     let sync = told.iter().find(|span| span.name == SYNC_LOG).unwrap();
-    assert_eq!((sync.links.len(), sync.links.dropped_count), (LINKS_MAX, 0));
-    assert_eq!(attribute(sync, "quorate.links_left_out").as_deref(), Some("5"));
+    assert_eq!((sync.links.len(), sync.links.dropped_count), (LINKS_MAX, 5));
+}
+
+#[test]
+fn a_consumer_links_only_so_many_producers_and_says_how_many_it_leaves_out() {
+    let (telemetry, spans) = telemetry();
+    let mut received = telemetry.receive("quorate.v1.Quorate/Execute", || client(TraceFlags::SAMPLED));
+    let brought = |producer: usize| Brought {
+        id: format!("{producer}/0"),
+        trace: Some(TraceHeaders {
+            traceparent: format!("00-{:032x}-{:016x}-01", 7, producer + 1000),
+            ..TraceHeaders::default()
+        }),
+    };
+    received.brings(|| (0..LINKS_MAX + 3).map(brought).collect());
+    received.is_answered(None);
+    let told = spans.told();
+    let request = told.iter().find(|span| span.name == "quorate.v1.Quorate/Execute").unwrap();
+    assert_eq!((request.links.len(), request.links.dropped_count), (LINKS_MAX, 3));
 }
 
 /// The ids in the lines of the log are those of the request that a line is about.
