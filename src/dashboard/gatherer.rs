@@ -42,6 +42,10 @@ const QUESTION_MAX: Duration = Duration::from_secs(3);
 /// takes.
 const SILENCE_MIN: Duration = Duration::from_secs(2);
 
+/// So many questions in a row came to nothing: the node does not answer, however early that is seen. The first one may have met the
+/// connection to a process that has been started again; the next one is asked over another connection.
+const FAILURES_MAX: u32 = 2;
+
 /// What asks, and what it has heard.
 pub(super) struct Gatherer {
     context: api::Context,
@@ -68,6 +72,8 @@ struct Question {
     waits_since: Option<Instant>,
     /// How long the last answer took.
     took: Duration,
+    /// How many came to nothing since: nobody listens there, or there was no answer in time.
+    failures: u32,
 }
 
 /// What a node answered: how it is, from when to when it was asked, how long that was, and what happened there.
@@ -152,8 +158,10 @@ impl Gatherer {
         for question in self.questions.values_mut() {
             question.asked.take_if(|asked| Some(asked.id()) == id);
         }
-        if let Ok((node, Some(answer))) = answered {
-            self.hear(node, answer);
+        match answered {
+            Ok((node, Some(answer))) => self.hear(node, answer),
+            Ok((node, None)) => _ = self.questions.get_mut(&node).map(Question::failed),
+            Err(_) => {}
         }
     }
 
@@ -232,12 +240,17 @@ impl Question {
     }
 
     fn answered(&mut self, took: Duration) {
-        (self.waits_since, self.took) = (None, took);
+        (self.waits_since, self.took, self.failures) = (None, took, 0);
     }
 
-    /// Whoever is asked has had time to answer.
+    fn failed(&mut self) {
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    /// Whoever is asked cannot be reached, or has had time to answer.
     fn is_in_vain(&self, now: Instant) -> bool {
-        self.waits_since.is_some_and(|since| now - since > SILENCE_MIN.max(2 * self.took))
+        let is_silent = |since: Instant| now - since > SILENCE_MIN.max(2 * self.took);
+        self.failures >= FAILURES_MAX || self.waits_since.is_some_and(is_silent)
     }
 }
 
@@ -285,5 +298,19 @@ mod tests {
         assert!(!question.is_in_vain(seconds(9.0)));
         question.ask(seconds(10.0), open());
         assert!(!question.is_in_vain(seconds(13.0)) && question.is_in_vain(seconds(13.1)), "its line is slow");
+    }
+
+    #[test]
+    fn who_cannot_be_reached_twice_does_not_answer() {
+        let (mut question, now) = (Question::default(), Instant::now());
+        question.failed();
+        assert!(!question.is_in_vain(now), "it may have been started again");
+        question.answered(Duration::ZERO);
+        question.failed();
+        assert!(!question.is_in_vain(now));
+        question.failed();
+        assert!(question.is_in_vain(now));
+        question.answered(Duration::ZERO);
+        assert!(!question.is_in_vain(now));
     }
 }

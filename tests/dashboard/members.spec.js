@@ -102,6 +102,21 @@ test("a removal that would lose the quorum is refused, and says why", async ({ s
   await expect(row(dashboard, dead.name)).toHaveCount(0);
 });
 
+test("without a quorum a plan waits for a leader, says so, and is asked for once", async ({ start, dashboard }) => {
+  const cluster = await start(3);
+  const [asked, ...others] = cluster.nodes;
+  if (!asked) throw new Error("there are nodes");
+  await dashboard.open(asked, "#/members");
+  for (const node of others) await node.kill();
+  await expect(dashboard.strip).toContainText("no node that answers knows a leader");
+  let plans = 0;
+  dashboard.page.on("request", (request) => (plans += request.url().endsWith("/api/members/plan") ? 1 : 0));
+  await change(dashboard, "Remove", "b").dblclick();
+  await expect(dashboard.toasts).toContainText("Waits for the members to answer, and for one to lead.");
+  await expect(dashboard.dialog).toContainText("no leader is known");
+  expect(plans).toBe(1);
+});
+
 test("where there is a token, a change needs it", async ({ start, dashboard }) => {
   const token = "a-token-of-this-test";
   const cluster = await start(3, { QUORATE__ADMIN__TOKEN: token });

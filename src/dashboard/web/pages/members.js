@@ -139,6 +139,33 @@ function makeRow(app) {
 /** @param {Node} node */
 const contactOf = ({ last_contact_ms: ms }) => ((ms ?? 0) < 1000 ? milliseconds(ms) : duration(ms));
 
+/** A plan that takes longer says what it waits for: a member that is silent, or the election of a leader. */
+const SLOW_MS = 400;
+
+/** A plan is waited for: another click asks for nothing more. */
+let isPlanning = false;
+
+/**
+ * What a change would do; null: that is asked for already.
+ * @param {App} app
+ * @param {MemberChange} change
+ * @returns {Promise<MemberPlan | null>}
+ */
+async function planOf(app, change) {
+  if (isPlanning) return null;
+  isPlanning = true;
+  const slow = setTimeout(() => {
+    // Where the token is asked for, it is that which is waited for.
+    if (!document.querySelector("dialog[open]")) app.toast("Waits for the members to answer, and for one to lead.");
+  }, SLOW_MS);
+  try {
+    return await app.post("api/members/plan", change);
+  } finally {
+    clearTimeout(slow);
+    isPlanning = false;
+  }
+}
+
 /**
  * Shows what a change would do, and carries it out when it is confirmed.
  * @param {App} app
@@ -147,13 +174,14 @@ const contactOf = ({ last_contact_ms: ms }) => ((ms ?? 0) < 1000 ? milliseconds(
  */
 async function propose(app, change, name) {
   const words = WORDS[change.action];
-  /** @type {MemberPlan} */
+  /** @type {MemberPlan | null} */
   let plan;
   try {
-    plan = await app.post("api/members/plan", change);
+    plan = await planOf(app, change);
   } catch (error) {
     return app.toast(messageOf(error), "bad");
   }
+  if (!plan) return;
   const leader = app.cluster()?.nodes.find((node) => node.id === app.cluster()?.leader)?.name ?? null;
   const heading = words.title(name);
   if (!plan.allowed) {
