@@ -20,7 +20,7 @@ use opentelemetry_sdk::trace::{
 use opentelemetry_sdk::trace::{SpanExporter as _, SpanProcessor};
 
 use super::collector::Watched;
-use super::lines::Tidy;
+use super::lines::{Tidy, UntilShutdown};
 use super::metrics::{Ending, Scrape};
 use super::request_spans::RequestSpans;
 use super::{Instruments, Sinks, Telemetry, Traces};
@@ -201,7 +201,7 @@ fn start_logs(logs: &config::Logs, resource: Resource) -> Result<SdkLoggerProvid
     let processor = BatchLogProcessor::builder(Watched::new(exporter, "lines of the log", &logs.endpoint)).build();
     Ok(SdkLoggerProvider::builder()
         .with_log_processor(Tidy)
-        .with_log_processor(processor)
+        .with_log_processor(UntilShutdown::new(processor))
         .with_resource(resource)
         .build())
 }

@@ -512,4 +512,5 @@ fn a_collector_that_is_away_harms_nobody() {
     assert_eq!(log.matches("takes no spans").count(), 1, "{log}");
     assert_eq!(log.matches("takes no metrics").count(), 1, "{log}");
     assert_eq!(log.matches("takes no lines of the log").count(), 1, "{log}");
+    assert!(!log.contains("after Shutdown"), "what it says last is for the terminal alone: {log}");
 }
