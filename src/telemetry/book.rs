@@ -212,7 +212,7 @@ impl RequestBook {
     fn on_placed(&mut self, shard: ShardId, id: RequestId, at: EntryId, together: usize) {
         let Some(request) = self.requests.get_mut(&id) else { return };
         let placed_at = Moment::now();
-        let times = (request.since, placed_at);
+        let times = (std::mem::replace(&mut request.since, placed_at), placed_at);
         self.telemetry.measure(Verb::Proposed, times);
         if let Some(span) = &request.span {
             self.telemetry.span(span, times, What::Proposed { at, together });

@@ -210,6 +210,9 @@ fn a_broken_connection_and_a_lost_leadership_end_what_was_sent() {
     book.on_answer(RequestId(1));
     assert_eq!(spans.names()[4..], ["answered"]);
     assert!(book.is_empty());
+    let told = spans.told();
+    let [proposed, answered] = ["proposed", "answered"].map(|verb| told.iter().find(|span| span.name == verb).unwrap());
+    assert!(proposed.end_time <= answered.start_time, "its last verb was that: {told:?}");
 }
 
 #[test]
