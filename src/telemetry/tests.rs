@@ -22,6 +22,7 @@ use super::{Instruments, LINKS_MAX, Mark, RequestBook, Sinks, Source, Telemetry,
 use crate::ids::{EntryId, Index, NodeId, SHARD_0, TRACES_MAX, Term, Ticket, TraceContext};
 use crate::raft::{Body, Entry, Event, Message, Payload, RoleName};
 use crate::replica::{RequestId, Told};
+use crate::state_machine::{self, Operation};
 use crate::storage::{Durable, Synced};
 
 const B: NodeId = NodeId(2);
@@ -125,6 +126,28 @@ fn only_the_node_that_runs_is_looked_at() {
     assert_eq!(asked, [1, 1], "once for all instruments, and only the node that runs");
     drop((told_by_first, told_by_second));
     assert_eq!((Arc::strong_count(&first), Arc::strong_count(&second)), (1, 1), "what has ended is not kept");
+}
+
+/// With the states of all traces that a batch of messages tells of, a few spans would be more than a collector takes at once.
+#[test]
+fn messages_are_linked_by_their_ids_alone() {
+    let (telemetry, spans) = telemetry();
+    let enqueue = |number: usize| {
+        let traceparent = format!("00-{}-{}-01", TraceId::from(number as u128), SpanId::from(9));
+        let headers = [("traceparent", traceparent), ("tracestate", format!("vendor={}", "x".repeat(200)))];
+        let headers = headers.map(|(key, value)| (key.to_owned(), value)).into();
+        let message = state_machine::Message { body: state_machine::Body::Text("x".to_owned()), headers };
+        Operation::Enqueue { queue: "orders".parse().unwrap(), message, delay: Duration::ZERO }
+    };
+    let operations: Vec<Operation> = (1..=LINKS_MAX + 5).map(enqueue).collect();
+    let mut received = telemetry.receive("quorate.v1.Quorate/Execute", || client(TraceFlags::SAMPLED));
+    received.is_checked(&operations);
+    received.is_answered(None);
+    let told = spans.told();
+    let linked = &told.iter().find(|span| span.name == "quorate.v1.Quorate/Execute").unwrap().links.links;
+    let expected = (1..=LINKS_MAX as u128).map(TraceId::from);
+    assert!(linked.iter().map(|link| link.span_context.trace_id()).eq(expected), "{linked:?}");
+    assert!(linked.iter().all(|link| link.span_context.trace_state() == &TraceState::NONE), "{linked:?}");
 }
 
 /// What the loop gets of a traced request. Its client goes away at once.
