@@ -28,6 +28,9 @@ use crate::storage::{Durable, Synced};
 const B: NodeId = NodeId(2);
 const C: NodeId = NodeId(3);
 
+/// The term of a follower, and how far its log is durable.
+const OWN: (Term, Index) = (Term(1), Index(5));
+
 /// Keeps the spans that it is given.
 #[derive(Clone, Debug, Default)]
 struct Kept(Arc<Mutex<Vec<SpanData>>>);
@@ -285,7 +288,7 @@ fn the_book_is_bounded() {
 fn a_follower_tells_of_what_it_did_not_have() {
     let (mut book, _, spans) = book();
     let trace = |index| (Index(index), TraceContext { trace_id: [1; 16], span_id: [index as u8; 8] });
-    book.on_message(SHARD_0, Index(5), vec![trace(5), trace(6), trace(7)]);
+    book.on_message(SHARD_0, Term(1), OWN, vec![trace(5), trace(6), trace(7)]);
     std::thread::sleep(Duration::from_millis(1));
     book.begin_turn();
     book.on_told(SHARD_0, &appended(6));
@@ -299,6 +302,20 @@ fn a_follower_tells_of_what_it_did_not_have() {
     book.on_told(SHARD_0, &Told::Raft(Event::FollowsLeader { leader: C, term: Term(2) }));
     book.on_told(SHARD_0, &appended(7));
     assert_eq!(spans.names(), ["appended"], "whether it is the old leader's entry that is durable is not known");
+}
+
+/// What was under way while another leader was elected, after a partition for example, is not taken: in its place comes another entry.
+#[test]
+fn a_follower_tells_nothing_of_what_a_leader_of_a_former_term_sent() {
+    let (mut book, _, spans) = book();
+    let trace = |index| (Index(index), TraceContext { trace_id: [1; 16], span_id: [index as u8; 8] });
+    let own = (Term(2), Index(5));
+    book.on_message(SHARD_0, Term(1), own, vec![trace(6)]);
+    book.on_message(SHARD_0, Term(2), own, vec![trace(7)]);
+    book.on_message(SHARD_0, Term(3), own, vec![trace(8)]);
+    book.on_told(SHARD_0, &appended(8));
+    let told: Vec<SpanId> = spans.told().iter().map(|span| span.parent_span_id).collect();
+    assert_eq!(told, [7, 8].map(|index| SpanId::from_bytes([index; 8])));
 }
 
 /// A sync of these entries that began then.
@@ -389,10 +406,10 @@ fn what_is_under_way_to_peers_is_told_at_the_end() {
 fn a_sync_on_a_follower_links_what_the_leader_has_told_of() {
     let (mut book, _, spans) = book();
     let trace = |index: u64| (Index(index), TraceContext { trace_id: [1; 16], span_id: [index as u8; 8] });
-    book.on_message(SHARD_0, Index(5), vec![trace(6), trace(7)]);
+    book.on_message(SHARD_0, Term(1), OWN, vec![trace(6), trace(7)]);
     let began = Instant::now();
     std::thread::sleep(Duration::from_millis(1));
-    book.on_message(SHARD_0, Index(5), vec![trace(8)]);
+    book.on_message(SHARD_0, Term(1), OWN, vec![trace(8)]);
     book.on_synced(&synced(6..=8, began));
     book.on_told(SHARD_0, &appended(8));
     assert_eq!(spans.names(), [SYNC_LOG, "fsync", "appended", "fsync", "appended", "appended"]);
