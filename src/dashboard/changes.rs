@@ -139,8 +139,10 @@ pub(super) async fn change(State(site): State<Site>, body: Body) -> Result<Json<
 async fn survey(context: &api::Context) -> Result<Survey, Failure> {
     let deadline = Instant::now() + context.longest_wait(ELECTION_PATIENCE);
     loop {
+        // A look that waits for a silent member tells how the others were when it began.
+        let began = Instant::now();
         let survey = survey_once(context).await?;
-        if survey.leader().is_ok() || Instant::now() >= deadline {
+        if survey.leader().is_ok() || began >= deadline {
             return Ok(survey);
         }
         sleep(LOOK_PAUSE).await;

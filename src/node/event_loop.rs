@@ -256,8 +256,9 @@ impl EventLoop {
         match inbound {
             Inbound::Message { from, envelope: Envelope { shard, message, traces, .. } } => {
                 if !traces.is_empty() {
-                    let durable = self.inbox.published.borrow().replicas.get(&shard).map(|status| status.durable);
-                    self.requests.on_message(shard, durable.unwrap_or_default(), traces);
+                    let published = self.inbox.published.borrow();
+                    let own = published.replicas.get(&shard).map(|status| (status.term, status.durable));
+                    self.requests.on_message(shard, message.term, own.unwrap_or_default(), traces);
                 }
                 self.on_event(shard, Event::Message { from, message });
             }

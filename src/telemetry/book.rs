@@ -22,7 +22,7 @@ use super::entries::{Entries, Entry, Place, Sent};
 use super::request_spans::{Ended, What, child_of};
 use super::sync::{Carried, Ranges};
 use super::{Mark, Moment, Telemetry, Verb, propagation};
-use crate::ids::{EntryId, Index, NodeId, ShardId, TRACES_MAX, TraceContext};
+use crate::ids::{EntryId, Index, NodeId, ShardId, TRACES_MAX, Term, TraceContext};
 use crate::raft::{Body, Event, Message};
 use crate::replica::{RequestId, Told};
 use crate::storage::Synced;
@@ -87,10 +87,16 @@ impl RequestBook {
         self.requests_traced == 0 && self.entries.has_none_traced() && self.appending.is_empty()
     }
 
-    /// A leader's message has arrived, and with it the traces of some of its entries. This node's log is durable up to
-    /// `durable`: what it has already, it does not append again.
-    pub fn on_message(&mut self, shard: ShardId, durable: Index, traces: Vec<(Index, TraceContext)>) {
-        if self.telemetry.request_spans().is_some() {
+    /// A leader's message of the term `sent_in` has arrived, and with it the traces of some of its entries. This node's log is durable
+    /// up to `durable`: what it has already, it does not append again. What comes from before its own term, it does not take.
+    pub fn on_message(
+        &mut self,
+        shard: ShardId,
+        sent_in: Term,
+        (term, durable): (Term, Index),
+        traces: Vec<(Index, TraceContext)>,
+    ) {
+        if sent_in >= term && self.telemetry.request_spans().is_some() {
             self.appending.arrive(shard, traces.into_iter().filter(|(index, _)| *index > durable));
         }
     }
@@ -212,7 +218,7 @@ impl RequestBook {
     fn on_placed(&mut self, shard: ShardId, id: RequestId, at: EntryId, together: usize) {
         let Some(request) = self.requests.get_mut(&id) else { return };
         let placed_at = Moment::now();
-        let times = (request.since, placed_at);
+        let times = (std::mem::replace(&mut request.since, placed_at), placed_at);
         self.telemetry.measure(Verb::Proposed, times);
         if let Some(span) = &request.span {
             self.telemetry.span(span, times, What::Proposed { at, together });

@@ -1,10 +1,12 @@
 //! Lines of the log on their way to a collector.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use opentelemetry::InstrumentationScope;
-use opentelemetry::logs::{AnyValue, LogRecord as _};
+use opentelemetry::logs::{AnyValue, LogRecord as _, Severity};
 use opentelemetry_appender_tracing::layer::OpenTelemetryTracingBridge;
+use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::logs::{LogProcessor, SdkLogRecord, SdkLoggerProvider};
 use tracing_subscriber::filter::{FilterExt as _, ParseError, filter_fn};
@@ -49,6 +51,46 @@ impl LogProcessor for Tidy {
 
     fn shutdown_with_timeout(&self, _: Duration) -> OTelSdkResult {
         Ok(())
+    }
+}
+
+/// Gives records to a processor of the SDK until that is shut down. What a node says after that, such as that it has stopped, is for
+/// the terminal alone: the SDK would warn of every such line.
+#[derive(Debug)]
+pub(super) struct UntilShutdown<P> {
+    processor: P,
+    is_shut_down: AtomicBool,
+}
+
+impl<P> UntilShutdown<P> {
+    /// Gives them to `processor`.
+    pub(super) fn new(processor: P) -> Self {
+        Self { processor, is_shut_down: AtomicBool::new(false) }
+    }
+}
+
+impl<P: LogProcessor> LogProcessor for UntilShutdown<P> {
+    fn emit(&self, record: &mut SdkLogRecord, scope: &InstrumentationScope) {
+        if !self.is_shut_down.load(Ordering::Relaxed) {
+            self.processor.emit(record, scope);
+        }
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        self.processor.force_flush()
+    }
+
+    fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
+        self.is_shut_down.store(true, Ordering::Relaxed);
+        self.processor.shutdown_with_timeout(timeout)
+    }
+
+    fn event_enabled(&self, level: Severity, target: &str, name: Option<&str>) -> bool {
+        self.processor.event_enabled(level, target, name)
+    }
+
+    fn set_resource(&mut self, resource: &Resource) {
+        self.processor.set_resource(resource);
     }
 }
 

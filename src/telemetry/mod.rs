@@ -76,7 +76,8 @@
 //! - With traces and metrics off nothing is allocated, dated or kept for a request; [`Vitals`] date proposals, commits and syncs
 //!   always. The contexts of calls and spans are never
 //!   written into the log of the cluster, nor hashed, nor replayed; what a message says in its headers is the message's own.
-//! - What a client says of traces is bounded: a `tracestate` over 512 bytes is left out, and a span links at most `LINKS_MAX` others.
+//! - What a client says of traces is bounded: a `tracestate` over 512 bytes is left out, and a span links at most `LINKS_MAX` others,
+//!   by their ids alone.
 //!
 //! Not here: a page that shows all this, which is the dashboard's.
 

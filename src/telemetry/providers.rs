@@ -10,17 +10,20 @@ use opentelemetry::{Context, InstrumentationScope, KeyValue};
 use opentelemetry_otlp::{LogExporter, MetricExporter, SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::{OTelSdkError, OTelSdkResult};
-use opentelemetry_sdk::logs::{BatchLogProcessor, SdkLoggerProvider};
+use opentelemetry_sdk::logs::{
+    BatchConfigBuilder as LogBatchConfigBuilder, BatchLogProcessor, OTEL_BLRP_SCHEDULE_DELAY, SdkLoggerProvider,
+};
 use opentelemetry_sdk::metrics::{Instrument, PeriodicReader, SdkMeterProvider, Stream};
 use opentelemetry_sdk::resource::TelemetryResourceDetector;
 use opentelemetry_sdk::trace::{BatchConfig, BatchConfigBuilder, BatchSpanProcessor};
 use opentelemetry_sdk::trace::{
-    OTEL_BSP_MAX_EXPORT_BATCH_SIZE, OTEL_BSP_MAX_QUEUE_SIZE, Sampler, SdkTracerProvider, Span, SpanData,
+    OTEL_BSP_MAX_EXPORT_BATCH_SIZE, OTEL_BSP_MAX_QUEUE_SIZE, OTEL_BSP_SCHEDULE_DELAY, Sampler, SdkTracerProvider, Span,
+    SpanData,
 };
 use opentelemetry_sdk::trace::{SpanExporter as _, SpanProcessor};
 
 use super::collector::Watched;
-use super::lines::Tidy;
+use super::lines::{Tidy, UntilShutdown};
 use super::metrics::{Ending, Scrape};
 use super::request_spans::RequestSpans;
 use super::{Instruments, Sinks, Telemetry, Traces};
@@ -34,6 +37,9 @@ const SPANS_MAX: usize = 4096;
 
 /// Spans that are sent together.
 const SPANS_TOGETHER: usize = 1024;
+
+/// Between two sendings where the environment asks for no pause at all: the threads that send would never rest.
+const SENDING_PAUSE_MIN: Duration = Duration::from_millis(10);
 
 /// What a stopping node waits for its collector at most.
 const FLUSH_MAX: Duration = Duration::from_secs(2);
@@ -143,7 +149,15 @@ fn batches() -> BatchConfig {
     if !is_set(OTEL_BSP_MAX_EXPORT_BATCH_SIZE) {
         batches = batches.with_max_export_batch_size(SPANS_TOGETHER);
     }
+    if is_zero(OTEL_BSP_SCHEDULE_DELAY) {
+        batches = batches.with_scheduled_delay(SENDING_PAUSE_MIN);
+    }
     batches.build()
+}
+
+/// Whether a variable of the environment is zero, as the SDK reads it.
+fn is_zero(variable: &str) -> bool {
+    std::env::var(variable).is_ok_and(|value| value.parse() == Ok(0_u64))
 }
 
 /// Takes the spans of the SDK where those of requests go as well. Whom it gives them to knows its resource.
@@ -198,10 +212,15 @@ fn start_metrics(
 
 fn start_logs(logs: &config::Logs, resource: Resource) -> Result<SdkLoggerProvider, Unusable> {
     let exporter = LogExporter::builder().with_tonic().with_endpoint(&logs.endpoint).build()?;
-    let processor = BatchLogProcessor::builder(Watched::new(exporter, "lines of the log", &logs.endpoint)).build();
+    let mut batches = LogBatchConfigBuilder::default();
+    if is_zero(OTEL_BLRP_SCHEDULE_DELAY) {
+        batches = batches.with_scheduled_delay(SENDING_PAUSE_MIN);
+    }
+    let exporter = Watched::new(exporter, "lines of the log", &logs.endpoint);
+    let processor = BatchLogProcessor::builder(exporter).with_batch_config(batches.build()).build();
     Ok(SdkLoggerProvider::builder()
         .with_log_processor(Tidy)
-        .with_log_processor(processor)
+        .with_log_processor(UntilShutdown::new(processor))
         .with_resource(resource)
         .build())
 }

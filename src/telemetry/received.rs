@@ -179,7 +179,7 @@ impl Traced {
     fn link(&mut self, messages: impl Iterator<Item = (TraceHeaders, Vec<KeyValue>)>) {
         let Some(request) = &mut self.request else { return };
         let ids = |span: &SpanContext| (span.trace_id(), span.span_id());
-        let told = messages.map(|(trace, attributes)| (trace.context().span().span_context().clone(), attributes));
+        let told = messages.map(|(trace, attributes)| (trace.linked(), attributes));
         let others = told.filter(|(span, _)| span.is_valid() && ids(span) != ids(&self.client));
         let links = others.map(|(span, attributes)| Link::new(span, attributes, 0));
         for link in links {

@@ -23,10 +23,14 @@ use super::{Brought, Instruments, LINKS_MAX, Mark, RequestBook, Sinks, Source, T
 use crate::ids::{EntryId, Index, NodeId, SHARD_0, TRACES_MAX, Term, Ticket, TraceContext};
 use crate::raft::{Body, Entry, Event, Message, Payload, RoleName};
 use crate::replica::{RequestId, Told};
+use crate::state_machine::{self, Operation};
 use crate::storage::{Durable, Synced};
 
 const B: NodeId = NodeId(2);
 const C: NodeId = NodeId(3);
+
+/// The term of a follower, and how far its log is durable.
+const OWN: (Term, Index) = (Term(1), Index(5));
 
 /// Keeps the spans that it is given.
 #[derive(Clone, Debug, Default)]
@@ -128,6 +132,28 @@ fn only_the_node_that_runs_is_looked_at() {
     assert_eq!((Arc::strong_count(&first), Arc::strong_count(&second)), (1, 1), "what has ended is not kept");
 }
 
+/// With the states of all traces that a batch of messages tells of, a few spans would be more than a collector takes at once.
+#[test]
+fn messages_are_linked_by_their_ids_alone() {
+    let (telemetry, spans) = telemetry();
+    let enqueue = |number: usize| {
+        let traceparent = format!("00-{}-{}-01", TraceId::from(number as u128), SpanId::from(9));
+        let headers = [("traceparent", traceparent), ("tracestate", format!("vendor={}", "x".repeat(200)))];
+        let headers = headers.map(|(key, value)| (key.to_owned(), value)).into();
+        let message = state_machine::Message { body: state_machine::Body::Text("x".to_owned()), headers };
+        Operation::Enqueue { queue: "orders".parse().unwrap(), message, delay: Duration::ZERO }
+    };
+    let operations: Vec<Operation> = (1..=LINKS_MAX + 5).map(enqueue).collect();
+    let mut received = telemetry.receive("quorate.v1.Quorate/Execute", || client(TraceFlags::SAMPLED));
+    received.is_checked(&operations);
+    received.is_answered(None);
+    let told = spans.told();
+    let linked = &told.iter().find(|span| span.name == "quorate.v1.Quorate/Execute").unwrap().links.links;
+    let expected = (1..=LINKS_MAX as u128).map(TraceId::from);
+    assert!(linked.iter().map(|link| link.span_context.trace_id()).eq(expected), "{linked:?}");
+    assert!(linked.iter().all(|link| link.span_context.trace_state() == &TraceState::NONE), "{linked:?}");
+}
+
 /// What the loop gets of a traced request. Its client goes away at once.
 fn mark(telemetry: &Telemetry) -> Mark {
     telemetry.receive("quorate.v1.Quorate/Execute", || client(TraceFlags::SAMPLED)).mark()
@@ -211,6 +237,9 @@ fn a_broken_connection_and_a_lost_leadership_end_what_was_sent() {
     book.on_answer(RequestId(1));
     assert_eq!(spans.names()[4..], ["answered"]);
     assert!(book.is_empty());
+    let told = spans.told();
+    let [proposed, answered] = ["proposed", "answered"].map(|verb| told.iter().find(|span| span.name == verb).unwrap());
+    assert!(proposed.end_time <= answered.start_time, "its last verb was that: {told:?}");
 }
 
 #[test]
@@ -260,7 +289,7 @@ fn the_book_is_bounded() {
 fn a_follower_tells_of_what_it_did_not_have() {
     let (mut book, _, spans) = book();
     let trace = |index| (Index(index), TraceContext { trace_id: [1; 16], span_id: [index as u8; 8] });
-    book.on_message(SHARD_0, Index(5), vec![trace(5), trace(6), trace(7)]);
+    book.on_message(SHARD_0, Term(1), OWN, vec![trace(5), trace(6), trace(7)]);
     std::thread::sleep(Duration::from_millis(1));
     book.begin_turn();
     book.on_told(SHARD_0, &appended(6));
@@ -274,6 +303,20 @@ fn a_follower_tells_of_what_it_did_not_have() {
     book.on_told(SHARD_0, &Told::Raft(Event::FollowsLeader { leader: C, term: Term(2) }));
     book.on_told(SHARD_0, &appended(7));
     assert_eq!(spans.names(), ["appended"], "whether it is the old leader's entry that is durable is not known");
+}
+
+/// What was under way while another leader was elected, after a partition for example, is not taken: in its place comes another entry.
+#[test]
+fn a_follower_tells_nothing_of_what_a_leader_of_a_former_term_sent() {
+    let (mut book, _, spans) = book();
+    let trace = |index| (Index(index), TraceContext { trace_id: [1; 16], span_id: [index as u8; 8] });
+    let own = (Term(2), Index(5));
+    book.on_message(SHARD_0, Term(1), own, vec![trace(6)]);
+    book.on_message(SHARD_0, Term(2), own, vec![trace(7)]);
+    book.on_message(SHARD_0, Term(3), own, vec![trace(8)]);
+    book.on_told(SHARD_0, &appended(8));
+    let told: Vec<SpanId> = spans.told().iter().map(|span| span.parent_span_id).collect();
+    assert_eq!(told, [7, 8].map(|index| SpanId::from_bytes([index; 8])));
 }
 
 /// A sync of these entries that began then.
@@ -364,10 +407,10 @@ fn what_is_under_way_to_peers_is_told_at_the_end() {
 fn a_sync_on_a_follower_links_what_the_leader_has_told_of() {
     let (mut book, _, spans) = book();
     let trace = |index: u64| (Index(index), TraceContext { trace_id: [1; 16], span_id: [index as u8; 8] });
-    book.on_message(SHARD_0, Index(5), vec![trace(6), trace(7)]);
+    book.on_message(SHARD_0, Term(1), OWN, vec![trace(6), trace(7)]);
     let began = Instant::now();
     std::thread::sleep(Duration::from_millis(1));
-    book.on_message(SHARD_0, Index(5), vec![trace(8)]);
+    book.on_message(SHARD_0, Term(1), OWN, vec![trace(8)]);
     book.on_synced(&synced(6..=8, began));
     book.on_told(SHARD_0, &appended(8));
     assert_eq!(spans.names(), [SYNC_LOG, "fsync", "appended", "fsync", "appended", "appended"]);

@@ -142,3 +142,20 @@ fn members_come_and_go_through_the_page_of_any_node() {
     let planned = plan(survivor, &remove_living);
     assert_eq!((shape(&planned["before"]).3, &planned["leader_after"]), (-1, &Value::Null), "{planned}");
 }
+
+/// A leader that hangs keeps its connections, so that each look for the next one waits for its answer in vain.
+#[test]
+fn a_change_waits_while_another_leader_than_one_that_hangs_is_elected() {
+    let settings = [
+        ("QUORATE__RAFT__HEARTBEAT_INTERVAL", "50ms".to_owned()),
+        ("QUORATE__RAFT__ELECTION_TIMEOUT_MIN", "300ms".to_owned()),
+        ("QUORATE__RAFT__ELECTION_TIMEOUT_MAX", "450ms".to_owned()),
+    ];
+    let mut cluster = Cluster::start_with(3, &settings);
+    let (leader, asked) = (cluster.leader(), cluster.followers()[0]);
+    cluster.nodes[leader].signal("STOP");
+    let name = &cluster.nodes[leader].name;
+    let planned = plan(&cluster.nodes[asked], &json!({"action": "remove", "member": name}));
+    assert_eq!((&planned["allowed"], &planned["why"]), (&json!(true), &json!("")), "{planned}");
+    assert_ne!(planned["leader_after"], json!(name), "{planned}");
+}

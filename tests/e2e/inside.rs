@@ -60,7 +60,7 @@ fn status_tells_how_each_node_is() {
 }
 
 /// Processor time that a node has taken so far.
-fn busy(node: &Node) -> Duration {
+pub fn busy(node: &Node) -> Duration {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", node.pid())).expect("it runs");
     let fields: Vec<&str> = stat.rsplit_once(')').expect("the name is in brackets").1.split_whitespace().collect();
     let ticks: u64 = fields[11..13].iter().map(|ticks| ticks.parse::<u64>().expect("a number")).sum();

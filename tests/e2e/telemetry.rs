@@ -15,6 +15,7 @@ use tempfile::TempDir;
 
 use crate::cluster::{Cluster, Node, eventually, quorate};
 use crate::collector::{Collector, Line, Span, tree};
+use crate::inside::busy;
 
 const EXECUTE: &str = "quorate.v1.Quorate/Execute";
 const VERBS: [&str; 8] =
@@ -484,6 +485,27 @@ fn lines_of_the_log_lead_to_the_traces_that_they_are_about() {
     }
 }
 
+/// The threads of the SDK would not even rest if they were given no pause at all.
+#[test]
+fn a_node_that_is_to_tell_at_once_rests_while_there_is_nothing_to_tell() {
+    let collector = Collector::start();
+    let settings = [
+        ("OTEL_TRACES_EXPORTER", "otlp".to_owned()),
+        ("OTEL_LOGS_EXPORTER", "otlp".to_owned()),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", collector.endpoint()),
+        ("OTEL_BSP_SCHEDULE_DELAY", "0".to_owned()),
+        ("OTEL_BLRP_SCHEDULE_DELAY", "0".to_owned()),
+    ];
+    let cluster = Cluster::start_with(1, &settings);
+    enqueue(&cluster, client_span(11, TraceFlags::SAMPLED));
+    eventually("the trace", || collector.trace(&hex(11)).into_iter().find(|span| span.kind == 2));
+    eventually("a line about it", || collector.lines().into_iter().find(|line| line.trace == hex(11)));
+    let before = busy(&cluster.nodes[0]);
+    std::thread::sleep(Duration::from_secs(2));
+    let used = busy(&cluster.nodes[0]) - before;
+    assert!(used < Duration::from_secs(1), "{used:?} in 2 s");
+}
+
 /// With a collector that is away, a node works as ever, says so once, and stops in time.
 #[test]
 fn a_collector_that_is_away_harms_nobody() {
@@ -512,4 +534,5 @@ fn a_collector_that_is_away_harms_nobody() {
     assert_eq!(log.matches("takes no spans").count(), 1, "{log}");
     assert_eq!(log.matches("takes no metrics").count(), 1, "{log}");
     assert_eq!(log.matches("takes no lines of the log").count(), 1, "{log}");
+    assert!(!log.contains("after Shutdown"), "what it says last is for the terminal alone: {log}");
 }
