@@ -106,7 +106,7 @@ mod tests {
             ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://traces:2"),
             ("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT", "http://logs:3"),
             ("OTEL_TRACES_SAMPLER", "traceidratio"),
-            ("OTEL_TRACES_SAMPLER_ARG", "0.25"),
+            ("OTEL_TRACES_SAMPLER_ARG", "25e-2"),
             ("OTEL_METRIC_EXPORT_INTERVAL", "2500"),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc"),
             ("OTEL_SDK_DISABLED", "False"),

@@ -32,7 +32,7 @@ const BODY_BYTES_MAX: usize = 2 << 20;
 /// A body that has not arrived after this long is given up.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Changes at a time, which bounds what their bodies take. One more is refused.
+/// Changes and plans of changes at a time, which bounds what their bodies take. One more is refused.
 pub(super) const CHANGES_MAX: usize = 8;
 
 /// A change of the members waits so long for a leader, and longer where elections take longer.
@@ -45,7 +45,7 @@ const LOOK_PAUSE: Duration = Duration::from_millis(50);
 pub(super) async fn admit(State(site): State<Site>, request: Request, next: Next) -> Result<Response, Failure> {
     site.guard().admits_change(request.uri(), request.headers()).await?;
     let place = site.lookout()?.changes.try_acquire();
-    let _place = place.map_err(|_| Failure::overloaded(&format!("{CHANGES_MAX} changes are being made")))?;
+    let _place = place.map_err(|_| Failure::overloaded(&format!("{CHANGES_MAX} changes are being made or planned")))?;
     Ok(next.run(request).await)
 }
 
