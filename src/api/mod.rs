@@ -224,9 +224,9 @@ pub async fn serve(
         .server()
         .add_service(reflection)
         .add_service(health_service)
-        .add_service(telemetry.around(founding))
-        .add_service(telemetry.around(forwarder.around(quorate)))
-        .add_service(telemetry.around(forwarder.around(cluster)))
+        .add_service(telemetry.measured(founding))
+        .add_service(telemetry.measured(forwarder.around(quorate)))
+        .add_service(telemetry.measured(forwarder.around(cluster)))
         .serve_with_incoming_shutdown(listener.incoming(), stop)
         .await;
     watching.abort();

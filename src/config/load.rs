@@ -152,7 +152,7 @@ impl Loader {
     /// Takes a value that somebody typed: it is text, unless only a number or a truth value is good there.
     pub(super) fn typed(&mut self, origin: Origin, key: &str, text: &str) {
         let literal = text.parse::<Value>().unwrap_or_else(|never| match never {});
-        // That kind of literal has no exponent.
+        // A literal of figment has no exponent.
         let number = text.parse::<f64>().ok().filter(|number| number.is_finite()).map(Value::from);
         let readings: Vec<Value> = [Value::from(text), literal].into_iter().chain(number).collect();
         self.setting(origin, key, &readings);

@@ -36,7 +36,7 @@ const BODY_DEADLINE: Duration = Duration::from_secs(10);
 pub(super) const CHANGES_MAX: usize = 8;
 
 /// A change of the members waits so long for a leader, and longer where elections take longer.
-const ELECTION_PATIENCE: Duration = Duration::from_secs(1);
+const ELECTION_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Between two looks for a leader.
 const LOOK_PAUSE: Duration = Duration::from_millis(50);
@@ -142,7 +142,7 @@ async fn survey(context: &api::Context) -> Result<Survey, Failure> {
         // A look that waits for a silent member tells how the others were when it began.
         let began = Instant::now();
         let survey = survey_once(context).await?;
-        if survey.leader().is_ok() || began >= deadline {
+        if survey.is_settled() || began >= deadline {
             return Ok(survey);
         }
         sleep(LOOK_PAUSE).await;

@@ -160,7 +160,11 @@ impl Gatherer {
         }
         match answered {
             Ok((node, Some(answer))) => self.hear(node, answer),
-            Ok((node, None)) => _ = self.questions.get_mut(&node).map(Question::failed),
+            Ok((node, None)) => {
+                if let Some(question) = self.questions.get_mut(&node) {
+                    question.failed();
+                }
+            }
             Err(_) => {}
         }
     }

@@ -119,15 +119,24 @@ impl Survey {
         }
     }
 
+    /// There is a leader, and it hears all other voters that answer. One that has just been elected has heard nobody yet, and would take
+    /// them for dead.
+    pub(super) fn is_settled(&self) -> bool {
+        let mut up = self.configuration().voters.iter().filter(|voter| self.is_up(**voter));
+        self.leader().is_ok() && up.all(|voter| self.is_heard(*voter))
+    }
+
     /// The leader, which answers.
     ///
     /// # Errors
-    /// There is none, or it is silent: what others say of it is over, or about to be.
-    pub(super) fn leader(&self) -> Result<NodeId, Failure> {
+    /// There is none, or it does nothing: what others say of it is over, or about to be.
+    fn leader(&self) -> Result<NodeId, Failure> {
         let message = match self.leader {
             Some(leader) if self.is_up(leader) => return Ok(leader),
-            Some(silent) => {
-                format!("the leader, {}, does not answer, and only a leader changes the members", self.name(silent))
+            Some(leader) => {
+                let is_reachable = self.nodes.get(&leader).is_some_and(|heard| heard.reachable);
+                let fails = if is_reachable { "stands still" } else { "does not answer" };
+                format!("the leader, {}, {fails}, and only a leader changes the members", self.name(leader))
             }
             None => "no leader is known, and only a leader changes the members".to_owned(),
         };
@@ -582,6 +591,19 @@ mod tests {
             assert_eq!((refused.status.as_u16(), refused.reason.as_str()), (503, reasons::NO_LEADER), "{change:?}");
             assert!(refused.message.contains("the leader, a, does not answer"), "{change:?}: {refused:?}");
         }
+        let mut stuck = survey(&[Voter, Voter, Voter]);
+        stuck.nodes.get_mut(&NodeId(1)).unwrap().status.as_mut().unwrap().stands_still = true;
+        let refused = stuck.after(&remove("c")).expect_err("it could not do it");
+        assert!(refused.message.contains("the leader, a, stands still"), "{refused:?}");
+        assert!(![leaderless, silent, stuck].iter().any(Survey::is_settled));
+    }
+
+    #[test]
+    fn a_leader_that_has_heard_nobody_yet_is_waited_for() {
+        assert!(survey(&[Voter, Voter, DeadVoter]).is_settled());
+        assert!(!survey(&[Voter, Voter, UnheardVoter]).is_settled(), "its term has just begun");
+        assert!(survey(&[Voter, DeadVoter, DeadVoter, Learner]).is_settled(), "there is nobody to hear from");
+        assert!(survey(&[Voter]).is_settled());
     }
 
     /// A dead voter whose name comes back on another disk is replaced in one step; one that lives is not.

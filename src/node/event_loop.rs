@@ -257,7 +257,8 @@ impl EventLoop {
             Inbound::Message { from, envelope: Envelope { shard, message, traces, .. } } => {
                 if !traces.is_empty() {
                     let published = self.inbox.published.borrow();
-                    let own = published.replicas.get(&shard).map(|status| (status.term, status.durable));
+                    let own = published.replicas.get(&shard);
+                    let own = own.map(|status| telemetry::Own { term: status.term, durable: status.durable });
                     self.requests.on_message(shard, message.term, own.unwrap_or_default(), traces);
                 }
                 self.on_event(shard, Event::Message { from, message });

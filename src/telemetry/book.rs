@@ -55,6 +55,15 @@ struct Request {
     place: Option<Place>,
 }
 
+/// How far a node is, as it is published.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Own {
+    /// Its term.
+    pub term: Term,
+    /// Up to where its log is durable.
+    pub durable: Index,
+}
+
 impl RequestBook {
     /// An empty book. What it learns goes to `telemetry`.
     pub fn new(telemetry: Telemetry, name_of: impl Fn(NodeId) -> String + Send + 'static) -> Self {
@@ -87,15 +96,10 @@ impl RequestBook {
         self.requests_traced == 0 && self.entries.has_none_traced() && self.appending.is_empty()
     }
 
-    /// A leader's message of the term `sent_in` has arrived, and with it the traces of some of its entries. This node's log is durable
-    /// up to `durable`: what it has already, it does not append again. What comes from before its own term, it does not take.
-    pub fn on_message(
-        &mut self,
-        shard: ShardId,
-        sent_in: Term,
-        (term, durable): (Term, Index),
-        traces: Vec<(Index, TraceContext)>,
-    ) {
+    /// A message of the leader of the term `sent_in` has arrived, and with it the traces of some of its entries. What comes from before
+    /// this node's own term, it does not take, and what its log has already, it does not append again.
+    pub fn on_message(&mut self, shard: ShardId, sent_in: Term, own: Own, traces: Vec<(Index, TraceContext)>) {
+        let Own { term, durable } = own;
         if sent_in >= term && self.telemetry.request_spans().is_some() {
             self.appending.arrive(shard, traces.into_iter().filter(|(index, _)| *index > durable));
         }

@@ -1,7 +1,7 @@
 //! How long calls take: around a whole gRPC service, so that every method is measured alike, from the call's arrival to the end of
 //! its answer. Of a stream that is its end, whoever brings it about. `rpc.server.call.duration`, by the semantic conventions for RPC.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use tonic::codegen::{BoxFuture, Service, http};
 use tonic::server::NamedService;
 use tonic::{Code, Status};
 
+use super::metrics::Calls;
 use super::{Instruments, Moment, Telemetry};
 use crate::proto;
 
@@ -27,16 +28,21 @@ const OTHER: &str = "_OTHER";
 pub struct Measured<S> {
     service: S,
     /// None: nobody wants to know.
-    instruments: Option<Arc<Instruments>>,
-    /// `package.Service/Method` of each.
-    methods: Arc<BTreeSet<Arc<str>>>,
+    methods: Option<Arc<Methods>>,
+}
+
+/// The calls of each method of a service.
+#[derive(Debug)]
+struct Methods {
+    /// By `package.Service/Method`.
+    known: BTreeMap<String, Arc<Calls>>,
+    other: Arc<Calls>,
 }
 
 /// A call while it is served. Told when it is dropped: with the code that its answer ends with, or as cancelled if it has none yet.
 #[derive(Debug)]
 struct Served {
-    instruments: Arc<Instruments>,
-    method: Arc<str>,
+    calls: Arc<Calls>,
     arrived: Moment,
     code: Code,
 }
@@ -50,42 +56,48 @@ struct Answer {
 
 impl Telemetry {
     /// The service, each call of which is measured.
-    pub fn around<S: NamedService>(&self, service: S) -> Measured<S> {
-        Measured { service, instruments: self.sinks.instruments.clone(), methods: Arc::new(methods(S::NAME)) }
+    pub fn measured<S: NamedService>(&self, service: S) -> Measured<S> {
+        let instruments = self.sinks.instruments.as_ref();
+        Measured { service, methods: instruments.map(|instruments| Arc::new(Methods::of(S::NAME, instruments))) }
+    }
+}
+
+impl Methods {
+    fn of(service: &str, instruments: &Instruments) -> Self {
+        let calls = |method: &str, usual| Arc::new(instruments.calls(method, usual));
+        let known = methods(service).into_iter().map(|method| (method.clone(), calls(&method, Code::Ok))).collect();
+        Self { known, other: calls(OTHER, Code::Unimplemented) }
+    }
+
+    /// A call of the method at this path has arrived.
+    fn arrived(&self, path: &str) -> Served {
+        let known = path.strip_prefix('/').and_then(|method| self.known.get(method));
+        Served { calls: known.unwrap_or(&self.other).clone(), arrived: Moment::now(), code: Code::Cancelled }
     }
 }
 
 /// The methods of one of our services, as its definition has them.
-fn methods(service: &str) -> BTreeSet<Arc<str>> {
+fn methods(service: &str) -> Vec<String> {
     let definitions = FileDescriptorSet::decode(proto::DESCRIPTORS).expect("the build has made them");
     let services =
         definitions.file.iter().flat_map(|file| file.service.iter().map(|service| (file.package(), service)));
     let ours = services.filter(|(package, defined)| format!("{package}.{}", defined.name()) == service);
-    ours.flat_map(|(_, ours)| &ours.method).map(|method| format!("{service}/{}", method.name()).into()).collect()
-}
-
-impl<S> Measured<S> {
-    /// A call of the method at this path has arrived.
-    fn arrived(&self, path: &str) -> Option<Served> {
-        let instruments = self.instruments.clone()?;
-        let method = path.strip_prefix('/').and_then(|method| self.methods.get(method).cloned());
-        let method = method.unwrap_or_else(|| OTHER.into());
-        Some(Served { instruments, method, arrived: Moment::now(), code: Code::Cancelled })
-    }
+    ours.flat_map(|(_, ours)| &ours.method).map(|method| format!("{service}/{}", method.name())).collect()
 }
 
 impl Served {
-    /// A status of gRPC, if there is one here: it comes after the answer, or alone.
+    /// The code of gRPC, if there is one here: it comes after the answer, or alone. Where a call was passed on, these are the bytes of
+    /// another node, so that no more of them is read.
     fn ends_with(&mut self, headers: &http::HeaderMap) {
-        if let Some(status) = Status::from_header_map(headers) {
-            self.code = status.code();
+        if let Some(code) = headers.get(Status::GRPC_STATUS) {
+            self.code = Code::from_bytes(code.as_bytes());
         }
     }
 }
 
 impl Drop for Served {
     fn drop(&mut self) {
-        self.instruments.called(self.method.clone(), self.code, Moment::now().since(self.arrived));
+        self.calls.ended(self.code, Moment::now().since(self.arrived));
     }
 }
 
@@ -111,7 +123,7 @@ where
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let served = self.arrived(request.uri().path());
+        let served = self.methods.as_ref().map(|methods| methods.arrived(request.uri().path()));
         let answering = self.service.call(request);
         let Some(mut served) = served else { return answering };
         Box::pin(async move {
@@ -129,7 +141,11 @@ impl http_body::Body for Answer {
     fn poll_frame(mut self: Pin<&mut Self>, wakeup: &mut Wakeup<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let frame = ready!(Pin::new(&mut self.body).poll_frame(wakeup));
         match &frame {
-            Some(Ok(frame)) => _ = frame.trailers_ref().map(|trailers| self.served.ends_with(trailers)),
+            Some(Ok(frame)) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    self.served.ends_with(trailers);
+                }
+            }
             Some(Err(status)) => self.served.code = status.code(),
             None => {}
         }
@@ -151,11 +167,7 @@ mod tests {
 
     #[test]
     fn the_methods_of_a_service_are_those_of_its_definition() {
-        let methods = methods("quorate.v1.Quorate");
-        let methods: Vec<&str> = methods.iter().map(|method| &**method).collect();
-        assert_eq!(
-            methods,
-            ["Execute", "ExecuteStream", "RequestLog"].map(|name| format!("quorate.v1.Quorate/{name}"))
-        );
+        let names = ["Execute", "ExecuteStream", "RequestLog"];
+        assert_eq!(methods("quorate.v1.Quorate"), names.map(|name| format!("quorate.v1.Quorate/{name}")));
     }
 }

@@ -115,7 +115,7 @@ use opentelemetry_sdk::trace::SdkTracer;
 
 use request_spans::{Ended, RequestSpans, What};
 
-pub use book::RequestBook;
+pub use book::{Own, RequestBook};
 pub use format::escaped;
 pub use log::{Error, Guard, Stream, start, wants_color};
 pub use measured::Measured;

@@ -59,11 +59,9 @@ impl TraceHeaders {
 
     /// The span that they tell of, for who links it; without a good one, an invalid one. Its ids say which it is. With the states of
     /// all that a batch of messages tells of, a few spans would be more than a collector takes at once.
-    pub(super) fn linked(&self) -> SpanContext {
-        let context = self.context();
-        let span = context.span();
-        let (span, state) = (span.span_context(), TraceState::NONE);
-        SpanContext::new(span.trace_id(), span.span_id(), span.trace_flags(), span.is_remote(), state)
+    pub(super) fn linked(self) -> SpanContext {
+        let ids = Self { traceparent: self.traceparent, ..Self::default() };
+        ids.context().span().span_context().clone()
     }
 }
 

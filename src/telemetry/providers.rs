@@ -24,7 +24,7 @@ use opentelemetry_sdk::trace::{SpanExporter as _, SpanProcessor};
 
 use super::collector::Watched;
 use super::lines::{Tidy, UntilShutdown};
-use super::metrics::{Ending, Scrape};
+use super::metrics::{CALL_DURATION, Ending, Scrape};
 use super::request_spans::RequestSpans;
 use super::{Instruments, Sinks, Telemetry, Traces};
 use crate::config::{self, Exporter, NodeConfig};
@@ -44,8 +44,11 @@ const SENDING_PAUSE_MIN: Duration = Duration::from_millis(10);
 /// What a stopping node waits for its collector at most.
 const FLUSH_MAX: Duration = Duration::from_secs(2);
 
-/// Series of one instrument: one for each peer, reason or method, of which there are fewer.
+/// Series of one instrument: one for each peer or reason, of which there are fewer.
 const SERIES_MAX: usize = 128;
+
+/// The same where there is one for each method and code: 17 codes, and twelve methods, those that there are not counted as one.
+const SERIES_OF_CALLS_MAX: usize = 256;
 
 /// The same where there is one for each queue and state: `telemetry.metrics.queues_max` is 400 at most, times five.
 const SERIES_BY_QUEUE_MAX: usize = 2_000;
@@ -228,8 +231,11 @@ fn start_logs(logs: &config::Logs, resource: Resource) -> Result<SdkLoggerProvid
 /// How many series an instrument may have. The SDK takes the memory for all of them at once, which for its 2,000 would be a fifth of
 /// what an idle node has.
 fn room_for_series(instrument: &Instrument) -> Option<Stream> {
-    let is_by_queue = instrument.name().starts_with("quorate.queue.");
-    let series_max = if is_by_queue { SERIES_BY_QUEUE_MAX } else { SERIES_MAX };
+    let series_max = match instrument.name() {
+        name if name == CALL_DURATION.name => SERIES_OF_CALLS_MAX,
+        name if name.starts_with("quorate.queue.") => SERIES_BY_QUEUE_MAX,
+        _ => SERIES_MAX,
+    };
     Stream::builder().with_cardinality_limit(series_max).build().ok()
 }
 

@@ -115,7 +115,7 @@ pub(super) struct SyncLog {
     written: SystemTime,
     /// The spans of traced requests, and how many of them are not linked.
     links: Vec<SpanContext>,
-    left_out: u32,
+    left_out: usize,
 }
 
 impl Telemetry {
@@ -134,7 +134,7 @@ impl Telemetry {
         };
         let span = root();
         let links = carried.iter().take(LINKS_MAX).map(|entry| entry.span.clone()).collect();
-        let left_out = carried.iter().skip(LINKS_MAX).count() as u32;
+        let left_out = carried.len().saturating_sub(LINKS_MAX);
         let what = What::SyncLog(Box::new(SyncLog { batch, written: written.wall(), links, left_out }));
         let (from, to) = (began.wall(), ended.wall());
         spans.end(Ended { span: span.clone(), parent: Parent::NONE, from, to, what });
@@ -190,6 +190,6 @@ impl SyncLog {
         span.attributes = self.batch.attributes();
         span.events.events = vec![Event::new("written", self.written, Vec::new(), 0)];
         span.links.links = self.links.into_iter().map(Link::with_context).collect();
-        span.links.dropped_count = self.left_out;
+        span.links.dropped_count = self.left_out as u32;
     }
 }

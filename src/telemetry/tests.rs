@@ -19,7 +19,7 @@ use super::propagation::TraceHeaders;
 use super::providers::scope;
 use super::request_spans::RequestSpans;
 use super::sync::SYNC_LOG;
-use super::{Brought, Instruments, LINKS_MAX, Mark, RequestBook, Sinks, Source, Telemetry, Traces};
+use super::{Brought, Instruments, LINKS_MAX, Mark, Own, RequestBook, Sinks, Source, Telemetry, Traces};
 use crate::ids::{EntryId, Index, NodeId, SHARD_0, TRACES_MAX, Term, Ticket, TraceContext};
 use crate::raft::{Body, Entry, Event, Message, Payload, RoleName};
 use crate::replica::{RequestId, Told};
@@ -30,7 +30,7 @@ const B: NodeId = NodeId(2);
 const C: NodeId = NodeId(3);
 
 /// The term of a follower, and how far its log is durable.
-const OWN: (Term, Index) = (Term(1), Index(5));
+const OWN: Own = Own { term: Term(1), durable: Index(5) };
 
 /// Keeps the spans that it is given.
 #[derive(Clone, Debug, Default)]
@@ -310,7 +310,7 @@ fn a_follower_tells_of_what_it_did_not_have() {
 fn a_follower_tells_nothing_of_what_a_leader_of_a_former_term_sent() {
     let (mut book, _, spans) = book();
     let trace = |index| (Index(index), TraceContext { trace_id: [1; 16], span_id: [index as u8; 8] });
-    let own = (Term(2), Index(5));
+    let own = Own { term: Term(2), ..OWN };
     book.on_message(SHARD_0, Term(1), own, vec![trace(6)]);
     book.on_message(SHARD_0, Term(2), own, vec![trace(7)]);
     book.on_message(SHARD_0, Term(3), own, vec![trace(8)]);

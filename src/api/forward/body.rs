@@ -144,7 +144,8 @@ impl Answer {
 
     /// The leader's last word. It does not know why there are no more questions.
     fn last_word(&self, trailers: HeaderMap) -> HeaderMap {
-        let is_ok = Status::from_header_map(&trailers).is_some_and(|status| status.code() == Code::Ok);
+        let code = trailers.get(Status::GRPC_STATUS).map(|code| Code::from_bytes(code.as_bytes()));
+        let is_ok = code == Some(Code::Ok);
         if is_ok && self.halt.is_set() { self.trailers(cut_short(&self.context)) } else { trailers }
     }
 

@@ -127,8 +127,11 @@ async fn every_call_is_measured_with_its_code() {
     eventually("the only node to lead", async || execute(&node, vec![enqueue("q", "x")]).await.ok()).await;
     assert_eq!(execute(&node, vec![enqueue("bad name", "x")]).await.unwrap_err().code(), Code::InvalidArgument);
 
-    let waits = tokio::time::timeout(Duration::from_millis(50), execute(&node, vec![dequeue("none", PATIENCE)]));
-    assert!(waits.await.is_err(), "its client goes away");
+    let (mut client, asked) = (quorate(&node).await, node.handle.requests());
+    let waits = v1::ExecuteRequest { operations: vec![dequeue("none", PATIENCE)], ..Default::default() };
+    let waits = tokio::spawn(async move { client.execute(waits).await });
+    eventually("it to wait", async || (node.handle.requests() > asked).then_some(())).await;
+    waits.abort();
     let whole = v1::RequestLogRequest::default();
     let mut pages = quorate(&node).await.request_log(whole).await.unwrap().into_inner();
     while pages.message().await.unwrap().is_some() {}
@@ -145,22 +148,50 @@ async fn every_call_is_measured_with_its_code() {
         assert_eq!(answer.unwrap_err().code(), Code::Unimplemented);
     }
 
-    let series = |method: &str, code: &str, error: &str| {
-        let labels = format!("rpc_method=\"{method}\",rpc_status_code=\"{code}\",rpc_system_name=\"grpc\"");
-        format!("rpc_server_call_duration_seconds_count{{{error}{labels}}}")
-    };
     let log = "quorate.v1.Quorate/RequestLog";
     for (series, count) in [
-        (series("quorate.v1.Quorate/Execute", "OK", ""), 1.0),
-        (series("quorate.v1.Quorate/Execute", "INVALID_ARGUMENT", ""), 1.0),
-        (series("quorate.v1.Quorate/Execute", "CANCELLED", ""), 1.0),
-        (series(log, "OK", ""), 1.0),
-        (series(log, "CANCELLED", ""), 1.0),
-        (series("_OTHER", "UNIMPLEMENTED", "error_type=\"UNIMPLEMENTED\","), 2.0),
+        (calls(EXECUTE, "OK", ""), 1.0),
+        (calls(EXECUTE, "INVALID_ARGUMENT", ""), 1.0),
+        (calls(EXECUTE, "CANCELLED", ""), 1.0),
+        (calls(log, "OK", ""), 1.0),
+        (calls(log, "CANCELLED", ""), 1.0),
+        (calls("_OTHER", "UNIMPLEMENTED", "UNIMPLEMENTED"), 2.0),
     ] {
         until(&telemetry, &series, |told| told == Some(count)).await;
     }
     node.stop().await.unwrap();
+}
+
+const EXECUTE: &str = "quorate.v1.Quorate/Execute";
+
+/// The series of the calls of a method that ended so.
+fn calls(method: &str, code: &str, error: &str) -> String {
+    let error = if error.is_empty() { String::new() } else { format!("error_type=\"{error}\",") };
+    let labels = format!("rpc_method=\"{method}\",rpc_status_code=\"{code}\",rpc_system_name=\"grpc\"");
+    format!("rpc_server_call_duration_seconds_count{{{error}{labels}}}")
+}
+
+/// On the node that passes it on as well, with the code that the leader gives: after an answer, or without one.
+#[tokio::test]
+async fn a_call_that_is_passed_on_is_measured_on_both_nodes() {
+    let directory = TempDir::new().unwrap();
+    let (first, of_leader, _of_first) = start_measured(config("a", directory.path(), &[])).await;
+    let (second, of_other, _of_second) = start_measured(config("b", directory.path(), &[&first])).await;
+    until(&of_leader, "quorate_cluster_members{quorate_member_kind=\"voter\"}", |voters| voters == Some(2.0)).await;
+    until(&of_other, "quorate_raft_leader_known", |known| known == Some(1.0)).await;
+    for (queue, code) in [("q", Code::Ok), ("bad name", Code::InvalidArgument)] {
+        let asked = v1::ExecuteRequest { operations: vec![enqueue(queue, "x")], ..Default::default() };
+        let mut asked = tonic::Request::new(asked);
+        asked.metadata_mut().insert(crate::routing::HEADER, crate::routing::FORWARD.parse().unwrap());
+        let answer = quorate(&second).await.execute(asked).await;
+        assert_eq!(answer.map_or_else(|status| status.code(), |_| Code::Ok), code);
+    }
+    for telemetry in [&of_leader, &of_other] {
+        until(telemetry, &calls(EXECUTE, "OK", ""), |told| told == Some(1.0)).await;
+        until(telemetry, &calls(EXECUTE, "INVALID_ARGUMENT", ""), |told| told == Some(1.0)).await;
+    }
+    first.stop().await.unwrap();
+    second.stop().await.unwrap();
 }
 
 /// However many ask, one is served at a time, and only a few wait.

@@ -29,12 +29,12 @@ const BYTES: [f64; 9] = [256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262144.0, 1048
 const VERB: &str = "quorate.verb";
 const OUTCOME: &str = "quorate.outcome";
 
-const CALL_DURATION: Metric = Metric {
+pub(in crate::telemetry) const CALL_DURATION: Metric = Metric {
     name: "rpc.server.call.duration",
     kind: Kind::Histogram,
     unit: "s",
     attributes: &[rpc::METHOD, rpc::SYSTEM, rpc::STATUS_CODE, rpc::ERROR_TYPE],
-    description: "How long a gRPC call of a client took, a stream until its end; `error_type` is its code where that is the fault of the server",
+    description: "How long a call of the services Quorate, Cluster and Founding took, a stream until its end; one that is passed on counts on both nodes; a method that there is not is `_OTHER`; `error_type` is the code where it is the fault of the server",
 };
 
 const STAGE_DURATION: Metric = Metric {
@@ -161,6 +161,25 @@ pub struct Instruments {
     slot: Slot,
 }
 
+/// How long the calls of a method took.
+#[derive(Debug)]
+pub(in crate::telemetry) struct Calls {
+    method: Arc<str>,
+    durations: Histogram<f64>,
+    /// Those that end as most do.
+    usual: (Code, BoundHistogram<f64>),
+}
+
+impl Calls {
+    /// One has ended with this code.
+    pub(in crate::telemetry) fn ended(&self, code: Code, duration: Duration) {
+        match &self.usual {
+            (usual, durations) if code == *usual => durations.record(duration.as_secs_f64()),
+            _ => self.durations.record(duration.as_secs_f64(), &rpc::measured(self.method.clone(), code)),
+        }
+    }
+}
+
 impl Instruments {
     pub(in crate::telemetry) fn new(meter: &Meter) -> Self {
         let stages = seconds(meter, &STAGE_DURATION);
@@ -187,9 +206,11 @@ impl Instruments {
         self.slot.watch(source);
     }
 
-    /// A call of the gRPC method `rpc` (`package.Service/Method`) has ended with this code.
-    pub(in crate::telemetry) fn called(&self, rpc: Arc<str>, code: Code, duration: Duration) {
-        self.call_duration.record(duration.as_secs_f64(), &rpc::measured(rpc, code));
+    /// Those of the gRPC method `method` (`package.Service/Method`), which mostly end with the code `usual`.
+    pub(in crate::telemetry) fn calls(&self, method: &str, usual: Code) -> Calls {
+        let method: Arc<str> = method.into();
+        let usual = (usual, self.call_duration.bind(&rpc::measured(method.clone(), usual)));
+        Calls { method, durations: self.call_duration.clone(), usual }
     }
 
     /// A request was so long in the hands of `verb`.
@@ -205,9 +226,9 @@ impl Instruments {
         }
     }
 
-    /// A call of the gRPC method `rpc` was passed on.
-    pub(in crate::telemetry) fn forwarded(&self, rpc: &'static str) {
-        self.forwarded.add(1, &[KeyValue::new(rpc::METHOD, rpc)]);
+    /// A call of the gRPC method `method` was passed on.
+    pub(in crate::telemetry) fn forwarded(&self, method: &'static str) {
+        self.forwarded.add(1, &[KeyValue::new(rpc::METHOD, method)]);
     }
 
     /// The node became a candidate.

@@ -33,6 +33,7 @@ pub use observed::Source;
 pub use process::Process;
 
 pub(super) use exposition::Ending;
+pub(super) use instruments::{CALL_DURATION, Calls};
 
 /// Everything that is measured.
 pub fn catalogue() -> Vec<Metric> {

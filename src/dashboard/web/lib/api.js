@@ -12,6 +12,9 @@ const REFUSED_MS = 2000;
 /** A page that nobody looks at for so long lets its stream go: a browser opens only six connections to one server. */
 const HIDDEN_MAX_MS = 60_000;
 
+/** A node gives up what it is asked to do long before, also on a slow network. Whoever waits longer waits for one that hangs. */
+const POST_MAX_MS = 60_000;
+
 /** A request that was refused. */
 export class ApiError extends Error {
   /**
@@ -48,7 +51,8 @@ export function post(path, body, token) {
   /** @type {Record<string, string>} */
   const headers = { "Content-Type": "application/json", "X-Quorate-Request": "1" };
   if (token) headers["Authorization"] = `Bearer ${token}`;
-  return request(path, { method: "POST", headers, body: JSON.stringify(body), cache: "no-store" });
+  const signal = AbortSignal.timeout(POST_MAX_MS);
+  return request(path, { method: "POST", headers, body: JSON.stringify(body), cache: "no-store", signal });
 }
 
 /**

@@ -142,27 +142,34 @@ const contactOf = ({ last_contact_ms: ms }) => ((ms ?? 0) < 1000 ? milliseconds(
 /** A plan that takes longer says what it waits for: a member that is silent, or the election of a leader. */
 const SLOW_MS = 400;
 
-/** A plan is waited for: another click asks for nothing more. */
-let isPlanning = false;
+/** Since when a plan is waited for; null: none is. */
+let planningSince = /** @type {number | null} */ (null);
 
 /**
- * What a change would do; null: that is asked for already.
+ * What a change would do; null: another plan is waited for, or the page was left meanwhile.
  * @param {App} app
  * @param {MemberChange} change
  * @returns {Promise<MemberPlan | null>}
  */
 async function planOf(app, change) {
-  if (isPlanning) return null;
-  isPlanning = true;
-  const slow = setTimeout(() => {
+  const tell = () => {
     // Where the token is asked for, it is that which is waited for.
     if (!document.querySelector("dialog[open]")) app.toast("Waits for the members to answer, and for one to lead.");
-  }, SLOW_MS);
+  };
+  if (planningSince !== null) {
+    // The second of two quick clicks is no question.
+    if (performance.now() - planningSince > SLOW_MS) tell();
+    return null;
+  }
+  planningSince = performance.now();
+  const slow = setTimeout(tell, SLOW_MS);
+  const page = location.hash;
   try {
-    return await app.post("api/members/plan", change);
+    const plan = await app.post("api/members/plan", change);
+    return location.hash === page ? plan : null;
   } finally {
     clearTimeout(slow);
-    isPlanning = false;
+    planningSince = null;
   }
 }
 
