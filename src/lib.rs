@@ -21,3 +21,4 @@ pub mod state_machine;
 pub mod storage;
 pub mod telemetry;
 pub mod transport;
+pub mod wary;

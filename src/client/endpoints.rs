@@ -8,7 +8,7 @@ use prost::Message as _;
 use tokio::time::Instant;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::service::interceptor::InterceptedService;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 use tonic::{Request, Status};
 
 use super::failure::Failure;
@@ -22,6 +22,7 @@ use crate::proto::v1::cluster_client::ClusterClient;
 use crate::proto::v1::quorate_client::QuorateClient;
 use crate::routing;
 use crate::telemetry::propagation;
+use crate::wary::Wary;
 
 /// `HOST:PORT`.
 pub(super) type Address = Arc<str>;
@@ -108,7 +109,7 @@ struct Nodes {
 }
 
 /// A connection whose calls carry the caller's trace, if it has one, and how they are to be routed.
-type Traced = InterceptedService<Channel, Mark>;
+type Traced = InterceptedService<Wary, Mark>;
 
 type Mark = fn(Request<()>) -> Result<Request<()>, Status>;
 
@@ -139,7 +140,7 @@ pub(super) struct Limit {
 }
 
 impl Node {
-    fn new(channel: Channel, line: Line, routing: Routing, pipelined: bool, patience: Arc<Patience>) -> Self {
+    fn new(channel: Wary, line: Line, routing: Routing, pipelined: bool, patience: Arc<Patience>) -> Self {
         let untraced = QuorateClient::new(channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX);
         let pipe = pipelined.then(|| Pipe::new(untraced, line.clone(), routing, patience.clone()));
         let mark: Mark = match routing {
@@ -228,7 +229,7 @@ impl Endpoints {
             let channel = endpoint(address)?.connect_with_connector_lazy(line.connector(self.patience.clone()));
             let node = |routing| {
                 let (channel, line, patience) = (channel.clone(), line.clone(), self.patience.clone());
-                Node::new(channel, line, routing, self.pipelined, patience)
+                Node::new(channel.into(), line, routing, self.pipelined, patience)
             };
             let nodes = Nodes { direct: node(Routing::Direct), forward: node(Routing::Forward) };
             state.nodes.insert(address.clone(), nodes);
@@ -367,8 +368,8 @@ impl Endpoints {
 }
 
 /// A channel with the settings of every connection of a client. Err says why `address` is none.
-pub(crate) fn channel(address: &str) -> Result<Channel, String> {
-    Ok(endpoint(address)?.connect_lazy())
+pub(crate) fn channel(address: &str) -> Result<Wary, String> {
+    Ok(endpoint(address)?.connect_lazy().into())
 }
 
 fn endpoint(address: &str) -> Result<Endpoint, String> {

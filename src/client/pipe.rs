@@ -18,7 +18,6 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codegen::BoxFuture;
-use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use super::endpoints::{Limit, Routing};
@@ -30,6 +29,7 @@ use crate::proto::v1;
 use crate::proto::v1::quorate_client::QuorateClient;
 use crate::reasons;
 use crate::telemetry::propagation::TraceHeaders;
+use crate::wary::Wary;
 
 /// A stream is looked at this often, and more often where a sending may take less than four times as long.
 const CHECK_INTERVAL_MAX: Duration = Duration::from_secs(1);
@@ -58,7 +58,7 @@ const IDLE_MAX: Duration = Duration::from_secs(30);
 pub(super) struct Pipe(Arc<Shared>);
 
 struct Shared {
-    client: QuorateClient<Channel>,
+    client: QuorateClient<Wary>,
     line: Line,
     routing: Routing,
     patience: Arc<Patience>,
@@ -81,7 +81,7 @@ type Answer = oneshot::Sender<Result<v1::ExecuteResponse, Failure>>;
 impl Pipe {
     /// A way to the node that `client` leads to, or through it to the leader. A node that answers nothing for as long as any of the
     /// requests that it has may take is taken for dead.
-    pub(super) fn new(client: QuorateClient<Channel>, line: Line, routing: Routing, patience: Arc<Patience>) -> Self {
+    pub(super) fn new(client: QuorateClient<Wary>, line: Line, routing: Routing, patience: Arc<Patience>) -> Self {
         Self(Arc::new(Shared { client, line, routing, patience, asked: Mutex::default() }))
     }
 

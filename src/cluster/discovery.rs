@@ -15,6 +15,7 @@ use crate::proto::internal;
 use crate::proto::internal::founding_client::FoundingClient;
 use crate::storage::codec::contact_to_proto;
 use crate::transport::printable;
+use crate::wary::Wary;
 
 /// So many addresses are asked. When there are more, the first in their order are, and no cluster is started together: who is not
 /// asked may belong to one.
@@ -124,7 +125,7 @@ async fn resolve(name: &Address) -> Result<BTreeSet<String>, String> {
     }
 }
 
-fn client(address: &str) -> Result<FoundingClient<tonic::transport::Channel>, String> {
+fn client(address: &str) -> Result<FoundingClient<Wary>, String> {
     Ok(FoundingClient::new(client::channel(address)?).max_decoding_message_size(MESSAGE_BYTES_MAX))
 }
 

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tonic::Status;
-use tonic::transport::Channel;
 
 use super::{Error, Shared, dial, handshake, peer, snapshot_codec};
 use crate::ids::NodeId;
 use crate::proto::internal::peer_client::PeerClient;
 use crate::storage::transfer::{PIECE_BYTES_MAX, Reply, Request};
+use crate::wary::Wary;
 
 /// The most bytes of an answer, all included. So much can be under way, also on a slow link.
 const WINDOW_BYTES: u32 = PIECE_BYTES_MAX + 1024;
@@ -34,7 +34,7 @@ struct Client {
     /// Tells it from the one before and the one after.
     number: u64,
     address: String,
-    client: PeerClient<Channel>,
+    client: PeerClient<Wary>,
     used_at: Instant,
 }
 
@@ -99,7 +99,7 @@ fn refusal(peer: NodeId, status: &Status) -> Option<Error> {
 }
 
 /// The connection to a peer, and its number.
-fn client(shared: &Arc<Shared>, peer: NodeId, address: &str) -> Result<(u64, PeerClient<Channel>), String> {
+fn client(shared: &Arc<Shared>, peer: NodeId, address: &str) -> Result<(u64, PeerClient<Wary>), String> {
     let mut state = shared.fetch_clients.state();
     if let Some(known) = state.clients.get_mut(&peer).filter(|known| known.address == address) {
         known.used_at = Instant::now();
@@ -108,7 +108,7 @@ fn client(shared: &Arc<Shared>, peer: NodeId, address: &str) -> Result<(u64, Pee
     let endpoint =
         dial::lazy(address, &shared.context.measured, &shared.context.options).map_err(|error| peer::why(&error))?;
     let endpoint = endpoint.initial_stream_window_size(WINDOW_BYTES).initial_connection_window_size(WINDOWS_BYTES);
-    let client = PeerClient::new(endpoint.connect_lazy()).max_decoding_message_size(WINDOW_BYTES as usize);
+    let client = PeerClient::new(Wary::from(endpoint.connect_lazy())).max_decoding_message_size(WINDOW_BYTES as usize);
     state.made += 1;
     let number = state.made;
     let made = Client { number, address: address.to_owned(), client: client.clone(), used_at: Instant::now() };

@@ -29,6 +29,7 @@ use super::{Contacts, Context, Envelope, FRAME_BYTES_MAX, Lane, Options, codec, 
 use crate::ids::NodeId;
 use crate::proto::internal::peer_client::PeerClient;
 use crate::proto::internal::{self, FromPeer, ToPeer, from_peer, to_peer};
+use crate::wary::Wary;
 
 /// The most bytes of one message: it must fit in a frame.
 const MESSAGE_BYTES_MAX: usize = FRAME_BYTES_MAX - 1024;
@@ -210,7 +211,7 @@ impl Connector {
 
     async fn say_hello(&self, address: &str, channel: Channel) -> Result<Opened, Failure> {
         let (begin, begun) = oneshot::channel();
-        let call = PeerClient::new(channel).open_lane(self.frames(begun)).await;
+        let call = PeerClient::new(Wary::from(channel)).open_lane(self.frames(begun)).await;
         let mut answers = call.map_err(|status| failure_of(address, &status))?.into_inner();
         match answers.message().await.map_err(|status| failure_of(address, &status))? {
             Some(FromPeer { frame: Some(from_peer::Frame::Welcome(welcome)) }) => {

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 use super::{Error, FRAME_BYTES_MAX, Shared, Transport, codec, dial, encode_cluster, peer};
@@ -14,6 +13,7 @@ use crate::proto::internal::peer_client::PeerClient;
 use crate::proto::internal::{EventsReply, EventsRequest, PeerStatusRequest, ReadLogReply, ReadLogRequest};
 use crate::proto::v1;
 use crate::raft::Entry;
+use crate::wary::Wary;
 
 /// The most events of one answer.
 pub const EVENTS_MAX: u32 = 1_000;
@@ -46,7 +46,7 @@ pub(super) struct Clients(Mutex<BTreeMap<NodeId, Client>>);
 #[derive(Clone)]
 struct Client {
     address: String,
-    client: PeerClient<Channel>,
+    client: PeerClient<Wary>,
 }
 
 impl Clients {
@@ -120,7 +120,7 @@ impl Transport {
         &self,
         peer: NodeId,
         patience: Duration,
-        question: impl AsyncFnOnce(PeerClient<Channel>) -> Result<T, String>,
+        question: impl AsyncFnOnce(PeerClient<Wary>) -> Result<T, String>,
     ) -> Result<T, Error> {
         let contact = self.0.context.book.get(peer).ok_or(Error::UnknownAddress(peer))?;
         let address = contact.peer_address;
@@ -145,14 +145,14 @@ fn answer<T>(answered: Result<Response<T>, Status>) -> Result<T, String> {
 }
 
 impl Shared {
-    fn question_client(&self, peer: NodeId, address: &str) -> Result<PeerClient<Channel>, String> {
+    fn question_client(&self, peer: NodeId, address: &str) -> Result<PeerClient<Wary>, String> {
         let mut clients = self.question_clients.state();
         if let Some(known) = clients.get(&peer).filter(|known| known.address == address) {
             return Ok(known.client.clone());
         }
         let endpoint =
             dial::lazy(address, &self.context.measured, &self.context.options).map_err(|error| peer::why(&error))?;
-        let client = PeerClient::new(endpoint.connect_lazy()).max_decoding_message_size(FRAME_BYTES_MAX);
+        let client = PeerClient::new(Wary::from(endpoint.connect_lazy())).max_decoding_message_size(FRAME_BYTES_MAX);
         clients.insert(peer, Client { address: address.to_owned(), client: client.clone() });
         Ok(client)
     }

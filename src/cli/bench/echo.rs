@@ -17,7 +17,6 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::options::{Mode, Timing, check_shares, message_size, shares, usage};
@@ -33,6 +32,7 @@ use crate::proto::internal::EchoMessage;
 use crate::proto::internal::echo_client::EchoClient;
 use crate::proto::internal::echo_server::{Echo, EchoServer};
 use crate::transport::{Limits, Listener};
+use crate::wary::Wary;
 
 /// What is sent back and forth.
 #[derive(Args, Clone, Debug)]
@@ -107,7 +107,7 @@ async fn start_server() -> Result<(Child, String), Failure> {
 
 #[derive(Clone)]
 struct Connection {
-    client: EchoClient<Channel>,
+    client: EchoClient<Wary>,
     message: EchoMessage,
     period: Period,
     recorder: Arc<Recorder>,
