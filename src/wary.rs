@@ -1,7 +1,7 @@
 //! A connection to a server that may say anything. tonic takes the details of a status for base64 without a look, and panics where they
 //! are not, which ends the process: so those are left out before it reads them. The code and the message stay.
 //!
-//! Not here: connections whose answers nobody decodes, as where a node passes calls on.
+//! Not here: connections whose answers nobody decodes, as where a node passes calls on. There the code alone is read.
 
 use std::task::{Context, Poll};
 
@@ -10,10 +10,10 @@ use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
-use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service, http};
 use tonic::transport::Channel;
+use tonic::{Code, Status};
 
 /// As the specification of gRPC over HTTP/2 has it for binary metadata: with padding or without.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -48,6 +48,11 @@ impl Service<http::Request<Body>> for Wary {
             Ok(answer.map(|body| Body::new(body.map_frame(tamed))))
         })
     }
+}
+
+/// The code of a status, if there is one here: all that is read of it where it may be another node's and goes on as it is.
+pub fn code(headers: &http::HeaderMap) -> Option<Code> {
+    headers.get(Status::GRPC_STATUS).map(|code| Code::from_bytes(code.as_bytes()))
 }
 
 fn tamed(mut frame: http_body::Frame<Bytes>) -> http_body::Frame<Bytes> {
@@ -102,7 +107,7 @@ mod tests {
             let address = garbler(alone).await;
             let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect_lazy();
             let asked = PeerClient::new(Wary::from(channel)).status(PeerStatusRequest::default()).await;
-            assert_eq!(asked.unwrap_err().code(), tonic::Code::FailedPrecondition, "alone: {alone}");
+            assert_eq!(asked.unwrap_err().code(), Code::FailedPrecondition, "alone: {alone}");
         }
     }
 
@@ -113,7 +118,7 @@ mod tests {
         tame(&mut headers);
         let is_there = headers.contains_key(Status::GRPC_STATUS_DETAILS);
         let status = Status::from_header_map(&headers).expect("its code is there");
-        assert_eq!(status.code(), tonic::Code::Unavailable);
+        assert_eq!(status.code(), Code::Unavailable);
         is_there.then(|| Bytes::copy_from_slice(status.details()))
     }
 

@@ -226,10 +226,11 @@ impl Endpoints {
         let mut state = self.lock();
         if !state.nodes.contains_key(address) {
             let line = Line::default();
-            let channel = endpoint(address)?.connect_with_connector_lazy(line.connector(self.patience.clone()));
+            let connector = line.connector(self.patience.clone());
+            let channel = Wary::from(endpoint(address)?.connect_with_connector_lazy(connector));
             let node = |routing| {
                 let (channel, line, patience) = (channel.clone(), line.clone(), self.patience.clone());
-                Node::new(channel.into(), line, routing, self.pipelined, patience)
+                Node::new(channel, line, routing, self.pipelined, patience)
             };
             let nodes = Nodes { direct: node(Routing::Direct), forward: node(Routing::Forward) };
             state.nodes.insert(address.clone(), nodes);

@@ -3,22 +3,22 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context as Wakeup, Poll, ready};
+use std::task::{Context as Wakeup, Poll};
 
 use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use http_body::Frame;
+use http_body_util::BodyExt as _;
 use prost::Message as _;
 use prost_types::FileDescriptorSet;
+use tonic::Code;
 use tonic::body::Body;
 use tonic::codegen::{BoxFuture, Service, http};
 use tonic::server::NamedService;
-use tonic::{Code, Status};
 
 use super::metrics::Calls;
 use super::{Instruments, Moment, Telemetry};
-use crate::proto;
+use crate::{proto, wary};
 
 /// What calls of methods that the service does not have go under: their names are whatever a client makes up.
 const OTHER: &str = "_OTHER";
@@ -45,13 +45,6 @@ struct Served {
     calls: Arc<Calls>,
     arrived: Moment,
     code: Code,
-}
-
-/// An answer on its way.
-#[derive(Debug)]
-struct Answer {
-    body: Body,
-    served: Served,
 }
 
 impl Telemetry {
@@ -86,11 +79,10 @@ fn methods(service: &str) -> Vec<String> {
 }
 
 impl Served {
-    /// The code of gRPC, if there is one here: it comes after the answer, or alone. Where a call was passed on, these are the bytes of
-    /// another node, so that no more of them is read.
+    /// A status of gRPC, if there is one here: it comes after the answer, or alone.
     fn ends_with(&mut self, headers: &http::HeaderMap) {
-        if let Some(code) = headers.get(Status::GRPC_STATUS) {
-            self.code = Code::from_bytes(code.as_bytes());
+        if let Some(code) = wary::code(headers) {
+            self.code = code;
         }
     }
 }
@@ -129,35 +121,13 @@ where
         Box::pin(async move {
             let answer = answering.await?;
             served.ends_with(answer.headers());
-            Ok(answer.map(|body| Body::new(Answer { body, served })))
-        })
-    }
-}
-
-impl http_body::Body for Answer {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(mut self: Pin<&mut Self>, wakeup: &mut Wakeup<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(wakeup));
-        match &frame {
-            Some(Ok(frame)) => {
+            let inspect = move |frame: &Frame<Bytes>| {
                 if let Some(trailers) = frame.trailers_ref() {
-                    self.served.ends_with(trailers);
+                    served.ends_with(trailers);
                 }
-            }
-            Some(Err(status)) => self.served.code = status.code(),
-            None => {}
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+            };
+            Ok(answer.map(|body| Body::new(body.inspect_frame(inspect))))
+        })
     }
 }
 

@@ -15,12 +15,10 @@ use opentelemetry_sdk::logs::{
 };
 use opentelemetry_sdk::metrics::{Instrument, PeriodicReader, SdkMeterProvider, Stream};
 use opentelemetry_sdk::resource::TelemetryResourceDetector;
-use opentelemetry_sdk::trace::{BatchConfig, BatchConfigBuilder, BatchSpanProcessor};
 use opentelemetry_sdk::trace::{
-    OTEL_BSP_MAX_EXPORT_BATCH_SIZE, OTEL_BSP_MAX_QUEUE_SIZE, OTEL_BSP_SCHEDULE_DELAY, Sampler, SdkTracerProvider, Span,
-    SpanData,
+    BatchConfig, BatchConfigBuilder, BatchSpanProcessor, OTEL_BSP_MAX_EXPORT_BATCH_SIZE, OTEL_BSP_MAX_QUEUE_SIZE,
+    OTEL_BSP_SCHEDULE_DELAY, Sampler, SdkTracerProvider, Span, SpanData, SpanExporter as _, SpanProcessor,
 };
-use opentelemetry_sdk::trace::{SpanExporter as _, SpanProcessor};
 
 use super::collector::Watched;
 use super::lines::{Tidy, UntilShutdown};

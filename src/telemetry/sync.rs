@@ -8,7 +8,8 @@
 //!        fsync   link -> sync_log         |---------|
 //! ```
 //!
-//! Where it carried only one, its `fsync` says what was written together, and how long that took. All times are those of the thread that writes.
+//! Where it carried only one, its `fsync` says what was written together, and how long that took. All times are those of the thread
+//! that writes.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;

@@ -9,18 +9,15 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tonic::codegen::{BoxFuture, Service, StdError, http};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Endpoint;
 
 use super::timeouts::Measured;
 pub(super) use super::timeouts::Timeouts;
 use super::{Options, PING_INTERVAL};
+use crate::wary::Wary;
 
 /// A connection that is used for one call, and what its peer may take to answer.
-pub(super) async fn dial(
-    address: &str,
-    measured: &Measured,
-    options: &Options,
-) -> Result<(Channel, Timeouts), StdError> {
+pub(super) async fn dial(address: &str, measured: &Measured, options: &Options) -> Result<(Wary, Timeouts), StdError> {
     let began = Instant::now();
     let (limit, connect) = measured.dial(options);
     let connected = timeout(limit, tcp(address, connect)).await;
@@ -28,7 +25,7 @@ pub(super) async fn dial(
     let timeouts = measured.connected_in(began.elapsed(), options);
     let endpoint = endpoint(address, timeouts.pong)?;
     let channel = endpoint.connect_with_connector(Made(Some(stream))).await?;
-    Ok((channel, timeouts))
+    Ok((channel.into(), timeouts))
 }
 
 /// A channel that connects when it is first used, and again when its connection broke. The name is resolved each time.

@@ -20,7 +20,6 @@ use tokio::runtime;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
-use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
 use super::link::{Failure, Link};
@@ -209,9 +208,9 @@ impl Connector {
         timeout(welcome, self.say_hello(address, channel)).await.unwrap_or_else(|_| Err(late()))
     }
 
-    async fn say_hello(&self, address: &str, channel: Channel) -> Result<Opened, Failure> {
+    async fn say_hello(&self, address: &str, channel: Wary) -> Result<Opened, Failure> {
         let (begin, begun) = oneshot::channel();
-        let call = PeerClient::new(Wary::from(channel)).open_lane(self.frames(begun)).await;
+        let call = PeerClient::new(channel).open_lane(self.frames(begun)).await;
         let mut answers = call.map_err(|status| failure_of(address, &status))?.into_inner();
         match answers.message().await.map_err(|status| failure_of(address, &status))? {
             Some(FromPeer { frame: Some(from_peer::Frame::Welcome(welcome)) }) => {

@@ -18,6 +18,7 @@ use super::own::Hold;
 use super::{Context, Waited, cut_short, errors};
 use crate::api::errors::Rejection;
 use crate::ids::Contact;
+use crate::wary;
 
 /// Whether this node has ended the questions of a conversation before its client did.
 #[derive(Clone, Debug, Default)]
@@ -144,8 +145,7 @@ impl Answer {
 
     /// The leader's last word. It does not know why there are no more questions.
     fn last_word(&self, trailers: HeaderMap) -> HeaderMap {
-        let code = trailers.get(Status::GRPC_STATUS).map(|code| Code::from_bytes(code.as_bytes()));
-        let is_ok = code == Some(Code::Ok);
+        let is_ok = wary::code(&trailers) == Some(Code::Ok);
         if is_ok && self.halt.is_set() { self.trailers(cut_short(&self.context)) } else { trailers }
     }
 

@@ -16,6 +16,14 @@ async fn start_measured(config: NodeConfig) -> (Running, Telemetry, Providers) {
     (running, telemetry, providers)
 }
 
+/// Two voters that are measured; the first one leads.
+async fn start_two_measured(directory: &TempDir) -> [(Running, Telemetry, Providers); 2] {
+    let first = start_measured(config("a", directory.path(), &[])).await;
+    let second = start_measured(config("b", directory.path(), &[&first.0])).await;
+    until(&first.1, "quorate_cluster_members{quorate_member_kind=\"voter\"}", |voters| voters == Some(2.0)).await;
+    [first, second]
+}
+
 /// The line of a series without its value.
 fn value(text: &str, series: &str) -> Option<f64> {
     let line = text.lines().find(|line| line.strip_prefix(series).is_some_and(|rest| rest.starts_with(' ')))?;
@@ -95,9 +103,7 @@ async fn a_leader_tells_all_that_is_in_the_catalogue() {
 #[tokio::test]
 async fn nodes_in_one_process_do_not_mix_and_who_is_removed_is_told_no_more() {
     let directory = TempDir::new().unwrap();
-    let (first, leader, _of_first) = start_measured(config("a", directory.path(), &[])).await;
-    let (second, follower, _of_second) = start_measured(config("b", directory.path(), &[&first])).await;
-    until(&leader, "quorate_cluster_members{quorate_member_kind=\"voter\"}", |voters| voters == Some(2.0)).await;
+    let [(first, leader, _of_first), (second, follower, _of_second)] = start_two_measured(&directory).await;
     until(&leader, "quorate_raft_peer_heard{quorate_peer=\"b\"}", |heard| heard == Some(1.0)).await;
     let text = until(&leader, "quorate_raft_peer_lag{quorate_peer=\"b\"}", |lag| lag == Some(0.0)).await;
     for of_peer in ["in_flight_messages", "in_flight_size_bytes", "last_contact_seconds", "round_trip_seconds"] {
@@ -175,9 +181,7 @@ fn calls(method: &str, code: &str, error: &str) -> String {
 #[tokio::test]
 async fn a_call_that_is_passed_on_is_measured_on_both_nodes() {
     let directory = TempDir::new().unwrap();
-    let (first, of_leader, _of_first) = start_measured(config("a", directory.path(), &[])).await;
-    let (second, of_other, _of_second) = start_measured(config("b", directory.path(), &[&first])).await;
-    until(&of_leader, "quorate_cluster_members{quorate_member_kind=\"voter\"}", |voters| voters == Some(2.0)).await;
+    let [(first, of_leader, _of_first), (second, of_other, _of_second)] = start_two_measured(&directory).await;
     until(&of_other, "quorate_raft_leader_known", |known| known == Some(1.0)).await;
     for (queue, code) in [("q", Code::Ok), ("bad name", Code::InvalidArgument)] {
         let asked = v1::ExecuteRequest { operations: vec![enqueue(queue, "x")], ..Default::default() };
