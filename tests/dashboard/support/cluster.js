@@ -135,12 +135,20 @@ export class Cluster {
   }
 
   /**
-   * Starts `size` nodes, and waits until all of them vote.
+   * Starts `size` nodes, and waits until all of them vote, and until the page of each says so: a page that is opened earlier
+   * begins with what its node knew while it started.
    * @param {number} size
    */
   async start(size) {
     for (let count = 0; count < size; count += 1) (await this.place()).start(this.nodes.slice(0, -1));
     await eventually(`${size} voters`, async () => (await this.votersUp()) === size);
+    const isWhole = (/** @type {Node} */ node) => async () => {
+      const { leader, voters_up } = await (await fetch(`${node.origin}/api/cluster`)).json();
+      return leader !== null && voters_up === size;
+    };
+    await Promise.all(
+      this.nodes.map((node) => eventually(`${size} voters on the page of ${node.name}`, isWhole(node))),
+    );
   }
 
   /** A place where nobody answers. */
@@ -203,7 +211,10 @@ export class Cluster {
     const end = words.includes("--") ? words.indexOf("--") : words.length;
     const all = words.toSpliced(end, 0, "--endpoints", endpoints, "--timeout", timeout);
     return new Promise((resolve, reject) => {
-      const options = { env: { ...ENVIRONMENT, ...(trace && { TRACEPARENT: trace }) }, maxBuffer: 64 << 20 };
+      const options = {
+        env: { ...ENVIRONMENT, ...(trace && { TRACEPARENT: trace }) },
+        maxBuffer: 64 << 20,
+      };
       const child = execFile(PROGRAM, all, options, (error, output) => (error ? reject(error) : resolve(output)));
       // A command that does not read has perhaps ended by now; how it ended is told above.
       child.stdin?.on("error", () => {});
