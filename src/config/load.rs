@@ -186,7 +186,7 @@ impl Loader {
     fn finish(mut self, environment: &[(String, String)]) -> Result<Loaded, Error> {
         let config: NodeConfig = self.merged.extract().expect("each setting was good on top of the defaults");
         self.problems.extend(rules::broken(&config, &self.origins, &self.faulty));
-        self.problems.extend(otel::wrong_protocols(&config, environment));
+        self.problems.extend(otel::wrong_for_the_exporter(&config, environment));
         if !self.problems.is_empty() {
             return Err(Error { problems: self.problems });
         }

@@ -30,13 +30,44 @@ const INTERVAL: &str = "OTEL_METRIC_EXPORT_INTERVAL";
 /// `true`: nothing is exported.
 const DISABLED: &str = "OTEL_SDK_DISABLED";
 
-/// How to talk to the collector; only gRPC is spoken here.
-const PROTOCOLS: [&str; 4] = [
-    "OTEL_EXPORTER_OTLP_PROTOCOL",
-    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
-    "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL",
-    "OTEL_EXPORTER_OTLP_LOGS_PROTOCOL",
+/// What the exporter reads by itself, and would pass over in silence where it is wrong.
+const OF_THE_EXPORTER: [(&str, Kind); 18] = [
+    ("OTEL_EXPORTER_OTLP_PROTOCOL", Kind::Protocol),
+    ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", Kind::Protocol),
+    ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", Kind::Protocol),
+    ("OTEL_EXPORTER_OTLP_LOGS_PROTOCOL", Kind::Protocol),
+    ("OTEL_EXPORTER_OTLP_COMPRESSION", Kind::Compression),
+    ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", Kind::Compression),
+    ("OTEL_EXPORTER_OTLP_METRICS_COMPRESSION", Kind::Compression),
+    ("OTEL_EXPORTER_OTLP_LOGS_COMPRESSION", Kind::Compression),
+    ("OTEL_EXPORTER_OTLP_TIMEOUT", Kind::Milliseconds),
+    ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", Kind::Milliseconds),
+    ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", Kind::Milliseconds),
+    ("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", Kind::Milliseconds),
+    ("OTEL_BSP_SCHEDULE_DELAY", Kind::Milliseconds),
+    ("OTEL_BSP_MAX_QUEUE_SIZE", Kind::Size),
+    ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", Kind::Size),
+    ("OTEL_BLRP_SCHEDULE_DELAY", Kind::Milliseconds),
+    ("OTEL_BLRP_MAX_QUEUE_SIZE", Kind::Size),
+    ("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", Kind::Size),
 ];
+
+/// Values of a kind.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// How to talk to the collector; only gRPC is spoken here.
+    Protocol,
+    /// Of what is sent.
+    Compression,
+    Milliseconds,
+    /// Of a queue or of a batch. The exporter takes the memory for a whole queue when it starts.
+    Size,
+}
+
+/// A day.
+const MILLISECONDS_MAX: u64 = 24 * 60 * 60 * 1_000;
+
+const SIZE_MAX: u64 = 100_000;
 
 impl Loader {
     /// Takes the variables of OpenTelemetry. One that is empty counts as not given, as its specification says.
@@ -62,15 +93,41 @@ pub(super) fn variables(environment: &[(String, String)]) -> impl Iterator<Item 
     VARIABLES.into_iter().map(|(variable, _)| variable).filter(|variable| given(environment, variable).is_some())
 }
 
-/// What is wrong with the protocols that are asked for, if anything is to be exported at all.
-pub(super) fn wrong_protocols(config: &NodeConfig, environment: &[(String, String)]) -> Vec<Problem> {
+/// What is wrong with the variables that only the exporter reads, if anything is to be exported at all.
+pub(super) fn wrong_for_the_exporter(config: &NodeConfig, environment: &[(String, String)]) -> Vec<Problem> {
     let Telemetry { traces, metrics, logs, .. } = &config.telemetry;
     let exporters = [traces.exporter, metrics.exporter, logs.exporter];
     if !exporters.contains(&Exporter::Otlp) {
         return Vec::new();
     }
-    let asked = PROTOCOLS.into_iter().filter_map(|variable| Some((variable, given(environment, variable)?)));
-    asked.filter(|(_, value)| *value != "grpc").map(|(variable, value)| expected(variable, "grpc", value)).collect()
+    let asked = OF_THE_EXPORTER
+        .into_iter()
+        .filter_map(|(variable, kind)| Some((variable, kind, given(environment, variable)?)));
+    asked
+        .filter(|(_, kind, value)| !kind.admits(value))
+        .map(|(variable, kind, value)| expected(variable, kind.words(), value))
+        .collect()
+}
+
+impl Kind {
+    fn admits(self, value: &str) -> bool {
+        let number = || value.parse::<u64>().ok();
+        match self {
+            Self::Protocol => value == "grpc",
+            Self::Compression => ["none", "gzip"].contains(&value.to_lowercase().as_str()),
+            Self::Milliseconds => number().is_some_and(|number| number <= MILLISECONDS_MAX),
+            Self::Size => number().is_some_and(|number| (1..=SIZE_MAX).contains(&number)),
+        }
+    }
+
+    fn words(self) -> String {
+        match self {
+            Self::Protocol => "grpc".to_owned(),
+            Self::Compression => "none or gzip".to_owned(),
+            Self::Milliseconds => format!("a number of milliseconds, at most {MILLISECONDS_MAX}"),
+            Self::Size => format!("a number from 1 to {SIZE_MAX}"),
+        }
+    }
 }
 
 fn given<'a>(environment: &'a [(String, String)], variable: &str) -> Option<&'a str> {
@@ -78,8 +135,8 @@ fn given<'a>(environment: &'a [(String, String)], variable: &str) -> Option<&'a 
     value.filter(|value| !value.is_empty())
 }
 
-fn expected(variable: &str, expected: &str, found: &str) -> Problem {
-    Problem::Value { place: variable.to_owned(), expected: expected.to_owned(), found: format!("{found:?}") }
+fn expected(variable: &str, expected: impl Into<String>, found: &str) -> Problem {
+    Problem::Value { place: variable.to_owned(), expected: expected.into(), found: format!("{found:?}") }
 }
 
 #[cfg(test)]
@@ -153,6 +210,11 @@ mod tests {
             ("OTEL_METRIC_EXPORT_INTERVAL", "1m"),
             ("OTEL_RESOURCE_ATTRIBUTES", "novalue"),
             ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
+            ("OTEL_EXPORTER_OTLP_LOGS_COMPRESSION", "zstd"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "10s"),
+            ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
+            ("OTEL_BLRP_MAX_QUEUE_SIZE", "100001"),
+            ("OTEL_BLRP_SCHEDULE_DELAY", "-1"),
         ]));
         let said = error.unwrap_err().to_string();
         for line in [
@@ -166,6 +228,11 @@ mod tests {
             "OTEL_RESOURCE_ATTRIBUTES: expected attributes such as deployment.environment=test,team=a%2Cb, \
              found \"novalue\"",
             "OTEL_EXPORTER_OTLP_PROTOCOL: expected grpc, found \"http/protobuf\"",
+            "OTEL_EXPORTER_OTLP_LOGS_COMPRESSION: expected none or gzip, found \"zstd\"",
+            "OTEL_EXPORTER_OTLP_TIMEOUT: expected a number of milliseconds, at most 86400000, found \"10s\"",
+            "OTEL_BSP_MAX_QUEUE_SIZE: expected a number from 1 to 100000, found \"0\"",
+            "OTEL_BLRP_MAX_QUEUE_SIZE: expected a number from 1 to 100000, found \"100001\"",
+            "OTEL_BLRP_SCHEDULE_DELAY: expected a number of milliseconds, at most 86400000, found \"-1\"",
         ] {
             assert!(said.lines().any(|told| told == line), "{line}\nis not in\n{said}");
         }
@@ -173,7 +240,22 @@ mod tests {
 
     /// The variables of other services on the machine do no harm to a node that exports nothing.
     #[test]
-    fn an_unknown_protocol_matters_only_where_something_is_exported() {
-        NodeConfig::load(&sources(&[("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")])).unwrap();
+    fn what_only_the_exporter_reads_matters_only_where_something_is_exported() {
+        for other in [("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"), ("OTEL_BSP_MAX_QUEUE_SIZE", "many")] {
+            NodeConfig::load(&sources(&[other])).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_exporter_takes_what_its_specification_allows() {
+        let all = OF_THE_EXPORTER.map(|(variable, kind)| match kind {
+            Kind::Protocol => (variable, "grpc"),
+            Kind::Compression => (variable, "GZIP"),
+            Kind::Milliseconds => (variable, "0"),
+            Kind::Size => (variable, "100000"),
+        });
+        let mut given = vec![("OTEL_TRACES_EXPORTER", "otlp")];
+        given.extend(all);
+        NodeConfig::load(&sources(&given)).unwrap();
     }
 }

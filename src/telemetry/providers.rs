@@ -78,9 +78,9 @@ pub struct Providers {
 
 impl Providers {
     /// Starts what the settings ask for: nothing at all when all exporters are `none` and nobody is to scrape. To be called
-    /// within a tokio runtime,
-    /// which runs the connections. Nobody is connected to before there is something to send. The time that one sending may
-    /// take, and headers for the collector, come from `OTEL_EXPORTER_OTLP_TIMEOUT` and `OTEL_EXPORTER_OTLP_HEADERS`.
+    /// within a tokio runtime, which runs the connections. Nobody is connected to before there is something to send. The time that
+    /// one sending may take, how it is compressed, and headers for the collector come from `OTEL_EXPORTER_OTLP_TIMEOUT`,
+    /// `OTEL_EXPORTER_OTLP_COMPRESSION` and `OTEL_EXPORTER_OTLP_HEADERS`.
     ///
     /// # Errors
     /// What the rules for settings do not know of, such as bad values of those variables.

@@ -17,6 +17,7 @@ use opentelemetry_proto::tonic::metrics::v1::metric::Data;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio_stream::wrappers::TcpListenerStream;
+use tonic::codec::CompressionEncoding;
 use tonic::{Request, Response, Status};
 
 /// A span as it was told.
@@ -40,6 +41,8 @@ pub struct Span {
     pub error: String,
     pub attributes: BTreeMap<String, String>,
     pub resource: BTreeMap<String, String>,
+    /// How the message was compressed in which it came; empty: it was not.
+    pub compression: String,
 }
 
 /// A line of a log as it was told.
@@ -79,7 +82,7 @@ impl Collector {
         let address = listener.local_addr().unwrap();
         let told = Told::default();
         let router = tonic::transport::Server::builder()
-            .add_service(TraceServiceServer::new(told.clone()))
+            .add_service(TraceServiceServer::new(told.clone()).accept_compressed(CompressionEncoding::Gzip))
             .add_service(MetricsServiceServer::new(told.clone()))
             .add_service(LogsServiceServer::new(told.clone()));
         runtime.spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
@@ -144,6 +147,8 @@ impl TraceService for Told {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        let compression = request.metadata().get("grpc-encoding").and_then(|how| how.to_str().ok());
+        let compression = compression.unwrap_or_default().to_owned();
         for told in request.into_inner().resource_spans {
             let resource = attributes(&told.resource.unwrap_or_default().attributes);
             let spans = told.scope_spans.into_iter().flat_map(|scope| scope.spans).map(|span| Span {
@@ -160,6 +165,7 @@ impl TraceService for Told {
                 error: span.status.map(|status| status.message).unwrap_or_default(),
                 attributes: attributes(&span.attributes),
                 resource: resource.clone(),
+                compression: compression.clone(),
             });
             self.spans.lock().unwrap().extend(spans);
         }

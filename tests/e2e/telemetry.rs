@@ -398,6 +398,20 @@ fn what_waits_is_told_at_a_graceful_stop() {
 }
 
 #[test]
+fn spans_are_compressed_where_that_is_asked_for() {
+    let collector = Collector::start();
+    for (compression, expected) in [("gzip", "gzip"), ("none", "")] {
+        collector.forget_spans();
+        let mut settings = traced_by_clients(&collector);
+        settings.push(("OTEL_EXPORTER_OTLP_COMPRESSION", compression.to_owned()));
+        let cluster = Cluster::start_with(1, &settings);
+        enqueue(&cluster, client_span(5, TraceFlags::SAMPLED));
+        let spans = eventually("its spans", || Some(collector.spans()).filter(|spans| !spans.is_empty()));
+        assert!(spans.iter().all(|span| span.compression == expected), "{compression}: {spans:#?}");
+    }
+}
+
+#[test]
 fn every_request_is_measured_by_verb_and_outcome() {
     let collector = Collector::start();
     let settings = [
