@@ -201,7 +201,7 @@ fn check_site(headers: &HeaderMap) -> Result<(), Failure> {
     }
 }
 
-/// Under which name a request has come: HTTP/2 has it in the address.
+/// Under which name a request has come. An address that names it as well counts more (RFC 9112, section 3.2.2).
 fn host<'a>(uri: &'a Uri, headers: &'a HeaderMap) -> Option<&'a str> {
     let mut said = headers.get_all(HOST).iter();
     match (uri.authority(), said.next(), said.next()) {

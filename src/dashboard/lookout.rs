@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 use tokio::time::{Instant, timeout};
 
 use super::changes::CHANGES_MAX;
@@ -14,6 +14,7 @@ use super::events::Events;
 use super::failure::Failure;
 use super::gatherer::Gatherer;
 use super::history::History;
+use super::places::Places;
 use super::queues::Queues;
 use super::stream;
 use super::view::{Cluster, Known, Settings};
@@ -32,7 +33,7 @@ const ROUND_MAX: Duration = Duration::from_secs(1);
 const CALL_TIMEOUT: Duration = Duration::from_secs(8);
 
 /// Parts of logs and of queues that are read, or wait to be taken, at a time: each has some MiB at most. One more is refused.
-const READS_MAX: usize = 16;
+pub(super) const READS_MAX: usize = 16;
 
 /// Searches in logs at a time, of all who look: each keeps a processor busy for some seconds. One more is refused.
 const SEARCHES_MAX: usize = 2;
@@ -50,7 +51,7 @@ pub(super) struct Lookout {
     /// Streams that may still be opened.
     pub(super) streams: Arc<Semaphore>,
     /// Reads that may still be begun.
-    reads: Arc<Semaphore>,
+    pub(super) reads: Places,
     /// Searches that may still be begun.
     searches: Semaphore,
     board: watch::Receiver<Board>,
@@ -146,7 +147,7 @@ impl Lookout {
             }
         };
         let (changes, searches) = (Semaphore::new(CHANGES_MAX), Semaphore::new(SEARCHES_MAX));
-        let [streams, reads] = [stream::STREAMS_MAX, READS_MAX].map(|most| Arc::new(Semaphore::new(most)));
+        let (streams, reads) = (Arc::new(Semaphore::new(stream::STREAMS_MAX)), Places::new(READS_MAX));
         (Self { context, client, events, history, queues, changes, streams, reads, searches, board, lookers }, running)
     }
 
@@ -155,15 +156,6 @@ impl Lookout {
         self.lookers.count.fetch_add(1, Ordering::Relaxed);
         self.lookers.came.notify_one();
         Looking { lookers: self.lookers.clone() }
-    }
-
-    /// A place for one more read, until what was read is taken.
-    ///
-    /// # Errors
-    /// There are as many as there may be.
-    pub(super) fn begin_read(&self) -> Result<OwnedSemaphorePermit, Failure> {
-        let place = self.reads.clone().try_acquire_owned();
-        place.map_err(|_| Failure::overloaded(&format!("{READS_MAX} others read")))
     }
 
     /// A place for one more search, until it is done.

@@ -2,12 +2,12 @@
 //! browser.
 //!
 //! ```text
-//!   server     connections: HTTP/1.1 and HTTP/2, and what one may cost
+//!   server     connections of HTTP/1.1, and what one may cost
 //!   guard      who may ask, and the headers of every answer
 //!   routes     from a path to who answers
 //!     files    what is in web/, packed into the program by build.rs
 //!     stream   server-sent events: what changes, as long as a page is open
-//!   lookout    what was gathered last, and who looks
+//!   lookout    what was gathered last, and who looks            places     how many may read
 //!     gatherer   asks all nodes how they are and what happened there, again and again
 //!     view       what they told, put together (pure)
 //!     alarms     what somebody should look at (pure)         past       since when (pure)
@@ -41,6 +41,7 @@ mod log;
 mod lookout;
 mod members;
 mod past;
+mod places;
 mod queue_board;
 mod queue_messages;
 mod queues;

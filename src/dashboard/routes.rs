@@ -1,6 +1,7 @@
 //! From a path to who answers it.
 
 use std::io;
+use std::net::Ipv6Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,15 +19,18 @@ use bytes::Bytes;
 use futures_util::stream as streams;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::entry::Filter;
 use super::events;
 use super::failure::Failure;
 use super::log::{Direction, Log};
+use super::lookout::READS_MAX;
+use super::places::Place;
 use super::queue_board::Wanted as WantedQueues;
 use super::queue_messages::Wanted as WantedMessages;
+use super::server::Asker;
 use super::site::Site;
 use super::{changes, files, guard, stream};
 use crate::ids::Index;
@@ -89,9 +93,12 @@ struct EventsWanted {
     before: Option<u64>,
 }
 
-async fn events(State(site): State<Site>, Asked(wanted): Asked<EventsWanted>) -> Result<Response, Failure> {
+async fn events(
+    State(site): State<Site>,
+    Asked(wanted): Asked<EventsWanted>,
+    Reading(place): Reading,
+) -> Result<Response, Failure> {
     let lookout = site.lookout()?;
-    let place = lookout.begin_read()?;
     lookout.fresh().await;
     let limit = wanted.limit.unwrap_or(events::PART_MAX);
     Ok(held(&lookout.events.before(wanted.before.unwrap_or(u64::MAX), limit), place))
@@ -107,9 +114,12 @@ struct LogWanted {
     limit: Option<u32>,
 }
 
-async fn log(State(site): State<Site>, Asked(wanted): Asked<LogWanted>) -> Result<Response, Failure> {
+async fn log(
+    State(site): State<Site>,
+    Asked(wanted): Asked<LogWanted>,
+    Reading(place): Reading,
+) -> Result<Response, Failure> {
     let lookout = site.lookout()?;
-    let place = lookout.begin_read()?;
     let node = lookout.fresh().await.find(&wanted.node)?;
     let log = Log { context: &lookout.context, node, content: site.settings().show_content };
     let part = log.part(Index(wanted.from), wanted.limit.unwrap_or(200).clamp(1, PART_MAX)).await?;
@@ -134,12 +144,16 @@ struct SearchWanted {
     limit: Option<u32>,
 }
 
-async fn search(State(site): State<Site>, Asked(wanted): Asked<SearchWanted>) -> Result<Response, Failure> {
+async fn search(
+    State(site): State<Site>,
+    Asked(wanted): Asked<SearchWanted>,
+    Reading(place): Reading,
+) -> Result<Response, Failure> {
     if wanted.text.len() > TEXT_BYTES_MAX {
         return Err(Failure::field("text", format!("it has more than {TEXT_BYTES_MAX} bytes")));
     }
     let lookout = site.lookout()?;
-    let (place, _turn) = (lookout.begin_read()?, lookout.begin_search()?);
+    let _turn = lookout.begin_search()?;
     let node = lookout.fresh().await.find(&wanted.node)?;
     let log = Log { context: &lookout.context, node, content: site.settings().show_content };
     let filter = Filter { text: wanted.text.to_lowercase(), kind: wanted.kind, queue: wanted.queue };
@@ -155,16 +169,22 @@ struct HistoryWanted {
     node: String,
 }
 
-async fn history(State(site): State<Site>, Asked(wanted): Asked<HistoryWanted>) -> Result<Response, Failure> {
+async fn history(
+    State(site): State<Site>,
+    Asked(wanted): Asked<HistoryWanted>,
+    Reading(place): Reading,
+) -> Result<Response, Failure> {
     let lookout = site.lookout()?;
-    let place = lookout.begin_read()?;
     let node = lookout.fresh().await.find(&wanted.node)?.to_string();
     Ok(held(&lookout.history.of(&node), place))
 }
 
-async fn queues(State(site): State<Site>, Asked(wanted): Asked<WantedQueues>) -> Result<Response, Failure> {
+async fn queues(
+    State(site): State<Site>,
+    Asked(wanted): Asked<WantedQueues>,
+    Reading(place): Reading,
+) -> Result<Response, Failure> {
     let lookout = site.lookout()?;
-    let place = lookout.begin_read()?;
     Ok(held(&lookout.queues.wanted(&wanted).await?, place))
 }
 
@@ -174,15 +194,21 @@ struct QueueWanted {
     name: String,
 }
 
-async fn queue(State(site): State<Site>, Asked(wanted): Asked<QueueWanted>) -> Result<Response, Failure> {
+async fn queue(
+    State(site): State<Site>,
+    Asked(wanted): Asked<QueueWanted>,
+    Reading(place): Reading,
+) -> Result<Response, Failure> {
     let lookout = site.lookout()?;
-    let place = lookout.begin_read()?;
     Ok(held(&lookout.queues.detail(&wanted.name).await?, place))
 }
 
-async fn messages(State(site): State<Site>, Asked(wanted): Asked<WantedMessages>) -> Result<Response, Failure> {
+async fn messages(
+    State(site): State<Site>,
+    Asked(wanted): Asked<WantedMessages>,
+    Reading(place): Reading,
+) -> Result<Response, Failure> {
     let lookout = site.lookout()?;
-    let place = lookout.begin_read()?;
     Ok(held(&lookout.queues.messages(&wanted, site.settings().show_content).await?, place))
 }
 
@@ -207,11 +233,11 @@ fn json(text: Bytes) -> Response {
 }
 
 /// An answer that keeps its place until it is taken, or has taken too long.
-fn held(value: &impl Serialize, place: OwnedSemaphorePermit) -> Response {
+fn held(value: &impl Serialize, place: Place) -> Response {
     held_for(ANSWER_MAX, value, place)
 }
 
-fn held_for(most: Duration, value: &impl Serialize, place: OwnedSemaphorePermit) -> Response {
+fn held_for(most: Duration, value: &impl Serialize, place: Place) -> Response {
     let text = serde_json::to_vec(value).expect("it has no maps with keys that are no text, and memory takes all");
     let answer = Arc::new(Mutex::new(Some(Rest { text: text.into(), _place: place })));
     let (open, closed) = oneshot::channel::<()>();
@@ -231,7 +257,7 @@ fn held_for(most: Duration, value: &impl Serialize, place: OwnedSemaphorePermit)
 /// What is not taken yet of an answer, and its place.
 struct Rest {
     text: Bytes,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 /// The next piece, of its own memory: what is taken slowly keeps no more of the answer. Then none; an error: it was cut off.
@@ -261,19 +287,44 @@ impl<T: DeserializeOwned, S: Sync> FromRequestParts<S> for Asked<T> {
     }
 }
 
+/// A place for a read of whoever asks, until what was read is taken.
+struct Reading(Place);
+
+impl FromRequestParts<Site> for Reading {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, site: &Site) -> Result<Self, Failure> {
+        let asker = parts.extensions.get().and_then(|Asker(address)| *address);
+        // Who has gone already counts as one of those who cannot be told apart.
+        let place = site.lookout()?.reads.take(asker.unwrap_or(Ipv6Addr::UNSPECIFIED.into()));
+        let busy = || Failure::overloaded(&format!("{READS_MAX} others read, or {} from this address", READS_MAX / 2));
+        place.map(Self).ok_or_else(busy)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use axum::body::to_bytes;
     use futures_util::StreamExt as _;
-    use tokio::sync::Semaphore;
+
+    use super::super::places::Places;
 
     use super::*;
 
     #[tokio::test]
     async fn an_answer_keeps_its_place_until_it_is_taken_or_it_is_too_late() {
-        let places = Arc::new(Semaphore::new(1));
+        let places = Places::new(1);
+        let take = || places.take(Ipv4Addr::LOCALHOST.into());
         let answer = async |most| {
-            let place = places.clone().acquire_owned().await.expect("nobody closes it");
+            // The one before lets its place go on a task of its own.
+            let place = loop {
+                match take() {
+                    Some(place) => break place,
+                    None => tokio::time::sleep(Duration::from_millis(5)).await,
+                }
+            };
             held_for(most, &"x".repeat(3 * PIECE_BYTES), place).into_body()
         };
         let whole = to_bytes(answer(ANSWER_MAX).await, usize::MAX).await.expect("it is taken at once");
@@ -281,7 +332,7 @@ mod tests {
 
         let mut slow = answer(Duration::from_millis(50)).await.into_data_stream();
         assert_eq!(slow.next().await.expect("there is more").expect("it is good").len(), PIECE_BYTES);
-        assert_eq!(places.available_permits(), 0, "it has time");
+        assert!(take().is_none(), "it has time");
         let gone = answer(ANSWER_MAX).await;
         assert!(slow.next().await.expect("half an answer is none").is_err());
         drop(gone);

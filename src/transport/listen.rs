@@ -121,8 +121,8 @@ impl Limits {
         }
     }
 
-    /// For the admin port: a browser has six connections of HTTP/1 at most, one of them for a stream that lasts. People must get in
-    /// whatever others do, and those who are in should stay.
+    /// For the admin port: a browser has six connections at most, one of them for a stream that lasts. They are of HTTP/1, with one
+    /// call at a time. People must get in whatever others do, and those who are in should stay.
     pub fn for_admin() -> Self {
         Self {
             connections_max: 256,
@@ -130,9 +130,9 @@ impl Limits {
             preface_deadline: PREFACE_DEADLINE,
             http1_stays: true,
             write_stall_max: Some(Duration::from_secs(20)),
-            calls_max: 32,
+            calls_max: 1,
             call_bytes_max: 64 << 10,
-            connection_bytes_max: 256 << 10,
+            connection_bytes_max: 64 << 10,
         }
     }
 
