@@ -75,9 +75,11 @@ impl Queues {
     }
 
     async fn read(&self, watched: bool, asked: &str) -> Result<(), Failure> {
+        // In this order: what is read after it had caught up is whole.
+        let has_caught_up = self.context.verdicts.borrow().has_caught_up();
         let totals = self.totals("").await?;
         let mut board = self.board.lock().await;
-        board.count(&totals);
+        board.count(&totals, has_caught_up);
         let is_due = board.is_point_due(TOTALS_INTERVAL / 2);
         // With many queues the list is long, and nobody wants it.
         if is_due && (watched || totals.queues <= u64::from(PAGE)) {
