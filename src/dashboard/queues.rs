@@ -20,6 +20,7 @@ use crate::client::{self, Shown};
 use crate::proto::v1;
 use crate::proto::v1::operation::Operation as Verb;
 use crate::proto::v1::outcome::Outcome as Kind;
+use crate::state_machine::QueueName;
 
 /// How often totals are read while somebody looks.
 const TOTALS_INTERVAL: Duration = Duration::from_secs(2);
@@ -138,8 +139,12 @@ impl Queues {
     /// One queue.
     ///
     /// # Errors
-    /// There is no such queue, or this node cannot read its queues now.
+    /// No queue can be called like that, there is no such queue, or this node cannot read its queues now.
     pub(super) async fn detail(&self, name: &str) -> Result<Detail, Failure> {
+        QueueName::try_from(name).map_err(|why| {
+            let message = format!("name: {why}");
+            Failure::new(StatusCode::BAD_REQUEST, crate::reasons::INVALID_QUEUE_NAME, message).with("field", "name")
+        })?;
         let board = self.fresh().await?;
         if let Some(detail) = board.detail(name, now_ms()) {
             return Ok(detail);
