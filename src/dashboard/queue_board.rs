@@ -229,12 +229,12 @@ impl Board {
         }
     }
 
-    /// What is worth an alarm.
-    pub(super) fn alarming(&self) -> past::Queues {
+    /// What is worth an alarm, where `now` is the time of the leader.
+    pub(super) fn alarming(&self, now: u64) -> past::Queues {
         // Those that were redriven have been seen to.
         let counts = self.dead.front().zip(self.dead.back()).filter(|_| self.totals.dead > 0);
         let dead = self.queues.iter().filter(|(_, row)| row.contents().dead > 0);
-        let oldest = self.queues.values().filter_map(|row| Some((row.info.name.clone(), row.age(now_ms())?)));
+        let oldest = self.queues.values().filter_map(|row| Some((row.info.name.clone(), row.age(now)?)));
         past::Queues {
             dead_lately: counts.map_or(0, |((_, first), (_, last))| last.saturating_sub(*first)),
             most_dead: dead.max_by_key(|(_, row)| row.contents().dead).map(|(name, _)| name.clone()),
@@ -457,9 +457,9 @@ mod tests {
         for (dead_lettered, has_caught_up) in [(0, false), (2, false), (6, true)] {
             board.count(&totals(dead_lettered, dead_lettered), has_caught_up);
         }
-        assert_eq!((board.alarming().dead_lately, board.totals.in_rate), (0, None));
+        assert_eq!((board.alarming(0).dead_lately, board.totals.in_rate), (0, None));
         board.count(&totals(7, 7), true);
-        assert_eq!(board.alarming().dead_lately, 1);
+        assert_eq!(board.alarming(0).dead_lately, 1);
         assert!(board.totals.in_rate.is_some());
     }
 
@@ -474,9 +474,9 @@ mod tests {
         };
         board.list(Shown { value: vec![queue("a", 1), queue("b", 2), queue("c", 0)], age: None });
         let expected = past::Queues { dead_lately: 3, most_dead: Some("b".to_owned()), oldest: None };
-        assert_eq!(board.alarming(), expected);
+        assert_eq!(board.alarming(0), expected);
         board.count(&totals(9, 0), true);
-        assert_eq!(board.alarming().dead_lately, 0);
+        assert_eq!(board.alarming(0).dead_lately, 0);
     }
 
     #[test]
