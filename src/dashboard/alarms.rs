@@ -181,7 +181,10 @@ fn of_queues(queues: &Queues) -> Vec<Alarm> {
     let mut add = |code, text| alarms.push(Alarm { level: Level::Warning, code, text, node: None });
     if queues.dead_lately > 0 {
         let (count, minutes) = (queues.dead_lately, DEAD_MS / 60_000);
-        add("dead_letters", format!("Dead letters grow: {count} messages were given up in {minutes} minutes"));
+        let were = if count == 1 { "message was" } else { "messages were" };
+        let queue = queues.most_dead.as_ref().map(|queue| format!("; the queue {queue} has the most"));
+        let queue = queue.unwrap_or_default();
+        add("dead_letters", format!("Dead letters grow: {count} {were} given up in {minutes} minutes{queue}"));
     }
     if let Some((queue, age)) = queues.oldest.as_ref().filter(|(_, age)| *age > OLDEST_MS) {
         add("oldest_message", format!("The oldest message of the queue {queue} waits for {}", in_words(*age)));
@@ -403,6 +406,17 @@ mod tests {
             (
                 |_, past| past.queues.dead_lately = 3,
                 Some((Warning, "dead_letters", "Dead letters grow: 3 messages were given up in 10 minutes")),
+            ),
+            (
+                |_, past| {
+                    past.queues.dead_lately = 1;
+                    past.queues.most_dead = Some("orders".to_owned());
+                },
+                Some((
+                    Warning,
+                    "dead_letters",
+                    "Dead letters grow: 1 message was given up in 10 minutes; the queue orders has the most",
+                )),
             ),
             (|_, past| past.queues.oldest = Some(("orders".to_owned(), OLDEST_MS)), None),
             (

@@ -1,6 +1,7 @@
 //! What a page asks to be done. This node passes it on to whichever leads, as a client of the cluster: so any node's page will do.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use axum::Json;
@@ -10,8 +11,8 @@ use axum::http::StatusCode;
 use axum::middleware::Next;
 use axum::response::Response;
 use futures_util::future::join_all;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
 
@@ -67,8 +68,34 @@ async fn read<T: DeserializeOwned>(body: Body) -> Result<T, Failure> {
 struct Send {
     queue: String,
     text: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "each_key_once")]
     headers: BTreeMap<String, String>,
+}
+
+/// Reads a map. A key that comes twice is refused, as that of a field is: one of the two would be lost.
+fn each_key_once<'de, D: Deserializer<'de>>(json: D) -> Result<BTreeMap<String, String>, D::Error> {
+    struct Pairs;
+
+    impl<'de> Visitor<'de> for Pairs {
+        type Value = BTreeMap<String, String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object of texts")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut pairs: A) -> Result<Self::Value, A::Error> {
+            let mut read = BTreeMap::new();
+            while let Some((key, value)) = pairs.next_entry::<String, String>()? {
+                if read.contains_key(&key) {
+                    return Err(A::Error::custom(format!("duplicate key {key:?}")));
+                }
+                read.insert(key, value);
+            }
+            Ok(read)
+        }
+    }
+
+    json.deserialize_map(Pairs)
 }
 
 /// Puts a message into a queue.

@@ -90,7 +90,8 @@ impl Log<'_> {
         Ok(self.answer(&read, shown))
     }
 
-    /// Entries that `filter` admits, from `from` on (0: from the end that the direction comes from), at most `limit`.
+    /// Entries that `filter` admits, from `from` on in the direction (0: from the end that it comes from), at most `limit`. Where
+    /// `from` lies beyond the other end, there are none.
     ///
     /// # Errors
     /// The node does not answer.
@@ -106,7 +107,8 @@ impl Log<'_> {
         let mut place = match (from, direction) {
             (Index(0), Direction::Forward) => bounds.first,
             (Index(0), Direction::Backward) => bounds.last,
-            (from, _) => from.max(bounds.first).min(bounds.last),
+            (from, Direction::Forward) => from.max(bounds.first),
+            (from, Direction::Backward) => from.min(bounds.last),
         };
         let (mut found, mut looked_at, mut bytes) = (Vec::new(), 0, 0);
         let is_full = |found: &Vec<Shown>, bytes| found.len() >= limit as usize || bytes >= ANSWER_BYTES_MAX;

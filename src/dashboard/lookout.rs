@@ -15,7 +15,7 @@ use super::failure::Failure;
 use super::gatherer::Gatherer;
 use super::history::History;
 use super::places::Places;
-use super::queues::Queues;
+use super::queues::{Queues, Told};
 use super::stream;
 use super::view::{Cluster, Known, Settings};
 use crate::api;
@@ -135,10 +135,11 @@ impl Lookout {
         settings: Settings,
     ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let client = client(client_address);
-        let queues = Arc::new(Queues::new(context.clone()));
         let (lookers, events, history) = (Arc::new(Lookers::default()), Events::default(), History::default());
-        let mut gatherer = Gatherer::new(context.clone(), settings, events.clone(), history.clone(), queues.told());
+        let (tell, told) = watch::channel(Told::default());
+        let mut gatherer = Gatherer::new(context.clone(), settings, events.clone(), history.clone(), told);
         let (publish, board) = watch::channel(gatherer.board());
+        let queues = Arc::new(Queues::new(context.clone(), board.clone(), tell));
         let running = {
             let (lookers, queues, context) = (lookers.clone(), queues.clone(), context.clone());
             async move {

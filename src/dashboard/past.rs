@@ -33,6 +33,8 @@ pub(super) struct Past {
 pub(super) struct Queues {
     /// Dead letters that came within `DEAD_MS`.
     pub(super) dead_lately: u64,
+    /// The queue with the most dead letters, as far as queues are listed.
+    pub(super) most_dead: Option<String>,
     /// The queue with the oldest message that waits, and how old that is.
     pub(super) oldest: Option<(String, u64)>,
 }

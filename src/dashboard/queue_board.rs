@@ -176,13 +176,13 @@ impl Board {
         self.listed.is_none_or(|(at, _)| at.elapsed() > age)
     }
 
-    /// Takes the totals.
-    pub(super) fn count(&mut self, totals: &v1::Totals) {
+    /// Takes the totals. A node that has not caught up has yet to count what happened long ago: that is not compared with.
+    pub(super) fn count(&mut self, totals: &v1::Totals, has_caught_up: bool) {
         let (now, contents) = (Instant::now(), totals.contents.unwrap_or_default());
         let flow = Flow::of(totals.counts.as_ref());
-        let before = self.counted.replace((now, flow));
+        let before = std::mem::replace(&mut self.counted, has_caught_up.then_some((now, flow)));
         let rate = |of: fn(&Flow) -> u64| {
-            let (at, before) = before?;
+            let (at, before) = before.filter(|_| has_caught_up)?;
             per_second(of(&before), of(&flow), now - at)
         };
         self.totals = Totals {
@@ -200,7 +200,9 @@ impl Board {
         while self.dead.front().is_some_and(|(at, _)| now - *at > lately) {
             self.dead.pop_front();
         }
-        self.dead.push_back((now, totals.counts.map_or(0, |counts| counts.dead_lettered)));
+        if has_caught_up {
+            self.dead.push_back((now, totals.counts.map_or(0, |counts| counts.dead_lettered)));
+        }
     }
 
     /// Takes the list. Queues that are not in it are forgotten.
@@ -227,12 +229,15 @@ impl Board {
         }
     }
 
-    /// What is worth an alarm.
-    pub(super) fn alarming(&self) -> past::Queues {
-        let counts = self.dead.front().zip(self.dead.back());
-        let oldest = self.queues.values().filter_map(|row| Some((row.info.name.clone(), row.age(now_ms())?)));
+    /// What is worth an alarm, where `now` is the time of the leader.
+    pub(super) fn alarming(&self, now: u64) -> past::Queues {
+        // Those that were redriven have been seen to.
+        let counts = self.dead.front().zip(self.dead.back()).filter(|_| self.totals.dead > 0);
+        let dead = self.queues.iter().filter(|(_, row)| row.contents().dead > 0);
+        let oldest = self.queues.values().filter_map(|row| Some((row.info.name.clone(), row.age(now)?)));
         past::Queues {
             dead_lately: counts.map_or(0, |((_, first), (_, last))| last.saturating_sub(*first)),
+            most_dead: dead.max_by_key(|(_, row)| row.contents().dead).map(|(name, _)| name.clone()),
             oldest: oldest.max_by_key(|(_, age)| *age),
         }
     }
@@ -435,6 +440,43 @@ mod tests {
         assert_eq!(names(&board.wanted(&wanted("", "bc", 2, Sort::Ready), 0)), ["a", "d"]);
         assert_eq!(names(&board.wanted(&wanted("", "", 1, Sort::Bytes), 0)), ["d"]);
         assert_eq!(names(&board.wanted(&wanted("", "gone", 0, Sort::Name), 0)).len(), 0);
+    }
+
+    /// All that the cluster has counted in its life: so many became dead, and so many are.
+    fn totals(dead_lettered: u64, dead: u64) -> v1::Totals {
+        v1::Totals {
+            contents: Some(v1::Contents { dead, ..Default::default() }),
+            counts: Some(v1::Counts { enqueued: 100 * dead_lettered, dead_lettered, ..Default::default() }),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn what_a_node_learns_while_it_catches_up_has_not_just_happened() {
+        let mut board = Board::default();
+        for (dead_lettered, has_caught_up) in [(0, false), (2, false), (6, true)] {
+            board.count(&totals(dead_lettered, dead_lettered), has_caught_up);
+        }
+        assert_eq!((board.alarming(0).dead_lately, board.totals.in_rate), (0, None));
+        board.count(&totals(7, 7), true);
+        assert_eq!(board.alarming(0).dead_lately, 1);
+        assert!(board.totals.in_rate.is_some());
+    }
+
+    #[test]
+    fn dead_letters_are_no_matter_any_more_once_all_are_redriven() {
+        let mut board = Board::default();
+        board.count(&totals(6, 0), true);
+        board.count(&totals(9, 3), true);
+        let queue = |name: &str, dead| v1::QueueInfo {
+            contents: Some(v1::Contents { dead, ..Default::default() }),
+            ..info(name, 0, 0)
+        };
+        board.list(Shown { value: vec![queue("a", 1), queue("b", 2), queue("c", 0)], age: None });
+        let expected = past::Queues { dead_lately: 3, most_dead: Some("b".to_owned()), oldest: None };
+        assert_eq!(board.alarming(0), expected);
+        board.count(&totals(9, 0), true);
+        assert_eq!(board.alarming(0).dead_lately, 0);
     }
 
     #[test]

@@ -11,15 +11,18 @@ use tokio::time::{Instant, timeout};
 
 use super::failure::Failure;
 use super::history::STEP;
-use super::lookout::now_ms;
+use super::lookout::{self, now_ms};
 use super::queue_board::{Board, Detail, List, Totals, Wanted};
 use super::queue_messages::{Messages, Wanted as WantedMessages};
+use super::view::Known;
 use super::{past, stream};
 use crate::api;
 use crate::client::{self, Shown};
+use crate::ids::{NodeId, SHARD_0};
 use crate::proto::v1;
 use crate::proto::v1::operation::Operation as Verb;
 use crate::proto::v1::outcome::Outcome as Kind;
+use crate::state_machine::QueueName;
 
 /// How often totals are read while somebody looks.
 const TOTALS_INTERVAL: Duration = Duration::from_secs(2);
@@ -39,6 +42,8 @@ const PATIENCE: Duration = Duration::from_secs(4);
 /// What is known of the queues.
 pub(super) struct Queues {
     context: api::Context,
+    /// What was gathered of the cluster.
+    cluster: watch::Receiver<lookout::Board>,
     board: Mutex<Board>,
     /// The totals, as a message of a stream, and what is worth an alarm.
     told: watch::Sender<Told>,
@@ -53,9 +58,13 @@ pub(super) struct Told {
 }
 
 impl Queues {
-    /// Nothing is known yet of the queues of this node.
-    pub(super) fn new(context: api::Context) -> Self {
-        Self { context, board: Mutex::default(), told: watch::Sender::default() }
+    /// Nothing is known yet of the queues of this node. What others are told goes to `told`.
+    pub(super) fn new(
+        context: api::Context,
+        cluster: watch::Receiver<lookout::Board>,
+        told: watch::Sender<Told>,
+    ) -> Self {
+        Self { context, cluster, board: Mutex::default(), told }
     }
 
     /// What others are told, to wait for changes of it.
@@ -75,9 +84,11 @@ impl Queues {
     }
 
     async fn read(&self, watched: bool, asked: &str) -> Result<(), Failure> {
+        // In this order: what is read after it had caught up is whole.
+        let has_caught_up = self.context.verdicts.borrow().has_caught_up();
         let totals = self.totals("").await?;
         let mut board = self.board.lock().await;
-        board.count(&totals);
+        board.count(&totals, has_caught_up);
         let is_due = board.is_point_due(TOTALS_INTERVAL / 2);
         // With many queues the list is long, and nobody wants it.
         if is_due && (watched || totals.queues <= u64::from(PAGE)) {
@@ -88,7 +99,7 @@ impl Queues {
         let told = Told {
             message: stream::message("queues", &serde_json::json!({ "totals": board.totals(), "asked": asked })),
             totals: Some(board.totals().clone()),
-            alarming: board.alarming(),
+            alarming: board.alarming(self.now()),
         };
         drop(board);
         self.told.send_replace(told);
@@ -130,22 +141,26 @@ impl Queues {
     /// # Errors
     /// This node cannot read its queues now.
     pub(super) async fn wanted(&self, wanted: &Wanted) -> Result<List, Failure> {
-        Ok(self.fresh().await?.wanted(wanted, now_ms()))
+        Ok(self.fresh().await?.wanted(wanted, self.now()))
     }
 
     /// One queue.
     ///
     /// # Errors
-    /// There is no such queue, or this node cannot read its queues now.
+    /// No queue can be called like that, there is no such queue, or this node cannot read its queues now.
     pub(super) async fn detail(&self, name: &str) -> Result<Detail, Failure> {
+        QueueName::try_from(name).map_err(|why| {
+            let message = format!("name: {why}");
+            Failure::new(StatusCode::BAD_REQUEST, crate::reasons::INVALID_QUEUE_NAME, message).with("field", "name")
+        })?;
         let board = self.fresh().await?;
-        if let Some(detail) = board.detail(name, now_ms()) {
+        if let Some(detail) = board.detail(name, self.now()) {
             return Ok(detail);
         }
         drop(board);
         // It may be one of those that are not listed, or have come since.
         let read = timeout(PATIENCE, self.totals(name)).await;
-        Ok(Detail::of(name, read.map_err(|_| late())??, now_ms()))
+        Ok(Detail::of(name, read.map_err(|_| late())??, self.now()))
     }
 
     /// The messages that are wanted; bodies and headers if they are shown.
@@ -156,6 +171,13 @@ impl Queues {
         let peek = wanted.peek()?;
         let read = timeout(PATIENCE, self.browse(peek.clone())).await;
         Ok(Messages::new(read.map_err(|_| late())??, &peek, content))
+    }
+
+    /// The time by the clock of the leader, from which messages have theirs: ages do not depend on how well the clock of this node
+    /// goes.
+    fn now(&self) -> u64 {
+        let leader = self.context.handle.look(SHARD_0, |status| status.leader).flatten();
+        now_ms().saturating_add_signed(ahead(&self.cluster.borrow().known, leader))
     }
 
     /// What a queue holds; all of them together, where the name is empty.
@@ -190,6 +212,34 @@ impl Queues {
     }
 }
 
+/// By how many milliseconds the clock of the leader is ahead of that of this node, as far as it was measured.
+fn ahead(known: &Known, leader: Option<NodeId>) -> i64 {
+    leader.and_then(|leader| known.nodes.get(&leader)?.clock_ahead_ms).unwrap_or(0)
+}
+
 fn late() -> Failure {
     Failure::new(StatusCode::GATEWAY_TIMEOUT, "TOO_SLOW", "this node did not read its queues in time")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dashboard::view::Heard;
+    use crate::raft::Configuration;
+
+    /// This node, 2, is two hours ahead of the leader.
+    #[test]
+    fn the_clock_of_the_leader_counts_where_it_was_measured() {
+        let heard = |clock_ahead_ms| Heard { clock_ahead_ms, ..Heard::default() };
+        let nodes = [(NodeId(1), heard(Some(-7_200_000))), (NodeId(2), heard(Some(0))), (NodeId(3), heard(None))];
+        let known = Known {
+            asked: NodeId(2),
+            now: 0,
+            cluster_id: String::new(),
+            configuration: Configuration::EMPTY,
+            nodes: nodes.into(),
+        };
+        let of = |leader: u64| ahead(&known, Some(NodeId(leader)));
+        assert_eq!([of(1), of(2), of(3), of(4), ahead(&known, None)], [-7_200_000, 0, 0, 0, 0]);
+    }
 }

@@ -74,6 +74,11 @@ impl Verdict {
         first_missing(&self.ready).is_none()
     }
 
+    /// True when the node has applied what it heard was committed a few seconds ago.
+    pub fn has_caught_up(&self) -> bool {
+        self.ready.contains(&Condition::holds(CAUGHT_UP))
+    }
+
     /// `live` or `not live`, and a line for each condition.
     pub fn live_text(&self) -> String {
         text("live", &self.live)

@@ -32,6 +32,8 @@ const GOALS_MAX: usize = 64;
 #[derive(Clone, Debug)]
 pub(super) struct Sight {
     pub(super) phase: Phase,
+    /// Why it cannot go on; none: it can.
+    pub(super) failure: Option<String>,
     /// What it waits for before it can take part; empty: nothing.
     pub(super) waits_for: String,
     /// How often its loop has turned.
@@ -125,9 +127,12 @@ fn vote(sight: &Sight) -> Condition {
 }
 
 fn going_on(sight: &Sight) -> Condition {
-    match sight.phase {
-        Phase::Joining | Phase::Serving => Condition::holds(GOES_ON),
-        Phase::HandingOver | Phase::Draining | Phase::Stopped => Condition::missing(GOES_ON, "was told to stop"),
+    match (sight.phase, &sight.failure) {
+        (_, Some(why)) => Condition::missing(GOES_ON, format!("cannot go on: {why}")),
+        (Phase::Joining | Phase::Serving, None) => Condition::holds(GOES_ON),
+        (Phase::HandingOver | Phase::Draining | Phase::Stopped, None) => {
+            Condition::missing(GOES_ON, "was told to stop")
+        }
     }
 }
 
@@ -232,7 +237,13 @@ mod tests {
                 applied: Index(applied),
                 heard_commit: Index(heard_commit),
             };
-            let sight = Sight { phase: Phase::Serving, waits_for: String::new(), turns: 1, replica: Some(replica) };
+            let sight = Sight {
+                phase: Phase::Serving,
+                failure: None,
+                waits_for: String::new(),
+                turns: 1,
+                replica: Some(replica),
+            };
             Self { judge: Judge::new(LEADER_WAIT), now: Instant::now(), sight }
         }
 
@@ -339,6 +350,17 @@ mod tests {
         assert_eq!(node.unready_after(60.0).unwrap(), "[ ] is a member of a cluster: applies for membership");
         node.sight.waits_for = "waits for b".to_owned();
         assert_eq!(node.unready_after(60.0).unwrap(), "[ ] is a member of a cluster: waits for b");
+    }
+
+    #[test]
+    fn a_node_that_ends_says_whether_it_was_told_to() {
+        let mut node = Looked::follower(7, 7);
+        assert_eq!(node.unready_after(1.0), None);
+        node.sight.phase = Phase::Stopped;
+        assert_eq!(node.unready_after(0.2).unwrap(), "[ ] is not about to stop: was told to stop");
+        node.sight.failure = Some("storage: no space left".to_owned());
+        let why = "[ ] is not about to stop: cannot go on: storage: no space left";
+        assert_eq!(node.unready_after(0.2).unwrap(), why);
     }
 
     /// Whoever waits for it to be ready stops the next voter then.

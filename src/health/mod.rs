@@ -27,6 +27,7 @@ mod judge;
 mod server;
 mod watch;
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::watch::{Receiver, Sender};
@@ -53,18 +54,19 @@ impl Health {
         Self { verdicts, tasks }
     }
 
-    /// The log is recovered: looks at the node from here on, until it is gone. `waits_for` is what it waits for before it can
-    /// take part, in words; empty: nothing. A node that takes part and hears of no leader is ready after `leader_wait`. Changes are told
-    /// as `events`.
+    /// The log is recovered: looks at the node from here on, until it is gone. `failure` is why it cannot go on, in words, and set
+    /// before `phase` tells of its end. `waits_for` is what it waits for before it can take part, in words; empty: nothing. A node
+    /// that takes part and hears of no leader is ready after `leader_wait`. Changes are told as `events`.
     pub fn watch(
         &mut self,
         handle: Handle,
         phase: Receiver<Phase>,
+        failure: Arc<OnceLock<String>>,
         waits_for: Receiver<String>,
         leader_wait: Duration,
         events: Ring,
     ) {
-        let watched = watch::Watched { handle, phase, waits_for, events };
+        let watched = watch::Watched { handle, phase, failure, waits_for, events };
         self.tasks.spawn(watch::watch(watched, leader_wait, self.verdicts.clone()));
     }
 

@@ -1,5 +1,6 @@
 //! Looks at the node, several times a second and whenever it goes on to another phase, and tells how it is.
 
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch::{Receiver, Sender};
@@ -19,6 +20,7 @@ const INTERVAL: Duration = Duration::from_millis(200);
 pub(super) struct Watched {
     pub(super) handle: Handle,
     pub(super) phase: Receiver<Phase>,
+    pub(super) failure: Arc<OnceLock<String>>,
     pub(super) waits_for: Receiver<String>,
     pub(super) events: Ring,
 }
@@ -27,7 +29,9 @@ impl Watched {
     fn look(&mut self) -> Sight {
         let node = self.handle.node();
         Sight {
+            // Before the failure, which is there by the time at which the phase tells of the end.
             phase: *self.phase.borrow_and_update(),
+            failure: self.failure.get().cloned(),
             waits_for: self.waits_for.borrow_and_update().clone(),
             turns: self.handle.turns(),
             replica: self.handle.look(SHARD_0, |status| sight(node, status)),
@@ -64,7 +68,7 @@ pub(super) async fn watch(mut node: Watched, leader_wait: Duration, verdicts: Se
     loop {
         let sight = node.look();
         let verdict = judge.judge(Instant::now(), &sight);
-        tell_change(&node.events, &verdicts.borrow(), &verdict, sight.phase);
+        tell_change(&node.events, &verdicts.borrow(), &verdict, &sight);
         verdicts.send_if_modified(|before| {
             let changed = *before != verdict;
             *before = verdict;
@@ -79,7 +83,7 @@ pub(super) async fn watch(mut node: Watched, leader_wait: Duration, verdicts: Se
 }
 
 /// Tells of a change, and why it came.
-fn tell_change(events: &Ring, before: &Verdict, after: &Verdict, phase: Phase) {
+fn tell_change(events: &Ring, before: &Verdict, after: &Verdict, sight: &Sight) {
     let say = |level, event, words| events.say(Kind::Process, level, event, words, None);
     match (before.is_live(), first_missing(&after.live)) {
         (true, Some(Condition { what, missing: Some(why) })) => {
@@ -89,7 +93,10 @@ fn tell_change(events: &Ring, before: &Verdict, after: &Verdict, phase: Phase) {
         _ => {}
     }
     match (before.is_ready(), first_missing(&after.ready)) {
-        (true, Some(Condition { .. })) if phase >= Phase::HandingOver => {
+        (true, Some(_)) if let Some(why) = &sight.failure => {
+            say(Level::Warn, "not_ready", format!("is not ready any more: it cannot go on: {why}"));
+        }
+        (true, Some(_)) if sight.phase >= Phase::HandingOver => {
             say(Level::Info, "not_ready", "is not ready any more: it was told to stop".to_owned());
         }
         (true, Some(missing)) => say(Level::Warn, "not_ready", format!("is not ready any more: {missing}")),

@@ -2,13 +2,13 @@
 //!
 //! ```text
 //!   told to stop   leaves, if it is a pod that is left out   ->   hands over   ->   drains clients   ->   the loop ends
-//!   failed         drains clients   ->   the loop ends   ->   ports free   ->   data set aside, if it was removed
+//!   failed         drains clients   ->   the loop ends   ->   last words   ->   ports free   ->   data set aside, if it was removed
 //! ```
 //!
 //! The loop ends by itself only when the disk cannot be trusted. Then there is nothing left to hand over or to answer, and whatever
 //! of the above is under way is dropped.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -27,6 +27,10 @@ use crate::telemetry::events::{Kind, Level, Ring};
 
 /// A task of this room ends with a result; a panic in it is a defect, and the release build aborts on it.
 const NO_PANIC: &str = "the tasks of a node do not panic, and nobody aborts them before they are of no use";
+
+/// A node that cannot go on answers those who look at it for so long, so that they hear why: they ask twice a second. To its peers
+/// it is silent by then. They see its port closed later by so much, and have elected another leader before, if it led.
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What there is of a node beside its loop. Dropping it ends all of that.
 pub(super) struct Beside {
@@ -82,6 +86,8 @@ pub(super) struct Ending {
     pub(super) handle: Handle,
     pub(super) events: Ring,
     pub(super) phase: watch::Sender<Phase>,
+    /// Why it cannot go on. Set before the phase tells of its end.
+    pub(super) failure: Arc<OnceLock<String>>,
     /// None: it is no pod.
     pub(super) pod: Option<Pod>,
     pub(super) drain_deadline: Duration,
@@ -96,6 +102,7 @@ impl Ending {
     /// Why it cannot go on.
     pub(super) async fn wait(self, turning: JoinHandle<Result<(), Error>>, beside: &mut Beside) -> Result<(), Error> {
         let ended = unless_the_loop_ends(turning, self.wind_down(beside)).await;
+        self.tell_failure(&ended);
         advance(&self.phase, Phase::Stopped);
         ended
     }
@@ -115,10 +122,28 @@ impl Ending {
                 Ok(())
             }
         };
+        self.tell_failure(&served);
         advance(&self.phase, Phase::Draining);
         beside.drain_clients(patience).await;
         advance(&self.phase, Phase::Stopped);
         served
+    }
+
+    /// Says why the node cannot go on, if it cannot and that was not said yet.
+    fn tell_failure(&self, ended: &Result<(), Error>) {
+        let Err(error) = ended else { return };
+        let (kind, why) = match error {
+            Error::Storage(_) => (Kind::Disk, error.to_string()),
+            // Its data is set aside only after this.
+            Error::Removed { cluster } => {
+                (Kind::Membership, format!("was removed from cluster {cluster} before it started"))
+            }
+            _ => (Kind::Process, error.to_string()),
+        };
+        let words = format!("cannot go on, and ends: {why}");
+        if self.failure.set(why).is_ok() {
+            self.events.say(kind, Level::Error, "failed", words, None);
+        }
     }
 
     /// What a node does for the others once it is told to stop. Returns how long clients may take to be answered.

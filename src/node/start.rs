@@ -5,13 +5,13 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{Instrument as _, Span};
 
-use super::ending::{Beside, Ending};
+use super::ending::{Beside, Ending, LAST_WORDS};
 use super::event_loop::{Completion, Completions, EventLoop, INBOUND_BULK_MAX};
 use super::figures::{self, Gatherer, Gathering, Standing};
 use super::find_cluster::Seeker;
@@ -76,6 +76,8 @@ struct Node {
     inbox: Inbox,
     context: api::Context,
     phase: watch::Sender<Phase>,
+    /// Why it cannot go on. Set before the phase tells of its end.
+    failure: Arc<OnceLock<String>>,
     /// Whoever collects metrics asks it for as long as it lives, and `gatherer` answers.
     figures: Arc<Source>,
     /// None once it runs.
@@ -100,11 +102,12 @@ impl Node {
         let (phase, _) = watch::channel(Phase::Joining);
         let peers = Peers::default();
         let transfers = Transfers::new(log.store(), transfer_limits(&config));
-        let phases = phase.subscribe();
+        let (phases, failure) = (phase.subscribe(), Arc::<OnceLock<String>>::default());
         let waits_for = watch::Sender::default();
         let leader_wait = config.health.leader_wait;
         let events = vitals.events().clone();
-        ports.health.watch(handle.clone(), phases.clone(), waits_for.subscribe(), leader_wait, events);
+        let failing = Arc::clone(&failure);
+        ports.health.watch(handle.clone(), phases.clone(), failing, waits_for.subscribe(), leader_wait, events);
         let (figures, wanted) = figures::source();
         telemetry.watch(&figures);
         let gatherer = Gatherer {
@@ -148,6 +151,7 @@ impl Node {
             inbox,
             context,
             phase,
+            failure,
             figures,
             gatherer: Some((gatherer, wanted)),
         };
@@ -187,6 +191,7 @@ impl Node {
             handle: self.context.handle.clone(),
             events: self.context.vitals.events().clone(),
             phase: self.phase.clone(),
+            failure: self.failure.clone(),
             drain_deadline: self.config.drain_deadline,
             can_join_anew: !Places::new(&self.config.cluster).is_empty(),
         };
@@ -200,7 +205,10 @@ impl Node {
         transport.stop().await;
         match ended {
             Ok(()) => Ok(()),
-            Err(error) => Err(beside.fail(error).await),
+            Err(error) => {
+                tokio::time::sleep(LAST_WORDS).await;
+                Err(beside.fail(error).await)
+            }
         }
     }
 

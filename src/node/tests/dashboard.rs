@@ -190,7 +190,16 @@ async fn a_message_is_sent_and_what_cannot_be_is_refused_in_words() {
     assert_eq!(text(&execute(&a, vec![dequeue("orders", Duration::ZERO)]).await.unwrap()), Some("one pizza"));
     let named = post(&a, "/api/queue/send", &json!({"queue": "no spaces", "text": "x"})).await;
     assert_eq!((named.status, named.reason()), (400, reasons::INVALID_QUEUE_NAME.to_owned()), "{}", named.text());
-    for body in ["", "{", "[]", "null", "{\"queue\":1}", "{\"queue\":\"q\",\"text\":\"x\",\"more\":1}", "\u{0}"] {
+    for body in [
+        "",
+        "{",
+        "[]",
+        "null",
+        "{\"queue\":1}",
+        "{\"queue\":\"q\",\"text\":\"x\",\"more\":1}",
+        "{\"queue\":\"q\",\"text\":\"x\",\"headers\":{\"k\":\"1\",\"k\":\"2\"}}",
+        "\u{0}",
+    ] {
         let wrong = post_with(&a, "/api/queue/send", body.as_bytes(), "").await;
         assert_eq!((wrong.status, wrong.reason()), (400, reasons::INVALID_REQUEST.to_owned()), "{body:?}");
     }
@@ -337,6 +346,10 @@ async fn the_log_of_every_node_is_shown_and_searched() {
     let next = found["next"].as_u64().expect("there is more");
     let found = get(&a, &format!("/api/log/search?text=needle&direction=backward&limit=2&from={next}")).await.json();
     assert_eq!((texts(&found), &found["next"]), (vec!["Needle 3".to_owned()], &Value::Null));
+    for beyond in [last + 1, u64::MAX] {
+        let found = get(&a, &format!("/api/log/search?from={beyond}")).await.json();
+        assert_eq!((&found["entries"], &found["next"]), (&json!([]), &Value::Null), "all lies before {beyond}");
+    }
     assert_eq!(get(&a, "/api/log/search?kind=configuration").await.json()["entries"][0]["voters"], json!(["a"]));
 
     for (path, status, reason) in [
@@ -348,6 +361,9 @@ async fn the_log_of_every_node_is_shown_and_searched() {
         ("/api/history?node=nobody", 404, "NODE_NOT_FOUND"),
         ("/api/queue?name=nobody", 404, reasons::QUEUE_NOT_FOUND),
         ("/api/queue", 400, reasons::INVALID_REQUEST),
+        ("/api/queue?name=", 400, reasons::INVALID_QUEUE_NAME),
+        ("/api/queue?name=no%20spaces", 400, reasons::INVALID_QUEUE_NAME),
+        ("/api/queue/messages?name=", 400, reasons::INVALID_QUEUE_NAME),
     ] {
         let refused = get(&a, path).await;
         assert_eq!((refused.status, refused.reason()), (status, reason.to_owned()), "{path}: {}", refused.text());

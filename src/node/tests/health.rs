@@ -185,6 +185,31 @@ async fn a_node_that_stops_is_not_ready_and_answers_to_the_end() {
     assert!(TcpStream::connect(health).await.is_err(), "the port is closed with the node");
 }
 
+/// Its directory goes: it cannot make the next file of its log.
+#[tokio::test]
+async fn a_node_whose_disk_fails_says_so_and_not_that_it_was_told_to_stop() {
+    let directory = TempDir::new().unwrap();
+    let mut node = start_alone(directory.path()).await;
+    eventually("the node to be ready", async || is_ready(&node).await).await;
+    let admin = node.admin_address;
+    let stream = format!("GET /api/stream HTTP/1.0\r\nhost: {admin}\r\n\r\n");
+    let page = tokio::spawn(async move { talk(admin, &stream).await });
+    std::fs::rename(directory.path().join("a"), directory.path().join("gone")).unwrap();
+    let mut phase = node.phase();
+    let write = async || while execute(&node, vec![enqueue("q", &"x".repeat(500_000))]).await.is_ok() {};
+    tokio::time::timeout(PATIENCE, write()).await.expect("the log needs another file");
+    phase.wait_for(|phase| *phase == Phase::Stopped).await.unwrap();
+    let why = "cannot go on: storage: cannot ";
+    let told = async || get(node.health_address, "/readyz").await.contains(why).then_some(());
+    eventually("it to say why it ends", told).await;
+    let ended = tokio::time::timeout(PATIENCE, node.wait()).await.unwrap();
+    assert!(matches!(ended, Err(Error::Storage(_))), "{ended:?}");
+    let shown = page.await.unwrap();
+    assert!(shown.contains("is not ready any more: it cannot go on: storage: cannot "), "{shown}");
+    assert!(shown.contains("cannot go on, and ends: storage: cannot "), "{shown}");
+    assert!(!shown.contains("told to stop"), "{shown}");
+}
+
 #[tokio::test]
 async fn a_health_port_in_use_is_named_and_nothing_is_formatted() {
     let directory = TempDir::new().unwrap();

@@ -58,7 +58,8 @@ pub(super) const ALL: &[Observed] = &[
         "quorate.messages.oldest.age",
         "s",
         &[],
-        "How long ago the oldest of the messages that can be taken was enqueued; 0: there is none",
+        "How long ago, by the clock of the node, the oldest of the messages that can be taken was enqueued; 0: there is \
+         none",
         Seconds(|seen, tell| {
             if let Some(queues) = queues(seen) {
                 tell(seconds(queues.oldest), &[]);
@@ -117,7 +118,8 @@ pub(super) const ALL: &[Observed] = &[
         "quorate.queue.oldest.age",
         "s",
         &[QUEUE],
-        "How long ago the first message of a queue that can be taken was enqueued; 0: there is none",
+        "How long ago, by the clock of the node, the first message of a queue that can be taken was enqueued; 0: there is \
+         none",
         Seconds(|seen, tell| {
             let Some(queues) = queues(seen) else { return };
             for queue in &queues.listed {
