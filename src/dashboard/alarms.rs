@@ -1,9 +1,10 @@
 //! What an operator should know at once, in words: a table from what is known to what is wrong. Pure.
 
+use bytesize::ByteSize;
 use serde::Serialize;
 
 use super::past::{Past, Queues, Since};
-use super::view::{Cluster, Node};
+use super::view::{Asked, Cluster, Node};
 
 /// An election takes less than this; a cluster that has no leader for longer cannot elect one by itself.
 pub(super) const LEADERLESS_MS: u64 = 2_000;
@@ -18,6 +19,9 @@ pub(super) const LAG_MS: u64 = 10_000;
 /// A sync of a good disk takes 1 to 10 ms. At a quarter of the shortest default time-out of an election the disk is what decides
 /// whether the leader stays one.
 pub(super) const FSYNC_P99_MS: f64 = 100.0;
+
+/// Fewer commits or syncs than this say nothing of how long they take: one that had to wait would be one of a hundred.
+pub(super) const SAMPLES_MIN: u64 = 20;
 
 /// Clients wait for that long, and for the round trip besides. Many give up after a second.
 pub(super) const COMMIT_P99_MS: f64 = 500.0;
@@ -69,6 +73,9 @@ pub(super) enum Level {
 
 /// Everything that is wrong, the most urgent first.
 pub(super) fn alarms(cluster: &Cluster, past: &Past) -> Vec<Alarm> {
+    if cluster.removed {
+        return vec![removed(&cluster.asked)];
+    }
     let mut alarms = of_the_cluster(cluster, past);
     for node in &cluster.nodes {
         let since = past.nodes.get(&node.id).copied().unwrap_or_default();
@@ -79,25 +86,26 @@ pub(super) fn alarms(cluster: &Cluster, past: &Past) -> Vec<Alarm> {
     alarms
 }
 
+fn removed(asked: &Asked) -> Alarm {
+    let text = format!("{} is not a member any more: what it knows of the others is as old as that", asked.name);
+    Alarm { level: Level::Warning, code: "removed", text, node: Some(asked.id.clone()) }
+}
+
 fn of_the_cluster(cluster: &Cluster, past: &Past) -> Vec<Alarm> {
     let mut alarms = Vec::new();
     let mut add = |level, code, text: String| alarms.push(Alarm { level, code, text, node: None });
-    let Cluster { voters, voters_up, needed: least, tolerates, .. } = *cluster;
-    if tolerates < 0 {
-        let text = format!(
-            "Quorum lost: {voters_up} of {voters} voters are up and {least} are needed; nothing is acknowledged"
-        );
-        add(Level::Critical, "quorum_lost", text);
-    } else if tolerates == 0 && !needs_all(cluster) {
-        let text =
-            format!("No further failure is tolerated: {voters_up} of {voters} voters are up and {least} are needed");
-        add(Level::Warning, "no_failure_tolerated", text);
+    if let Some((level, code, text)) = quorum(cluster) {
+        add(level, code, text);
     }
     if lasted(cluster.now, past.leaderless) > Some(LEADERLESS_MS) {
-        let text = "No leader: nothing is acknowledged until a majority of the voters elects one";
-        add(Level::Critical, "no_leader", text.to_owned());
+        let asked = &cluster.asked.name;
+        let text = match may_be_cut_off(cluster) {
+            true => format!("No node that {asked} reaches knows a leader, and without one they acknowledge nothing"),
+            false => "No leader: nothing is acknowledged until a majority of the voters elects one".to_owned(),
+        };
+        add(Level::Critical, "no_leader", text);
     }
-    if let Some(p99) = cluster.commit_p99_ms.filter(|p99| *p99 > COMMIT_P99_MS) {
+    if let Some(p99) = cluster.commit_p99_ms.filter(|p99| *p99 > COMMIT_P99_MS && cluster.commits >= SAMPLES_MIN) {
         add(Level::Warning, "slow_commit", format!("Slow commits: one of a hundred takes {p99:.0} ms or more"));
     }
     let lately = past.elections.iter().filter(|at| cluster.now.saturating_sub(**at) < ELECTIONS_MS).count();
@@ -107,6 +115,31 @@ fn of_the_cluster(cluster: &Cluster, past: &Past) -> Vec<Alarm> {
         add(Level::Warning, "frequent_elections", text);
     }
     alarms
+}
+
+fn quorum(cluster: &Cluster) -> Option<(Level, &'static str, String)> {
+    let Cluster { voters, voters_up, needed: least, tolerates, .. } = *cluster;
+    if may_be_cut_off(cluster) {
+        let asked = &cluster.asked.name;
+        let text = format!(
+            "{asked} finds {voters_up} of {voters} voters up and {least} are needed: either the quorum is lost, or \
+             {asked} is cut off and the others serve without it"
+        );
+        return Some((Level::Critical, "quorum_lost", text));
+    }
+    let counted = format!("{voters_up} of {voters} voters are up and {least} are needed");
+    if tolerates < 0 {
+        let text = format!("Quorum lost: {counted}; nothing is acknowledged");
+        return Some((Level::Critical, "quorum_lost", text));
+    }
+    let is_short = tolerates == 0 && !needs_all(cluster);
+    is_short.then(|| (Level::Warning, "no_failure_tolerated", format!("No further failure is tolerated: {counted}")))
+}
+
+/// Too few voters are up for a commit, as far as this node sees, and those that it does not hear may be enough without it.
+fn may_be_cut_off(cluster: &Cluster) -> bool {
+    let is_silent = |node: &&Node| !node.reachable && matches!(node.membership, "voter" | "leaving");
+    cluster.tolerates < 0 && cluster.voters_up + cluster.nodes.iter().filter(is_silent).count() >= cluster.needed
 }
 
 /// All voters are needed: then none can be spared, however well they are.
@@ -119,42 +152,34 @@ fn of_a_node(cluster: &Cluster, node: &Node, since: Since) -> Vec<Alarm> {
     let mut alarms = Vec::new();
     let mut add = |level, code, text| alarms.push(Alarm { level, code, text, node: Some(node.id.clone()) });
     let lasts = |since, limit| lasted(now, since).filter(|lasted| *lasted > limit);
-    if let Some(lasted) = lasts(since.unreachable, UNREACHABLE_MS) {
-        // All else that is known of it is as old.
-        add(Level::Warning, "unreachable", format!("{name} does not answer, for {}", in_words(lasted)));
+    if let Some(lasted) = lasts(since.learner, LEARNER_MS) {
+        let text = format!("{name} is to become a voter and is none, for {}", in_words(lasted));
+        add(Level::Warning, "learner_stays", text);
+    }
+    if lasts(since.unreachable, UNREACHABLE_MS).is_some() {
+        // All else that is known of it is as old as its last answer.
+        let (level, code, text) = unreachable(cluster, node, since);
+        add(level, code, text);
         return alarms;
     }
-    let (told, trouble) = (&node.told, &node.told.trouble);
-    if !trouble.is_empty() {
-        // A voter that fetches a snapshot is soon done, and votes again.
-        let is_lost = told.stands_still || told.role == Some("outsider");
-        let level = if is_lost && node.membership == "voter" { Level::Critical } else { Level::Warning };
-        add(level, "trouble", format!("{name}: {trouble}"));
+    let told = &node.told;
+    if !told.trouble.is_empty() {
+        add(level_of_trouble(node), "trouble", format!("{name}: {}", told.trouble));
     }
     if let (Some(lag), Some(lasted)) = (node.lag, lasts(since.lagging, LAG_MS)) {
-        add(Level::Warning, "lags", format!("{name} is {lag} entries behind the leader, for {}", in_words(lasted)));
+        let text =
+            format!("{name} is {} behind the leader, for {}", counted(lag, "entry", "entries"), in_words(lasted));
+        add(Level::Warning, "lags", text);
     }
-    if let Some(p99) = told.fsync_p99_ms.filter(|p99| *p99 > FSYNC_P99_MS) {
+    if let Some(p99) = told.fsync_p99_ms.filter(|p99| *p99 > FSYNC_P99_MS && told.fsyncs >= SAMPLES_MIN) {
         let text = format!("The disk of {name} is slow: one of a hundred syncs takes {p99:.0} ms or more");
         add(Level::Warning, "slow_fsync", text);
     }
-    if let Some((level, text)) = disk_alarm(node) {
-        add(level, "disk_full", text);
+    if let Some((level, how_full)) = full_disk(node) {
+        add(level, "disk_full", format!("The disk of {name} is {how_full}"));
     }
-    if let Some(lasted) = lasts(since.learner, LEARNER_MS) {
-        add(
-            Level::Warning,
-            "learner_stays",
-            format!("{name} is to become a voter and is none, for {}", in_words(lasted)),
-        );
-    }
-    if let Some(ahead) = node.clock_ahead_ms.filter(|ahead| ahead.abs() > CLOCK_MS) {
-        let (by, which) = (in_words(ahead.unsigned_abs()), if ahead > 0 { "ahead of" } else { "behind" });
-        add(
-            Level::Warning,
-            "clock_skew",
-            format!("The clock of {name} is {by} {which} that of {}", cluster.asked.name),
-        );
+    if let Some(text) = wrong_clock(cluster, node) {
+        add(Level::Warning, "clock_skew", text);
     }
     let missing = told.health.iter().find_map(|health| Some((&health.what, health.missing.as_ref()?)));
     if let (Some((what, why)), Some(_)) = (missing, lasts(since.unready, UNREADY_MS)) {
@@ -163,7 +188,39 @@ fn of_a_node(cluster: &Cluster, node: &Node, since: Since) -> Vec<Alarm> {
     alarms
 }
 
-fn disk_alarm(node: &Node) -> Option<(Level, String)> {
+/// A node does not answer. What was wrong with it when it answered last may be why, and is as bad as it was.
+fn unreachable(cluster: &Cluster, node: &Node, since: Since) -> (Level, &'static str, String) {
+    let (name, asked) = (&node.name, &cluster.asked.name);
+    let leader = cluster.nodes.iter().find(|other| cluster.leader.as_ref() == Some(&other.id));
+    if let Some(leader) = leader.filter(|_| node.heard_by_leader) {
+        let text = format!("{asked} does not reach {name}; {}, which leads, does", leader.name);
+        return (Level::Warning, "not_reached", text);
+    }
+    let silent = lasted(cluster.now, node.seen_at.or(since.unreachable)).unwrap_or_default();
+    let mut level = Level::Warning;
+    let mut text = format!("{name} does not answer, for {}", in_words(silent));
+    if let Some(end) = node.end {
+        text += &format!(": {end}");
+    }
+    if let Some((as_bad, how_full)) = full_disk(node) {
+        level = level.min(as_bad);
+        text += &format!("; its disk was {how_full} when it was last heard");
+    }
+    if !node.told.trouble.is_empty() {
+        level = level.min(level_of_trouble(node));
+        text += &format!("; it said last: {}", node.told.trouble);
+    }
+    (level, "unreachable", text)
+}
+
+fn level_of_trouble(node: &Node) -> Level {
+    // A voter that fetches a snapshot is soon done, and votes again.
+    let is_lost = node.told.stands_still || node.told.role == Some("outsider");
+    if is_lost && node.membership == "voter" { Level::Critical } else { Level::Warning }
+}
+
+/// How full the disk is, in words, if it is too full.
+fn full_disk(node: &Node) -> Option<(Level, String)> {
     let disk = node.told.disk.as_ref()?;
     let (free, total) = (disk.free?, disk.total?);
     let share = free as f64 / total as f64;
@@ -172,19 +229,45 @@ fn disk_alarm(node: &Node) -> Option<(Level, String)> {
         share if share < DISK_FREE_LOW => Level::Warning,
         _ => return None,
     };
-    let (gib, percent) = (free as f64 / f64::from(1 << 30), share * 100.0);
-    Some((level, format!("The disk of {} is nearly full: {gib:.1} GiB are free, {percent:.0} % of it", node.name)))
+    let words = match free {
+        0 => "full".to_owned(),
+        _ => format!("nearly full, with {} ({:.0} %) free", ByteSize::b(free), share * 100.0),
+    };
+    Some((level, words))
+}
+
+/// The clock of a node differs too much from that of the node that looks. When that one differs from all others alike, it is the one
+/// that is wrong.
+fn wrong_clock(cluster: &Cluster, node: &Node) -> Option<String> {
+    let (asked, name) = (&cluster.asked, &node.name);
+    let (ahead, others) = match own_clock_ahead(cluster) {
+        Some(ahead) if node.id == asked.id => (ahead, "those of the others".to_owned()),
+        Some(_) => return None,
+        None => (node.clock_ahead_ms?, format!("that of {}", asked.name)),
+    };
+    let which = if ahead > 0 { "ahead of" } else { "behind" };
+    let is_wrong = ahead.abs() > CLOCK_MS;
+    is_wrong.then(|| format!("The clock of {name} is {} {which} {others}", in_words(ahead.unsigned_abs())))
+}
+
+/// By how much the clock of the node that looks is ahead of all others, when it is the odd one out.
+fn own_clock_ahead(cluster: &Cluster) -> Option<i64> {
+    let others = cluster.nodes.iter().filter(|node| node.reachable && node.id != cluster.asked.id);
+    let others: Vec<i64> = others.filter_map(|node| node.clock_ahead_ms).collect();
+    let (least, most) = (*others.iter().min()?, *others.iter().max()?);
+    let agree = others.len() > 1 && most.saturating_sub(least) <= CLOCK_MS;
+    let is_off = least > CLOCK_MS || most < -CLOCK_MS;
+    (agree && is_off).then(|| -most)
 }
 
 fn of_queues(queues: &Queues) -> Vec<Alarm> {
     let mut alarms = Vec::new();
     let mut add = |code, text| alarms.push(Alarm { level: Level::Warning, code, text, node: None });
     if queues.dead_lately > 0 {
-        let (count, minutes) = (queues.dead_lately, DEAD_MS / 60_000);
-        let were = if count == 1 { "message was" } else { "messages were" };
+        let (count, minutes) = (counted(queues.dead_lately, "message was", "messages were"), DEAD_MS / 60_000);
         let queue = queues.most_dead.as_ref().map(|queue| format!("; the queue {queue} has the most"));
         let queue = queue.unwrap_or_default();
-        add("dead_letters", format!("Dead letters grow: {count} {were} given up in {minutes} minutes{queue}"));
+        add("dead_letters", format!("Dead letters grow: {count} given up in {minutes} minutes{queue}"));
     }
     if let Some((queue, age)) = queues.oldest.as_ref().filter(|(_, age)| *age > OLDEST_MS) {
         add("oldest_message", format!("The oldest message of the queue {queue} waits for {}", in_words(*age)));
@@ -200,18 +283,31 @@ fn lasted(now: u64, since: Option<u64>) -> Option<u64> {
 /// A time as people say it, without what does not matter.
 fn in_words(milliseconds: u64) -> String {
     match milliseconds {
-        0..10_000 => format!("{:.1} s", milliseconds as f64 / 1e3),
-        10_000..120_000 => format!("{} s", milliseconds / 1_000),
+        0..1_000 => format!("{:.1} s", milliseconds as f64 / 1e3),
+        1_000..120_000 => format!("{} s", milliseconds / 1_000),
         120_000..7_200_000 => format!("{} minutes", milliseconds / 60_000),
         7_200_000..172_800_000 => format!("{} hours", milliseconds / 3_600_000),
         _ => format!("{} days", milliseconds / 86_400_000),
     }
 }
 
+/// A count as people read it: `1 entry`, `12,345 entries`.
+fn counted(count: u64, one: &str, many: &str) -> String {
+    let digits = count.to_string();
+    let mut grouped = String::new();
+    for (place, digit) in digits.char_indices() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    format!("{grouped} {}", if count == 1 { one } else { many })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dashboard::view::{Asked, Disk, Health, Settings};
+    use crate::dashboard::view::{Disk, Health, Settings, Told};
 
     const NOW: u64 = 100_000_000;
 
@@ -223,6 +319,7 @@ mod tests {
             membership: "voter",
             reachable: true,
             lag: Some(0),
+            told: Told { fsyncs: SAMPLES_MIN, ..Told::default() },
             ..Node::default()
         };
         let settings = Settings { show_content: true, token_needed: false, trace_url: None };
@@ -241,6 +338,8 @@ mod tests {
             tolerates: 1,
             commit_rate: Some(0.0),
             commit_p99_ms: None,
+            commits: SAMPLES_MIN,
+            removed: false,
             alarms: Vec::new(),
             nodes: vec![node("a"), node("b"), node("c")],
         };
@@ -268,6 +367,13 @@ mod tests {
         })
     }
 
+    /// It does not answer, and answered last so long ago.
+    fn silent(node: &mut Node, past: &mut Past, milliseconds: u64) {
+        (node.reachable, node.seen_at) = (false, Some(NOW - milliseconds));
+        let since = past.nodes.entry(node.id.clone()).or_default();
+        since.unreachable = Some((NOW - milliseconds + 2_000).min(NOW - UNREACHABLE_MS - 1));
+    }
+
     fn health(missing: Option<&str>) -> Vec<Health> {
         vec![Health { what: "votes".to_owned(), missing: missing.map(str::to_owned) }]
     }
@@ -287,6 +393,19 @@ mod tests {
                     Critical,
                     "quorum_lost",
                     "Quorum lost: 1 of 3 voters are up and 2 are needed; nothing is acknowledged",
+                )),
+            ),
+            // Who reaches no majority cannot know whether others do.
+            (
+                |cluster, _| {
+                    (cluster.voters_up, cluster.tolerates) = (1, -1);
+                    cluster.nodes[1..].iter_mut().for_each(|node| node.reachable = false);
+                },
+                Some((
+                    Critical,
+                    "quorum_lost",
+                    "a finds 1 of 3 voters up and 2 are needed: either the quorum is lost, or a is cut off and the others \
+                     serve without it",
                 )),
             ),
             (
@@ -311,6 +430,7 @@ mod tests {
                 )),
             ),
             (|cluster, _| cluster.commit_p99_ms = Some(COMMIT_P99_MS), None),
+            (|cluster, _| (cluster.commit_p99_ms, cluster.commits) = (Some(640.4), SAMPLES_MIN - 1), None),
             (
                 |cluster, _| cluster.commit_p99_ms = Some(640.4),
                 Some((Warning, "slow_commit", "Slow commits: one of a hundred takes 640 ms or more")),
@@ -323,14 +443,55 @@ mod tests {
             (|_, past| since(past, |b| b.unreachable = Some(NOW - UNREACHABLE_MS)), None),
             (
                 |_, past| since(past, |b| b.unreachable = Some(NOW - 2_500)),
-                Some((Warning, "unreachable", "b does not answer, for 2.5 s")),
+                Some((Warning, "unreachable", "b does not answer, for 2 s")),
+            ),
+            // That it does not answer is seen later than its last answer, from which the card counts as well.
+            (
+                |cluster, past| silent(&mut cluster.nodes[1], past, 5_500),
+                Some((Warning, "unreachable", "b does not answer, for 5 s")),
             ),
             (
                 |cluster, past| {
+                    cluster.nodes[1].end = Some("its process has ended");
                     cluster.nodes[1].told.fsync_p99_ms = Some(900.0);
-                    since(past, |b| b.unreachable = Some(NOW - 3_600_000));
+                    silent(&mut cluster.nodes[1], past, 3_600_000);
                 },
-                Some((Warning, "unreachable", "b does not answer, for 60 minutes")),
+                Some((Warning, "unreachable", "b does not answer, for 60 minutes: its process has ended")),
+            ),
+            // What was wrong with it when it was last heard may be why, and is as bad as it was.
+            (
+                |cluster, past| {
+                    cluster.nodes[1].told.disk = disk(0);
+                    silent(&mut cluster.nodes[1], past, 7_000);
+                },
+                Some((Critical, "unreachable", "b does not answer, for 7 s; its disk was full when it was last heard")),
+            ),
+            (
+                |cluster, past| {
+                    cluster.nodes[1].told.disk = disk(9_000);
+                    silent(&mut cluster.nodes[1], past, 7_000);
+                },
+                Some((
+                    Warning,
+                    "unreachable",
+                    "b does not answer, for 7 s; its disk was nearly full, with 8.8 GiB (9 %) free when it was last heard",
+                )),
+            ),
+            (
+                |cluster, past| {
+                    cluster.nodes[1].told.trouble = "stands still".to_owned();
+                    cluster.nodes[1].told.stands_still = true;
+                    silent(&mut cluster.nodes[1], past, 7_000);
+                },
+                Some((Critical, "unreachable", "b does not answer, for 7 s; it said last: stands still")),
+            ),
+            (
+                |cluster, past| {
+                    cluster.leader = Some("c".to_owned());
+                    cluster.nodes[1].heard_by_leader = true;
+                    silent(&mut cluster.nodes[1], past, 7_000);
+                },
+                Some((Warning, "not_reached", "a does not reach b; c, which leads, does")),
             ),
             (
                 |cluster, _| {
@@ -359,21 +520,33 @@ mod tests {
                     cluster.nodes[1].lag = Some(5_000);
                     since(past, |b| b.lagging = Some(NOW - 30_000));
                 },
-                Some((Warning, "lags", "b is 5000 entries behind the leader, for 30 s")),
+                Some((Warning, "lags", "b is 5,000 entries behind the leader, for 30 s")),
             ),
             (|cluster, _| cluster.nodes[1].told.fsync_p99_ms = Some(FSYNC_P99_MS), None),
             (
                 |cluster, _| cluster.nodes[1].told.fsync_p99_ms = Some(250.0),
                 Some((Warning, "slow_fsync", "The disk of b is slow: one of a hundred syncs takes 250 ms or more")),
             ),
+            (
+                |cluster, _| {
+                    let told = &mut cluster.nodes[1].told;
+                    (told.fsync_p99_ms, told.fsyncs) = (Some(250.0), SAMPLES_MIN - 1);
+                },
+                None,
+            ),
             (|cluster, _| cluster.nodes[1].told.disk = disk(10_000), None),
             (
+                |cluster, _| cluster.nodes[1].told.disk = disk(7),
+                Some((Critical, "disk_full", "The disk of b is nearly full, with 7.0 MiB (0 %) free")),
+            ),
+            (|cluster, _| cluster.nodes[1].told.disk = disk(0), Some((Critical, "disk_full", "The disk of b is full"))),
+            (
                 |cluster, _| cluster.nodes[1].told.disk = disk(9_000),
-                Some((Warning, "disk_full", "The disk of b is nearly full: 8.8 GiB are free, 9 % of it")),
+                Some((Warning, "disk_full", "The disk of b is nearly full, with 8.8 GiB (9 %) free")),
             ),
             (
                 |cluster, _| cluster.nodes[1].told.disk = disk(2_000),
-                Some((Critical, "disk_full", "The disk of b is nearly full: 2.0 GiB are free, 2 % of it")),
+                Some((Critical, "disk_full", "The disk of b is nearly full, with 2.0 GiB (2 %) free")),
             ),
             (|_, past| since(past, |b| b.learner = Some(NOW - LEARNER_MS)), None),
             (
@@ -383,11 +556,26 @@ mod tests {
             (|cluster, _| cluster.nodes[1].clock_ahead_ms = Some(-CLOCK_MS), None),
             (
                 |cluster, _| cluster.nodes[1].clock_ahead_ms = Some(2_300),
-                Some((Warning, "clock_skew", "The clock of b is 2.3 s ahead of that of a")),
+                Some((Warning, "clock_skew", "The clock of b is 2 s ahead of that of a")),
             ),
             (
                 |cluster, _| cluster.nodes[1].clock_ahead_ms = Some(-2_300),
-                Some((Warning, "clock_skew", "The clock of b is 2.3 s behind that of a")),
+                Some((Warning, "clock_skew", "The clock of b is 2 s behind that of a")),
+            ),
+            (
+                |cluster, _| {
+                    cluster.nodes[0].clock_ahead_ms = Some(0);
+                    (cluster.nodes[1].clock_ahead_ms, cluster.nodes[2].clock_ahead_ms) = (Some(-45_000), Some(-45_200));
+                },
+                Some((Warning, "clock_skew", "The clock of a is 45 s ahead of those of the others")),
+            ),
+            // An older version tells no clock: two that differ say nothing of which one is wrong.
+            (
+                |cluster, _| {
+                    cluster.nodes[0].clock_ahead_ms = Some(0);
+                    cluster.nodes[1].clock_ahead_ms = Some(600);
+                },
+                Some((Warning, "clock_skew", "The clock of b is 0.6 s ahead of that of a")),
             ),
             (
                 |cluster, past| {
@@ -404,8 +592,12 @@ mod tests {
                 Some((Warning, "not_ready", "b does not do its part: \"votes\" does not hold: only a member can")),
             ),
             (
-                |_, past| past.queues.dead_lately = 3,
-                Some((Warning, "dead_letters", "Dead letters grow: 3 messages were given up in 10 minutes")),
+                |_, past| past.queues.dead_lately = 1,
+                Some((Warning, "dead_letters", "Dead letters grow: 1 message was given up in 10 minutes")),
+            ),
+            (
+                |_, past| past.queues.dead_lately = 1_234,
+                Some((Warning, "dead_letters", "Dead letters grow: 1,234 messages were given up in 10 minutes")),
             ),
             (
                 |_, past| {
@@ -429,8 +621,49 @@ mod tests {
             change(&mut cluster, &mut past);
             let told = alarms(&cluster, &past);
             let told: Vec<_> = told.iter().map(|alarm| (alarm.level, alarm.code, alarm.text.as_str())).collect();
-            assert_eq!(told, expected.into_iter().collect::<Vec<_>>(), "line {number}");
+            let expected: Vec<_> = expected.into_iter().collect();
+            assert_eq!(told, expected, "line {number}");
         }
+    }
+
+    fn texts(cluster: &Cluster, past: &Past) -> Vec<String> {
+        alarms(cluster, past).into_iter().map(|alarm| alarm.text).collect()
+    }
+
+    /// c is cut off: a and b may lead and serve.
+    #[test]
+    fn a_node_that_reaches_no_majority_does_not_speak_for_the_others() {
+        let (mut cluster, mut past) = well();
+        (cluster.asked, cluster.leader) = (Asked { id: "c".to_owned(), name: "c".to_owned() }, None);
+        (cluster.voters_up, cluster.tolerates, past.leaderless) = (1, -1, Some(0));
+        cluster.nodes[..2].iter_mut().for_each(|node| silent(node, &mut past, 60_000));
+        let expected = [
+            "c finds 1 of 3 voters up and 2 are needed: either the quorum is lost, or c is cut off and the others serve \
+             without it",
+            "No node that c reaches knows a leader, and without one they acknowledge nothing",
+            "a does not answer, for 60 s",
+            "b does not answer, for 60 s",
+        ];
+        assert_eq!(texts(&cluster, &past), expected);
+    }
+
+    #[test]
+    fn a_learner_that_does_not_answer_is_still_to_become_a_voter() {
+        let (mut cluster, mut past) = well();
+        silent(&mut cluster.nodes[1], &mut past, 900_000);
+        since(&mut past, |b| b.learner = Some(NOW - 900_000));
+        let expected = ["b is to become a voter and is none, for 15 minutes", "b does not answer, for 15 minutes"];
+        assert_eq!(texts(&cluster, &past), expected);
+    }
+
+    #[test]
+    fn a_node_that_was_removed_says_only_that() {
+        let (mut cluster, mut past) = well();
+        (cluster.removed, cluster.leader, past.leaderless) = (true, None, Some(0));
+        (cluster.voters_up, cluster.tolerates) = (1, -1);
+        silent(&mut cluster.nodes[1], &mut past, 60_000);
+        let expected = ["a is not a member any more: what it knows of the others is as old as that"];
+        assert_eq!(texts(&cluster, &past), expected);
     }
 
     #[test]

@@ -91,6 +91,20 @@ impl Events {
         Part { events }
     }
 
+    /// How the process of `node`, which does not answer, ended, in words: as it said itself, or as `asked` found. None: nothing was
+    /// heard of that since `asked` was last connected to it.
+    pub(super) fn end_of(&self, node: NodeId, name: &str, asked: NodeId) -> Option<&'static str> {
+        let (node, asked) = (node.to_string(), asked.to_string());
+        let of_the_link = |event: &Event| event.node == asked && event.peer.as_deref() == Some(name);
+        let state = self.state();
+        let is_before = |event: &&Event| of_the_link(event) && event.event == "connected";
+        let since: Vec<&Event> = state.events.iter().rev().take_while(|event| !is_before(event)).collect();
+        if since.iter().any(|event| event.node == node && event.event == "stopping") {
+            return Some("it stopped as it was told");
+        }
+        since.iter().any(|event| of_the_link(event) && event.event == "gone").then_some("its process has ended")
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // What is in it is whole after every step.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -162,6 +176,25 @@ mod tests {
         assert_eq!((seen(&more), heard), (vec![("a", 1)], 4), "a process that starts again counts from 1");
         assert_eq!(seen(&events.before(12, 2)), [("a", 1), ("a", 2)]);
         assert_eq!(seen(&events.before(u64::MAX, 2)), [("a", 2), ("a", 1)]);
+    }
+
+    #[test]
+    fn how_a_process_ended_is_told_by_itself_or_by_who_was_connected() {
+        let (events, mut cursors, mut number) = (Events::default(), Cursors::new(), 0);
+        let mut happens = |node: u64, event: &'static str| {
+            number += 1;
+            let mut page = page(node, number..=number, 0);
+            page.events[0].event = event.into();
+            events.hear(&mut cursors, NodeId(node), ["a", "b"][node as usize - 1], page);
+            events.end_of(NodeId(2), "b", NodeId(1))
+        };
+        assert_eq!(happens(1, "connected"), None);
+        assert_eq!(happens(1, "disconnected"), None);
+        assert_eq!(happens(1, "gone"), Some("its process has ended"));
+        assert_eq!(happens(1, "connected"), None, "it was started again");
+        assert_eq!(happens(2, "stopping"), Some("it stopped as it was told"));
+        assert_eq!(happens(1, "gone"), Some("it stopped as it was told"));
+        assert_eq!(events.end_of(NodeId(1), "a", NodeId(2)), None, "another node");
     }
 
     #[test]

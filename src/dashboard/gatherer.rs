@@ -4,7 +4,7 @@
 //! how they have been. All members are asked side by side, one question each at a time, and one that does not answer delays no other
 //! and stays on the page, as it was. Neither a leader nor a quorum is needed for that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -114,16 +114,22 @@ impl Gatherer {
         }
     }
 
-    /// Asks all members that have no question to answer. Whoever is no member any more is forgotten.
+    /// Asks all members, and the leader, that have no question to answer. Whoever is neither any more is forgotten.
     fn ask_all(&mut self) {
         let (own, now) = (self.context.handle.node(), Instant::now());
         let configuration = self.configuration();
-        let is_known = |node: NodeId| node == own || configuration.is_member(node);
-        self.nodes.retain(|node, _| is_known(*node));
-        self.questions.retain(|node, _| is_known(*node));
-        self.cursors.retain(|node, _| is_known(*node));
-        for node in configuration.members().chain([own]) {
-            self.nodes.entry(node).or_default().member = members::describe(node, &configuration, &self.context.book);
+        // A learner hears from the leader before it has the log, and so before it knows the members.
+        let leader = self.context.handle.look(SHARD_0, |status| status.leader).flatten();
+        let known: BTreeSet<NodeId> = configuration.members().chain([own]).chain(leader).collect();
+        self.nodes.retain(|node, _| known.contains(node));
+        self.questions.retain(|node, _| known.contains(node));
+        self.cursors.retain(|node, _| known.contains(node));
+        for node in known {
+            let mut member = members::describe(node, &configuration, &self.context.book);
+            if member.name.is_empty() {
+                member.name = node.to_string();
+            }
+            self.nodes.entry(node).or_default().member = member;
             let cursor = self.cursor(node);
             let question = self.questions.entry(node).or_default();
             if node != own && question.asked.is_none() {
@@ -173,8 +179,7 @@ impl Gatherer {
     fn hear(&mut self, node: NodeId, answer: Answer) {
         let (Some(heard), Some(question)) = (self.nodes.get_mut(&node), self.questions.get_mut(&node)) else { return };
         question.answered(answer.took);
-        let member = &heard.member;
-        let name = if member.name.is_empty() { node.to_string() } else { member.name.clone() };
+        let name = heard.member.name.clone();
         if let Some(page) = heard.hears(answer) {
             self.events.hear(&mut self.cursors, node, &name, page);
         }
@@ -201,12 +206,15 @@ impl Gatherer {
         for (node, heard) in &mut self.nodes {
             let is_silent = self.questions.get(node).is_some_and(|question| question.is_in_vain(now));
             heard.reachable = heard.status.is_some() && !is_silent;
+            let end = || self.events.end_of(*node, &heard.member.name, self.context.handle.node());
+            heard.end = if heard.reachable { None } else { end() };
         }
         let known = Known {
             asked: self.context.handle.node(),
             now: now_ms(),
             cluster_id: self.context.handle.cluster().map(|cluster| cluster.to_string()).unwrap_or_default(),
             configuration: self.configuration(),
+            removed: self.context.handle.look(SHARD_0, |status| status.removed.is_some()).unwrap_or(false),
             nodes: self.nodes.clone(),
         };
         let cluster = Cluster::of(&known, self.settings.clone());

@@ -142,6 +142,8 @@ mod tests {
             tolerates: 0,
             commit_rate: Some(7.0),
             commit_p99_ms: None,
+            commits: 0,
+            removed: false,
             alarms: Vec::new(),
             nodes: nodes.iter().map(node).collect(),
         }

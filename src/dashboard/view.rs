@@ -20,7 +20,9 @@ pub(super) struct Known {
     /// Empty: it belongs to none yet.
     pub(super) cluster_id: String,
     pub(super) configuration: Configuration,
-    /// The node that looks, and all members.
+    /// The node that looks was left out of the cluster: all of this is as old as that.
+    pub(super) removed: bool,
+    /// The node that looks, all members, and the leader.
     pub(super) nodes: BTreeMap<NodeId, Heard>,
 }
 
@@ -37,6 +39,8 @@ pub(super) struct Heard {
     pub(super) status: Option<v1::NodeStatus>,
     /// By how much its clock was then ahead of that of the node that looks, at least; negative: behind it.
     pub(super) clock_ahead_ms: Option<i64>,
+    /// It does not answer, and this node has heard how its process ended: in words.
+    pub(super) end: Option<&'static str>,
 }
 
 /// What the settings of the node say about the page.
@@ -65,6 +69,12 @@ pub(super) struct Cluster {
     pub(super) tolerates: i64,
     pub(super) commit_rate: Option<f64>,
     pub(super) commit_p99_ms: Option<f64>,
+    /// Of how many commits that is.
+    #[serde(skip)]
+    pub(super) commits: u64,
+    /// The node whose page this is was left out: what it knows of the others is as old as that.
+    #[serde(skip)]
+    pub(super) removed: bool,
     pub(super) alarms: Vec<Alarm>,
     pub(super) nodes: Vec<Node>,
 }
@@ -96,6 +106,11 @@ pub(super) struct Node {
     pub(super) heartbeats_sent: Option<u64>,
     pub(super) heartbeats_heard: Option<u64>,
     pub(super) clock_ahead_ms: Option<i64>,
+    #[serde(skip)]
+    pub(super) end: Option<&'static str>,
+    /// It does not answer the node that looks, and the leader, which does, counts on it.
+    #[serde(skip)]
+    pub(super) heard_by_leader: bool,
 }
 
 /// What a node has said of itself; all none: it never did.
@@ -114,6 +129,9 @@ pub(super) struct Told {
     pub(super) snapshot: Option<u64>,
     pub(super) fsync_p50_ms: Option<f64>,
     pub(super) fsync_p99_ms: Option<f64>,
+    /// Of how many syncs that is.
+    #[serde(skip)]
+    pub(super) fsyncs: u64,
     pub(super) commit_p50_ms: Option<f64>,
     pub(super) commit_p99_ms: Option<f64>,
     pub(super) disk: Option<Disk>,
@@ -186,12 +204,11 @@ impl Cluster {
     pub(super) fn of(known: &Known, settings: Settings) -> Self {
         let leader = leader(&known.nodes);
         let leads = leader.and_then(|leader| known.nodes[&leader].status.as_ref());
-        let nodes =
-            known.nodes.iter().map(|(id, heard)| node(*id, heard, leads.filter(|_| leader != Some(*id)), leader));
-        let mut nodes: Vec<Node> = nodes.collect();
+        let mut nodes: Vec<Node> = known.nodes.iter().map(|(id, heard)| node(known, leader, *id, heard)).collect();
         nodes.sort_by(|left, right| (&left.name, &left.id).cmp(&(&right.name, &right.id)));
         let Known { configuration, .. } = known;
-        let is_up = |node: NodeId| known.nodes.get(&node).is_some_and(Heard::takes_part);
+        let takes_part = |node: NodeId| known.nodes.get(&node).is_some_and(Heard::takes_part);
+        let is_up = |node: NodeId| takes_part(node) || known.is_heard_by(leader, node);
         let half = |voters: &BTreeSet<NodeId>| Half {
             voters: voters.len(),
             up: voters.iter().filter(|voter| is_up(**voter)).count(),
@@ -214,13 +231,15 @@ impl Cluster {
                 CommitQuorum::Majority => "majority",
                 CommitQuorum::HalfPlusOne => "half_plus_one",
             },
-            joint: configuration.is_joint(),
+            joint: configuration.is_joint() && !known.removed,
             voters: decides.voters,
             voters_up: decides.up,
             needed: decides.needed,
             tolerates: decides.margin(),
             commit_rate: leads.map(|leader| rounded(leader.commits_per_second)),
             commit_p99_ms: leads.and_then(|leader| p99(leader.commit_latency.as_ref())),
+            commits: leads.and_then(|leader| leader.commit_latency).map_or(0, |latency| latency.count),
+            removed: known.removed,
             alarms: Vec::new(),
             nodes,
         }
@@ -241,7 +260,29 @@ impl Half {
     }
 }
 
+impl Known {
+    /// A node does not answer the one that looks, and the leader, which does, counts on it: the way between the two is broken.
+    fn is_heard_by(&self, leader: Option<NodeId>, node: NodeId) -> bool {
+        let is_silent = self.nodes.get(&node).is_some_and(|heard| !heard.reachable);
+        let leads = leader.and_then(|leader| self.nodes.get(&leader)).filter(|leader| leader.takes_part());
+        let progress = leads.and_then(|leader| progress_of(leader.status.as_ref()?, &node.to_string()));
+        is_silent && progress.is_some_and(|progress| progress.well)
+    }
+}
+
+/// What a leader says of another member.
+fn progress_of<'a>(leader: &'a v1::NodeStatus, node: &str) -> Option<&'a v1::Progress> {
+    leader.progress.iter().find(|progress| progress.node_id == node)
+}
+
 impl Heard {
+    /// As the node that looks knows it. A learner that has not received the log yet knows no members: then as this one says itself.
+    fn membership(&self) -> v1::Membership {
+        let told = self.status.as_ref().and_then(|status| status.member.as_ref());
+        let known = Some(self.member.membership()).filter(|known| *known != v1::Membership::Unspecified);
+        known.or(told.map(v1::Member::membership)).unwrap_or_default()
+    }
+
     /// It answers, and does what a member does.
     pub(super) fn takes_part(&self) -> bool {
         let stands_still = |status: &v1::NodeStatus| status.stands_still || status.role() == v1::Role::Outsider;
@@ -259,10 +300,11 @@ pub(super) fn leader(nodes: &BTreeMap<NodeId, Heard>) -> Option<NodeId> {
     named.filter(|(_, leader)| !denies(*leader)).max().map(|(_, leader)| leader)
 }
 
-/// A node. `leads` is what the leader said last, if another node leads.
-fn node(id: NodeId, heard: &Heard, leads: Option<&v1::NodeStatus>, leader: Option<NodeId>) -> Node {
+fn node(known: &Known, leader: Option<NodeId>, id: NodeId, heard: &Heard) -> Node {
     let member = &heard.member;
-    let progress = leads.and_then(|leader| leader.progress.iter().find(|progress| progress.node_id == member.node_id));
+    // What the leader said last, if another node leads.
+    let leads = leader.filter(|leader| *leader != id).and_then(|leader| known.nodes[&leader].status.as_ref());
+    let progress = leads.and_then(|leader| progress_of(leader, &member.node_id));
     let told = heard.status.as_ref();
     let lag = match (leads, told) {
         (None, Some(_)) if leader == Some(id) => Some(0),
@@ -270,6 +312,10 @@ fn node(id: NodeId, heard: &Heard, leads: Option<&v1::NodeStatus>, leader: Optio
             progress.map(|progress| leader.last_index.saturating_sub(progress.matched))
         }
         (Some(leader), Some(told)) => Some(leader.last_index.saturating_sub(told.last_index)),
+        // Neither this node nor the leader has heard from it: as far as they know, it has nothing yet.
+        (Some(leader), None) if progress.is_some() && member.membership() == v1::Membership::Learner => {
+            Some(leader.last_index)
+        }
         _ => None,
     };
     Node {
@@ -277,7 +323,7 @@ fn node(id: NodeId, heard: &Heard, leads: Option<&v1::NodeStatus>, leader: Optio
         name: member.name.clone(),
         client_address: member.client_address.clone(),
         peer_address: member.peer_address.clone(),
-        membership: membership(member.membership()),
+        membership: membership(heard.membership()),
         reachable: heard.reachable,
         seen_at: heard.seen_at,
         told: told.map(Told::by).unwrap_or_default(),
@@ -289,6 +335,9 @@ fn node(id: NodeId, heard: &Heard, leads: Option<&v1::NodeStatus>, leader: Optio
         heartbeats_sent: progress.map(|progress| progress.heartbeats_sent),
         heartbeats_heard: progress.map(|progress| progress.heartbeats_heard),
         clock_ahead_ms: heard.clock_ahead_ms,
+        end: heard.end,
+        // A leader that looks and asks in vain is no other way to reach it.
+        heard_by_leader: leader != Some(known.asked) && known.is_heard_by(leader, id),
     }
 }
 
@@ -312,6 +361,7 @@ impl Told {
             snapshot: storage.map(|storage| storage.snapshot_index),
             fsync_p50_ms: p50(status.fsync.as_ref()),
             fsync_p99_ms: p99(status.fsync.as_ref()),
+            fsyncs: status.fsync.map_or(0, |latency| latency.count),
             commit_p50_ms: p50(status.commit_latency.as_ref()),
             commit_p99_ms: p99(status.commit_latency.as_ref()),
             disk: storage.map(disk),
@@ -437,7 +487,7 @@ mod tests {
             (NodeId(node), Heard { status: Some(status), ..heard })
         };
         let nodes = (1..).zip(leaders).map(heard).collect();
-        Known { asked: NodeId(1), now: 9, cluster_id: "c".to_owned(), configuration, nodes }
+        Known { asked: NodeId(1), now: 9, cluster_id: "c".to_owned(), configuration, removed: false, nodes }
     }
 
     fn shown(leaders: [Option<u64>; 3]) -> Cluster {
@@ -463,6 +513,61 @@ mod tests {
         assert_eq!(counted([Some(1), Some(1), Some(1)]), (3, 3, 2, 1));
         assert_eq!(counted([Some(1), None, Some(1)]), (3, 2, 2, 0));
         assert_eq!(counted([Some(0), None, None]), (3, 1, 2, -1));
+    }
+
+    /// The link between nodes 1, which looks, and 3 is broken, and 2 leads.
+    #[test]
+    fn a_voter_that_only_the_leader_hears_is_up() {
+        let counted = |well: bool, change: fn(&mut Known)| {
+            let mut known = known([Some(2), Some(2), None]);
+            let leader = known.nodes.get_mut(&NodeId(2)).unwrap().status.as_mut().unwrap();
+            leader.progress = vec![v1::Progress { node_id: NodeId(3).to_string(), well, ..Default::default() }];
+            change(&mut known);
+            let cluster = Cluster::of(&known, Settings::default());
+            (cluster.voters_up, cluster.nodes[2].heard_by_leader)
+        };
+        assert_eq!(counted(true, |_| {}), (3, true));
+        assert_eq!(counted(false, |_| {}), (2, false), "the leader does not hear it either");
+        assert_eq!(counted(true, |known| known.asked = NodeId(2)), (3, false), "the leader looks: it is asked in vain");
+        let silent = |known: &mut Known| known.nodes.get_mut(&NodeId(2)).unwrap().reachable = false;
+        assert_eq!(counted(true, silent), (1, false), "what a leader said that is not heard any more is over");
+    }
+
+    #[test]
+    fn a_member_that_was_never_heard_is_shown_as_the_leader_sees_it() {
+        let mut known = known([Some(1), None, Some(1)]);
+        known.nodes.get_mut(&NodeId(2)).unwrap().status = None;
+        let leader = known.nodes.get_mut(&NodeId(1)).unwrap().status.as_mut().unwrap();
+        leader.progress[0].last_contact = Some(prost_types::Duration { seconds: 700, nanos: 0 });
+        let two = &Cluster::of(&known, Settings::default()).nodes[1];
+        assert_eq!((two.lag, two.last_contact_ms), (Some(6), Some(700_000.0)));
+        let leader = known.nodes.get_mut(&NodeId(1)).unwrap().status.as_mut().unwrap();
+        leader.progress = vec![v1::Progress { node_id: NodeId(2).to_string(), ..Default::default() }];
+        let lag = |known: &Known| Cluster::of(known, Settings::default()).nodes[1].lag;
+        assert_eq!(lag(&known), None, "a voter that this leader has not heard either");
+        known.nodes.get_mut(&NodeId(2)).unwrap().member.set_membership(v1::Membership::Learner);
+        assert_eq!(lag(&known), Some(11), "a learner that nobody has heard begins with nothing");
+    }
+
+    /// A learner hears from the leader before it has the log, and so before it knows the members.
+    #[test]
+    fn a_leader_that_is_not_known_to_be_a_member_tells_what_it_is() {
+        let mut known = known([Some(2), Some(2), None]);
+        known.configuration = Configuration::EMPTY;
+        known.nodes.get_mut(&NodeId(2)).unwrap().status.as_mut().unwrap().member =
+            Some(v1::Member { membership: v1::Membership::Voter.into(), ..Default::default() });
+        let cluster = Cluster::of(&known, Settings::default());
+        assert_eq!((cluster.leader, cluster.nodes[1].membership), (Some(NodeId(2).to_string()), "voter"));
+    }
+
+    #[test]
+    fn a_node_that_was_removed_knows_of_no_change_of_members() {
+        let mut known = known([Some(1), Some(1), Some(1)]);
+        known.configuration.voters_outgoing = [NodeId(4)].into();
+        assert!(Cluster::of(&known, Settings::default()).joint);
+        known.removed = true;
+        let cluster = Cluster::of(&known, Settings::default());
+        assert!(cluster.removed && !cluster.joint);
     }
 
     #[test]

@@ -40,7 +40,7 @@ for (const { name, hash, prepare } of PAGES)
     if (!asked) throw new Error("there are followers");
     if (name === "alarms") await Promise.all(cluster.nodes.filter((node) => node !== asked).map((node) => node.kill()));
     await dashboard.open(asked, hash);
-    if (name === "alarms") await expect(dashboard.strip).toContainText("Quorum lost");
+    if (name === "alarms") await expect(dashboard.strip).toContainText("either the quorum is lost");
     else await expect(dashboard.value("Commits")).not.toHaveText("–");
     await page.evaluate(() => document.fonts.ready);
     for (const width of WIDTHS) {

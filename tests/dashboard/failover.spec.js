@@ -61,7 +61,7 @@ test("two of three are dead: the page says that there is no quorum, also when it
       await dashboard.ready();
     }
     await expect(dashboard.strip).toContainText("1 of 3 voters, 2 needed: 1 is missing");
-    await expect(dashboard.strip).toContainText("Quorum lost");
+    await expect(dashboard.strip).toContainText("either the quorum is lost");
     await dashboard.expectLeader(null);
     await expect(dashboard.card(witness.name)).not.toContainText("Does not answer");
     for (const { name } of [leader, other]) {

@@ -6,19 +6,20 @@
 const ADVICE = {
   no_leader: {
     means:
-      "Without a leader nothing is written or read. Clients wait and try again; nothing that was acknowledged " +
-      "is lost.",
+      "Nodes that know no leader write and read nothing. Their clients wait and try again; nothing that was " +
+      "acknowledged is lost.",
     todo:
-      "An election takes a second or two. If none succeeds, too few voters reach each other: look for nodes " +
-      "that do not answer, start them, or mend the network between them.",
+      "If nodes do not answer here, look at their pages first: they may have a leader. Otherwise an election takes a " +
+      "second or two. If none succeeds, too few voters reach each other: start them, or mend the network between them.",
   },
   quorum_lost: {
     means:
-      "Fewer voters are up than a commit needs, so that nothing is acknowledged. Nothing that was acknowledged " +
-      "before is lost.",
+      "This node finds fewer voters up than a commit needs, and a node that is cut off finds the same. Nothing that " +
+      "was acknowledged is lost.",
     todo:
-      "Start the voters that do not answer, with their data directories. Once a quorum is back, a voter whose " +
-      "disk is lost is replaced by a node of the same name.",
+      "Look at the page of a node that does not answer here: if it has a leader, mend the network of this one. " +
+      "Otherwise start the voters that do not answer, with their data directories: without a quorum no member can be " +
+      "removed or replaced. Once it is back, a node of the same name takes the place of a voter whose disk is lost.",
   },
   no_failure_tolerated: {
     means: "The cluster works, and stops when it loses one more voter.",
@@ -39,8 +40,17 @@ const ADVICE = {
   unreachable: {
     means: "The node that was asked hears nothing from it. Its card keeps what it last told.",
     todo:
-      "See whether its process runs, and whether its peer port can be reached from here. If it will not return," +
-      " remove it on the page Members, and add another.",
+      "Read the last lines of its log, then start it again with its data directory; if it runs, see whether its peer " +
+      "port can be reached from here. If its disk or its log is broken, start it with an empty directory under the " +
+      "same name. Remove it only if it will not return, and while there is a quorum.",
+  },
+  not_reached: {
+    means: "Both work, and the way between them does not. If the leader is lost, one of them may not hear of the next.",
+    todo: "See whether the two nodes reach each other's peer ports.",
+  },
+  removed: {
+    means: "The cluster goes on without this node, and tells it nothing any more.",
+    todo: "Look at the page of another node. Stop this one; started again with somebody to ask, it joins anew.",
   },
   trouble: {
     means: "The node answers and cannot take part. A voter that cannot is as good as lost.",
