@@ -52,6 +52,7 @@ export function makeSingle(app, nodeId, filter, listeners) {
   const reader = new LogReader(nodeId, app.get, changed);
   const search = isEmpty(filter) ? null : new LogSearch(nodeId, filter, app.get, changed);
   let name = nodeId;
+  let gone = false;
   let following = false;
   /** What the table shows, from which the rows are counted. */
   let shown = { first: 1, last: 0 };
@@ -165,7 +166,7 @@ export function makeSingle(app, nodeId, filter, listeners) {
       ? searchWords(search, last)
       : last === 0
         ? ""
-        : `${plain(name)} has ${format.number(first)} to ${format.number(last)}; ` +
+        : `${plain(name)} ${gone ? "had" : "has"} ${format.number(first)} to ${format.number(last)}; ` +
           `committed to ${format.number(commit)}, applied to ${format.number(applied)}`;
     text(status, words);
     text(
@@ -212,11 +213,12 @@ export function makeSingle(app, nodeId, filter, listeners) {
     node,
     update(cluster) {
       const member = cluster?.nodes.find(({ id }) => id === nodeId);
-      if (!member) return;
-      name = member.name;
-      reader.away = !member.reachable;
-      const { first, last, commit, applied } = member;
-      moveReader(reader, { first, last, commit, applied });
+      gone = cluster !== null && hasLeft(cluster, nodeId);
+      if (member) {
+        name = member.name;
+        moveReader(reader, member);
+      }
+      reader.away = !member?.reachable;
       changed();
     },
     jump(index) {
@@ -255,6 +257,13 @@ export function makeSingle(app, nodeId, filter, listeners) {
     return null;
   }
 }
+
+/**
+ * Whether a node is no member any more. A node that has just started and belongs to no cluster yet cannot tell.
+ * @param {Cluster} cluster
+ * @param {string} nodeId
+ */
+export const hasLeft = ({ nodes, voters }, nodeId) => voters > 0 && nodes.every(({ id }) => id !== nodeId);
 
 /**
  * Tells a reader how far the log goes. Where the node has not told, the answer to the first request will.
