@@ -46,6 +46,7 @@ export function mount(root, app) {
   const charts = makeCharts(app);
   /** @type {string | null} */
   let chosen = app.params.get("node");
+  let old = false;
 
   root.append(
     h("div", { class: "page-head" }, h("h1", null, "Cluster"), facts),
@@ -67,7 +68,7 @@ export function mount(root, app) {
   /** @param {Cluster} cluster */
   function update(cluster) {
     const shown = chosenNode(cluster);
-    const sights = cluster.nodes.map((node) => ({ node, cluster, chosen: node === shown }));
+    const sights = cluster.nodes.map((node) => ({ node, cluster, chosen: node === shown, old }));
     cards.querySelectorAll(":scope > .waits").forEach((card) => card.remove());
     list(
       cards,
@@ -106,10 +107,18 @@ export function mount(root, app) {
 
   const now = app.cluster();
   if (now) update(now);
-  const off = app.on("cluster", update);
+  const offs = [
+    app.on("cluster", update),
+    app.on("connection", (connection) => {
+      const cluster = app.cluster();
+      if (connection.old === old || !cluster) return;
+      old = connection.old;
+      update(cluster);
+    }),
+  ];
   return {
     unmount() {
-      off();
+      for (const off of offs) off();
       charts.destroy();
     },
     navigate(params) {

@@ -6,7 +6,7 @@ import * as format from "../lib/format.js";
 import { KIND_WORDS, contentLine, progressWords, shortSession, traceLink } from "./log_entry.js";
 import { plain } from "./content.js";
 import { LogReader } from "./log_reader.js";
-import { LogSearch, isEmpty } from "./log_search.js";
+import { LogSearch, isEmpty as isNoFilter } from "./log_search.js";
 
 /** @import { App, Cluster, Entry } from "../lib/types.js" */
 /** @import { Column } from "../lib/table.js" */
@@ -50,9 +50,11 @@ import { LogSearch, isEmpty } from "./log_search.js";
  */
 export function makeSingle(app, nodeId, filter, listeners) {
   const reader = new LogReader(nodeId, app.get, changed);
-  const search = isEmpty(filter) ? null : new LogSearch(nodeId, filter, app.get, changed);
+  const search = isNoFilter(filter) ? null : new LogSearch(nodeId, filter, app.get, changed);
   let name = nodeId;
   let gone = false;
+  /** The node itself says that it has no entry. */
+  let isEmpty = false;
   let following = false;
   /** What the table shows, from which the rows are counted. */
   let shown = { first: 1, last: 0 };
@@ -172,7 +174,9 @@ export function makeSingle(app, nodeId, filter, listeners) {
     text(
       nothing,
       last === 0
-        ? unknownWords(plain(name), reader.trouble !== null)
+        ? isEmpty
+          ? `${plain(name)} has nothing of the log yet.`
+          : unknownWords(plain(name), reader.trouble !== null)
         : search?.busy
           ? "Looking …"
           : search
@@ -216,6 +220,7 @@ export function makeSingle(app, nodeId, filter, listeners) {
       gone = cluster !== null && hasLeft(cluster, nodeId);
       if (member) {
         name = member.name;
+        isEmpty = member.last === 0;
         moveReader(reader, member);
       }
       reader.away = !member?.reachable;
@@ -271,7 +276,8 @@ export const hasLeft = ({ nodes, voters }, nodeId) => voters > 0 && nodes.every(
  * @param {{first: number | null, last: number | null, commit: number | null, applied: number | null}} told
  */
 export function moveReader(reader, { first, last, commit, applied }) {
-  if (first !== null && last !== null) reader.moved({ first, last, commit: commit ?? 0, applied: applied ?? 0 });
+  if (last === 0) reader.moved({ first: 1, last, commit: 0, applied: 0 });
+  else if (first !== null && last !== null) reader.moved({ first, last, commit: commit ?? 0, applied: applied ?? 0 });
   else if (reader.pages.reach.last === 0) reader.moved({ first: 1, last: 1, commit: 0, applied: 0 });
 }
 
@@ -337,7 +343,7 @@ function columns(app, reader) {
       title: "Kind",
       width: "76px",
       wide: true,
-      cell: (row) => (row.entry ? KIND_WORDS[row.entry.kind] : row.index === 0 ? "snapshot" : "none"),
+      cell: (row) => (row.entry ? KIND_WORDS[row.entry.kind] : row.index === 0 ? "snapshot" : ""),
     },
     {
       key: "content",
