@@ -66,6 +66,7 @@ test("a node that is replaced by one of its name: the log of that one is gone on
   if (!asked || !other) throw new Error("there are followers");
   await dashboard.open(asked, `#/log?node=${other.name}`);
   await expect(dashboard.main.getByRole("button", { name: "Following the tail" })).toBeVisible();
+  dashboard.expectRefusals(404, 502, 503, 504);
   await other.kill();
   await rename(other.data, `${other.data}.lost`);
   other.start([asked]);

@@ -163,12 +163,10 @@ export function makeReading({ label, title, value, why }) {
   const node = h("div", null, h("dt", { title }, label), number);
   return {
     node,
-    update: (sight) =>
-      show(
-        number,
-        value(sight),
-        sight.node.seen_at === null ? "it has never answered" : why(sight.node, sight.cluster),
-      ),
+    update(sight) {
+      const silent = sight.node.seen_at === null && why !== ofAFollower;
+      show(number, value(sight), silent ? "it has never answered" : why(sight.node, sight.cluster));
+    },
   };
 }
 

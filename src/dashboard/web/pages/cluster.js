@@ -6,6 +6,7 @@ import { makeChart } from "../lib/chart.js";
 import { attribute, h, list, text } from "../lib/dom.js";
 import { bytes, counted, milliseconds, number, rate, shortId } from "../lib/format.js";
 import { makeRing } from "../lib/ring.js";
+import { quorumWords } from "../lib/strip.js";
 
 /** @import { App, Cluster, History, Mounted, Part } from "../lib/types.js" */
 /** @import { Chart } from "../lib/chart.js" */
@@ -145,6 +146,7 @@ function drawSkeleton(cards) {
 
 /** @param {Cluster} cluster */
 function factsOf(cluster) {
+  if (cluster.voters === 0) return quorumWords(cluster);
   const learners = cluster.nodes.filter((node) => node.membership === "learner").length;
   const rule = cluster.quorum === "half_plus_one" ? " (half plus one)" : "";
   const quorum = `${number(cluster.needed)} of ${counted(cluster.voters, "voter")} commit${rule}`;

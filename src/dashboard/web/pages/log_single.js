@@ -53,8 +53,8 @@ export function makeSingle(app, nodeId, filter, listeners) {
   const search = isNoFilter(filter) ? null : new LogSearch(nodeId, filter, app.get, changed);
   let name = nodeId;
   let gone = false;
-  /** The node itself says that it has no entry. */
-  let isEmpty = false;
+  /** How far the node says that its log goes; null: it has told nothing. @type {number | null} */
+  let end = null;
   let following = false;
   /** What the table shows, from which the rows are counted. */
   let shown = { first: 1, last: 0 };
@@ -92,6 +92,8 @@ export function makeSingle(app, nodeId, filter, listeners) {
     table.node,
   );
 
+  /** The last entry, 0: none is known. Before the node has told, its reader has to guess that there is one. */
+  const last = () => (end === null && reader.pages.size === 0 ? 0 : reader.pages.reach.last);
   const heads = () => (shown.first > 1 ? 1 : 0);
   const placeOf = (/** @type {number} */ index) => index - shown.first + heads();
   const indexOf = (/** @type {number} */ place) => place + shown.first - heads();
@@ -126,16 +128,20 @@ export function makeSingle(app, nodeId, filter, listeners) {
   }
 
   function showLog() {
-    const { first, last } = reader.pages.reach;
+    const { first } = reader.pages.reach;
+    if (last() === 0) {
+      reader.look(1, 1);
+      return table.setRows({ count: 0, row: rowAt }, 0);
+    }
     // A row at the end is shown once it has been read: otherwise each would flash up empty first.
-    const end = following && reader.pages.readTo > 0 ? Math.max(shown.last, reader.pages.readTo) : last;
-    const next = { first, last: Math.min(last, end) };
-    if (following && next.last < last) reader.look(last - 80, last);
+    const to = following && reader.pages.readTo > 0 ? Math.max(shown.last, reader.pages.readTo) : last();
+    const next = { first, last: Math.min(last(), to) };
+    if (following && next.last < last()) reader.look(last() - 80, last());
     if (next.first === shown.first && next.last === shown.last) return table.refresh();
     const before = shown.last === 0 ? null : placeOf(next.last);
     shown = next;
     const shift = before === null ? 0 : placeOf(next.last) - before;
-    table.setRows({ count: last === 0 ? 0 : placeOf(shown.last) + 1, row: rowAt }, shift);
+    table.setRows({ count: placeOf(shown.last) + 1, row: rowAt }, shift);
   }
 
   /** @type {Entry[]} */
@@ -143,11 +149,10 @@ export function makeSingle(app, nodeId, filter, listeners) {
 
   /** @param {LogSearch} running */
   function showMatches(running) {
-    const { last } = reader.pages.reach;
-    if (!started && last > 0) {
+    if (!started && last() > 0) {
       started = true;
-      running.back(last);
-    } else if (following && started) running.forward(last);
+      running.back(last());
+    } else if (following && started) running.forward(last());
     goOn.hidden = !(running.matches.more && !running.busy && started);
     const next = running.matches.entries;
     if (next === matches) return table.refresh();
@@ -163,20 +168,20 @@ export function makeSingle(app, nodeId, filter, listeners) {
   }
 
   function showStatus() {
-    const { first, last, commit, applied } = reader.pages.reach;
+    const { first, commit, applied } = reader.pages.reach;
     const words = search
-      ? searchWords(search, last)
-      : last === 0
+      ? searchWords(search, last())
+      : last() === 0
         ? ""
-        : `${plain(name)} ${gone ? "had" : "has"} ${format.number(first)} to ${format.number(last)}; ` +
+        : `${plain(name)} ${gone ? "had" : "has"} ${format.number(first)} to ${format.number(last())}; ` +
           `committed to ${format.number(commit)}, applied to ${format.number(applied)}`;
     text(status, words);
     text(
       nothing,
-      last === 0
-        ? isEmpty
+      last() === 0
+        ? end === 0
           ? `${plain(name)} has nothing of the log yet.`
-          : unknownWords(plain(name), reader.trouble !== null)
+          : unknownWords(plain(name), reader.away || reader.trouble !== null)
         : search?.busy
           ? "Looking …"
           : search
@@ -220,7 +225,7 @@ export function makeSingle(app, nodeId, filter, listeners) {
       gone = cluster !== null && hasLeft(cluster, nodeId);
       if (member) {
         name = member.name;
-        isEmpty = member.last === 0;
+        end = member.last ?? end;
         moveReader(reader, member);
       }
       reader.away = !member?.reachable;
@@ -228,9 +233,9 @@ export function makeSingle(app, nodeId, filter, listeners) {
     },
     jump(index) {
       if (search) return jumpToMatch(index);
-      const { first, last } = reader.pages.reach;
-      if (last === 0) return "nothing is known of this log yet";
-      if (index > last) return `the log ends at ${format.number(last)}`;
+      const { first } = reader.pages.reach;
+      if (last() === 0) return "nothing is known of this log yet";
+      if (index > last()) return `the log ends at ${format.number(last())}`;
       view.follow(false);
       table.select(placeOf(Math.max(index, first)), { align: "center" });
       return index < first

@@ -7,6 +7,7 @@ import { attribute, h, list, show, text } from "../lib/dom.js";
 import { counted, duration, milliseconds, number } from "../lib/format.js";
 import { shownRole } from "../lib/marks.js";
 import { ofAFollower } from "../lib/readings.js";
+import { quorumWords } from "../lib/strip.js";
 
 /** @import { App, Cluster, MemberChange, MemberPlan, Node, Part, Voters } from "../lib/types.js" */
 /** @typedef {import("../lib/dom.js").Child} Child */
@@ -74,7 +75,9 @@ export function mount(root, app) {
 }
 
 /** @param {Cluster} cluster */
-function summaryOf({ nodes, voters, needed, tolerates }) {
+function summaryOf(cluster) {
+  const { nodes, voters, needed, tolerates } = cluster;
+  if (voters === 0) return quorumWords(cluster);
   const learners = nodes.filter((node) => node.membership === "learner").length;
   const loses =
     tolerates < 0 ? `${counted(-tolerates, "voter")} too few are up` : `${counted(tolerates, "more node")} can be lost`;

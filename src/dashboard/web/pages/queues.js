@@ -157,6 +157,7 @@ export function mount(root, app) {
     const more = pages.more ? Math.min(Math.max(1, all - rows.length), PAGES_MAX * PAGE - rows.length) : 0;
     const shift = before >= 0 && after >= 0 ? after - before : 0;
     table.setRows({ count: rows.length + Math.max(0, more), row: (place) => pages.get(rows[place] ?? "") }, shift);
+    totals.node.hidden = isEmpty();
     text(nothing, nothingWords());
     text(count, countWords());
   }
