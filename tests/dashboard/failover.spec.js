@@ -63,6 +63,7 @@ test("the node of the page is silent: what was so is not shown as what is, until
   await expect(verdict).toContainText(/unknown since \d\d:\d\d:\d\d, was: 3 of 3 voters, tolerates 1 failure/);
   await expect(verdict).toHaveAttribute("data-level", "unknown");
   await expect(dashboard.value("Alarms")).toHaveText("was: none");
+  await expect(dashboard.strip).toContainText(/All of this was so at/);
   await expect(dashboard.strip.locator(".age")).toContainText(/\d s old/);
   await expect(card).not.toContainText("Healthy");
   await expect(card).toContainText("These are its last values.");

@@ -21,6 +21,9 @@ export function makeStrip() {
   const alarms = makeAlarmList();
   const age = h("span", { class: "value" });
   const data = h("div", { class: "age" }, h("span", { class: "label" }, "Data"), age);
+  const asOf = h("p", { class: "sr" });
+  /** Of when the last values are, in words; null: what is shown is the present. @type {string | null} */
+  let since = null;
   const cells = [
     quorum.node,
     cell("Leader", leader.node),
@@ -31,7 +34,7 @@ export function makeStrip() {
     data,
   ];
   return {
-    node: h("div", null, h("div", { class: "strip" }, cells), alarms.node),
+    node: h("div", null, asOf, h("div", { class: "strip" }, cells), alarms.node),
     update(cluster) {
       quorum.update(cluster);
       leader.update(cluster);
@@ -45,15 +48,18 @@ export function makeStrip() {
       text(age, live ? "live" : age_ms === null ? "none yet" : `${duration(age_ms)} old`);
       attribute(age, "class", live ? "value good" : "value warn");
       attribute(data, "data-live", live);
-      quorum.old(old && age_ms !== null ? Date.now() - age_ms : null);
+      // The moment stays while nothing is heard, however its age is rounded.
+      since = old && age_ms !== null ? (since ?? clock(Date.now() - age_ms)?.slice(0, 8) ?? null) : null;
+      text(asOf, since === null ? "" : `All of this was so at ${since}.`);
+      quorum.old(since);
       alarms.old(old);
     },
   };
 }
 
 /**
- * The first thing to look at. `old` is told since when nothing was heard; null: what is shown is the present.
- * @returns {Part<Cluster> & { old: (since: number | null) => void }}
+ * The first thing to look at. `old` is told since when it is not known; null: it is.
+ * @returns {Part<Cluster> & { old: (since: string | null) => void }}
  */
 function makeQuorum() {
   const words = h("span", null, "Asking the cluster");
@@ -81,8 +87,7 @@ function makeQuorum() {
       draw();
     },
     old(at) {
-      // The moment stays while nothing is heard, however its age was rounded.
-      since = at === null ? null : (since ?? clock(at)?.slice(0, 8) ?? null);
+      since = at;
       draw();
     },
   };

@@ -122,7 +122,10 @@ export function mount(root, app) {
     if (!cluster) return;
     view?.destroy();
     const nodeId = idOf(cluster, wish.left) ?? cluster.asked.id;
-    const rightId = wish.right === null ? null : (idOf(cluster, wish.right) ?? other(nodeId));
+    const wanted = wish.right === null ? null : idOf(cluster, wish.right);
+    // Where the left one has left, the node of the page is in its place: not once more on the right.
+    const isTwice = wanted === nodeId && idOf(cluster, wish.left) === null;
+    const rightId = wish.right === null ? null : isTwice ? other(nodeId) : (wanted ?? other(nodeId));
     wish = { ...wish, left: nodeId, right: rightId };
     opened = cluster.nodes.filter(({ id }) => id === nodeId || id === rightId);
     view =
