@@ -1,6 +1,7 @@
 // What an operator sees while nodes die: the election, who leads, and who is silent, with or without a quorum.
 
 import { expect, test } from "./support/dashboard.js";
+import { expectAccessible, expectGoodLayout, shoot } from "./support/looks.js";
 
 /** From the death of the leader until the page shows the next one. */
 const SHOWN_WITHIN_MS = 3000;
@@ -41,6 +42,43 @@ test("the leader dies: the page shows the election, the next leader, and the dea
   await expect(dashboard.card(leader.name)).toContainText("Follower");
   await expect(dashboard.strip).toContainText("3 of 3 voters, tolerates 1 failure");
   await expect(dashboard.strip).not.toContainText("does not answer");
+});
+
+test("the node of the page is silent: what was so is not shown as what is, until the node is back", async ({
+  start,
+  dashboard,
+}) => {
+  const cluster = await start(3);
+  const [asked] = await cluster.followers();
+  if (!asked) throw new Error("there are followers");
+  const verdict = dashboard.strip.locator(".verdict");
+  const card = dashboard.card(asked.name);
+  await dashboard.page.setViewportSize({ width: 360, height: 780 });
+  await dashboard.open(asked);
+  await expect(verdict).toHaveAttribute("data-level", "good");
+  await expect(card).toContainText("Healthy");
+  await expect(dashboard.strip.locator(".age")).toBeHidden();
+
+  asked.freeze();
+  await expect(verdict).toContainText(/unknown since \d\d:\d\d:\d\d, was: 3 of 3 voters, tolerates 1 failure/);
+  await expect(verdict).toHaveAttribute("data-level", "unknown");
+  await expect(dashboard.value("Alarms")).toHaveText("was: none");
+  await expect(dashboard.strip).toContainText(/All of this was so at/);
+  await expect(dashboard.strip.locator(".age")).toContainText(/\d s old/);
+  await expect(card).not.toContainText("Healthy");
+  await expect(card).toContainText("These are its last values.");
+  await expectGoodLayout(dashboard.page);
+  for (const colorScheme of /** @type {const} */ (["light", "dark"])) {
+    await dashboard.page.emulateMedia({ colorScheme });
+    await shoot(dashboard.page, `silent-360-${colorScheme}`);
+    await expectAccessible(dashboard.page);
+  }
+
+  asked.thaw();
+  await expect(verdict).toContainText(/^Quorum3 of 3 voters, tolerates 1 failure$/);
+  await expect(verdict).toHaveAttribute("data-level", "good");
+  await expect(dashboard.value("Alarms")).toHaveText("none");
+  await expect(card).toContainText("Healthy");
 });
 
 test("two of three are dead: the page says that there is no quorum, also when it is opened then", async ({

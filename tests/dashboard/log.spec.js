@@ -1,5 +1,7 @@
 // The log of one node: what is in it is shown as what it means, and found.
 
+import { rename } from "node:fs/promises";
+
 import { eventually } from "./support/cluster.js";
 import { expect, test } from "./support/dashboard.js";
 
@@ -53,6 +55,56 @@ test("entries are found by text, kind and queue, and by their index", async ({ s
   await dashboard.main.getByLabel("Index to go to").press("Enter");
   await expect(dashboard.main.locator(".vt-row[aria-selected=true]")).toContainText(/^2\b/);
   await expect(dashboard.main.getByRole("complementary")).toContainText("Entry 2");
+});
+
+test("a node that is replaced by one of its name: the log of that one is gone on with", async ({
+  start,
+  dashboard,
+}) => {
+  const cluster = await start(3);
+  const [asked, other] = await cluster.followers();
+  if (!asked || !other) throw new Error("there are followers");
+  await dashboard.open(asked, `#/log?node=${other.name}`);
+  await expect(dashboard.main.getByRole("button", { name: "Following the tail" })).toBeVisible();
+  dashboard.expectRefusals(404, 502, 503, 504);
+  await other.kill();
+  await rename(other.data, `${other.data}.lost`);
+  other.start([asked]);
+  await expect(dashboard.toasts).toContainText("was replaced");
+  await expect(dashboard.main.locator(".log-node select").first()).not.toHaveValue("");
+  await cluster.run(["enqueue", "orders", "one pizza after all"]);
+  await expect(dashboard.rows.filter({ hasText: "one pizza after all" })).toBeVisible();
+  await expect(dashboard.main.locator(".log-status")).toContainText(" has 1 to ");
+});
+
+test("a node that was removed: what was read of its log stays, and is marked as such", async ({ start, dashboard }) => {
+  const cluster = await start(3);
+  const [asked, other] = await cluster.followers();
+  if (!asked || !other) throw new Error("there are followers");
+  const follow = dashboard.main.getByRole("button", { name: /ollow.* the tail/ });
+  await cluster.run(["enqueue", "orders", "early"]);
+  await dashboard.open(asked, `#/log?node=${other.name}`);
+  const pair = await dashboard.another();
+  await pair.open(asked, `#/log?left=${asked.name}&right=${other.name}`);
+  const search = await dashboard.another();
+  await search.open(asked, `#/log?node=${other.name}&text=early`);
+  for (const page of [dashboard, pair, search]) await expect(page.rows.filter({ hasText: "early" })).toBeVisible();
+  await expect(follow).toHaveText("Following the tail");
+
+  await cluster.run(["member", "remove", other.name]);
+  await cluster.run(["enqueue", "orders", "late"]);
+  for (const page of [dashboard, pair, search]) {
+    await expect(page.main).toContainText("is no longer a member: of its log");
+    await expect(page.rows.filter({ hasText: "early" })).toBeVisible();
+  }
+  await expect(dashboard.main.locator(".log-node option:checked").first()).toContainText("(no longer a member)");
+  await expect(follow).toHaveText("Follow the tail");
+  await expect(follow).toBeDisabled();
+  // The log of the node that stays goes on.
+  const late = pair.rows.filter({ hasText: "late" });
+  await expect(late).toContainText(`not on ${other.name}`);
+  await expect(late).toContainText("committed, applied");
+  await expect(pair.main.getByRole("button", { name: "Following the tail" })).toBeVisible();
 });
 
 test("where the log was compacted it says so", async ({ start, dashboard }) => {

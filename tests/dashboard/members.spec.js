@@ -77,6 +77,31 @@ test("a node is added as a learner, promoted and removed", async ({ start, dashb
   expect((await cluster.leader()).name).toBe(leader.name);
 });
 
+test("a learner that gets nothing of the log says so, and nothing else of the cluster", async ({
+  start,
+  dashboard,
+}) => {
+  const cluster = await start(1);
+  const leader = await cluster.leader();
+  const { peerAddress } = await cluster.nobody();
+  const node = await cluster.place();
+  node.settings = { QUORATE__PEER__ADVERTISE: peerAddress };
+  node.start([leader]);
+  await eventually("the cluster that takes it in", async () => {
+    const answer = await fetch(`${node.origin}/api/cluster`).catch(() => null);
+    return answer && (await answer.json()).cluster_id !== "";
+  });
+  await dashboard.open(node, "#/queues");
+  await expect(dashboard.strip).toContainText("nothing of the cluster's log is here yet");
+  await expect(dashboard.main).toContainText("it cannot tell of queues");
+  await expect(dashboard.main).not.toContainText(/There are no queues|0 queues/);
+  await dashboard.open(node, "#/log");
+  await expect(dashboard.main).toContainText("has nothing of the log yet");
+  await dashboard.open(leader, `#/log?node=${node.name}`);
+  await expect(dashboard.main).toContainText("Nothing is known of the log of");
+  await expect(dashboard.main.locator(".log-status")).toHaveText("");
+});
+
 test("a removal that would lose the quorum is refused, and says why", async ({ start, dashboard }) => {
   const cluster = await start(3);
   const leader = await cluster.leader();

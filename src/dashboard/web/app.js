@@ -239,10 +239,12 @@ function announceChanges(before, now) {
 }
 
 function watchAge() {
+  const age = heardAt ? performance.now() - heardAt : null;
+  const old = (age ?? performance.now()) > OLD_MS;
   /** @type {Connection} */
-  const connection = { connected, age_ms: heardAt ? performance.now() - heardAt : null };
+  const connection = { connected, age_ms: age, old };
   strip.age(connection);
-  const old = connection.age_ms === null ? performance.now() > OLD_MS : connection.age_ms > OLD_MS;
+  attribute(document.documentElement, "data-old", old);
   const lost = old || refused !== "";
   if (lost) showLost(connection.age_ms);
   if (lost === banner.hidden) app.announce(lost ? (refused ? "Not live." : "Connection lost.") : "Connected again.");

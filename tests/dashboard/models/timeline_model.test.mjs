@@ -122,6 +122,101 @@ test("a node that comes back was away since another lost the connection to it", 
   assert.deepEqual(unnoticed.absences, []);
 });
 
+test("a node that comes back tells first what it has recovered", () => {
+  const lost = event("b", 700, "disconnected", { kind: "connection", level: "warn", peer: "a" });
+  const back = ["recovered", "started"].map((words) => event("a", 900, words, { kind: "process" }));
+  const [a] = lanes([...election, lost, ...back], [node("a"), node("b")]);
+  assert.deepEqual(
+    a.absences.map(({ from, to }) => [from, to]),
+    [[700, 900]],
+  );
+});
+
+const configuration = (name, at, index, names) =>
+  event(name, at, "configuration_changed", {
+    kind: "membership",
+    index,
+    words: `takes on the configuration at ${index}: ${names}`,
+  });
+const short = ({ roles }) => roles.map(({ role, term, from, to }) => [role, term, from, to]);
+
+test("the lane of a node that was removed ends, and its absence with it", () => {
+  const events = [
+    configuration("a", 100, 8, "voters a, b, c"),
+    event("c", 110, "follows_leader", { term: 2 }),
+    event("b", 300, "disconnected", { kind: "connection", level: "warn", peer: "c" }),
+    configuration("a", 500, 9, "voters a, b; outgoing a, b, c"),
+    configuration("a", 510, 10, "voters a, b"),
+    // Whoever joins tells of all that was before.
+    configuration("d", 600, 8, "voters a, b, c"),
+    configuration("d", 601, 10, "voters a, b"),
+  ];
+  const [, , d, c] = lanes(events, [node("a"), node("b"), node("d")]);
+  assert.deepEqual(short(c), [
+    ["unknown", null, -Infinity, 110],
+    ["follower", 2, 110, 510],
+    ["removed", null, 510, Infinity],
+  ]);
+  assert.deepEqual(
+    c.absences.map(({ from, to }) => [from, to]),
+    [[300, 510]],
+  );
+  assert.deepEqual([c.id, d.id], ["id-c", null]);
+  const [first] = lanes([event("c", 110, "follows_leader", { term: 2 })], []);
+  assert.equal(first.roles.at(-1).role, "follower", "before the cluster is known nobody has left it");
+});
+
+test("a node that was replaced can be told from the one that has its name", () => {
+  const replacement = { node: "new-id-of-c" };
+  const events = [
+    configuration("a", 100, 8, "voters a, b, c"),
+    event("c", 110, "follows_leader", { term: 2 }),
+    event("b", 300, "disconnected", { kind: "connection", level: "warn", peer: "c" }),
+    event("c", 400, "started", { kind: "process", ...replacement }),
+    configuration("a", 500, 12, "voters a, b, c; learners c"),
+    event("c", 505, "becomes_follower", { term: 2, ...replacement }),
+    { ...configuration("c", 506, 8, "voters a, b, c"), ...replacement },
+    configuration("a", 520, 13, "voters a, b, c; outgoing a, b, c"),
+    configuration("a", 530, 14, "voters a, b, c"),
+    configuration("a", 900, 15, "voters a, b, c; learners d"),
+  ];
+  const after = lanes(events, [node("a"), node("b"), node("c", { id: "new-id-of-c", membership: "voter" })]);
+  const [, , young, old] = after;
+  assert.deepEqual(short(old), [
+    ["unknown", null, -Infinity, 110],
+    ["follower", 2, 110, 530],
+    ["replaced", null, 530, Infinity],
+  ]);
+  assert.deepEqual(
+    old.absences.map(({ from, to }) => [from, to]),
+    [[300, 530]],
+  );
+  assert.deepEqual(short(young), [
+    ["unknown", null, -Infinity, 505],
+    ["learner", 2, 505, 520],
+    ["follower", 2, 520, Infinity],
+  ]);
+  assert.deepEqual([old.id, young.id], ["id-c", "new-id-o"]);
+});
+
+test("who was a learner stays one in the past, once it votes", () => {
+  const events = [
+    configuration("a", 100, 15, "voters a, b, c; learners d"),
+    event("d", 120, "becomes_follower", { term: 5 }),
+  ];
+  // It has nothing of the log yet, and takes itself for an outsider.
+  const [before] = lanes(events, [node("d", { role: "outsider", term: 5, membership: "learner" })]);
+  assert.deepEqual(short(before).at(-1), ["learner", 5, 120, Infinity]);
+  const promoted = configuration("a", 300, 16, "voters a, b, c, d; outgoing a, b, c");
+  const [d] = lanes([...events, promoted], [node("d", { role: "follower", term: 5, membership: "voter" })]);
+  assert.deepEqual(short(d).slice(1), [
+    ["learner", 5, 120, 300],
+    ["follower", 5, 300, Infinity],
+  ]);
+  const [renamed] = lanes(events, [node("z", { id: "id-d", membership: "voter" })]);
+  assert.equal(renamed.roles.at(-1).role, "follower");
+});
+
 test("votes go from who gives to who gets them", () => {
   const [pre, vote] = arrows(election);
   assert.deepEqual([pre.kind, pre.from, pre.to, pre.at, pre.until], ["pre_vote", "id-c", "id-b", 502, 504]);

@@ -9,13 +9,16 @@ import { mark } from "./marks.js";
 
 /**
  * The list is shown when the first alarm is raised, and then as the reader wants it.
- * @returns {{count: HTMLElement, node: HTMLElement, update: (alarms: Alarm[]) => void}}
+ * @returns {{count: HTMLElement, node: HTMLElement, update: (alarms: Alarm[]) => void, old: (old: boolean) => void}}
  */
 export function makeAlarmList() {
   const node = h("div", { class: "alarms", hidden: true });
   const toggle = h("button", { type: "button", class: "value", onclick: () => open(node.hidden === true) });
   const count = h("div", null, h("span", { class: "label" }, "Alarms"), toggle);
   let before = 0;
+  let isOld = false;
+  /** @type {Alarm[]} */
+  let shown = [];
 
   /** @param {boolean} opened */
   function open(opened) {
@@ -23,12 +26,23 @@ export function makeAlarmList() {
     attribute(toggle, "aria-expanded", String(opened));
   }
 
+  /** @param {Alarm[]} alarms */
+  function show(alarms) {
+    shown = alarms;
+    const words = alarms.length === 0 ? "none" : counted(alarms.length, "alarm");
+    text(toggle, isOld ? `was: ${words}` : words);
+    attribute(count, "data-level", worstOf(alarms));
+  }
+
   return {
     count,
     node,
+    old(old) {
+      isOld = old;
+      show(shown);
+    },
     update(alarms) {
-      attribute(count, "data-level", worstOf(alarms));
-      text(toggle, alarms.length === 0 ? "none" : counted(alarms.length, "alarm"));
+      show(alarms);
       toggle.disabled = alarms.length === 0;
       list(node, alarms, alarmKey, makeAlarm);
       if (alarms.length === 0 || before === 0) open(alarms.length > 0);

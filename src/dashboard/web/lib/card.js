@@ -30,8 +30,9 @@ export function makeCard(onCharts) {
     node,
     update(sight) {
       const { reachable, name } = sight.node;
+      const stale = sight.old || !reachable;
       attribute(node, "aria-label", name);
-      attribute(node, "class", `card node-card${reachable ? "" : " stale"}${sight.chosen ? " chosen" : ""}`);
+      attribute(node, "class", `card node-card${stale ? " stale" : ""}${sight.chosen ? " chosen" : ""}`);
       for (const part of parts) part.update(sight);
     },
   };
@@ -57,13 +58,13 @@ function makeHead() {
   );
   return {
     node,
-    update({ node: value, cluster }) {
+    update({ node: value, cluster, old }) {
       badge.update(value);
       text(name, value.name);
       text(id, shortId(value.id));
       attribute(id, "title", `${value.id}, clients ${value.client_address}, peers ${value.peer_address}`);
       tell(kind, kindOf(value, cluster));
-      tell(stale, value.reachable ? "" : staleWords(value, cluster.now));
+      tell(stale, !value.reachable ? staleWords(value, cluster.now) : old ? "These are its last values." : "");
       tell(trouble, value.trouble ?? "");
     },
   };
@@ -151,9 +152,9 @@ function makeFoot(onCharts) {
   let id = "";
   return {
     node: h("footer", null, health, h("div", { class: "row" }, log, charts)),
-    update({ node, chosen }) {
+    update({ node, chosen, old }) {
       id = node.id;
-      list(health, healthOf(node), (each) => each.what, makeCondition);
+      list(health, old ? [] : healthOf(node), (each) => each.what, makeCondition);
       attribute(log, "href", `#/log?node=${id}`);
       attribute(log, "aria-label", `Log of ${node.name}`);
       attribute(charts, "aria-label", `Charts of ${node.name}`);
@@ -214,7 +215,7 @@ function tell(node, words) {
 function kindOf(node, cluster) {
   const membership = {
     voter: "",
-    learner: node.role === "learner" ? "" : "learner",
+    learner: node.role === "learner" ? "" : node.role === "outsider" ? "nothing of the log yet" : "learner",
     leaving: "leaving",
     none: "no member",
   }[node.membership];

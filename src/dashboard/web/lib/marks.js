@@ -45,11 +45,15 @@ export function shape(name) {
 }
 
 /**
- * What a node is shown as: its role while it answers.
+ * What a node is shown as: its role while it answers. A learner that has nothing of the log yet does not know that it
+ * is one.
  * @param {Node} node
  * @returns {Role | "lost"}
  */
-export const shownRole = (node) => (node.reachable ? (node.role ?? "outsider") : "lost");
+export function shownRole({ reachable, role, membership }) {
+  if (!reachable) return "lost";
+  return role === "outsider" && membership === "learner" ? "learner" : (role ?? "outsider");
+}
 
 /** @param {Role | "lost"} role */
 export const roleWord = (role) => WORDS[role];

@@ -11,6 +11,7 @@ import { bytes, duration, milliseconds, nameOf, number } from "./format.js";
  * @property {Node} node
  * @property {Cluster} cluster
  * @property {boolean} chosen Its charts are shown.
+ * @property {boolean} old The node that serves this page is not heard: all of this was so.
  */
 
 /**
@@ -19,16 +20,17 @@ import { bytes, duration, milliseconds, nameOf, number } from "./format.js";
  * @property {string} label
  * @property {string} [title] What it means.
  * @property {(sight: Sight) => string | null} value
- * @property {(node: Node) => string} why Why it may be unknown.
+ * @property {(node: Node, cluster: Cluster) => string} why Why it may be unknown.
  */
 
 /** Clocks that NTP keeps differ by less than this. */
 const CLOCK_SAME_MS = 10;
 
-/** @param {string} why Why the leader says nothing of a node that does not lead. */
-const fromLeader = (why) => (/** @type {Node} */ node) =>
-  node.role === "leader" ? "it leads; this is of those that follow it" : why;
-const OF_A_FOLLOWER = fromLeader("no leader says so");
+/** Why nothing is told of what a leader knows of a node. @type {Reading["why"]} */
+export const ofAFollower = (node, { leader }) => {
+  if (leader === null) return "no leader says so";
+  return node.id === leader ? "it leads; this is of those that follow it" : "the leader has not said so";
+};
 const none = (/** @type {string} */ what) => () => `no ${what} in the last minute`;
 const never = () => "it has not said so";
 
@@ -57,25 +59,25 @@ export const READINGS = [
     why: () => "it has given nobody its vote in this term",
   },
   { label: "Uptime", value: ({ node }) => duration(node.uptime_s === null ? null : node.uptime_s * 1000), why: never },
-  { label: "Lag", title: "Entries that it lacks", value: ({ node }) => number(node.lag), why: OF_A_FOLLOWER },
+  { label: "Lag", title: "Entries that it lacks", value: ({ node }) => number(node.lag), why: ofAFollower },
   {
     label: "In flight",
     title: "Messages with entries that the leader has sent and that are not answered yet",
     value: ({ node: { in_flight } }) => in_flight && `${number(in_flight.messages)} · ${bytes(in_flight.bytes)}`,
-    why: OF_A_FOLLOWER,
+    why: ofAFollower,
   },
   {
     label: "Last contact",
     title: "Since the leader last heard from it",
     value: ({ node }) =>
       (node.last_contact_ms ?? 0) < 1000 ? milliseconds(node.last_contact_ms) : duration(node.last_contact_ms),
-    why: OF_A_FOLLOWER,
+    why: ofAFollower,
   },
   {
     label: "Round trip",
     title: "From the leader to it and back",
     value: ({ node }) => milliseconds(node.round_trip_ms),
-    why: OF_A_FOLLOWER,
+    why: ofAFollower,
   },
   { label: "fsync p50/p99", value: ({ node }) => pair(node.fsync_p50_ms, node.fsync_p99_ms), why: none("write") },
   {
@@ -161,8 +163,10 @@ export function makeReading({ label, title, value, why }) {
   const node = h("div", null, h("dt", { title }, label), number);
   return {
     node,
-    update: (sight) =>
-      show(number, value(sight), sight.node.seen_at === null ? "it has never answered" : why(sight.node)),
+    update(sight) {
+      const silent = sight.node.seen_at === null && why !== ofAFollower;
+      show(number, value(sight), silent ? "it has never answered" : why(sight.node, sight.cluster));
+    },
   };
 }
 

@@ -1,9 +1,9 @@
 // The strip below the navigation: whether the cluster is well, who leads it, how fast it is, and what is wrong, in
 // words.
 
-import { makeAlarmList, worstOf } from "./alarm_list.js";
+import { makeAlarmList } from "./alarm_list.js";
 import { attribute, h, replace, show, text } from "./dom.js";
-import { counted, duration, milliseconds, number, rate } from "./format.js";
+import { clock, counted, duration, milliseconds, number, rate } from "./format.js";
 import { mark } from "./marks.js";
 
 /** @import { Cluster, Connection, Part } from "./types.js" */
@@ -20,6 +20,10 @@ export function makeStrip() {
   const p99 = h("span", { class: "value digits" });
   const alarms = makeAlarmList();
   const age = h("span", { class: "value" });
+  const data = h("div", { class: "age" }, h("span", { class: "label" }, "Data"), age);
+  const asOf = h("p", { class: "sr" });
+  /** Of when the last values are, in words; null: what is shown is the present. @type {string | null} */
+  let since = null;
   const cells = [
     quorum.node,
     cell("Leader", leader.node),
@@ -27,10 +31,10 @@ export function makeStrip() {
     cell("Commits", commits),
     cell("Commit p99", p99),
     alarms.count,
-    h("div", { class: "age" }, h("span", { class: "label" }, "Data"), age),
+    data,
   ];
   return {
-    node: h("div", null, h("div", { class: "strip" }, cells), alarms.node),
+    node: h("div", null, asOf, h("div", { class: "strip" }, cells), alarms.node),
     update(cluster) {
       quorum.update(cluster);
       leader.update(cluster);
@@ -39,30 +43,52 @@ export function makeStrip() {
       show(p99, milliseconds(cluster.commit_p99_ms), "nothing was committed in the last minute");
       alarms.update(cluster.alarms);
     },
-    age({ age_ms }) {
+    age({ age_ms, old }) {
       const live = age_ms !== null && age_ms < LIVE_MAX_MS;
       text(age, live ? "live" : age_ms === null ? "none yet" : `${duration(age_ms)} old`);
       attribute(age, "class", live ? "value good" : "value warn");
+      attribute(data, "data-live", live);
+      // The moment stays while nothing is heard, however its age is rounded.
+      since = old && age_ms !== null ? (since ?? clock(Date.now() - age_ms)?.slice(0, 8) ?? null) : null;
+      text(asOf, since === null ? "" : `All of this was so at ${since}.`);
+      quorum.old(since);
+      alarms.old(old);
     },
   };
 }
 
 /**
- * The first thing to look at.
- * @returns {Part<Cluster>}
+ * The first thing to look at. `old` is told since when it is not known; null: it is.
+ * @returns {Part<Cluster> & { old: (since: string | null) => void }}
  */
 function makeQuorum() {
   const words = h("span", null, "Asking the cluster");
   const sign = h("span", { class: "row", "aria-hidden": "true" });
   const value = h("span", { class: "value" }, sign, words);
   const node = h("div", { class: "verdict" }, h("span", { class: "label" }, "Quorum"), value);
+  /** @type {Cluster | null} */
+  let told = null;
+  /** @type {string | null} */
+  let since = null;
+
+  function draw() {
+    if (told === null) return;
+    const level = since === null ? levelOf(told) : "unknown";
+    if (node.getAttribute("data-level") !== level) replace(sign, level !== "unknown" && mark(level));
+    attribute(node, "data-level", level);
+    const was = quorumWords(told);
+    text(words, since === null ? was : `unknown since ${since}, was: ${was}`);
+  }
+
   return {
     node,
     update(cluster) {
-      const level = levelOf(cluster);
-      if (node.getAttribute("data-level") !== level) replace(sign, mark(level));
-      attribute(node, "data-level", level);
-      text(words, quorumWords(cluster));
+      told = cluster;
+      draw();
+    },
+    old(at) {
+      since = at;
+      draw();
     },
   };
 }
@@ -76,6 +102,7 @@ function makeLeader() {
   return {
     node,
     update({ nodes, leader }) {
+      attribute(node, "data-level", leader === null ? "critical" : null);
       const leads = nodes.find((each) => each.id === leader);
       const shown = leads ? link : nobody;
       if (node.firstChild !== shown) replace(node, shown);
@@ -91,21 +118,21 @@ function makeLeader() {
  * `3 of 3 voters, tolerates 1 failure`.
  * @param {Cluster} cluster
  */
-export function quorumWords({ voters, voters_up, tolerates, needed }) {
-  if (voters === 0) return "no cluster yet";
+export function quorumWords({ voters, voters_up, tolerates, needed, cluster_id }) {
+  if (voters === 0) return cluster_id === "" ? "no cluster yet" : "nothing of the cluster's log is here yet";
   const up = `${voters_up} of ${counted(voters, "voter")}`;
   if (tolerates < 0) return `${up}, ${needed} needed: ${counted(-tolerates, "is", "are")} missing`;
   return tolerates === 0 ? `${up}, tolerates no failure` : `${up}, tolerates ${counted(tolerates, "failure")}`;
 }
 
 /**
+ * Of the quorum alone: alarms about anything else have a cell of their own.
  * @param {Cluster} cluster
  * @returns {"good" | "warning" | "critical"}
  */
-function levelOf({ tolerates, leader, voters, voters_up, alarms }) {
-  const worst = worstOf(alarms);
-  if (tolerates < 0 || leader === null || worst === "critical") return "critical";
-  return voters_up < voters ? "warning" : worst;
+export function levelOf({ tolerates, voters, voters_up }) {
+  if (tolerates < 0) return "critical";
+  return voters === 0 || voters_up < voters ? "warning" : "good";
 }
 
 /**

@@ -279,7 +279,12 @@
  * @property {string[]} steps
  */
 
-/** @typedef {{connected: boolean, age_ms: number|null}} Connection How old the last message of the stream is. */
+/**
+ * @typedef {object} Connection
+ * @property {boolean} connected
+ * @property {number|null} age_ms How old the last message of the stream is.
+ * @property {boolean} old So old that what is shown is no longer the present.
+ */
 
 /**
  * @typedef {object} Topics What `App.on` hands over.

@@ -6,6 +6,7 @@ import { makeChart } from "../lib/chart.js";
 import { attribute, h, list, text } from "../lib/dom.js";
 import { bytes, counted, milliseconds, number, rate, shortId } from "../lib/format.js";
 import { makeRing } from "../lib/ring.js";
+import { quorumWords } from "../lib/strip.js";
 
 /** @import { App, Cluster, History, Mounted, Part } from "../lib/types.js" */
 /** @import { Chart } from "../lib/chart.js" */
@@ -46,6 +47,7 @@ export function mount(root, app) {
   const charts = makeCharts(app);
   /** @type {string | null} */
   let chosen = app.params.get("node");
+  let old = false;
 
   root.append(
     h("div", { class: "page-head" }, h("h1", null, "Cluster"), facts),
@@ -67,7 +69,7 @@ export function mount(root, app) {
   /** @param {Cluster} cluster */
   function update(cluster) {
     const shown = chosenNode(cluster);
-    const sights = cluster.nodes.map((node) => ({ node, cluster, chosen: node === shown }));
+    const sights = cluster.nodes.map((node) => ({ node, cluster, chosen: node === shown, old }));
     cards.querySelectorAll(":scope > .waits").forEach((card) => card.remove());
     list(
       cards,
@@ -106,10 +108,18 @@ export function mount(root, app) {
 
   const now = app.cluster();
   if (now) update(now);
-  const off = app.on("cluster", update);
+  const offs = [
+    app.on("cluster", update),
+    app.on("connection", (connection) => {
+      const cluster = app.cluster();
+      if (connection.old === old || !cluster) return;
+      old = connection.old;
+      update(cluster);
+    }),
+  ];
   return {
     unmount() {
-      off();
+      for (const off of offs) off();
       charts.destroy();
     },
     navigate(params) {
@@ -136,6 +146,7 @@ function drawSkeleton(cards) {
 
 /** @param {Cluster} cluster */
 function factsOf(cluster) {
+  if (cluster.voters === 0) return quorumWords(cluster);
   const learners = cluster.nodes.filter((node) => node.membership === "learner").length;
   const rule = cluster.quorum === "half_plus_one" ? " (half plus one)" : "";
   const quorum = `${number(cluster.needed)} of ${counted(cluster.voters, "voter")} commit${rule}`;

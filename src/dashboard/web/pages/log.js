@@ -8,7 +8,7 @@ import { inline, plain } from "./content.js";
 import { KIND_WORDS, entryDetail, showing } from "./log_entry.js";
 import { makePair } from "./log_pair.js";
 import { isEmpty } from "./log_search.js";
-import { makeSingle } from "./log_single.js";
+import { hasLeft, makeSingle } from "./log_single.js";
 
 /** @import { App, Cluster, Mounted, Node, Part } from "../lib/types.js" */
 /** @import { Listeners, Selected, View } from "./log_single.js" */
@@ -44,6 +44,8 @@ export function mount(root, app) {
   let view = null;
   /** @type {Wish} */
   let wish = readWish(app.params);
+  /** The nodes whose logs are shown, as they were last listed. @type {Node[]} */
+  let opened = [];
   let following = false;
   let addressTimer = 0;
 
@@ -70,7 +72,7 @@ export function mount(root, app) {
       class: "log-follow",
       "aria-keyshortcuts": "f",
       "aria-pressed": "false",
-      onclick: () => view?.follow(!following),
+      onclick: () => follow(!following),
     },
     "Follow the tail",
   );
@@ -120,8 +122,12 @@ export function mount(root, app) {
     if (!cluster) return;
     view?.destroy();
     const nodeId = idOf(cluster, wish.left) ?? cluster.asked.id;
-    const rightId = wish.right === null ? null : (idOf(cluster, wish.right) ?? other(nodeId));
+    const wanted = wish.right === null ? null : idOf(cluster, wish.right);
+    // Where the left one has left, the node of the page is in its place: not once more on the right.
+    const isTwice = wanted === nodeId && idOf(cluster, wish.left) === null;
+    const rightId = wish.right === null ? null : isTwice ? other(nodeId) : (wanted ?? other(nodeId));
     wish = { ...wish, left: nodeId, right: rightId };
+    opened = cluster.nodes.filter(({ id }) => id === nodeId || id === rightId);
     view =
       rightId === null
         ? makeSingle(app, nodeId, wish.filter, listeners)
@@ -145,28 +151,66 @@ export function mount(root, app) {
   }
 
   /** @param {Cluster} cluster */
+  function onCluster(cluster) {
+    if (!view) open();
+    else if (!goOnWithSuccessor(cluster)) update(cluster);
+  }
+
+  /**
+   * Where a node has left and another has its name, goes on with the log of that one.
+   * @param {Cluster} cluster
+   */
+  function goOnWithSuccessor(cluster) {
+    const successor = opened
+      .filter(({ id }) => hasLeft(cluster, id))
+      .map(({ id, name }) => ({ id, node: cluster.nodes.find((node) => node.name === name) }))
+      .find(({ node }) => node && !opened.some(({ id }) => id === node.id));
+    if (!successor?.node) return false;
+    const { id, node } = successor;
+    const replaced = (/** @type {string | null} */ wished) => (wished === id ? node.id : wished);
+    // What was looked at may be further on than this log has come.
+    const from = wish.from !== null && wish.from <= (node.last ?? 0) ? wish.from : null;
+    reopen({ ...wish, left: replaced(wish.left) ?? "", right: replaced(wish.right), from });
+    app.toast(`${plain(node.name, 60)} was replaced: this is the log of the node that has its name now.`, "warn");
+    return true;
+  }
+
+  /** @param {boolean} on  the end of a log that nobody tells of cannot be followed */
+  function follow(on) {
+    view?.follow(on && !followButton.disabled);
+  }
+
+  /** @param {Cluster} cluster */
   function update(cluster) {
     const pair = wish.right !== null;
-    left.update(cluster.nodes, wish.left);
-    right.update(cluster.nodes, wish.right ?? "");
+    opened = opened.map((node) => cluster.nodes.find(({ id }) => id === node.id) ?? node);
+    const gone = opened.filter(({ id }) => hasLeft(cluster, id));
+    const options = [...cluster.nodes.map(optionOf), ...gone.map(goneOptionOf)];
+    left.update(options, wish.left);
+    right.update(options, wish.right ?? "");
     attribute(one, "aria-pressed", String(!pair));
     attribute(two, "aria-pressed", String(pair));
     two.disabled = cluster.nodes.length < 2;
     right.node.hidden = !pair;
     filter.node.hidden = pair;
-    showNotice(cluster);
+    followButton.disabled = gone.length === opened.length;
+    if (following) follow(true);
+    showNotice(cluster, gone);
     view?.update(cluster);
   }
 
-  /** @param {Cluster} cluster */
-  function showNotice(cluster) {
-    const silent = cluster.nodes.filter(({ id, reachable }) => !reachable && (id === wish.left || id === wish.right));
-    notice.hidden = silent.length === 0;
-    const words = silent.map(({ name, seen_at }) =>
-      seen_at === null
-        ? `${plain(name)} does not answer, and has not been heard.`
-        : `${plain(name)} does not answer; last heard ${format.ago(seen_at, cluster.now)}.`,
-    );
+  /** @param {Cluster} cluster @param {Node[]} gone */
+  function showNotice(cluster, gone) {
+    const silent = opened.filter((node) => !node.reachable && !gone.includes(node));
+    notice.hidden = silent.length + gone.length === 0;
+    const words = [
+      ...gone.map(({ name }) => `${plain(name)} is no longer a member: of its log, what was read before is shown.`),
+      ...silent.map(({ name, seen_at }) =>
+        seen_at === null
+          ? `${plain(name)} does not answer, and has not been heard.`
+          : `${plain(name)} does not answer; last heard ${format.ago(seen_at, cluster.now)}.`,
+      ),
+    ];
     text(notice, words.join(" "));
   }
 
@@ -207,7 +251,7 @@ export function mount(root, app) {
   function onKey(event) {
     if (!isForPage(event)) return;
     const target = event.target instanceof HTMLElement ? event.target : null;
-    if (event.key === "f") view?.follow(!following);
+    if (event.key === "f") follow(!following);
     else if (event.key === "g") ask(jumpInput);
     else if (event.key === "/" && wish.right === null) filter.focus();
     else if (event.key === "Escape" && panel.node.contains(target)) close();
@@ -216,7 +260,7 @@ export function mount(root, app) {
   }
 
   document.addEventListener("keydown", onKey);
-  const off = app.on("cluster", (cluster) => (view ? update(cluster) : open()));
+  const off = app.on("cluster", onCluster);
   open();
 
   return {
@@ -285,21 +329,29 @@ function nodeSelect(label, onChange) {
   return {
     node,
     input,
-    /** @param {Node[]} nodes @param {string} chosen */
-    update(nodes, chosen) {
-      list(input, nodes, ({ id }) => id, nodeOption);
+    /** @param {Option[]} options @param {string} chosen */
+    update(options, chosen) {
+      list(input, options, ({ id }) => id, makeOption);
       if (input.value !== chosen) input.value = chosen;
     },
   };
 }
 
-/** @param {Node} made @returns {Part<Node>} */
-function nodeOption(made) {
+/** @typedef {{id: string, words: string}} Option */
+
+/** @param {Node} node @returns {Option} */
+const optionOf = (node) => ({
+  id: node.id,
+  words: `${plain(node.name, 60)} (${roleWord(shownRole(node)).toLowerCase()})`,
+});
+
+/** @param {Node} node @returns {Option} */
+const goneOptionOf = ({ id, name }) => ({ id, words: `${plain(name, 60)} (no longer a member)` });
+
+/** @param {Option} made @returns {Part<Option>} */
+function makeOption(made) {
   const node = h("option", { value: made.id });
-  return {
-    node,
-    update: (changed) => text(node, `${plain(changed.name, 60)} (${roleWord(shownRole(changed)).toLowerCase()})`),
-  };
+  return { node, update: ({ words }) => text(node, words) };
 }
 
 /** @param {(filter: Filter) => void} onFilter */

@@ -233,10 +233,11 @@ function pageOf(index) {
  * - `content`: the same term with different content, which Raft rules out: one of the two is corrupt
  * - `missing_*`: that log goes further, and lacks this entry
  * - `behind_*`: that log ends before it: not replicated yet
+ * - `ended_*`: so it does, and its node is no member any more: it will not be replicated
  * - `compacted_*`: that log begins after it: it is in the snapshot
  * - `unknown`: not read yet
  * @typedef {"equal" | "term" | "content" | "missing_left" | "missing_right" | "behind_left" | "behind_right"
- *   | "compacted_left" | "compacted_right" | "unknown"} Likeness
+ *   | "ended_left" | "ended_right" | "compacted_left" | "compacted_right" | "unknown"} Likeness
  */
 
 /**

@@ -7,7 +7,7 @@ import * as format from "../lib/format.js";
 import { contentLine, progressWords } from "./log_entry.js";
 import { Compared, comparedWords, firstDifference, isDifference, likeness } from "./log_model.js";
 import { LogReader } from "./log_reader.js";
-import { indexCell, legend, moveReader, troubleWords } from "./log_single.js";
+import { hasLeft, indexCell, legend, moveReader, troubleWords } from "./log_single.js";
 import { inline, plain } from "./content.js";
 
 /** @import { App, Cluster, Entry, LogPart } from "../lib/types.js" */
@@ -32,6 +32,8 @@ const SIGNS = {
   missing_right: ["∅", "missing on %"],
   behind_left: ["→", "not yet on %"],
   behind_right: ["→", "not yet on %"],
+  ended_left: ["→", "not on %"],
+  ended_right: ["→", "not on %"],
   compacted_left: ["▤", "in snapshot of %"],
   compacted_right: ["▤", "in snapshot of %"],
   unknown: ["?", "not read"],
@@ -51,6 +53,7 @@ export function makePair(app, leftId, rightId, cluster, listeners) {
   const right = new LogReader(rightId, app.get, changed);
   const nameOf = (/** @type {string} */ id) => cluster.nodes.find((node) => node.id === id)?.name ?? id;
   const names = { left: nameOf(leftId), right: nameOf(rightId) };
+  const gone = { left: false, right: false };
   const compared = new Compared();
   let following = false;
   let shown = { first: 1, last: 0 };
@@ -67,7 +70,7 @@ export function makePair(app, leftId, rightId, cluster, listeners) {
   const trouble = h("p", { class: "note log-trouble", "data-level": "warn", hidden: true });
   const table = makeTable({
     label: "Entries of both logs",
-    columns: columns(names, left, right, () => app.cluster()?.show_content === false),
+    columns: columns(names, left, right, gone, () => app.cluster()?.show_content === false),
     empty: "",
     rowClass: (row) => `pair-row pair-${row.likeness.replace(/_.*/, "")}`,
     onSelect: (place) => {
@@ -101,12 +104,19 @@ export function makePair(app, leftId, rightId, cluster, listeners) {
     to: Math.min(left.pages.reach.last, right.pages.reach.last),
   });
 
+  /** @param {number} index @returns {Likeness} */
+  function likenessAt(index) {
+    const alike = likeness(index, left.pages, right.pages);
+    if (alike === "behind_left" && gone.left) return "ended_left";
+    return alike === "behind_right" && gone.right ? "ended_right" : alike;
+  }
+
   /** @param {number} place @returns {Row | null} */
   function rowAt(place) {
     if (place < heads()) return { index: 0, likeness: "none", left: null, right: null };
     const index = indexOf(place);
     const [here, there] = [left.pages.get(index), right.pages.get(index)];
-    const alike = likeness(index, left.pages, right.pages);
+    const alike = likenessAt(index);
     if (waits(left, index) || waits(right, index)) return null;
     return { index, likeness: alike, left: here ?? null, right: there ?? null };
   }
@@ -227,9 +237,9 @@ export function makePair(app, leftId, rightId, cluster, listeners) {
     const sides = [left, right].map((reader, at) => ({
       name: at === 0 ? names.left : names.right,
       entry: reader.pages.get(index),
-      progress: progressWords(index, reader.pages.reach),
+      progress: (at === 0 ? gone.left : gone.right) ? "no longer a member" : progressWords(index, reader.pages.reach),
     }));
-    const alike = likeness(index, left.pages, right.pages);
+    const alike = likenessAt(index);
     const state = JSON.stringify([
       index,
       alike,
@@ -249,11 +259,11 @@ export function makePair(app, leftId, rightId, cluster, listeners) {
         [right, "right"],
       ])) {
         const member = now?.nodes.find(({ id }) => id === reader.node);
+        gone[side] = now !== null && hasLeft(now, reader.node);
+        reader.away = !member?.reachable;
         if (!member) continue;
         names[side] = member.name;
-        reader.away = !member.reachable;
-        const { first, last, commit, applied } = member;
-        moveReader(reader, { first, last, commit, applied });
+        moveReader(reader, member);
       }
       changed();
     },
@@ -310,6 +320,9 @@ function likenessWords(alike, index, left, right, names) {
     case "behind_left":
     case "behind_right":
       return `This entry has not been replicated to ${about} yet.`;
+    case "ended_left":
+    case "ended_right":
+      return `${about} is no longer a member: it gets no more entries.`;
     case "compacted_left":
     case "compacted_right":
       return `${about} has this entry in its snapshot, so it cannot be compared.`;
@@ -322,15 +335,16 @@ function likenessWords(alike, index, left, right, names) {
  * @param {{left: string, right: string}} names
  * @param {LogReader} left
  * @param {LogReader} right
+ * @param {{left: boolean, right: boolean}} gone
  * @param {() => boolean} masked
  * @returns {Column<Row>[]}
  */
-function columns(names, left, right, masked) {
+function columns(names, left, right, gone, masked) {
   const term = (/** @type {Entry | null} */ entry) => (entry === null ? "" : format.number(entry.term));
   const reach = (/** @type {Row} */ row) =>
     row.index === 0
       ? { ...left.pages.reach, first: Math.min(left.pages.reach.first, right.pages.reach.first) }
-      : both(left, right);
+      : both(left, right, gone);
   return [
     {
       key: "index",
@@ -389,18 +403,20 @@ function waits({ pages, away }, index) {
  * Up to where nothing of a log has to be waited for.
  * @param {LogReader} reader
  */
-function readyTo({ pages }) {
-  return pages.readTo < pages.reach.last ? pages.readTo : Infinity;
+function readyTo({ pages, away }) {
+  return !away && pages.readTo < pages.reach.last ? pages.readTo : Infinity;
 }
 
 /**
- * What is committed, as either knows it, and applied on both.
+ * What is committed, as either knows it, and applied on both, or on the one that is left.
  * @param {LogReader} left
  * @param {LogReader} right
+ * @param {{left: boolean, right: boolean}} gone
  */
-function both(left, right) {
+function both(left, right, gone) {
   const [a, b] = [left.pages.reach, right.pages.reach];
-  return { first: 1, commit: Math.max(a.commit, b.commit), applied: Math.min(a.applied, b.applied) };
+  const applied = gone.left ? b.applied : gone.right ? a.applied : Math.min(a.applied, b.applied);
+  return { first: 1, commit: Math.max(a.commit, b.commit), applied };
 }
 
 /**
@@ -450,5 +466,6 @@ function absenceWords(alike, side) {
   if (alike === "none") return "in the snapshot";
   if (!alike.endsWith(`_${side}`)) return "";
   if (isDifference(alike)) return "no entry";
+  if (alike.startsWith("ended")) return "not here";
   return alike.startsWith("behind") ? "not yet here" : "in the snapshot";
 }

@@ -6,7 +6,7 @@ import * as format from "../lib/format.js";
 import { KIND_WORDS, contentLine, progressWords, shortSession, traceLink } from "./log_entry.js";
 import { plain } from "./content.js";
 import { LogReader } from "./log_reader.js";
-import { LogSearch, isEmpty } from "./log_search.js";
+import { LogSearch, isEmpty as isNoFilter } from "./log_search.js";
 
 /** @import { App, Cluster, Entry } from "../lib/types.js" */
 /** @import { Column } from "../lib/table.js" */
@@ -50,8 +50,11 @@ import { LogSearch, isEmpty } from "./log_search.js";
  */
 export function makeSingle(app, nodeId, filter, listeners) {
   const reader = new LogReader(nodeId, app.get, changed);
-  const search = isEmpty(filter) ? null : new LogSearch(nodeId, filter, app.get, changed);
+  const search = isNoFilter(filter) ? null : new LogSearch(nodeId, filter, app.get, changed);
   let name = nodeId;
+  let gone = false;
+  /** How far the node says that its log goes; null: it has told nothing. @type {number | null} */
+  let end = null;
   let following = false;
   /** What the table shows, from which the rows are counted. */
   let shown = { first: 1, last: 0 };
@@ -89,6 +92,8 @@ export function makeSingle(app, nodeId, filter, listeners) {
     table.node,
   );
 
+  /** The last entry, 0: none is known. Before the node has told, its reader has to guess that there is one. */
+  const last = () => (end === null && reader.pages.size === 0 ? 0 : reader.pages.reach.last);
   const heads = () => (shown.first > 1 ? 1 : 0);
   const placeOf = (/** @type {number} */ index) => index - shown.first + heads();
   const indexOf = (/** @type {number} */ place) => place + shown.first - heads();
@@ -123,16 +128,20 @@ export function makeSingle(app, nodeId, filter, listeners) {
   }
 
   function showLog() {
-    const { first, last } = reader.pages.reach;
+    const { first } = reader.pages.reach;
+    if (last() === 0) {
+      reader.look(1, 1);
+      return table.setRows({ count: 0, row: rowAt }, 0);
+    }
     // A row at the end is shown once it has been read: otherwise each would flash up empty first.
-    const end = following && reader.pages.readTo > 0 ? Math.max(shown.last, reader.pages.readTo) : last;
-    const next = { first, last: Math.min(last, end) };
-    if (following && next.last < last) reader.look(last - 80, last);
+    const to = following && reader.pages.readTo > 0 ? Math.max(shown.last, reader.pages.readTo) : last();
+    const next = { first, last: Math.min(last(), to) };
+    if (following && next.last < last()) reader.look(last() - 80, last());
     if (next.first === shown.first && next.last === shown.last) return table.refresh();
     const before = shown.last === 0 ? null : placeOf(next.last);
     shown = next;
     const shift = before === null ? 0 : placeOf(next.last) - before;
-    table.setRows({ count: last === 0 ? 0 : placeOf(shown.last) + 1, row: rowAt }, shift);
+    table.setRows({ count: placeOf(shown.last) + 1, row: rowAt }, shift);
   }
 
   /** @type {Entry[]} */
@@ -140,11 +149,10 @@ export function makeSingle(app, nodeId, filter, listeners) {
 
   /** @param {LogSearch} running */
   function showMatches(running) {
-    const { last } = reader.pages.reach;
-    if (!started && last > 0) {
+    if (!started && last() > 0) {
       started = true;
-      running.back(last);
-    } else if (following && started) running.forward(last);
+      running.back(last());
+    } else if (following && started) running.forward(last());
     goOn.hidden = !(running.matches.more && !running.busy && started);
     const next = running.matches.entries;
     if (next === matches) return table.refresh();
@@ -160,18 +168,20 @@ export function makeSingle(app, nodeId, filter, listeners) {
   }
 
   function showStatus() {
-    const { first, last, commit, applied } = reader.pages.reach;
+    const { first, commit, applied } = reader.pages.reach;
     const words = search
-      ? searchWords(search, last)
-      : last === 0
+      ? searchWords(search, last())
+      : last() === 0
         ? ""
-        : `${plain(name)} has ${format.number(first)} to ${format.number(last)}; ` +
+        : `${plain(name)} ${gone ? "had" : "has"} ${format.number(first)} to ${format.number(last())}; ` +
           `committed to ${format.number(commit)}, applied to ${format.number(applied)}`;
     text(status, words);
     text(
       nothing,
-      last === 0
-        ? unknownWords(plain(name), reader.trouble !== null)
+      last() === 0
+        ? end === 0
+          ? `${plain(name)} has nothing of the log yet.`
+          : unknownWords(plain(name), reader.away || reader.trouble !== null)
         : search?.busy
           ? "Looking …"
           : search
@@ -212,18 +222,20 @@ export function makeSingle(app, nodeId, filter, listeners) {
     node,
     update(cluster) {
       const member = cluster?.nodes.find(({ id }) => id === nodeId);
-      if (!member) return;
-      name = member.name;
-      reader.away = !member.reachable;
-      const { first, last, commit, applied } = member;
-      moveReader(reader, { first, last, commit, applied });
+      gone = cluster !== null && hasLeft(cluster, nodeId);
+      if (member) {
+        name = member.name;
+        end = member.last ?? end;
+        moveReader(reader, member);
+      }
+      reader.away = !member?.reachable;
       changed();
     },
     jump(index) {
       if (search) return jumpToMatch(index);
-      const { first, last } = reader.pages.reach;
-      if (last === 0) return "nothing is known of this log yet";
-      if (index > last) return `the log ends at ${format.number(last)}`;
+      const { first } = reader.pages.reach;
+      if (last() === 0) return "nothing is known of this log yet";
+      if (index > last()) return `the log ends at ${format.number(last())}`;
       view.follow(false);
       table.select(placeOf(Math.max(index, first)), { align: "center" });
       return index < first
@@ -257,12 +269,20 @@ export function makeSingle(app, nodeId, filter, listeners) {
 }
 
 /**
+ * Whether a node is no member any more. A node that has just started and belongs to no cluster yet cannot tell.
+ * @param {Cluster} cluster
+ * @param {string} nodeId
+ */
+export const hasLeft = ({ nodes, voters }, nodeId) => voters > 0 && nodes.every(({ id }) => id !== nodeId);
+
+/**
  * Tells a reader how far the log goes. Where the node has not told, the answer to the first request will.
  * @param {LogReader} reader
  * @param {{first: number | null, last: number | null, commit: number | null, applied: number | null}} told
  */
 export function moveReader(reader, { first, last, commit, applied }) {
-  if (first !== null && last !== null) reader.moved({ first, last, commit: commit ?? 0, applied: applied ?? 0 });
+  if (last === 0) reader.moved({ first: 1, last, commit: 0, applied: 0 });
+  else if (first !== null && last !== null) reader.moved({ first, last, commit: commit ?? 0, applied: applied ?? 0 });
   else if (reader.pages.reach.last === 0) reader.moved({ first: 1, last: 1, commit: 0, applied: 0 });
 }
 
@@ -328,7 +348,7 @@ function columns(app, reader) {
       title: "Kind",
       width: "76px",
       wide: true,
-      cell: (row) => (row.entry ? KIND_WORDS[row.entry.kind] : row.index === 0 ? "snapshot" : "none"),
+      cell: (row) => (row.entry ? KIND_WORDS[row.entry.kind] : row.index === 0 ? "snapshot" : ""),
     },
     {
       key: "content",

@@ -6,6 +6,8 @@ import { openDialog } from "../lib/dialog.js";
 import { attribute, h, list, show, text } from "../lib/dom.js";
 import { counted, duration, milliseconds, number } from "../lib/format.js";
 import { shownRole } from "../lib/marks.js";
+import { ofAFollower } from "../lib/readings.js";
+import { quorumWords } from "../lib/strip.js";
 
 /** @import { App, Cluster, MemberChange, MemberPlan, Node, Part, Voters } from "../lib/types.js" */
 /** @typedef {import("../lib/dom.js").Child} Child */
@@ -73,7 +75,9 @@ export function mount(root, app) {
 }
 
 /** @param {Cluster} cluster */
-function summaryOf({ nodes, voters, needed, tolerates }) {
+function summaryOf(cluster) {
+  const { nodes, voters, needed, tolerates } = cluster;
+  if (voters === 0) return quorumWords(cluster);
   const learners = nodes.filter((node) => node.membership === "learner").length;
   const loses =
     tolerates < 0 ? `${counted(-tolerates, "voter")} too few are up` : `${counted(tolerates, "more node")} can be lost`;
@@ -124,7 +128,8 @@ function makeRow(app) {
     text(clients, value.client_address);
     text(peers, value.peer_address);
     const leads = shownRole(value) === "leader";
-    const why = leads ? "it leads; this is of those that follow it" : "no leader says so";
+    const cluster = app.cluster();
+    const why = cluster ? ofAFollower(value, cluster) : "";
     show(lag, value.lag === null ? null : value.lag === 0 ? "none" : counted(value.lag, "entry", "entries"), why);
     show(contact, contactOf(value), why);
     attribute(promote, "hidden", value.membership !== "learner");

@@ -157,14 +157,23 @@ export function mount(root, app) {
     const more = pages.more ? Math.min(Math.max(1, all - rows.length), PAGES_MAX * PAGE - rows.length) : 0;
     const shift = before >= 0 && after >= 0 ? after - before : 0;
     table.setRows({ count: rows.length + Math.max(0, more), row: (place) => pages.get(rows[place] ?? "") }, shift);
-    text(
-      nothing,
-      filter === "" ? "There are no queues. The first message makes one." : "No queue has this in its name.",
-    );
+    totals.node.hidden = isEmpty();
+    text(nothing, nothingWords());
     text(count, countWords());
   }
 
+  /** Whether this node has nothing of the log of its cluster, and so cannot tell of queues. */
+  function isEmpty() {
+    return app.cluster()?.voters === 0;
+  }
+
+  function nothingWords() {
+    if (isEmpty()) return "This node has nothing of the cluster's log yet: it cannot tell of queues.";
+    return filter === "" ? "There are no queues. The first message makes one." : "No queue has this in its name.";
+  }
+
   function countWords() {
+    if (isEmpty()) return "";
     const all = app.queues()?.totals.queues ?? null;
     if (pages.full) return `the first ${format.number(rows.length)}; filter to see others`;
     if (filter !== "")

@@ -153,7 +153,8 @@ export function makeTimeline({ now, onSelect, onView, announce }) {
   /** Leaves the names as much room as they need, within limits. */
   function fitNames() {
     const longest = Math.max(0, ...shown.lanes.map(({ name }) => name.length));
-    gutter = Math.min(Math.max(28, longest * 8 + 14), width < NARROW ? 52 : 130);
+    const least = shown.lanes.some(({ id }) => id !== null) ? 62 : 28;
+    gutter = Math.min(Math.max(least, longest * 8 + 14), width < NARROW ? Math.max(least, 52) : 130);
   }
 
   /** @param {number} from @param {number} height */
@@ -520,8 +521,11 @@ export function eventLine(event) {
 }
 
 /** @param {Interval["role"]} role */
-const wordOf = (role) =>
-  role === "unknown" ? "not known" : role === "unreachable" ? "no answer" : roleWord(role).toLowerCase();
+function wordOf(role) {
+  if (role === "unknown") return "not known";
+  if (role === "unreachable") return "no answer";
+  return role === "removed" || role === "replaced" ? role : roleWord(role).toLowerCase();
+}
 
 /**
  * @param {Lane} lane
@@ -537,6 +541,7 @@ function intervalLines(lane, { role, term, from, to, began }, now) {
       "p",
       null,
       h("b", null, inline(lane.name, 40)),
+      lane.id !== null && ` ${lane.id}`,
       `: ${word}${term === null ? "" : ` of term ${format.number(term)}`}${length}`,
     ),
     h("p", { class: "muted" }, since, began && [": ", inline(began.words, 300)]),

@@ -5,11 +5,15 @@
 //                           \      ^
 //   b  |---- follower 1 -----\----/ votes  |----- follower 2 ------ ...
 
+import { shortId } from "../lib/format.js";
+import { configurations, memberships } from "./timeline_members.js";
+
 /** @import { Event, Node, Role } from "../lib/types.js" */
+/** @import { Kind, Membership } from "./timeline_members.js" */
 
 /**
  * @typedef {object} Interval
- * @property {Role | "unknown" | "unreachable"} role
+ * @property {Role | "unknown" | "unreachable" | "removed" | "replaced"} role  the last two: no member any more
  * @property {number | null} term
  * @property {number} from  -Infinity: since before anything is known
  * @property {number} to  Infinity: still so
@@ -20,6 +24,7 @@
  * @typedef {object} Lane
  * @property {string} node
  * @property {string} name
+ * @property {string | null} id  the beginning of the id, where the name is not enough
  * @property {Interval[]} roles  in order, without gaps
  * @property {Interval[]} absences  while the node did not answer
  * @property {Event[]} events  in the order of their times
@@ -61,32 +66,85 @@ export function lanes(events, nodes) {
     list.push(event);
     byNode.set(event.node, list);
   }
-  return [...byNode].map(([id, own]) => {
+  const all = configurations(events);
+  const named = [...byNode].map(([id, own]) => {
     const node = nodes.find((candidate) => candidate.id === id) ?? null;
-    const name = node?.name ?? own.at(-1)?.name ?? id;
+    return { id, own, node, name: node?.name ?? own.at(-1)?.name ?? id };
+  });
+  return named.map(({ id, own, node, name }) => {
+    const others = named.filter((other) => other.name === name && other.id !== id);
+    const life = lifeOf(own, others);
+    const told = memberships(name, all, life);
+    // A member that no configuration names had another name before.
+    const renamed = told.at(-1)?.kind === "none" && (node?.membership ?? "none") !== "none";
+    const membership = renamed ? [] : told;
+    const ended = !node && nodes.length > 0 ? departure(own, membership, life) : null;
+    const intervals = roles(own, node, membership);
     return {
       node: id,
       name,
-      roles: roles(own, node),
-      absences: [...outages(own, events), ...absences(node)],
+      id: ended || others.length > 0 ? shortId(id) : null,
+      roles: ended ? [...upTo(intervals, ended.from), ended] : intervals,
+      absences: [...outages(own, events, ended?.from ?? null), ...absences(node)],
       events: own,
     };
   });
 }
 
 /**
- * When a node was away before it started anew, as far as the others have noticed: from when one of them lost the
- * connection.
+ * From when to when a node alone has its name: another had it before, or got it later.
+ * @param {readonly Event[]} own
+ * @param {{own: readonly Event[]}[]} others  of the same name
+ */
+function lifeOf(own, others) {
+  const begin = own[0]?.at ?? Infinity;
+  const begins = others.map((other) => other.own[0]?.at ?? Infinity);
+  return {
+    from: begins.some((at) => at < begin) ? begin : -Infinity,
+    until: Math.min(...begins.filter((at) => at > begin), Infinity),
+  };
+}
+
+/**
+ * What comes after the life of a member: from the configuration that it is not in, or as far as events go.
+ * @param {readonly Event[]} own
+ * @param {readonly Membership[]} membership
+ * @param {{until: number}} life
+ * @returns {Interval}
+ */
+function departure(own, membership, { until }) {
+  const [begin, last] = [own[0]?.at ?? -Infinity, own.at(-1)?.at ?? -Infinity];
+  const left = membership.findLast(({ kind, at }) => kind === "none" && at >= begin)?.event;
+  const began = left ?? own.findLast(({ event }) => event === "removed") ?? null;
+  const from = began?.at ?? (Number.isFinite(until) ? until : last);
+  return { role: until <= from ? "replaced" : "removed", term: null, from, to: Infinity, began };
+}
+
+/**
+ * @param {readonly Interval[]} intervals
+ * @param {number} end
+ */
+function upTo(intervals, end) {
+  return intervals
+    .filter(({ from }) => from < end)
+    .map((interval) => ({ ...interval, to: Math.min(interval.to, end) }));
+}
+
+/**
+ * When a node was away before it started anew, or until it was removed, as far as the others have noticed: from when
+ * one of them lost the connection.
  * @param {readonly Event[]} own  of the node
  * @param {readonly Event[]} events  of all
+ * @param {number | null} end
  * @returns {Interval[]}
  */
-function outages(own, events) {
-  return own.flatMap((start, at) => {
+function outages(own, events, end) {
+  const ends = own.map((event) => (isStart(event) ? event.at : null));
+  return [...ends, end].flatMap((to, at) => {
     const before = own[at - 1];
-    if (!isStart(start) || !before) return [];
-    const lost = events.find((event) => event.at > before.at && event.at < start.at && isLoss(event, start.name));
-    return lost ? [{ role: "unreachable", term: null, from: lost.at, to: start.at, began: lost }] : [];
+    if (to === null || !before) return [];
+    const lost = events.find((event) => event.at > before.at && event.at < to && isLoss(event, before.name));
+    return lost ? [{ role: "unreachable", term: null, from: lost.at, to, began: lost }] : [];
   });
 }
 
@@ -96,56 +154,80 @@ function outages(own, events) {
  */
 const isLoss = ({ kind, level, peer }, name) => kind === "connection" && level !== "info" && peer === name;
 
+/** @typedef {{role: Role | "unknown", term: number | null}} Part  what a node plays, whether it is a member or not */
+
 /**
  * @param {readonly Event[]} events of one node
  * @param {Node | null} node
+ * @param {readonly Membership[]} membership
  * @returns {Interval[]}
  */
-export function roles(events, node) {
+export function roles(events, node, membership) {
   /** @type {Interval} */
   let current = { role: "unknown", term: null, from: -Infinity, to: Infinity, began: null };
   const found = [current];
-  for (const event of events) {
-    const next = roleAfter(event, current);
-    if (!next || (next.role === current.role && next.term === current.term)) continue;
-    current.to = event.at;
-    current = { ...next, from: event.at, to: Infinity, began: event };
+  /** @type {Part} */
+  let part = { role: "unknown", term: null };
+  // Who is a learner has always been one: voters do not become learners.
+  const first = membership.length > 0 ? membership[0]?.kind : node?.role;
+  /** @type {Kind | null} */
+  let kind = first === "learner" ? "learner" : null;
+  /** @type {{at: number, told: Event, kind: Kind | null}[]} */
+  const steps = [
+    ...events.map((event) => ({ at: event.at, told: event, kind: null })),
+    ...membership.map(({ at, event, kind: became }) => ({ at, told: event, kind: became })),
+  ].sort((a, b) => a.at - b.at);
+  for (const { at, told, kind: became } of steps) {
+    kind = became ?? kind;
+    part = (became ? null : roleAfter(told, part)) ?? part;
+    const next = shownAs(part, kind);
+    if (next.role === current.role && next.term === current.term) continue;
+    current.to = at;
+    current = { ...next, from: at, to: Infinity, began: told };
     found.push(current);
   }
-  agree(current, node);
-  // Who is a learner has always been one: voters do not become learners.
-  if (node?.role === "learner")
-    for (const interval of found) if (interval.role === "follower") interval.role = "learner";
+  agree(current, node, kind);
   return found;
 }
 
 /**
  * @param {Event} event
- * @param {Interval} current
- * @returns {{role: Interval["role"], term: number | null} | null} null: it says nothing about the role
+ * @param {Part} current
+ * @returns {Part | null} null: it says nothing about the role
  */
 function roleAfter(event, current) {
   const role = ROLES.get(event.event);
   if (role) return { role, term: event.term };
   if (isStart(event)) return { role: "unknown", term: null };
-  if (event.event === "follows_leader") {
-    return { role: current.role === "learner" ? "learner" : "follower", term: event.term };
-  }
+  if (event.event === "follows_leader") return { role: "follower", term: event.term };
   // Whoever votes in a later term has taken that term on.
   const votes = event.event === "vote_granted" && !isPreVote(event) && (event.term ?? 0) > (current.term ?? 0);
   return votes ? { role: current.role === "unknown" ? "follower" : current.role, term: event.term } : null;
 }
 
 /**
- * What the node says of itself is right where the events, which go back only so far, say nothing or cannot say it.
+ * A follower without a vote is a learner, and one without a part in the cluster an outsider.
+ * @param {Part} part
+ * @param {Kind | null} kind  null: nothing is known of that
+ * @returns {Part}
+ */
+function shownAs({ role, term }, kind) {
+  if (role !== "follower" || kind === null || kind === "voter") return { role, term };
+  return { role: kind === "learner" ? "learner" : "outsider", term };
+}
+
+/**
+ * What the node says of itself is right where the events, which go back only so far, say nothing or cannot say it. A
+ * learner that has nothing of the log yet does not know that it is one.
  * @param {Interval} last
  * @param {Node | null} node
+ * @param {Kind | null} kind
  */
-function agree(last, node) {
+function agree(last, node, kind) {
   if (!node?.role || !node.reachable) return;
-  const learnerOrOutsider = node.role === "learner" || node.role === "outsider";
-  if (last.role !== "unknown" && !(learnerOrOutsider && last.role === "follower")) return;
-  last.role = node.role;
+  const tells = kind === null && (node.role === "learner" || node.role === "outsider");
+  if (last.role !== "unknown" && !(tells && last.role === "follower")) return;
+  last.role = node.role === "outsider" && kind === "learner" ? "learner" : node.role;
   last.term = node.term ?? last.term;
 }
 
@@ -158,9 +240,12 @@ function absences(node) {
   return [{ role: "unreachable", term: null, from: node.seen_at, to: Infinity, began: null }];
 }
 
-/** @param {Event} event */
+/**
+ * What a process tells first.
+ * @param {Event} event
+ */
 export function isStart(event) {
-  return event.kind === "process" && event.event === "started";
+  return event.kind === "process" && (event.event === "recovered" || event.event === "started");
 }
 
 /** @param {Event} event */

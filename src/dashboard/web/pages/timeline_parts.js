@@ -63,13 +63,16 @@ export function arrowPath(ax, ay, bx, by, bar) {
 /** @returns {Part<Name>} */
 export function makeName() {
   const words = svg("text", { x: 2, "dominant-baseline": "central" });
+  const below = svg("text", { x: 2, class: "tl-id", "dominant-baseline": "central" });
   const whole = svg("title");
   return {
-    node: svg("g", null, whole, words),
-    update({ lane: { name }, y, max }) {
-      attribute(words, "y", y);
+    node: svg("g", null, whole, words, below),
+    update({ lane: { name, id, node }, y, max }) {
+      attribute(words, "y", id === null ? y : y - 7);
+      attribute(below, "y", y + 8);
       text(words, name.length > max ? `${cut(name, max - 1)}…` : name);
-      text(whole, name);
+      text(below, id ?? "");
+      text(whole, id === null ? name : `${name}, ${node}`);
     },
   };
 }
@@ -141,6 +144,8 @@ const BAR_WORDS = {
   outsider: "outsider",
   unknown: "",
   unreachable: "no answer",
+  removed: "removed",
+  replaced: "replaced",
 };
 
 /**
