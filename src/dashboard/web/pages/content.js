@@ -3,12 +3,14 @@
 
 import { h, replace } from "../lib/dom.js";
 import * as format from "../lib/format.js";
-import { HEX_ROWS, bodyOf, cut, hexRows, prettyJson, runs } from "./body_model.js";
+import { HEX_ROWS, bodyOf, cut, hexRows, isJson, prettyJson, runs } from "./body_model.js";
 
 /** Characters of a value in a line. */
 const INLINE_MAX = 160;
 /** Characters of a body that are shown at once. */
 const BLOCK_MAX = 20_000;
+/** Characters of JSON that is laid out when all of it is to be shown. */
+const LAID_OUT_MAX = 1_000_000;
 
 /** Why bodies and headers are not shown, where they are masked. */
 export const MASKED_WORDS =
@@ -138,14 +140,9 @@ export function bodyView(carrier, masked) {
       masked ? `${size}masked, as are headers` : `${size}content not available`,
     );
   }
-  const pretty = body.text === null ? null : prettyJson(body.text);
-  /** @type {[Way, string | null][]} */
-  const all = [
-    ["text", body.text],
-    ["JSON", pretty],
-    ["hex", ""],
-  ];
-  const ways = all.filter(([, content]) => content !== null).map(([way]) => way);
+  const content = body.text;
+  /** @type {Way[]} */
+  const ways = content === null ? ["hex"] : isJson(content) ? ["text", "JSON", "hex"] : ["text", "hex"];
   const size = h("span", { class: "content-size" }, sizeWords(body.bytes.length, carrier.bytes));
   const frame = h("pre", { class: "content-block", tabindex: "0" });
   const more = h("button", { type: "button", class: "foreign-all" });
@@ -161,6 +158,12 @@ export function bodyView(carrier, masked) {
   let current =
     chosen !== null && ways.includes(chosen) ? chosen : (ways.find((way) => way === "JSON") ?? ways[0] ?? "hex");
 
+  /** The body as it is shown, before it is cut. */
+  const written = () => {
+    if (content === null || current === "hex") return hexRows(body.bytes, whole ? Infinity : HEX_ROWS);
+    return current === "JSON" ? prettyJson(content, whole ? LAID_OUT_MAX : BLOCK_MAX) : content;
+  };
+
   /** @param {Way} way */
   const choose = (way) => {
     [chosen, current, whole] = [way, way, false];
@@ -168,12 +171,7 @@ export function bodyView(carrier, masked) {
   };
   const draw = () => {
     buttons.forEach((button, at) => button.setAttribute("aria-pressed", String(ways[at] === current)));
-    const full =
-      current === "hex"
-        ? hexRows(body.bytes, whole ? Infinity : HEX_ROWS)
-        : current === "JSON"
-          ? (pretty ?? "")
-          : (body.text ?? "");
+    const full = written();
     const part = whole ? full : cut(full, BLOCK_MAX);
     const isCut = part.length < full.length || (current === "hex" && !whole && body.bytes.length > HEX_ROWS * 16);
     replace(frame, ...(part === "" ? [h("span", { class: "foreign-empty" }, "empty")] : runNodes(part, "\n\t")));
