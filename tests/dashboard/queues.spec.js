@@ -105,3 +105,29 @@ test("a dead letter is shown with its reason, and made ready again", async ({ sh
   await expect(messages.getByRole("listitem")).toContainText("one");
   expect(await shared.run(["dequeue", "letters"])).toContain("one");
 });
+
+test("a dialog names its queue, and goes with the page of it", async ({ shared, dashboard }) => {
+  const [node] = shared.nodes;
+  if (!node) throw new Error("there are nodes");
+  const { page, main, dialog } = dashboard;
+  dashboard.expectRefusals(401, 404);
+  for (const queue of ["earlier", "later"]) await shared.run(["enqueue", queue, "a"]);
+  await dashboard.open(node, "#/queue?name=earlier");
+  await dashboard.open(node, "#/queue?name=later");
+  await main.getByRole("button", { name: "Change …" }).click();
+  await expect(dialog.getByRole("heading", { name: "Settings of later" })).toBeVisible();
+  await page.goBack();
+  await expect(main.getByRole("heading", { level: 1 })).toContainText("earlier");
+  await expect(dialog).toBeHidden();
+
+  const refusal = { status: 401, json: { error: { reason: "TOKEN_NEEDED", message: "it needs a token" } } };
+  await page.route("**/api/queue/send", (route) => route.fulfill(refusal));
+  const sender = main.getByRole("region", { name: "Send a test message" });
+  await sender.getByRole("button", { name: "Send" }).click();
+  await dialog.getByLabel("Admin token").fill("not of the Latin letters: 令牌");
+  await dialog.getByRole("button", { name: "Go on" }).click();
+  await expect(dialog).toContainText("This token is not the right one.");
+  await page.goForward();
+  await expect(main.getByRole("heading", { level: 1 })).toContainText("later");
+  await expect(dialog).toBeHidden();
+});

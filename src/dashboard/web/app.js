@@ -22,7 +22,7 @@
 
 import { alarmKey } from "./lib/alarm_list.js";
 import { ApiError, get, listen, post } from "./lib/api.js";
-import { askForToken, openHelp, toast } from "./lib/dialog.js";
+import { askForToken, closeDialogs, openHelp, toast } from "./lib/dialog.js";
 import { attribute, h, replace, text } from "./lib/dom.js";
 import { counted, duration } from "./lib/format.js";
 import { isForPage } from "./lib/keys.js";
@@ -273,16 +273,18 @@ function showLost(age) {
 }
 
 /**
- * Asks for the admin token where one is needed and none is known, or the known one is refused.
+ * Asks for the admin token where one is needed and none is known, or the known one is refused. Whoever has gone to another
+ * page meanwhile is not asked: there, nobody would know what for.
  * @param {string} path
  * @param {object} body
  * @returns {Promise<any>}
  */
 async function postWithToken(path, body) {
+  const asked = turn;
   let token = sessionStorage.getItem(TOKEN_KEY);
   let why = cluster?.token_needed && !token ? TOKEN_NEEDED : "";
   for (;;) {
-    if (why) token = await askForToken(why);
+    if (why) token = turn === asked ? await askForToken(why) : null;
     if (why && token === null)
       throw new ApiError(401, "TOKEN_NEEDED", "Nothing was done: the admin token was not given.");
     try {
@@ -303,6 +305,7 @@ async function route() {
   app.params = new URLSearchParams(query);
   // Counted first: a page that still loads must not appear under this address.
   const mine = (turn += 1);
+  closeDialogs();
   if (name === open.name && open.mounted?.navigate) return open.mounted.navigate(app.params);
   const first = open.name === "";
   // While the next page loads, this one stays to be looked at, and does nothing more: it must not write the address.

@@ -52,7 +52,7 @@ export function editSettings(app, queue, settings, onDone) {
     h("section", { "aria-label": "What would change" }, h("h3", null, "What would change"), difference),
     h("p", { class: "muted" }, "Leases that were given already stay as they are."),
   );
-  const dialog = openDialog({ title: "Settings of the queue", content, confirm: "Save", action: save });
+  const dialog = openDialog({ title: ["Settings of ", inline(queue, 60)], content, confirm: "Save", action: save });
 
   function compare() {
     const wanted = read();
@@ -72,7 +72,7 @@ export function editSettings(app, queue, settings, onDone) {
 
   async function save() {
     await app.post("api/queue/settings", { queue, ...read() });
-    app.toast("The settings are saved.");
+    app.toast(`The settings of ${plain(queue, 60)} are saved.`);
     onDone();
   }
 
@@ -125,7 +125,7 @@ export function askRedrive(app, queue, dead, onDone) {
     progress,
   );
   const dialog = openDialog({
-    title: "Redrive dead messages",
+    title: ["Redrive dead messages of ", inline(queue, 60)],
     content,
     confirm: "Redrive",
     action: redrive,
