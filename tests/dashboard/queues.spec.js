@@ -62,18 +62,23 @@ test("settings are changed after the page has shown what would change", async ({
   // The node that is asked may not have applied the message yet.
   dashboard.expectRefusals(404);
   await shared.run(["enqueue", "settled", "a"]);
+  await shared.run(["queue", "set", "settled", "--lease", "1h"]);
   await dashboard.open(node, "#/queue?name=settled");
+  const settings = dashboard.main.getByRole("region", { name: "Settings" });
+  await expect(settings).toContainText(/A lease lasts1 h(?! \d)/);
   await dashboard.main.getByRole("button", { name: "Change …" }).click();
   const save = dashboard.dialog.getByRole("button", { name: "Save" });
   await expect(save).toBeDisabled();
   await dashboard.dialog.getByLabel("Deliveries at most").fill("none");
   await expect(save).toBeDisabled();
   await dashboard.dialog.getByLabel("Deliveries at most").fill("2");
+  await dashboard.dialog.getByLabel("A lease lasts").fill("3601");
+  await expect(dashboard.dialog).toContainText(/A lease lasts: 1 h → *becomes 1 h 1 s/);
   await expect(dashboard.dialog).toContainText(/Deliveries at most: \d+ → *becomes 2/);
   await save.click();
   await expect(dashboard.dialog).toBeHidden();
-  const settings = dashboard.main.getByRole("region", { name: "Settings" });
   await expect(settings).toContainText("Deliveries at most2");
+  await expect(settings).toContainText("A lease lasts1 h 1 s");
   await dashboard.page.reload();
   await dashboard.ready();
   await expect(settings).toContainText("Deliveries at most2");

@@ -61,6 +61,22 @@ export const duration = (value) =>
   });
 
 /**
+ * How long something is set to last, to the millisecond: `1 h 1 s`, `90.5 s` as `1 min 30.5 s`.
+ * @param {Maybe} value In milliseconds.
+ */
+export const exactDuration = (value) =>
+  known(value, (ms) => {
+    /** @type {[number, string][]} */
+    const parts = [
+      [Math.floor(ms / 3_600_000), "h"],
+      [Math.floor(ms / 60_000) % 60, "min"],
+      [(ms % 60_000) / 1000, "s"],
+    ];
+    const some = parts.filter(([count]) => count > 0).map(([count, unit]) => `${count} ${unit}`);
+    return some.join(" ") || "0 s";
+  });
+
+/**
  * `12 s ago`.
  * @param {Maybe} at
  * @param {number} now

@@ -4,7 +4,6 @@ import { openDialog } from "../lib/dialog.js";
 import { attribute, h, replace, text } from "../lib/dom.js";
 import * as format from "../lib/format.js";
 import { inline, plain } from "./content.js";
-import { leaseWords } from "./queue.js";
 import { secondsToMs, wholeNumber } from "./queues_model.js";
 
 /** @import { App, QueueDetail } from "../lib/types.js" */
@@ -59,12 +58,8 @@ export function editSettings(app, queue, settings, onDone) {
     attribute(lease, "aria-invalid", wanted.lease_ms === null);
     attribute(deliveries, "aria-invalid", wanted.deliveries_max === null);
     const lines = [
-      line(
-        "A lease lasts",
-        leaseWords(settings.lease_ms) ?? "–",
-        wanted.lease_ms === null ? null : leaseWords(wanted.lease_ms),
-      ),
-      line("Deliveries at most", format.number(settings.deliveries_max) ?? "–", format.number(wanted.deliveries_max)),
+      line("A lease lasts", settings.lease_ms, wanted.lease_ms, format.exactDuration),
+      line("Deliveries at most", settings.deliveries_max, wanted.deliveries_max, format.number),
     ].filter((found) => found !== null);
     replace(difference, ...(lines.length > 0 ? lines : [h("p", { class: "muted" }, "Nothing.")]));
     dialog.enable(lines.length > 0 && wanted.lease_ms !== null && wanted.deliveries_max !== null);
@@ -83,18 +78,19 @@ export function editSettings(app, queue, settings, onDone) {
 
 /**
  * @param {string} what
- * @param {string} before
- * @param {string | null} after  null: it cannot be read
+ * @param {number | null} before
+ * @param {number | null} after  null: it cannot be read
+ * @param {(value: number | null) => string | null} words
  */
-function line(what, before, after) {
-  if (after === before) return null;
+function line(what, before, after, words) {
+  if (after !== null && after === before) return null;
   const shown =
-    after === null ? h("strong", { class: "bad" }, "not a number within the limits") : h("ins", null, after);
+    after === null ? h("strong", { class: "bad" }, "not a number within the limits") : h("ins", null, words(after));
   return h(
     "p",
     null,
     `${what}: `,
-    h("del", null, before),
+    h("del", null, words(before) ?? "–"),
     h("span", { "aria-hidden": "true" }, " → "),
     h("span", { class: "sr" }, " becomes "),
     shown,
