@@ -78,3 +78,25 @@ test("two of three are dead: the page says that there is no quorum, also when it
     await expect(dashboard.main.getByRole("heading", { level: 1 })).toBeVisible();
   }
 });
+
+test("a file that does not come is asked for again, without a reload", async ({ shared, dashboard }) => {
+  const [node] = shared.nodes;
+  if (!node) throw new Error("there are nodes");
+  const { page, main } = dashboard;
+  dashboard.expectRefusals(404, 503);
+  await shared.run(["enqueue", "drawn", "a"]);
+  for (const file of ["pages/members.js", "pages/queues.css", "vendor/uplot/uPlot.esm.js"])
+    await page.route(`**/${file}`, (route) => route.fulfill({ status: 503 }), { times: 1 });
+  await dashboard.open(node);
+  await page.keyboard.press("5");
+  await expect(main.getByRole("heading", { name: "This page could not be loaded" })).toBeVisible();
+  await expect(main.getByRole("heading", { level: 1, name: "Members" })).toBeVisible();
+  await dashboard.open(node, "#/queue?name=drawn");
+  await expect(main.locator("canvas")).toHaveCount(2);
+  const sheets = () => page.evaluate(() => [...document.styleSheets].map(({ href }) => href?.split("/").at(-1)));
+  expect(await sheets()).toEqual(expect.arrayContaining(["queues.css", "content.css", "uPlot.min.css"]));
+  // The page writes why to the console.
+  dashboard.complaints = dashboard.complaints.filter(
+    (words) => !/^console warning: .*(imported module|queues\.css could not)/.test(words),
+  );
+});

@@ -23,7 +23,7 @@
 import { alarmKey } from "./lib/alarm_list.js";
 import { ApiError, get, listen, post } from "./lib/api.js";
 import { askForToken, closeDialogs, openHelp, toast } from "./lib/dialog.js";
-import { attribute, h, replace, text } from "./lib/dom.js";
+import { attribute, h, loadStyle, replace, text } from "./lib/dom.js";
 import { counted, duration } from "./lib/format.js";
 import { isForPage } from "./lib/keys.js";
 import { makeStrip } from "./lib/strip.js";
@@ -50,6 +50,9 @@ const GAP_PART = 1000;
 
 /** Of this age on, the page says that what it shows is old. */
 const OLD_MS = 3000;
+
+/** A page whose files did not come is not asked for more often. */
+const LOAD_PAUSE_MS = 1000;
 
 const TOKEN_KEY = "quorate-admin-token";
 const TOKEN_NEEDED = "Changes need the admin token of this cluster.";
@@ -307,7 +310,8 @@ async function route() {
   const mine = (turn += 1);
   closeDialogs();
   if (name === open.name && open.mounted?.navigate) return open.mounted.navigate(app.params);
-  const first = open.name === "";
+  const again = name === open.name && open.page === null;
+  const turned = open.name !== "" && !again;
   // While the next page loads, this one stays to be looked at, and does nothing more: it must not write the address.
   open.mounted?.unmount();
   open.mounted = null;
@@ -318,22 +322,12 @@ async function route() {
   document.title = titleNow();
   const root = h("div", { class: "stack" });
   replace(main, root);
-  if (!first) {
+  if (turned) {
     scrollTo(0, 0);
     main.focus({ preventScroll: true });
     app.announce(page?.title ?? "");
   }
-  if (!page)
-    return replace(
-      root,
-      h(
-        "div",
-        { class: "empty" },
-        h("h2", null, "This page could not be loaded"),
-        h("p", null, "The node does not answer. Reload the page once it does."),
-      ),
-    );
-  const mounted = page.mount(root, app);
+  const mounted = page ? page.mount(root, app) : mountFailure(root);
   open.mounted = typeof mounted === "function" ? { unmount: mounted } : (mounted ?? null);
 }
 
@@ -345,7 +339,7 @@ async function load(name) {
   try {
     /** @type {Page} */
     const page = await import(`./pages/${name}.js`);
-    await Promise.all((page.styles ?? []).map(loadStyle));
+    await Promise.all((page.styles ?? []).map((file) => loadStyle(`pages/${file}`)));
     return page;
   } catch (error) {
     console.warn(error);
@@ -353,13 +347,19 @@ async function load(name) {
   }
 }
 
-/** @param {string} file */
-function loadStyle(file) {
-  const href = `pages/${file}`;
-  if (document.head.querySelector(`link[href="${href}"]`)) return null;
-  return new Promise((done) =>
-    document.head.append(h("link", { rel: "stylesheet", href, onload: done, onerror: done })),
+/**
+ * Stands in for a page whose files did not come, and asks for them again once the node is heard.
+ * @param {HTMLElement} root
+ * @returns {Mounted}
+ */
+function mountFailure(root) {
+  const title = h("h2", null, "This page could not be loaded");
+  replace(
+    root,
+    h("div", { class: "empty" }, title, h("p", null, "It is asked for again as soon as the node answers.")),
   );
+  const notBefore = performance.now() + LOAD_PAUSE_MS;
+  return { unmount: app.on("cluster", () => performance.now() > notBefore && route()) };
 }
 
 function titleNow() {

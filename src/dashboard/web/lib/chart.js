@@ -8,7 +8,7 @@
 // A screen reader hears the title, the last value and the range. Colours are names of tokens, read anew when the
 // theme changes.
 
-import { attribute, h, show, svg, text } from "./dom.js";
+import { attribute, h, loadStyle, show, svg, text } from "./dom.js";
 import { bytes, minute, number } from "./format.js";
 
 /**
@@ -51,12 +51,12 @@ const BYTE_STEPS = Array.from({ length: 50 }, (_, power) => 2 ** power);
 /** @type {Promise<any> | null} */
 let library = null;
 
-/** @returns {Promise<any>} */
+/** @returns {Promise<any>} null: it did not come, and is asked for anew the next time */
 function loadLibrary() {
-  if (!library) {
-    document.head.append(h("link", { rel: "stylesheet", href: "vendor/uplot/uPlot.min.css" }));
-    library = import("../vendor/uplot/uPlot.esm.js").then((module) => module.default);
-  }
+  library ??= Promise.all([import("../vendor/uplot/uPlot.esm.js"), loadStyle("vendor/uplot/uPlot.min.css")]).then(
+    ([module]) => module.default,
+    () => (library = null),
+  );
   return library;
 }
 
@@ -77,7 +77,7 @@ export function makeChart({ title, unit, series, height = HEIGHT }) {
 
   async function draw() {
     const UPlot = await loadLibrary();
-    if (gone || !data) return;
+    if (!UPlot || gone || !data) return;
     drawn?.destroy();
     const theme = readTokens(node, ["--muted", "--line", ...series.map(({ colour }) => colour)]);
     drawn = new UPlot(plotOptions(theme), columns(data), plot);
