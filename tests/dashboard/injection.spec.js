@@ -80,6 +80,7 @@ test("a body of one mebibyte neither stops the page nor breaks it", async ({ sha
   await dashboard.open(node, "#/log");
   const row = dashboard.rows.filter({ hasText: "enqueue large" });
   await expect(row).toContainText(BODIES[0] ?? "");
+  await expect(row, "of all of it, and not of what the node sent of it").toContainText("… 1,024 KiB more");
   await row.click();
   const entry = dashboard.main.getByRole("complementary");
   await expect(entry).toContainText("1,048,576 bytes");
@@ -87,6 +88,7 @@ test("a body of one mebibyte neither stops the page nor breaks it", async ({ sha
   await expectGoodLayout(dashboard.page);
   await dashboard.open(node, "#/queue?name=large");
   await expect(dashboard.main.getByText(BODIES[0] ?? "").first()).toBeVisible();
+  await expect(dashboard.main.locator("summary")).toContainText("… 1,024 KiB more");
   await expectGoodLayout(dashboard.page);
   await expectNothingRan(dashboard);
 });

@@ -23,29 +23,28 @@ const shown = new WeakMap();
  * A value in a line of text.
  * @param {string} value
  * @param {number} [max]
+ * @param {number | null} [bytes] Of a body, of which the node may have sent the beginning only.
  */
-export function inline(value, max = INLINE_MAX) {
+export function inline(value, max = INLINE_MAX, bytes = null) {
   const element = h("bdi", { class: "foreign" });
-  setInline(element, value, max);
+  setInline(element, value, max, bytes);
   return element;
 }
 
 /**
- * Shows another value in an element of `inline`. The whole value is its title where it was cut.
+ * Shows another value in an element of `inline`.
  * @param {Element} element
  * @param {string} value
  * @param {number} [max]
+ * @param {number | null} [bytes]
  */
-export function setInline(element, value, max = INLINE_MAX) {
+export function setInline(element, value, max = INLINE_MAX, bytes = null) {
   if (shown.get(element) === value) return;
   shown.set(element, value);
   const part = cut(value, max);
-  const rest = value.length - part.length;
-  replace(
-    element,
-    ...runNodes(part, ""),
-    rest > 0 && h("span", { class: "foreign-more" }, `… ${format.number(rest)} more`),
-  );
+  const rest = bytes === null ? value.length - part.length : bytes - new TextEncoder().encode(part).length;
+  const size = bytes === null ? format.number(rest) : format.bytes(rest);
+  replace(element, ...runNodes(part, ""), rest > 0 && h("span", { class: "foreign-more" }, `… ${size} more`));
   if (value === "") replace(element, h("span", { class: "foreign-empty" }, "empty"));
 }
 
