@@ -63,6 +63,7 @@ test("two of three are dead: the page says that there is no quorum, also when it
     await expect(dashboard.strip).toContainText("1 of 3 voters, 2 needed: 1 is missing");
     await expect(dashboard.strip).toContainText("Quorum lost");
     await dashboard.expectLeader(null);
+    await expect(dashboard.main).toContainText(`Nobody leads. ${witness.name} asks for pre-votes in term `);
     await expect(dashboard.card(witness.name)).not.toContainText("Does not answer");
     for (const { name } of [leader, other]) {
       await expect(dashboard.card(name)).toContainText("Does not answer");

@@ -136,3 +136,20 @@ test("a dialog names its queue, and goes with the page of it", async ({ shared, 
   await expect(main.getByRole("heading", { level: 1 })).toContainText("later");
   await expect(dialog).toBeHidden();
 });
+
+test("what may have been sent is not said to be unsent", async ({ shared, dashboard }) => {
+  const [node] = shared.nodes;
+  if (!node) throw new Error("there are nodes");
+  dashboard.expectRefusals(404, 429, 504);
+  await dashboard.open(node, "#/queue?name=doubt");
+  const sender = dashboard.main.getByRole("region", { name: "Send a test message" });
+  for (const [status, begin] of /** @type {const} */ ([
+    [429, "Not sent: "],
+    [504, "Perhaps sent: "],
+  ])) {
+    const answer = { status, json: { error: { reason: "WHY", message: "why it is so" } } };
+    await dashboard.page.route("**/api/queue/send", (route) => route.fulfill(answer), { times: 1 });
+    await sender.getByRole("button", { name: "Send" }).click();
+    await expect(sender.getByRole("alert")).toHaveText(`${begin}why it is so`);
+  }
+});

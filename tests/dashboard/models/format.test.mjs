@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { exactDuration } from "../../../src/dashboard/web/lib/format.js";
+import { exactDuration, milliseconds } from "../../../src/dashboard/web/lib/format.js";
 
 test("what is set to last is told to the millisecond", () => {
   assert.equal(exactDuration(1), "0.001 s");
@@ -15,4 +15,17 @@ test("what is set to last is told to the millisecond", () => {
   assert.equal(exactDuration(43_200_000), "12 h");
   assert.equal(exactDuration(0), "0 s");
   assert.equal(exactDuration(null), null);
+});
+
+test("what takes next to no time does not take none", () => {
+  assert.deepEqual([0, 0.0042, 0.0125, 0.05, 0.42, 1.2, 18.3, 1200].map(milliseconds), [
+    "0 ms",
+    "0.0042 ms",
+    "0.0125 ms",
+    "0.05 ms",
+    "0.42 ms",
+    "1.20 ms",
+    "18.3 ms",
+    "1.20 s",
+  ]);
 });

@@ -30,6 +30,11 @@ export class ApiError extends Error {
     this.reason = reason;
     this.detail = detail;
   }
+
+  /** What was asked for may be done all the same: no answer came, or the node had none from the leader. */
+  get inDoubt() {
+    return this.status === 0 || this.status === 504;
+  }
 }
 
 /**

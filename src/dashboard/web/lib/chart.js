@@ -65,10 +65,21 @@ function loadLibrary() {
  * @returns {Chart}
  */
 export function makeChart({ title, unit, series, height = HEIGHT }) {
-  const last = h("strong");
+  const readings = series.map(({ label, colour }) => {
+    const value = h("strong");
+    const key = [h("span", { class: "chart-key", style: { background: `var(${colour})` } }), `${label} `];
+    return { value, node: h("span", null, series.length > 1 && key, value) };
+  });
+  const moment = h("span");
+  const values = h(
+    "span",
+    { class: "chart-values" },
+    readings.map(({ node }) => node),
+    moment,
+  );
   const range = h("span", { class: "sr" });
   const plot = h("div", { class: "plot nothing", "aria-hidden": "true", style: { height: `${height}px` } });
-  const node = h("figure", { class: "chart" }, h("figcaption", null, h("span", null, title), last, range), plot);
+  const node = h("figure", { class: "chart" }, h("figcaption", null, h("span", null, title), values, range), plot);
   /** @type {any} */
   let drawn = null;
   /** @type {ChartData | null} */
@@ -143,16 +154,11 @@ export function makeChart({ title, unit, series, height = HEIGHT }) {
     if (!data) return;
     const shown = data;
     const at = place === null ? null : shown.end - (longest(shown) - 1 - place) * shown.step_ms;
-    const words = series.map(({ label }, index) => {
-      const value = unit(shown.values[index]?.[place ?? longest(shown) - 1] ?? null);
-      return value === null ? null : series.length === 1 ? value : `${label} ${value}`;
+    readings.forEach(({ value }, index) => {
+      const known = shown.values[index]?.[place ?? longest(shown) - 1] ?? null;
+      show(value, unit(known), "nothing was measured at this time");
     });
-    const known = words.filter((word) => word !== null);
-    show(
-      last,
-      known.length === 0 ? null : known.join(", ") + (at === null ? "" : ` at ${minute(at)}`),
-      "nothing was measured at this time",
-    );
+    text(moment, at === null ? "" : `at ${minute(at)}`);
   }
 
   const resized = new ResizeObserver(() => drawn?.setSize({ width: Math.max(plot.clientWidth, 80), height }));

@@ -1,5 +1,6 @@
 // What the page of a queue can change: its settings, its dead messages, and a message more.
 
+import { ApiError } from "../lib/api.js";
 import { openDialog } from "../lib/dialog.js";
 import { attribute, h, replace, text } from "../lib/dom.js";
 import * as format from "../lib/format.js";
@@ -257,7 +258,8 @@ export function makeSender(app, queue, onSent) {
       app.toast(`Sent to ${plain(queue, 60)}.`);
       onSent();
     } catch (error) {
-      replace(problem, "Not sent: ", inline(error instanceof Error ? error.message : String(error), 400));
+      const begin = error instanceof ApiError && error.inDoubt ? "Perhaps sent: " : "Not sent: ";
+      replace(problem, begin, inline(error instanceof Error ? error.message : String(error), 400));
     } finally {
       send.disabled = false;
     }
