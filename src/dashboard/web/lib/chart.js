@@ -117,8 +117,9 @@ export function makeChart({ title, unit, series, height = HEIGHT }) {
       hooks: { setCursor: [(/** @type {any} */ drawing) => tell(drawing.cursor.idx ?? null)] },
       scales: {
         x: {
-          range: (/** @type {unknown} */ _, /** @type {number | null} */ from, /** @type {number | null} */ to) => {
-            const end = to ?? Date.now() / 1000;
+          // Where there is one value only, uPlot would have it that the chart ends a day later.
+          range: (/** @type {unknown} */ _, /** @type {number | null} */ from) => {
+            const end = (data?.end ?? Date.now()) / 1000;
             return [Math.min(from ?? end, end - SHOWN_MIN_S), end];
           },
         },
