@@ -5,6 +5,8 @@ use std::time::Duration;
 use super::Refused;
 use crate::reasons;
 
+const IN_DOUBT: &str = "; it may have taken effect all the same";
+
 /// Why a call failed. Wherever it matters, the variant says whether the request may have taken effect.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
@@ -24,7 +26,7 @@ pub enum Error {
     #[error("no node served the request{}{}{}",
         .after.map(|after| format!(" within {}", humantime::format_duration(after))).unwrap_or_default(),
         list(.tried),
-        if *.in_doubt { "; it may have taken effect all the same" } else { "" })]
+        if *.in_doubt { IN_DOUBT } else { "" })]
     Unavailable {
         /// The deadline; none when there was only one attempt.
         after: Option<Duration>,
@@ -34,7 +36,8 @@ pub enum Error {
         in_doubt: bool,
     },
     /// Each node that was asked named another as the leader. Nothing took effect, unless `in_doubt`.
-    #[error("redirected {redirects} times in a row, lastly from {from} to {to}: the nodes disagree about who leads")]
+    #[error("redirected {redirects} times in a row, lastly from {from} to {to}: the nodes disagree about who leads{}",
+        if *.in_doubt { IN_DOUBT } else { "" })]
     TooManyRedirects {
         /// How many redirects were followed.
         redirects: u32,

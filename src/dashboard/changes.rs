@@ -26,9 +26,13 @@ use crate::client::{self, Client};
 use crate::ids::{NodeId, SHARD_0};
 use crate::proto::v1;
 use crate::raft::Configuration;
+use crate::state_machine;
 
-/// The largest body of a request: a message of 1 MiB, and what JSON adds to it.
-const BODY_BYTES_MAX: usize = 2 << 20;
+/// What a message and its headers have at most.
+const MESSAGE_BYTES_MAX: usize = state_machine::Request::MESSAGE_BYTES_MAX + state_machine::Request::HEADER_BYTES_MAX;
+
+/// The largest body of a request: a message, of which JSON writes each byte with up to six, and a name and some words around it.
+const BODY_BYTES_MAX: usize = 6 * MESSAGE_BYTES_MAX + (4 << 10);
 
 /// A body that has not arrived after this long is given up.
 const BODY_DEADLINE: Duration = Duration::from_secs(10);
@@ -220,4 +224,20 @@ async fn carry_out(client: &Client, node: NodeId, change: Change) -> Result<Stri
             format!("{member} leads.")
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// JSON writes a control character with six.
+    #[tokio::test]
+    async fn the_largest_message_fits_however_long_its_json_is() {
+        let text = "\u{1b}".repeat(state_machine::Request::MESSAGE_BYTES_MAX);
+        let headers = json!({ "key": "\u{1b}".repeat(state_machine::Request::HEADER_BYTES_MAX) });
+        let body = json!({ "queue": "x".repeat(255), "text": text, "headers": headers });
+        let send: Send = read(Body::from(body.to_string())).await.expect("it fits");
+        assert_eq!(send.text, text);
+        assert!(read::<Send>(Body::from(vec![b' '; BODY_BYTES_MAX + 1])).await.is_err());
+    }
 }

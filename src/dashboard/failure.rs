@@ -72,7 +72,7 @@ impl From<client::Error> for Failure {
         let reason = if error.reason().is_empty() { "UNKNOWN".to_owned() } else { error.reason().to_uppercase() };
         let mut message = error.to_string();
         if status == StatusCode::GATEWAY_TIMEOUT {
-            message.push_str("; what was asked for may still happen: see whether it has before you ask again");
+            message.push_str("; see whether it has, or still does, before you ask again");
         }
         Self { status, reason, message, details: Map::new() }
     }
@@ -115,7 +115,7 @@ mod tests {
 
     fn status(error: client::Error) -> (u16, bool) {
         let failure = Failure::from(error);
-        (failure.status.as_u16(), failure.message.contains("may still happen"))
+        (failure.status.as_u16(), failure.message.contains("before you ask again"))
     }
 
     /// Whoever asks again must know whether it can happen twice.

@@ -101,6 +101,7 @@ test("two of three are dead: the page says that there is no quorum, also when it
     await expect(dashboard.strip).toContainText("1 of 3 voters, 2 needed: 1 is missing");
     await expect(dashboard.strip).toContainText("either the quorum is lost");
     await dashboard.expectLeader(null);
+    await expect(dashboard.main).toContainText(`Nobody leads. ${witness.name} asks for pre-votes in term `);
     await expect(dashboard.card(witness.name)).not.toContainText("Does not answer");
     for (const { name } of [leader, other]) {
       await expect(dashboard.card(name)).toContainText("Does not answer");
@@ -115,4 +116,26 @@ test("two of three are dead: the page says that there is no quorum, also when it
     await dashboard.open(witness, `#/${page}`);
     await expect(dashboard.main.getByRole("heading", { level: 1 })).toBeVisible();
   }
+});
+
+test("a file that does not come is asked for again, without a reload", async ({ shared, dashboard }) => {
+  const [node] = shared.nodes;
+  if (!node) throw new Error("there are nodes");
+  const { page, main } = dashboard;
+  dashboard.expectRefusals(404, 503);
+  await shared.run(["enqueue", "drawn", "a"]);
+  for (const file of ["pages/members.js", "pages/queues.css", "vendor/uplot/uPlot.esm.js"])
+    await page.route(`**/${file}`, (route) => route.fulfill({ status: 503 }), { times: 1 });
+  await dashboard.open(node);
+  await page.keyboard.press("5");
+  await expect(main.getByRole("heading", { name: "This page could not be loaded" })).toBeVisible();
+  await expect(main.getByRole("heading", { level: 1, name: "Members" })).toBeVisible();
+  await dashboard.open(node, "#/queue?name=drawn");
+  await expect(main.locator("canvas")).toHaveCount(2);
+  const sheets = () => page.evaluate(() => [...document.styleSheets].map(({ href }) => href?.split("/").at(-1)));
+  expect(await sheets()).toEqual(expect.arrayContaining(["queues.css", "content.css", "uPlot.min.css"]));
+  // The page writes why to the console.
+  dashboard.complaints = dashboard.complaints.filter(
+    (words) => !/^console warning: .*(imported module|queues\.css could not)/.test(words),
+  );
 });

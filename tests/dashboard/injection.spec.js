@@ -80,6 +80,7 @@ test("a body of one mebibyte neither stops the page nor breaks it", async ({ sha
   await dashboard.open(node, "#/log");
   const row = dashboard.rows.filter({ hasText: "enqueue large" });
   await expect(row).toContainText(BODIES[0] ?? "");
+  await expect(row, "of all of it, and not of what the node sent of it").toContainText("… 1,024 KiB more");
   await row.click();
   const entry = dashboard.main.getByRole("complementary");
   await expect(entry).toContainText("1,048,576 bytes");
@@ -87,8 +88,24 @@ test("a body of one mebibyte neither stops the page nor breaks it", async ({ sha
   await expectGoodLayout(dashboard.page);
   await dashboard.open(node, "#/queue?name=large");
   await expect(dashboard.main.getByText(BODIES[0] ?? "").first()).toBeVisible();
+  await expect(dashboard.main.locator("summary")).toContainText("… 1,024 KiB more");
   await expectGoodLayout(dashboard.page);
   await expectNothingRan(dashboard);
+});
+
+test("an entry of bodies that grow when they are shown does not stop the page", async ({ shared, dashboard }) => {
+  const [node] = shared.nodes;
+  if (!node) throw new Error("there are nodes");
+  const deep = `${"[".repeat(8191)}${"]".repeat(8191)}`;
+  const hidden = "\u001b.".repeat(8192);
+  await shared.run(["enqueue", "grows", ...Array.from({ length: 25 }, () => [deep, hidden]).flat()]);
+  await dashboard.open(node, "#/log");
+  await dashboard.rows.filter({ hasText: "enqueue grows" }).click();
+  const bodies = dashboard.main.getByRole("complementary").locator("pre");
+  await expect(bodies).toHaveCount(50);
+  const characters = await bodies.evaluateAll((all) => all.map((body) => body.textContent?.length ?? 0));
+  expect(Math.max(...characters)).toBeLessThan(100_000);
+  expect(await dashboard.page.locator("*").count()).toBeLessThan(50_000);
 });
 
 test("a name that is no name is refused in words", async ({ shared, dashboard }) => {

@@ -62,18 +62,23 @@ test("settings are changed after the page has shown what would change", async ({
   // The node that is asked may not have applied the message yet.
   dashboard.expectRefusals(404);
   await shared.run(["enqueue", "settled", "a"]);
+  await shared.run(["queue", "set", "settled", "--lease", "1h"]);
   await dashboard.open(node, "#/queue?name=settled");
+  const settings = dashboard.main.getByRole("region", { name: "Settings" });
+  await expect(settings).toContainText(/A lease lasts1 h(?! \d)/);
   await dashboard.main.getByRole("button", { name: "Change …" }).click();
   const save = dashboard.dialog.getByRole("button", { name: "Save" });
   await expect(save).toBeDisabled();
   await dashboard.dialog.getByLabel("Deliveries at most").fill("none");
   await expect(save).toBeDisabled();
   await dashboard.dialog.getByLabel("Deliveries at most").fill("2");
+  await dashboard.dialog.getByLabel("A lease lasts").fill("3601");
+  await expect(dashboard.dialog).toContainText(/A lease lasts: 1 h → *becomes 1 h 1 s/);
   await expect(dashboard.dialog).toContainText(/Deliveries at most: \d+ → *becomes 2/);
   await save.click();
   await expect(dashboard.dialog).toBeHidden();
-  const settings = dashboard.main.getByRole("region", { name: "Settings" });
   await expect(settings).toContainText("Deliveries at most2");
+  await expect(settings).toContainText("A lease lasts1 h 1 s");
   await dashboard.page.reload();
   await dashboard.ready();
   await expect(settings).toContainText("Deliveries at most2");
@@ -104,4 +109,47 @@ test("a dead letter is shown with its reason, and made ready again", async ({ sh
   await messages.getByRole("tab", { name: "Ready" }).click();
   await expect(messages.getByRole("listitem")).toContainText("one");
   expect(await shared.run(["dequeue", "letters"])).toContain("one");
+});
+
+test("a dialog names its queue, and goes with the page of it", async ({ shared, dashboard }) => {
+  const [node] = shared.nodes;
+  if (!node) throw new Error("there are nodes");
+  const { page, main, dialog } = dashboard;
+  dashboard.expectRefusals(401, 404);
+  for (const queue of ["earlier", "later"]) await shared.run(["enqueue", queue, "a"]);
+  await dashboard.open(node, "#/queue?name=earlier");
+  await dashboard.open(node, "#/queue?name=later");
+  await main.getByRole("button", { name: "Change …" }).click();
+  await expect(dialog.getByRole("heading", { name: "Settings of later" })).toBeVisible();
+  await page.goBack();
+  await expect(main.getByRole("heading", { level: 1 })).toContainText("earlier");
+  await expect(dialog).toBeHidden();
+
+  const refusal = { status: 401, json: { error: { reason: "TOKEN_NEEDED", message: "it needs a token" } } };
+  await page.route("**/api/queue/send", (route) => route.fulfill(refusal));
+  const sender = main.getByRole("region", { name: "Send a test message" });
+  await sender.getByRole("button", { name: "Send" }).click();
+  await dialog.getByLabel("Admin token").fill("not of the Latin letters: 令牌");
+  await dialog.getByRole("button", { name: "Go on" }).click();
+  await expect(dialog).toContainText("This token is not the right one.");
+  await page.goForward();
+  await expect(main.getByRole("heading", { level: 1 })).toContainText("later");
+  await expect(dialog).toBeHidden();
+});
+
+test("what may have been sent is not said to be unsent", async ({ shared, dashboard }) => {
+  const [node] = shared.nodes;
+  if (!node) throw new Error("there are nodes");
+  dashboard.expectRefusals(404, 429, 504);
+  await dashboard.open(node, "#/queue?name=doubt");
+  const sender = dashboard.main.getByRole("region", { name: "Send a test message" });
+  for (const [status, begin] of /** @type {const} */ ([
+    [429, "Not sent: "],
+    [504, "Perhaps sent: "],
+  ])) {
+    const answer = { status, json: { error: { reason: "WHY", message: "why it is so" } } };
+    await dashboard.page.route("**/api/queue/send", (route) => route.fulfill(answer), { times: 1 });
+    await sender.getByRole("button", { name: "Send" }).click();
+    await expect(sender.getByRole("alert")).toHaveText(`${begin}why it is so`);
+  }
 });

@@ -10,7 +10,8 @@ const FIRST_PAGE_BYTES_MAX = 150 * 1024;
 const FIRST_PAGE_MS_MAX = 1000;
 const ENTRIES = 100_000;
 const QUEUES = 1000;
-const LONG_TASK_MS_MAX = 200;
+/** Of the processor. */
+const STEP_MS_MAX = 100;
 
 /** Rows in the document, of a table that shows some thirty. */
 const ROWS_MAX = 120;
@@ -85,39 +86,46 @@ test("100,000 entries and 1,000 queues scroll without a halt", async ({ start, d
 });
 
 /**
- * With the wheel, by pages, and from end to end.
+ * With the wheel, by pages, and from end to end. What a step takes is what the page itself computes: other processes may
+ * hold the machine meanwhile.
  * @param {Dashboard} dashboard
  * @param {string} what
  */
 async function scrollThrough({ page, main }, what) {
   const grid = main.getByRole("grid");
-  await page.evaluate(() => {
-    /** @type {number[]} */
-    const tasks = [];
-    new PerformanceObserver((list) => tasks.push(...list.getEntries().map(({ duration }) => duration))).observe({
-      type: "longtask",
-    });
-    Object.assign(window, { tasks });
-  });
+  const browser = await page.context().newCDPSession(page);
+  await browser.send("Performance.enable", { timeDomain: "threadTicks" });
+  const computed = async () => {
+    const { metrics } = await browser.send("Performance.getMetrics");
+    return 1000 * (metrics.find(({ name }) => name === "TaskDuration")?.value ?? NaN);
+  };
   let rows = 0;
-  const count = async () => {
-    rows = Math.max(rows, await main.locator(".vt-row").count());
+  /** @type {number[]} */
+  const steps = [];
+  /** @param {() => Promise<void>} act */
+  const step = async (act) => {
+    const before = await computed();
+    await act();
+    const count = await page.evaluate(async () => {
+      for (let frame = 0; frame < 2; frame += 1) await new Promise(requestAnimationFrame);
+      return document.querySelectorAll(".vt-row").length;
+    });
+    steps.push((await computed()) - before);
+    rows = Math.max(rows, count);
   };
   await grid.hover();
-  for (let step = 0; step < 40; step += 1) {
-    await page.mouse.wheel(0, step % 2 === 0 ? -900 : -90_000);
-    await count();
-  }
+  for (let count = 0; count < 40; count += 1) await step(() => page.mouse.wheel(0, count % 2 === 0 ? -900 : -90_000));
   await grid.focus();
   for (const key of ["Home", "End", "Home"]) {
-    await page.keyboard.press(key);
-    for (let step = 0; step < 20; step += 1) await page.keyboard.press(key === "Home" ? "PageDown" : "PageUp");
-    await count();
+    await step(() => page.keyboard.press(key));
+    for (let count = 0; count < 20; count += 1)
+      await step(() => page.keyboard.press(key === "Home" ? "PageDown" : "PageUp"));
   }
-  /** @type {number[]} */
-  const tasks = await page.evaluate(() => /** @type {any} */ (window).tasks);
-  const longest = Math.round(Math.max(0, ...tasks));
-  console.log(`${what}: ${tasks.length} tasks of over 50 ms, the longest of ${longest} ms; ${rows} rows at most`);
-  expect(longest).toBeLessThan(LONG_TASK_MS_MAX);
+  const longest = Math.round(Math.max(...steps));
+  const long = steps.filter((ms) => ms > 50).length;
+  console.log(
+    `${what}: ${long} of ${steps.length} steps of over 50 ms, the longest of ${longest} ms; ${rows} rows at most`,
+  );
+  expect(longest).toBeLessThan(STEP_MS_MAX);
   expect(rows).toBeLessThan(ROWS_MAX);
 }

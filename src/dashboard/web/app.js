@@ -22,8 +22,8 @@
 
 import { alarmKey } from "./lib/alarm_list.js";
 import { ApiError, get, listen, post } from "./lib/api.js";
-import { askForToken, openHelp, toast } from "./lib/dialog.js";
-import { attribute, h, replace, text } from "./lib/dom.js";
+import { askForToken, closeDialogs, openHelp, toast } from "./lib/dialog.js";
+import { attribute, h, loadStyle, replace, text } from "./lib/dom.js";
 import { counted, duration } from "./lib/format.js";
 import { isForPage } from "./lib/keys.js";
 import { makeStrip } from "./lib/strip.js";
@@ -50,6 +50,9 @@ const GAP_PART = 1000;
 
 /** Of this age on, the page says that what it shows is old. */
 const OLD_MS = 3000;
+
+/** A page whose files did not come is not asked for more often. */
+const LOAD_PAUSE_MS = 1000;
 
 const TOKEN_KEY = "quorate-admin-token";
 const TOKEN_NEEDED = "Changes need the admin token of this cluster.";
@@ -275,16 +278,18 @@ function showLost(age) {
 }
 
 /**
- * Asks for the admin token where one is needed and none is known, or the known one is refused.
+ * Asks for the admin token where one is needed and none is known, or the known one is refused. Whoever has gone to another
+ * page meanwhile is not asked: there, nobody would know what for.
  * @param {string} path
  * @param {object} body
  * @returns {Promise<any>}
  */
 async function postWithToken(path, body) {
+  const asked = turn;
   let token = sessionStorage.getItem(TOKEN_KEY);
   let why = cluster?.token_needed && !token ? TOKEN_NEEDED : "";
   for (;;) {
-    if (why) token = await askForToken(why);
+    if (why) token = turn === asked ? await askForToken(why) : null;
     if (why && token === null)
       throw new ApiError(401, "TOKEN_NEEDED", "Nothing was done: the admin token was not given.");
     try {
@@ -305,8 +310,10 @@ async function route() {
   app.params = new URLSearchParams(query);
   // Counted first: a page that still loads must not appear under this address.
   const mine = (turn += 1);
+  closeDialogs();
   if (name === open.name && open.mounted?.navigate) return open.mounted.navigate(app.params);
-  const first = open.name === "";
+  const again = name === open.name && open.page === null;
+  const turned = open.name !== "" && !again;
   // While the next page loads, this one stays to be looked at, and does nothing more: it must not write the address.
   open.mounted?.unmount();
   open.mounted = null;
@@ -317,22 +324,12 @@ async function route() {
   document.title = titleNow();
   const root = h("div", { class: "stack" });
   replace(main, root);
-  if (!first) {
+  if (turned) {
     scrollTo(0, 0);
     main.focus({ preventScroll: true });
     app.announce(page?.title ?? "");
   }
-  if (!page)
-    return replace(
-      root,
-      h(
-        "div",
-        { class: "empty" },
-        h("h2", null, "This page could not be loaded"),
-        h("p", null, "The node does not answer. Reload the page once it does."),
-      ),
-    );
-  const mounted = page.mount(root, app);
+  const mounted = page ? page.mount(root, app) : mountFailure(root);
   open.mounted = typeof mounted === "function" ? { unmount: mounted } : (mounted ?? null);
 }
 
@@ -344,7 +341,7 @@ async function load(name) {
   try {
     /** @type {Page} */
     const page = await import(`./pages/${name}.js`);
-    await Promise.all((page.styles ?? []).map(loadStyle));
+    await Promise.all((page.styles ?? []).map((file) => loadStyle(`pages/${file}`)));
     return page;
   } catch (error) {
     console.warn(error);
@@ -352,13 +349,19 @@ async function load(name) {
   }
 }
 
-/** @param {string} file */
-function loadStyle(file) {
-  const href = `pages/${file}`;
-  if (document.head.querySelector(`link[href="${href}"]`)) return null;
-  return new Promise((done) =>
-    document.head.append(h("link", { rel: "stylesheet", href, onload: done, onerror: done })),
+/**
+ * Stands in for a page whose files did not come, and asks for them again once the node is heard.
+ * @param {HTMLElement} root
+ * @returns {Mounted}
+ */
+function mountFailure(root) {
+  const title = h("h2", null, "This page could not be loaded");
+  replace(
+    root,
+    h("div", { class: "empty" }, title, h("p", null, "It is asked for again as soon as the node answers.")),
   );
+  const notBefore = performance.now() + LOAD_PAUSE_MS;
+  return { unmount: app.on("cluster", () => performance.now() > notBefore && route()) };
 }
 
 function titleNow() {

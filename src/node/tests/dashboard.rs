@@ -205,7 +205,7 @@ async fn a_message_is_sent_and_what_cannot_be_is_refused_in_words() {
     }
     let deep = post_with(&a, "/api/queue/send", "[".repeat(1 << 20).as_bytes(), "").await;
     assert_eq!(deep.status, 400, "{}", deep.text());
-    let large = post_with(&a, "/api/queue/send", &vec![b' '; 3 << 20], "").await;
+    let large = post_with(&a, "/api/queue/send", &vec![b' '; 8 << 20], "").await;
     assert_eq!((large.status, large.reason()), (413, reasons::REQUEST_TOO_LARGE.to_owned()));
     a.stop().await.unwrap();
 }

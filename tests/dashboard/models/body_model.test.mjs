@@ -3,10 +3,10 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { bodyOf, cut, hexRows, prettyJson, runs } from "../../../src/dashboard/web/pages/body_model.js";
+import { bodyOf, cut, hexRows, isJson, prettyJson, runs } from "../../../src/dashboard/web/pages/body_model.js";
 
-const shown = (text, plain) =>
-  runs(text, plain)
+const shown = (text, plain, signs) =>
+  runs(text, plain, signs)
     .map((run) => run.text)
     .join("");
 
@@ -37,9 +37,49 @@ test("JSON is laid out letter by letter", () => {
     "  ],",
   ];
   assert.equal(prettyJson(text), [...lines, '  "e": {},', '  "f": [],', '  "n": 1.0', "}"].join("\n"));
-  assert.equal(prettyJson("[1,2"), null);
-  assert.equal(prettyJson("one pizza"), null);
-  assert.equal(prettyJson("12"), null, "a number alone is text");
+  assert.equal(prettyJson('[ [ ] , {"a" : [ ]}]'), '[\n  [],\n  {\n    "a": []\n  }\n]');
+});
+
+test("JSON is a list or an object", () => {
+  assert.ok(isJson(' {"n":1}'));
+  assert.ok(isJson("[]"));
+  assert.ok(!isJson("[1,2"));
+  assert.ok(!isJson("one pizza"));
+  assert.ok(!isJson("12"), "a number alone is text");
+});
+
+test("what is laid out is as it was but for blanks, and bounded, however deep and wide", () => {
+  const deep = (inner, depth) => `${"[".repeat(depth)}${inner}${"]".repeat(depth)}`;
+  const list = (item, count) => `[${Array.from({ length: count }, () => item).join(",")}]`;
+  const bodies = [
+    deep("", 8191),
+    deep("", 500_000),
+    deep(list("1", 8000), 8000),
+    list(deep("", 100), 5000),
+    list(deep("1,2", 20), 10_000),
+    `${'{"a":'.repeat(100_000)}{}${"}".repeat(100_000)}`,
+    list('{"a":[],"b":{}}', 60_000),
+    list('"\\"[{,"', 100_000),
+    `["${"x".repeat(1_000_000)}"]`,
+  ];
+  const withoutBlanks = (text) => text.replaceAll(/\s/g, "");
+  for (const body of bodies) {
+    assert.ok(isJson(body));
+    for (const max of [1000, 20_000, 1_000_000]) {
+      const laidOut = prettyJson(body, max);
+      assert.ok(laidOut.length <= max + body.length + 100, `${body.slice(0, 20)}: ${laidOut.length} characters`);
+      assert.equal(withoutBlanks(laidOut), body);
+    }
+  }
+  const began = performance.now();
+  for (let place = 0; place < 50; place += 1) prettyJson(deep("", 8191), 20_000);
+  assert.ok(performance.now() - began < 1000, "fifty of them at once");
+});
+
+test("not every hidden character of very many gets a sign of its own", () => {
+  const body = "\u001ba".repeat(10_000);
+  assert.equal(runs(body, "", 100).length, 200);
+  assert.equal(shown(body, "", 100), "\\x1ba".repeat(10_000));
 });
 
 test("bytes in rows of sixteen", () => {

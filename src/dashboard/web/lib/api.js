@@ -30,6 +30,11 @@ export class ApiError extends Error {
     this.reason = reason;
     this.detail = detail;
   }
+
+  /** What was asked for may be done all the same: no answer came, or the node had none from the leader. */
+  get inDoubt() {
+    return this.status === 0 || this.status === 504;
+  }
 }
 
 /**
@@ -47,12 +52,24 @@ export const get = (path, signal) => request(path, { signal: signal ?? null, cac
  * @returns {Promise<any>}
  * @throws {ApiError}
  */
-export function post(path, body, token) {
-  /** @type {Record<string, string>} */
-  const headers = { "Content-Type": "application/json", "X-Quorate-Request": "1" };
-  if (token) headers["Authorization"] = `Bearer ${token}`;
+export async function post(path, body, token) {
+  const headers = new Headers({ "Content-Type": "application/json", "X-Quorate-Request": "1" });
+  if (token) authorize(headers, token);
   const signal = AbortSignal.timeout(POST_MAX_MS);
   return request(path, { method: "POST", headers, body: JSON.stringify(body), cache: "no-store", signal });
+}
+
+/**
+ * @param {Headers} headers
+ * @param {string} token
+ */
+function authorize(headers, token) {
+  try {
+    headers.set("Authorization", `Bearer ${token}`);
+  } catch {
+    // It has characters that no header can have, and so no token either.
+    throw new ApiError(401, "TOKEN_WRONG", "This token is not the right one.");
+  }
 }
 
 /**

@@ -8,7 +8,7 @@
 // A screen reader hears the title, the last value and the range. Colours are names of tokens, read anew when the
 // theme changes.
 
-import { attribute, h, show, svg, text } from "./dom.js";
+import { attribute, h, loadStyle, show, svg, text } from "./dom.js";
 import { bytes, minute, number } from "./format.js";
 
 /**
@@ -51,12 +51,12 @@ const BYTE_STEPS = Array.from({ length: 50 }, (_, power) => 2 ** power);
 /** @type {Promise<any> | null} */
 let library = null;
 
-/** @returns {Promise<any>} */
+/** @returns {Promise<any>} null: it did not come, and is asked for anew the next time */
 function loadLibrary() {
-  if (!library) {
-    document.head.append(h("link", { rel: "stylesheet", href: "vendor/uplot/uPlot.min.css" }));
-    library = import("../vendor/uplot/uPlot.esm.js").then((module) => module.default);
-  }
+  library ??= Promise.all([import("../vendor/uplot/uPlot.esm.js"), loadStyle("vendor/uplot/uPlot.min.css")]).then(
+    ([module]) => module.default,
+    () => (library = null),
+  );
   return library;
 }
 
@@ -65,10 +65,21 @@ function loadLibrary() {
  * @returns {Chart}
  */
 export function makeChart({ title, unit, series, height = HEIGHT }) {
-  const last = h("strong");
+  const readings = series.map(({ label, colour }) => {
+    const value = h("strong");
+    const key = [h("span", { class: "chart-key", style: { background: `var(${colour})` } }), `${label} `];
+    return { value, node: h("span", null, series.length > 1 && key, value) };
+  });
+  const moment = h("span");
+  const values = h(
+    "span",
+    { class: "chart-values" },
+    readings.map(({ node }) => node),
+    moment,
+  );
   const range = h("span", { class: "sr" });
   const plot = h("div", { class: "plot nothing", "aria-hidden": "true", style: { height: `${height}px` } });
-  const node = h("figure", { class: "chart" }, h("figcaption", null, h("span", null, title), last, range), plot);
+  const node = h("figure", { class: "chart" }, h("figcaption", null, h("span", null, title), values, range), plot);
   /** @type {any} */
   let drawn = null;
   /** @type {ChartData | null} */
@@ -77,7 +88,7 @@ export function makeChart({ title, unit, series, height = HEIGHT }) {
 
   async function draw() {
     const UPlot = await loadLibrary();
-    if (gone || !data) return;
+    if (!UPlot || gone || !data) return;
     drawn?.destroy();
     const theme = readTokens(node, ["--muted", "--line", ...series.map(({ colour }) => colour)]);
     drawn = new UPlot(plotOptions(theme), columns(data), plot);
@@ -106,8 +117,9 @@ export function makeChart({ title, unit, series, height = HEIGHT }) {
       hooks: { setCursor: [(/** @type {any} */ drawing) => tell(drawing.cursor.idx ?? null)] },
       scales: {
         x: {
-          range: (/** @type {unknown} */ _, /** @type {number | null} */ from, /** @type {number | null} */ to) => {
-            const end = to ?? Date.now() / 1000;
+          // Where there is one value only, uPlot would have it that the chart ends a day later.
+          range: (/** @type {unknown} */ _, /** @type {number | null} */ from) => {
+            const end = (data?.end ?? Date.now()) / 1000;
             return [Math.min(from ?? end, end - SHOWN_MIN_S), end];
           },
         },
@@ -143,16 +155,11 @@ export function makeChart({ title, unit, series, height = HEIGHT }) {
     if (!data) return;
     const shown = data;
     const at = place === null ? null : shown.end - (longest(shown) - 1 - place) * shown.step_ms;
-    const words = series.map(({ label }, index) => {
-      const value = unit(shown.values[index]?.[place ?? longest(shown) - 1] ?? null);
-      return value === null ? null : series.length === 1 ? value : `${label} ${value}`;
+    readings.forEach(({ value }, index) => {
+      const known = shown.values[index]?.[place ?? longest(shown) - 1] ?? null;
+      show(value, unit(known), "nothing was measured at this time");
     });
-    const known = words.filter((word) => word !== null);
-    show(
-      last,
-      known.length === 0 ? null : known.join(", ") + (at === null ? "" : ` at ${minute(at)}`),
-      "nothing was measured at this time",
-    );
+    text(moment, at === null ? "" : `at ${minute(at)}`);
   }
 
   const resized = new ResizeObserver(() => drawn?.setSize({ width: Math.max(plot.clientWidth, 80), height }));

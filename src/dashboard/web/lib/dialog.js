@@ -10,7 +10,7 @@ const TOASTS_MAX = 4;
 
 /**
  * @typedef {object} DialogOptions
- * @property {string} title
+ * @property {Child} title Names what the dialog is about.
  * @property {Child} content
  * @property {string} [confirm] Word of the button that goes on; without it there is only "Close".
  * @property {boolean} [danger]
@@ -82,6 +82,11 @@ export function openDialog({ title, content, confirm, danger = false, action, st
       if (go) go.disabled = !value;
     },
   };
+}
+
+/** Ends all dialogs as if they had been cancelled: they are about the page that is left. */
+export function closeDialogs() {
+  for (const node of document.querySelectorAll("dialog")) node.close();
 }
 
 /**

@@ -97,6 +97,31 @@ export function show(node, value, why) {
   }
 }
 
+/** @type {Map<string, Promise<void>>} */
+const styles = new Map();
+
+/**
+ * Loads a style sheet once, and anew where that has failed.
+ * @param {string} href
+ * @returns {Promise<void>}
+ */
+export function loadStyle(href) {
+  const known = styles.get(href);
+  if (known) return known;
+  /** @type {Promise<void>} */
+  const loading = new Promise((done, fail) => {
+    const onerror = () => {
+      link.remove();
+      styles.delete(href);
+      fail(new Error(`${href} could not be loaded`));
+    };
+    const link = h("link", { rel: "stylesheet", href, onload: () => done(), onerror });
+    document.head.append(link);
+  });
+  styles.set(href, loading);
+  return loading;
+}
+
 /** @type {WeakMap<Element, Map<string, Part<any>>>} */
 const parts = new WeakMap();
 

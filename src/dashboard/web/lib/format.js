@@ -3,6 +3,7 @@
 
 const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 const tenths = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1 });
+const significant = new Intl.NumberFormat("en", { maximumSignificantDigits: 3 });
 const hundredths = new Intl.NumberFormat("en", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
 const clockTime = new Intl.DateTimeFormat("en-GB", {
   hour: "2-digit",
@@ -41,7 +42,7 @@ export const bytes = (value) =>
   });
 
 /**
- * How long something takes: `0.42 ms`, `18.3 ms`, `1.20 s`.
+ * How long something takes: `0.004 ms`, `0.42 ms`, `18.3 ms`, `1.20 s`.
  * @param {Maybe} value
  */
 export const milliseconds = (value) =>
@@ -58,6 +59,22 @@ export const duration = (value) =>
     if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
     if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
     return `${whole.format(Math.floor(seconds / 86400))} d ${Math.floor((seconds % 86400) / 3600)} h`;
+  });
+
+/**
+ * How long something is set to last, to the millisecond: `1 h 1 s`, `90.5 s` as `1 min 30.5 s`.
+ * @param {Maybe} value In milliseconds.
+ */
+export const exactDuration = (value) =>
+  known(value, (ms) => {
+    /** @type {[number, string][]} */
+    const parts = [
+      [Math.floor(ms / 3_600_000), "h"],
+      [Math.floor(ms / 60_000) % 60, "min"],
+      [(ms % 60_000) / 1000, "s"],
+    ];
+    const some = parts.filter(([count]) => count > 0).map(([count, unit]) => `${count} ${unit}`);
+    return some.join(" ") || "0 s";
   });
 
 /**
@@ -132,5 +149,7 @@ function known(value, format) {
 /** @param {number} value */
 function threeDigits(value) {
   if (value >= 100) return whole.format(value);
-  return value >= 10 ? tenths.format(value) : value === 0 ? "0" : hundredths.format(value);
+  if (value >= 10) return tenths.format(value);
+  // What was measured is not nothing, however small it is.
+  return value < 0.1 ? significant.format(value) : hundredths.format(value);
 }

@@ -277,12 +277,19 @@ function linksOf({ nodes, leader }) {
 const asksForVotes = (node) => node.reachable && (node.role === "candidate" || node.role === "pre_candidate");
 
 /**
- * Others that have given their vote to `candidate`, in its term.
+ * Others that have given their vote to `candidate`, in its term. Votes of that term are no answers to a pre-candidate, which
+ * asks for the next one.
  * @param {Node} candidate
  * @param {Node[]} nodes
  */
 const votersFor = (candidate, nodes) =>
-  nodes.filter((node) => node !== candidate && node.voted_for === candidate.id && node.term === candidate.term);
+  nodes.filter(
+    (node) =>
+      candidate.role !== "pre_candidate" &&
+      node !== candidate &&
+      node.voted_for === candidate.id &&
+      node.term === candidate.term,
+  );
 
 /**
  * @param {number | null | undefined} was
@@ -303,10 +310,18 @@ function describe(cluster) {
     return `${leads.name} leads term ${term} and sends heartbeats to ${counted(others.length, "node")}: ${answers}.`;
   }
   const candidates = nodes.filter(asksForVotes);
-  if (candidates.length > 0)
-    return `Nobody leads. ${candidates.map((node) => `${node.name} asks for votes in term ${node.term}`).join(", ")}.`;
+  if (candidates.length > 0) return `Nobody leads. ${candidates.map(askingWords).join(", ")}.`;
   return nodes.length === 0 ? "No node is known." : "Nobody leads, and nobody asks for votes yet.";
 }
+
+/**
+ * A pre-vote is for the term that would come next.
+ * @param {Node} node
+ */
+const askingWords = ({ name, role, term }) =>
+  role === "candidate"
+    ? `${name} asks for votes in term ${term}`
+    : `${name} asks for pre-votes in term ${(term ?? 0) + 1}`;
 
 function legend() {
   return h(

@@ -4,6 +4,9 @@
 /** Rows of 16 bytes that a hexadecimal view shows at once. */
 export const HEX_ROWS = 256;
 
+/** Hidden characters of a text that get a sign of their own. */
+const SIGNS_MAX = 500;
+
 /**
  * Characters that show nothing, or change how others are shown: controls, marks of direction, invisible ones, tags,
  * halves of pairs. Joiners (U+200C, U+200D) are parts of words and signs in use, and stay.
@@ -21,22 +24,27 @@ const SHORT = new Map([
 /** @typedef {{text: string, hidden: string | null}} Run  `hidden` names the character that `text` stands for */
 
 /**
- * Splits text so that each hidden character can be shown as a sign of its own.
+ * Splits text so that each hidden character can be shown as a sign of its own; after many of them, signs are among the
+ * letters, as a text of hidden characters would be more elements than a browser can bear.
  * @param {string} text
  * @param {string} [plain] hidden characters that are shown as they are, such as the line breaks of a block of text
+ * @param {number} [signs] at most so many of their own
  * @returns {Run[]}
  */
-export function runs(text, plain = "") {
+export function runs(text, plain = "", signs = SIGNS_MAX) {
   /** @type {Run[]} */
   const found = [];
   let at = 0;
   for (const match of text.matchAll(HIDDEN)) {
     if (plain.includes(match[0])) continue;
+    if (signs === 0) break;
+    signs -= 1;
     if (match.index > at) found.push({ text: text.slice(at, match.index), hidden: null });
     found.push(sign(match[0]));
     at = match.index + match[0].length;
   }
-  if (at < text.length) found.push({ text: text.slice(at), hidden: null });
+  const visible = (/** @type {string} */ character) => (plain.includes(character) ? character : sign(character).text);
+  if (at < text.length) found.push({ text: text.slice(at).replace(HIDDEN, visible), hidden: null });
   return found;
 }
 
@@ -114,35 +122,44 @@ export function hexRows(bytes, rows = HEX_ROWS) {
 /** JSON longer than this is not laid out. */
 const JSON_MAX = 1024 * 1024;
 
+/** Lines further in than so many levels are indented as at this one. */
+const INDENTED_MAX = 32;
+
+const TOKENS = /"(?:[^"\\]|\\.)*"|[[\]{},:]|[^\s[\]{},:"]+/gs;
+
 /**
- * JSON laid out in lines; null when the text is none. Numbers and texts stay letter by letter what they were: parsing
- * and writing them anew would round a large number, and drop a key that is there twice.
+ * Whether text is a list or an object of JSON.
  * @param {string} text
- * @returns {string | null}
  */
-export function prettyJson(text) {
-  if (text.length > JSON_MAX || !/^\s*[[{]/.test(text)) return null;
+export function isJson(text) {
+  if (text.length > JSON_MAX || !/^\s*[[{]/.test(text)) return false;
   try {
     JSON.parse(text);
+    return true;
   } catch {
-    return null;
+    return false;
   }
-  const tokens = text.match(/"(?:[^"\\]|\\.)*"|[[\]{},:]|[^\s[\]{},:"]+/gs) ?? [];
-  const lines = [""];
+}
+
+/**
+ * JSON laid out in lines, up to the token that makes it longer than `max`; what is left follows as it is. So a small text
+ * cannot become a large one, however deep it is. Numbers and texts stay letter by letter what they were: parsing and
+ * writing them anew would round a large number, and drop a key that is there twice.
+ * @param {string} text of which `isJson` holds
+ * @param {number} [max]
+ */
+export function prettyJson(text, max = Infinity) {
+  let laidOut = "";
   let depth = 0;
-  const newLine = () => lines.push("  ".repeat(depth));
-  tokens.forEach((token, at) => {
-    const opens = token === "{" || token === "[";
+  let before = "";
+  for (const { 0: token, index } of text.matchAll(TOKENS)) {
+    if (laidOut.length > max) return laidOut + text.slice(index);
+    const opened = before === "{" || before === "[";
     const closes = token === "}" || token === "]";
-    const empty = closes && (tokens[at - 1] === "{" || tokens[at - 1] === "[");
-    if (closes) {
-      depth -= 1;
-      if (!empty) newLine();
-    }
-    lines[lines.length - 1] += token === ":" ? ": " : token;
-    if (opens) depth += 1;
-    const closesNext = tokens[at + 1] === "}" || tokens[at + 1] === "]";
-    if (token === "," || (opens && !closesNext)) newLine();
-  });
-  return lines.join("\n");
+    depth += Number(opened) - Number(closes);
+    if (before === "," || opened !== closes) laidOut += `\n${"  ".repeat(Math.min(depth, INDENTED_MAX))}`;
+    laidOut += token === ":" ? ": " : token;
+    before = token;
+  }
+  return laidOut;
 }

@@ -3,12 +3,14 @@
 
 import { h, replace } from "../lib/dom.js";
 import * as format from "../lib/format.js";
-import { HEX_ROWS, bodyOf, cut, hexRows, prettyJson, runs } from "./body_model.js";
+import { HEX_ROWS, bodyOf, cut, hexRows, isJson, prettyJson, runs } from "./body_model.js";
 
 /** Characters of a value in a line. */
 const INLINE_MAX = 160;
 /** Characters of a body that are shown at once. */
 const BLOCK_MAX = 20_000;
+/** Characters of JSON that is laid out when all of it is to be shown. */
+const LAID_OUT_MAX = 1_000_000;
 
 /** Why bodies and headers are not shown, where they are masked. */
 export const MASKED_WORDS =
@@ -21,29 +23,28 @@ const shown = new WeakMap();
  * A value in a line of text.
  * @param {string} value
  * @param {number} [max]
+ * @param {number | null} [bytes] Of a body, of which the node may have sent the beginning only.
  */
-export function inline(value, max = INLINE_MAX) {
+export function inline(value, max = INLINE_MAX, bytes = null) {
   const element = h("bdi", { class: "foreign" });
-  setInline(element, value, max);
+  setInline(element, value, max, bytes);
   return element;
 }
 
 /**
- * Shows another value in an element of `inline`. The whole value is its title where it was cut.
+ * Shows another value in an element of `inline`.
  * @param {Element} element
  * @param {string} value
  * @param {number} [max]
+ * @param {number | null} [bytes]
  */
-export function setInline(element, value, max = INLINE_MAX) {
+export function setInline(element, value, max = INLINE_MAX, bytes = null) {
   if (shown.get(element) === value) return;
   shown.set(element, value);
   const part = cut(value, max);
-  const rest = value.length - part.length;
-  replace(
-    element,
-    ...runNodes(part, ""),
-    rest > 0 && h("span", { class: "foreign-more" }, `… ${format.number(rest)} more`),
-  );
+  const rest = bytes === null ? value.length - part.length : bytes - new TextEncoder().encode(part).length;
+  const size = bytes === null ? format.number(rest) : format.bytes(rest);
+  replace(element, ...runNodes(part, ""), rest > 0 && h("span", { class: "foreign-more" }, `… ${size} more`));
   if (value === "") replace(element, h("span", { class: "foreign-empty" }, "empty"));
 }
 
@@ -138,14 +139,9 @@ export function bodyView(carrier, masked) {
       masked ? `${size}masked, as are headers` : `${size}content not available`,
     );
   }
-  const pretty = body.text === null ? null : prettyJson(body.text);
-  /** @type {[Way, string | null][]} */
-  const all = [
-    ["text", body.text],
-    ["JSON", pretty],
-    ["hex", ""],
-  ];
-  const ways = all.filter(([, content]) => content !== null).map(([way]) => way);
+  const content = body.text;
+  /** @type {Way[]} */
+  const ways = content === null ? ["hex"] : isJson(content) ? ["text", "JSON", "hex"] : ["text", "hex"];
   const size = h("span", { class: "content-size" }, sizeWords(body.bytes.length, carrier.bytes));
   const frame = h("pre", { class: "content-block", tabindex: "0" });
   const more = h("button", { type: "button", class: "foreign-all" });
@@ -161,6 +157,12 @@ export function bodyView(carrier, masked) {
   let current =
     chosen !== null && ways.includes(chosen) ? chosen : (ways.find((way) => way === "JSON") ?? ways[0] ?? "hex");
 
+  /** The body as it is shown, before it is cut. */
+  const written = () => {
+    if (content === null || current === "hex") return hexRows(body.bytes, whole ? Infinity : HEX_ROWS);
+    return current === "JSON" ? prettyJson(content, whole ? LAID_OUT_MAX : BLOCK_MAX) : content;
+  };
+
   /** @param {Way} way */
   const choose = (way) => {
     [chosen, current, whole] = [way, way, false];
@@ -168,12 +170,7 @@ export function bodyView(carrier, masked) {
   };
   const draw = () => {
     buttons.forEach((button, at) => button.setAttribute("aria-pressed", String(ways[at] === current)));
-    const full =
-      current === "hex"
-        ? hexRows(body.bytes, whole ? Infinity : HEX_ROWS)
-        : current === "JSON"
-          ? (pretty ?? "")
-          : (body.text ?? "");
+    const full = written();
     const part = whole ? full : cut(full, BLOCK_MAX);
     const isCut = part.length < full.length || (current === "hex" && !whole && body.bytes.length > HEX_ROWS * 16);
     replace(frame, ...(part === "" ? [h("span", { class: "foreign-empty" }, "empty")] : runNodes(part, "\n\t")));

@@ -118,7 +118,7 @@ function operationLine(operation, masked) {
  * @returns {Child}
  */
 function bodyPreview({ text, data, bytes }, masked) {
-  if (text !== null) return [" ", h("span", { class: "body" }, inline(text, PREVIEW_MAX))];
+  if (text !== null) return [" ", h("span", { class: "body" }, inline(text, PREVIEW_MAX, bytes))];
   if (data !== null) return [" ", h("span", { class: "body mono" }, hexPreview(data))];
   return bytes !== null && masked ? h("span", { class: "muted" }, ` ${format.bytes(bytes)}, masked`) : null;
 }

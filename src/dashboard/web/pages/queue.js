@@ -195,7 +195,7 @@ function makeSettings(onEdit) {
     /** @param {QueueDetail | null} detail */
     update(detail) {
       attribute(edit, "disabled", detail?.settings.lease_ms === undefined || detail.settings.lease_ms === null);
-      show(lease, leaseWords(detail?.settings.lease_ms), why);
+      show(lease, format.exactDuration(detail?.settings.lease_ms), why);
       show(deliveries, format.number(detail?.settings.deliveries_max), why);
       show(limit, format.number(detail?.settings.messages_max), why);
       for (const { key, node: value } of counts) {
@@ -203,13 +203,4 @@ function makeSettings(onEdit) {
       }
     },
   };
-}
-
-/**
- * @param {number | null | undefined} ms
- * @returns {string | null}
- */
-export function leaseWords(ms) {
-  if (ms === null || ms === undefined) return null;
-  return ms % 1000 === 0 ? (format.duration(ms) ?? "").replace(/ 0 (s|min|h)$/, "") : `${ms / 1000} s`;
 }

@@ -1,10 +1,10 @@
 // What the page of a queue can change: its settings, its dead messages, and a message more.
 
+import { ApiError } from "../lib/api.js";
 import { openDialog } from "../lib/dialog.js";
 import { attribute, h, replace, text } from "../lib/dom.js";
 import * as format from "../lib/format.js";
 import { inline, plain } from "./content.js";
-import { leaseWords } from "./queue.js";
 import { secondsToMs, wholeNumber } from "./queues_model.js";
 
 /** @import { App, QueueDetail } from "../lib/types.js" */
@@ -52,19 +52,15 @@ export function editSettings(app, queue, settings, onDone) {
     h("section", { "aria-label": "What would change" }, h("h3", null, "What would change"), difference),
     h("p", { class: "muted" }, "Leases that were given already stay as they are."),
   );
-  const dialog = openDialog({ title: "Settings of the queue", content, confirm: "Save", action: save });
+  const dialog = openDialog({ title: ["Settings of ", inline(queue, 60)], content, confirm: "Save", action: save });
 
   function compare() {
     const wanted = read();
     attribute(lease, "aria-invalid", wanted.lease_ms === null);
     attribute(deliveries, "aria-invalid", wanted.deliveries_max === null);
     const lines = [
-      line(
-        "A lease lasts",
-        leaseWords(settings.lease_ms) ?? "–",
-        wanted.lease_ms === null ? null : leaseWords(wanted.lease_ms),
-      ),
-      line("Deliveries at most", format.number(settings.deliveries_max) ?? "–", format.number(wanted.deliveries_max)),
+      line("A lease lasts", settings.lease_ms, wanted.lease_ms, format.exactDuration),
+      line("Deliveries at most", settings.deliveries_max, wanted.deliveries_max, format.number),
     ].filter((found) => found !== null);
     replace(difference, ...(lines.length > 0 ? lines : [h("p", { class: "muted" }, "Nothing.")]));
     dialog.enable(lines.length > 0 && wanted.lease_ms !== null && wanted.deliveries_max !== null);
@@ -72,7 +68,7 @@ export function editSettings(app, queue, settings, onDone) {
 
   async function save() {
     await app.post("api/queue/settings", { queue, ...read() });
-    app.toast("The settings are saved.");
+    app.toast(`The settings of ${plain(queue, 60)} are saved.`);
     onDone();
   }
 
@@ -83,18 +79,19 @@ export function editSettings(app, queue, settings, onDone) {
 
 /**
  * @param {string} what
- * @param {string} before
- * @param {string | null} after  null: it cannot be read
+ * @param {number | null} before
+ * @param {number | null} after  null: it cannot be read
+ * @param {(value: number | null) => string | null} words
  */
-function line(what, before, after) {
-  if (after === before) return null;
+function line(what, before, after, words) {
+  if (after !== null && after === before) return null;
   const shown =
-    after === null ? h("strong", { class: "bad" }, "not a number within the limits") : h("ins", null, after);
+    after === null ? h("strong", { class: "bad" }, "not a number within the limits") : h("ins", null, words(after));
   return h(
     "p",
     null,
     `${what}: `,
-    h("del", null, before),
+    h("del", null, words(before) ?? "–"),
     h("span", { "aria-hidden": "true" }, " → "),
     h("span", { class: "sr" }, " becomes "),
     shown,
@@ -125,7 +122,7 @@ export function askRedrive(app, queue, dead, onDone) {
     progress,
   );
   const dialog = openDialog({
-    title: "Redrive dead messages",
+    title: ["Redrive dead messages of ", inline(queue, 60)],
     content,
     confirm: "Redrive",
     action: redrive,
@@ -261,7 +258,8 @@ export function makeSender(app, queue, onSent) {
       app.toast(`Sent to ${plain(queue, 60)}.`);
       onSent();
     } catch (error) {
-      replace(problem, "Not sent: ", inline(error instanceof Error ? error.message : String(error), 400));
+      const begin = error instanceof ApiError && error.inDoubt ? "Perhaps sent: " : "Not sent: ";
+      replace(problem, begin, inline(error instanceof Error ? error.message : String(error), 400));
     } finally {
       send.disabled = false;
     }

@@ -258,7 +258,7 @@ function factsOf({ state, bytes, enqueued_at, deliveries, due_at }, now) {
  * @param {boolean} masked
  */
 function previewOf(message, masked) {
-  if (message.text !== null) return [h("span", { class: "mono" }, inline(message.text, 100))];
+  if (message.text !== null) return [h("span", { class: "mono" }, inline(message.text, 100, message.bytes))];
   const bytes = bodyOf(message)?.bytes;
   if (!bytes) return [h("span", { class: "muted" }, masked ? "masked" : "not available")];
   const hex = [...bytes.subarray(0, 16)].map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
