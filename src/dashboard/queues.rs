@@ -237,6 +237,7 @@ mod tests {
             now: 0,
             cluster_id: String::new(),
             configuration: Configuration::EMPTY,
+            removed: false,
             nodes: nodes.into(),
         };
         let of = |leader: u64| ahead(&known, Some(NodeId(leader)));
