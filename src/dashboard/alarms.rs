@@ -20,8 +20,11 @@ pub(super) const LAG_MS: u64 = 10_000;
 /// whether the leader stays one.
 pub(super) const FSYNC_P99_MS: f64 = 100.0;
 
-/// Fewer commits or syncs than this say nothing of how long they take: one that had to wait would be one of a hundred.
+/// Of fewer commits or syncs than this, one that had to wait would be one of a hundred: half of them must be slow.
 pub(super) const SAMPLES_MIN: u64 = 20;
+
+/// Fewer than this say nothing at all.
+pub(super) const SAMPLES_LEAST: u64 = 3;
 
 /// Clients wait for that long, and for the round trip besides. Many give up after a second.
 pub(super) const COMMIT_P99_MS: f64 = 500.0;
@@ -105,8 +108,9 @@ fn of_the_cluster(cluster: &Cluster, past: &Past) -> Vec<Alarm> {
         };
         add(Level::Critical, "no_leader", text);
     }
-    if let Some(p99) = cluster.commit_p99_ms.filter(|p99| *p99 > COMMIT_P99_MS && cluster.commits >= SAMPLES_MIN) {
-        add(Level::Warning, "slow_commit", format!("Slow commits: one of a hundred takes {p99:.0} ms or more"));
+    let commits = (cluster.commits, cluster.commit_p50_ms, cluster.commit_p99_ms);
+    if let Some((which, takes)) = too_slow(commits, COMMIT_P99_MS) {
+        add(Level::Warning, "slow_commit", format!("Slow commits: {which} takes {takes:.0} ms or more"));
     }
     let lately = past.elections.iter().filter(|at| cluster.now.saturating_sub(**at) < ELECTIONS_MS).count();
     if lately >= ELECTIONS {
@@ -171,8 +175,8 @@ fn of_a_node(cluster: &Cluster, node: &Node, since: Since) -> Vec<Alarm> {
             format!("{name} is {} behind the leader, for {}", counted(lag, "entry", "entries"), in_words(lasted));
         add(Level::Warning, "lags", text);
     }
-    if let Some(p99) = told.fsync_p99_ms.filter(|p99| *p99 > FSYNC_P99_MS && told.fsyncs >= SAMPLES_MIN) {
-        let text = format!("The disk of {name} is slow: one of a hundred syncs takes {p99:.0} ms or more");
+    if let Some((which, takes)) = too_slow((told.fsyncs, told.fsync_p50_ms, told.fsync_p99_ms), FSYNC_P99_MS) {
+        let text = format!("The disk of {name} is slow: of its syncs {which} takes {takes:.0} ms or more");
         add(Level::Warning, "slow_fsync", text);
     }
     if let Some((level, how_full)) = full_disk(node) {
@@ -186,6 +190,16 @@ fn of_a_node(cluster: &Cluster, node: &Node, since: Since) -> Vec<Alarm> {
         add(Level::Warning, "not_ready", format!("{name} does not do its part: \"{what}\" does not hold: {why}"));
     }
     alarms
+}
+
+/// Which of so many take too long, and how long, in milliseconds.
+fn too_slow((count, p50, p99): (u64, Option<f64>, Option<f64>), limit: f64) -> Option<(&'static str, f64)> {
+    let (which, takes) = match count {
+        SAMPLES_MIN.. => ("one of a hundred", p99?),
+        SAMPLES_LEAST.. => ("every other one", p50?),
+        _ => return None,
+    };
+    (takes > limit).then_some((which, takes))
 }
 
 /// A node does not answer. What was wrong with it when it answered last may be why, and is as bad as it was.
@@ -338,6 +352,7 @@ mod tests {
             tolerates: 1,
             commit_rate: Some(0.0),
             commit_p99_ms: None,
+            commit_p50_ms: None,
             commits: SAMPLES_MIN,
             removed: false,
             alarms: Vec::new(),
@@ -435,6 +450,11 @@ mod tests {
                 |cluster, _| cluster.commit_p99_ms = Some(640.4),
                 Some((Warning, "slow_commit", "Slow commits: one of a hundred takes 640 ms or more")),
             ),
+            (
+                |cluster, _| (cluster.commit_p50_ms, cluster.commits) = (Some(640.4), SAMPLES_LEAST),
+                Some((Warning, "slow_commit", "Slow commits: every other one takes 640 ms or more")),
+            ),
+            (|cluster, _| (cluster.commit_p50_ms, cluster.commits) = (Some(640.4), SAMPLES_LEAST - 1), None),
             (|_, past| past.elections = vec![NOW - ELECTIONS_MS, NOW - 9, NOW], None),
             (
                 |_, past| past.elections = vec![NOW - ELECTIONS_MS + 1, NOW - 9, NOW],
@@ -525,7 +545,11 @@ mod tests {
             (|cluster, _| cluster.nodes[1].told.fsync_p99_ms = Some(FSYNC_P99_MS), None),
             (
                 |cluster, _| cluster.nodes[1].told.fsync_p99_ms = Some(250.0),
-                Some((Warning, "slow_fsync", "The disk of b is slow: one of a hundred syncs takes 250 ms or more")),
+                Some((
+                    Warning,
+                    "slow_fsync",
+                    "The disk of b is slow: of its syncs one of a hundred takes 250 ms or more",
+                )),
             ),
             (
                 |cluster, _| {
@@ -533,6 +557,17 @@ mod tests {
                     (told.fsync_p99_ms, told.fsyncs) = (Some(250.0), SAMPLES_MIN - 1);
                 },
                 None,
+            ),
+            (
+                |cluster, _| {
+                    let told = &mut cluster.nodes[1].told;
+                    (told.fsync_p50_ms, told.fsyncs) = (Some(4_000.0), SAMPLES_MIN - 1);
+                },
+                Some((
+                    Warning,
+                    "slow_fsync",
+                    "The disk of b is slow: of its syncs every other one takes 4000 ms or more",
+                )),
             ),
             (|cluster, _| cluster.nodes[1].told.disk = disk(10_000), None),
             (

@@ -142,6 +142,7 @@ mod tests {
             tolerates: 0,
             commit_rate: Some(7.0),
             commit_p99_ms: None,
+            commit_p50_ms: None,
             commits: 0,
             removed: false,
             alarms: Vec::new(),

@@ -69,7 +69,9 @@ pub(super) struct Cluster {
     pub(super) tolerates: i64,
     pub(super) commit_rate: Option<f64>,
     pub(super) commit_p99_ms: Option<f64>,
-    /// Of how many commits that is.
+    #[serde(skip)]
+    pub(super) commit_p50_ms: Option<f64>,
+    /// Of how many commits these are.
     #[serde(skip)]
     pub(super) commits: u64,
     /// The node whose page this is was left out: what it knows of the others is as old as that.
@@ -238,6 +240,7 @@ impl Cluster {
             tolerates: decides.margin(),
             commit_rate: leads.map(|leader| rounded(leader.commits_per_second)),
             commit_p99_ms: leads.and_then(|leader| p99(leader.commit_latency.as_ref())),
+            commit_p50_ms: leads.and_then(|leader| p50(leader.commit_latency.as_ref())),
             commits: leads.and_then(|leader| leader.commit_latency).map_or(0, |latency| latency.count),
             removed: known.removed,
             alarms: Vec::new(),
