@@ -1,7 +1,7 @@
 //! What a node tells of itself when somebody collects its metrics.
 //!
 //! Whoever collects does so on a thread of its own, and waits: it asks [`source`], and a task of the node answers, as long as there
-//! is one. So nothing is gathered while nobody wants to know, and nobody who collects runs anything of the node.
+//! is one. So nothing but who is a learner is looked at while nobody wants to know, and nobody who collects runs anything of the node.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,6 +28,9 @@ const PAGE_QUEUES: u32 = 1000;
 /// Where there are more queues than that, all of them are gone through so often at most: with as many as there may be, that is a
 /// hundred questions.
 const LISTING_AGE_MAX: Duration = Duration::from_secs(5);
+
+/// So often a node looks who is a learner, also while nobody wants its figures: once it leads, it is to tell since when.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Somebody wants the figures.
 type Wish = std::sync::mpsc::SyncSender<Figures>;
@@ -92,7 +95,13 @@ pub(super) fn source() -> (Arc<Source>, mpsc::Receiver<Wish>) {
 impl Gatherer {
     /// Answers whoever asks, until nobody can any more.
     pub(super) async fn answer(mut self, mut wanted: mpsc::Receiver<Wish>) {
-        while let Some(wish) = wanted.recv().await {
+        loop {
+            self.mind_learners();
+            let wish = match tokio::time::timeout(LOOK_INTERVAL, wanted.recv()).await {
+                Ok(Some(wish)) => wish,
+                Ok(None) => return,
+                Err(_) => continue,
+            };
             let figures = self.gather().await;
             // Whoever asked may have given up.
             let _ = wish.try_send(figures);
@@ -102,7 +111,6 @@ impl Gatherer {
     async fn gather(&mut self) -> Figures {
         let replica = self.handle.status(SHARD_0);
         let seen = self.handle.seen(SHARD_0);
-        self.mind_learners(replica.as_ref());
         let counts_stand = replica.as_ref().is_some_and(|status| {
             let Status { leader, applied, heard_commit, last, .. } = status;
             self.standing.see(leader.is_some(), *applied, *heard_commit, last.index)
@@ -128,8 +136,9 @@ impl Gatherer {
     }
 
     /// Notes who is a learner, and forgets who is none any more.
-    fn mind_learners(&mut self, status: Option<&Status>) {
-        let learners = status.map(|status| &status.membership.configuration.learners);
+    fn mind_learners(&mut self) {
+        let membership = self.handle.look(SHARD_0, |status| status.membership.clone());
+        let learners = membership.as_ref().map(|membership| &membership.configuration.learners);
         let is_learner = |node: &NodeId| learners.is_some_and(|learners| learners.contains_key(node));
         self.learners.retain(|node, _| is_learner(node));
         for learner in learners.iter().flat_map(|learners| learners.keys()) {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
+use crate::replica::Status as ReplicaStatus;
 use crate::telemetry::Providers;
 use crate::telemetry::metrics::{Kind, catalogue};
 
@@ -122,6 +123,27 @@ async fn nodes_in_one_process_do_not_mix_and_who_is_removed_is_told_no_more() {
     cluster(&first).await.remove_member(remove).await.unwrap();
     until(&leader, "quorate_raft_peer_heard{quorate_peer=\"b\"}", |heard| heard.is_none()).await;
     let _ = second.stop().await;
+    first.stop().await.unwrap();
+}
+
+/// Nobody has asked b before it leads.
+#[tokio::test]
+async fn another_leader_knows_as_well_for_how_long_a_learner_has_been_one() {
+    let directory = TempDir::new().unwrap();
+    let [(first, _leader, _of_first), (second, follower, _of_second)] = start_two_measured(&directory).await;
+    let (client_address, peer_address) = ("127.0.0.1:1".to_owned(), "127.0.0.1:2".to_owned());
+    let (node_id, name) = ("00000000000000cc".to_owned(), "c".to_owned());
+    let c = v1::Member { node_id, name, client_address, peer_address, ..Default::default() };
+    let add = v1::AddMemberRequest { member: Some(c), stay_learner: false };
+    cluster(&first).await.add_member(add).await.unwrap();
+    let has_heard = |status: &ReplicaStatus| !status.membership.configuration.learners.is_empty();
+    eventually("b to hear of c", async || second.handle.look(SHARD_0, has_heard).filter(|heard| *heard)).await;
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    first.handle.transfer_leadership(SHARD_0, Some(second.handle.node())).await.unwrap();
+    let age = until(&follower, "quorate_cluster_learner_age_seconds{quorate_peer=\"c\"}", |age| age.is_some()).await;
+    let age = value(&age, "quorate_cluster_learner_age_seconds{quorate_peer=\"c\"}");
+    assert!(age > Some(1.0), "{age:?}");
+    second.stop().await.unwrap();
     first.stop().await.unwrap();
 }
 
