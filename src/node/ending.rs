@@ -20,7 +20,9 @@ use super::{Error, Handle};
 use crate::cluster::kubernetes::Pod;
 use crate::dashboard::Dashboard;
 use crate::health::Health;
-use crate::ids::ClusterId;
+use crate::ids::{ClusterId, SHARD_0};
+use crate::raft::RoleName;
+use crate::replica::Status;
 use crate::storage::DataDirectory;
 use crate::telemetry::Source;
 use crate::telemetry::events::{Kind, Level, Ring};
@@ -28,9 +30,8 @@ use crate::telemetry::events::{Kind, Level, Ring};
 /// A task of this room ends with a result; a panic in it is a defect, and the release build aborts on it.
 const NO_PANIC: &str = "the tasks of a node do not panic, and nobody aborts them before they are of no use";
 
-/// A node that cannot go on answers those who look at it for so long, so that they hear why: they ask twice a second. To its peers
-/// it is silent by then. They see its port closed later by so much, and have elected another leader before, if it led.
-pub(super) const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Those who look at a node ask it twice a second: in this time they hear why it ends.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What there is of a node beside its loop. Dropping it ends all of that.
 pub(super) struct Beside {
@@ -158,6 +159,16 @@ impl Ending {
         let patience = left * 2 / 5;
         hand_over(&self.handle, patience).await;
         patience
+    }
+}
+
+/// Gives those who look at a node that cannot go on the time to hear why. One that led others has none: they elect another leader as soon
+/// as they find its port closed.
+pub(super) async fn last_words(handle: &Handle) {
+    let leads_others =
+        |status: &Status| status.role == RoleName::Leader && status.membership.configuration.voters.len() > 1;
+    if handle.look(SHARD_0, leads_others) != Some(true) {
+        tokio::time::sleep(LAST_WORDS).await;
     }
 }
 

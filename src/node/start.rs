@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::{Instrument as _, Span};
 
-use super::ending::{Beside, Ending, LAST_WORDS};
+use super::ending::{Beside, Ending, last_words};
 use super::event_loop::{Completion, Completions, EventLoop, INBOUND_BULK_MAX};
 use super::figures::{self, Gatherer, Gathering, Standing};
 use super::find_cluster::Seeker;
@@ -195,7 +195,7 @@ impl Node {
             drain_deadline: self.config.drain_deadline,
             can_join_anew: !Places::new(&self.config.cluster).is_empty(),
         };
-        let phase = self.phase.clone();
+        let (phase, handle) = (self.phase.clone(), self.context.handle.clone());
         let turning = tokio::spawn(self.event_loop(cluster, transport.clone(), inbound).run(phase.subscribe()));
         // A span ends when something last ran within it.
         start.in_scope(|| advance(&phase, Phase::Serving));
@@ -206,7 +206,7 @@ impl Node {
         match ended {
             Ok(()) => Ok(()),
             Err(error) => {
-                tokio::time::sleep(LAST_WORDS).await;
+                last_words(&handle).await;
                 Err(beside.fail(error).await)
             }
         }
