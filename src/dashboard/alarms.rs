@@ -20,8 +20,8 @@ pub(super) const LAG_MS: u64 = 10_000;
 /// whether the leader stays one.
 pub(super) const FSYNC_P99_MS: f64 = 100.0;
 
-/// Of fewer commits or syncs than this, one that had to wait would be one of a hundred: half of them must be slow.
-pub(super) const SAMPLES_MIN: u64 = 20;
+/// Of fewer commits or syncs than this, the slowest alone would be one of a hundred: half of them must be slow.
+pub(super) const SAMPLES_MIN: u64 = 100;
 
 /// Fewer than this say nothing at all.
 pub(super) const SAMPLES_LEAST: u64 = 3;
@@ -90,7 +90,7 @@ pub(super) fn alarms(cluster: &Cluster, past: &Past) -> Vec<Alarm> {
 }
 
 fn removed(asked: &Asked) -> Alarm {
-    let text = format!("{} is not a member any more: what it knows of the others is as old as that", asked.name);
+    let text = format!("{} is not a member any more: who is, it knows only up to then", asked.name);
     Alarm { level: Level::Warning, code: "removed", text, node: Some(asked.id.clone()) }
 }
 
@@ -140,10 +140,9 @@ fn quorum(cluster: &Cluster) -> Option<(Level, &'static str, String)> {
     is_short.then(|| (Level::Warning, "no_failure_tolerated", format!("No further failure is tolerated: {counted}")))
 }
 
-/// Too few voters are up for a commit, as far as this node sees, and those that it does not hear may be enough without it.
+/// Too few voters are up for a commit, as far as this node sees, and the others may be enough without it.
 fn may_be_cut_off(cluster: &Cluster) -> bool {
-    let is_silent = |node: &&Node| !node.reachable && matches!(node.membership, "voter" | "leaving");
-    cluster.tolerates < 0 && cluster.voters_up + cluster.nodes.iter().filter(is_silent).count() >= cluster.needed
+    cluster.tolerates < 0 && cluster.others_may_serve
 }
 
 /// All voters are needed: then none can be spared, however well they are.
@@ -355,6 +354,7 @@ mod tests {
             commit_p50_ms: None,
             commits: SAMPLES_MIN,
             removed: false,
+            others_may_serve: false,
             alarms: Vec::new(),
             nodes: vec![node("a"), node("b"), node("c")],
         };
@@ -414,7 +414,7 @@ mod tests {
             (
                 |cluster, _| {
                     (cluster.voters_up, cluster.tolerates) = (1, -1);
-                    cluster.nodes[1..].iter_mut().for_each(|node| node.reachable = false);
+                    cluster.others_may_serve = true;
                 },
                 Some((
                     Critical,
@@ -671,6 +671,7 @@ mod tests {
         let (mut cluster, mut past) = well();
         (cluster.asked, cluster.leader) = (Asked { id: "c".to_owned(), name: "c".to_owned() }, None);
         (cluster.voters_up, cluster.tolerates, past.leaderless) = (1, -1, Some(0));
+        cluster.others_may_serve = true;
         cluster.nodes[..2].iter_mut().for_each(|node| silent(node, &mut past, 60_000));
         let expected = [
             "c finds 1 of 3 voters up and 2 are needed: either the quorum is lost, or c is cut off and the others serve \
@@ -697,7 +698,7 @@ mod tests {
         (cluster.removed, cluster.leader, past.leaderless) = (true, None, Some(0));
         (cluster.voters_up, cluster.tolerates) = (1, -1);
         silent(&mut cluster.nodes[1], &mut past, 60_000);
-        let expected = ["a is not a member any more: what it knows of the others is as old as that"];
+        let expected = ["a is not a member any more: who is, it knows only up to then"];
         assert_eq!(texts(&cluster, &past), expected);
     }
 

@@ -145,6 +145,7 @@ mod tests {
             commit_p50_ms: None,
             commits: 0,
             removed: false,
+            others_may_serve: false,
             alarms: Vec::new(),
             nodes: nodes.iter().map(node).collect(),
         }

@@ -74,9 +74,11 @@ pub(super) struct Cluster {
     /// Of how many commits these are.
     #[serde(skip)]
     pub(super) commits: u64,
-    /// The node whose page this is was left out: what it knows of the others is as old as that.
-    #[serde(skip)]
+    /// The node whose page this is was left out: who belongs to the cluster, it knows only up to then.
     pub(super) removed: bool,
+    /// Without the node whose page this is there may be enough voters that reach each other.
+    #[serde(skip)]
+    pub(super) others_may_serve: bool,
     pub(super) alarms: Vec<Alarm>,
     pub(super) nodes: Vec<Node>,
 }
@@ -211,13 +213,17 @@ impl Cluster {
         let Known { configuration, .. } = known;
         let takes_part = |node: NodeId| known.nodes.get(&node).is_some_and(Heard::takes_part);
         let is_up = |node: NodeId| takes_part(node) || known.is_heard_by(leader, node);
+        let is_silent = |node: NodeId| known.nodes.get(&node).is_none_or(|heard| !heard.reachable);
+        let may_serve = |node: NodeId| node != known.asked && (is_up(node) || is_silent(node));
         let half = |voters: &BTreeSet<NodeId>| Half {
             voters: voters.len(),
             up: voters.iter().filter(|voter| is_up(**voter)).count(),
+            others: voters.iter().filter(|voter| may_serve(**voter)).count(),
             needed: if voters.is_empty() { 0 } else { configuration.needed(voters.len()) },
         };
         let incoming = half(&configuration.voters);
         let outgoing = configuration.is_joint().then(|| half(&configuration.voters_outgoing));
+        let others_may_serve = [Some(&incoming), outgoing.as_ref()].into_iter().flatten().all(Half::does_without_asked);
         // While voters change, both halves have to agree: the one that can lose fewer decides.
         let decides = outgoing.filter(|outgoing| outgoing.margin() < incoming.margin()).unwrap_or(incoming);
         let terms = known.nodes.values().filter(|heard| heard.reachable).filter_map(|heard| heard.status.as_ref());
@@ -243,6 +249,7 @@ impl Cluster {
             commit_p50_ms: leads.and_then(|leader| p50(leader.commit_latency.as_ref())),
             commits: leads.and_then(|leader| leader.commit_latency).map_or(0, |latency| latency.count),
             removed: known.removed,
+            others_may_serve,
             alarms: Vec::new(),
             nodes,
         }
@@ -253,10 +260,16 @@ impl Cluster {
 struct Half {
     voters: usize,
     up: usize,
+    /// Without the node that looks: those that are up, and those that it does not hear.
+    others: usize,
     needed: usize,
 }
 
 impl Half {
+    fn does_without_asked(&self) -> bool {
+        self.others >= self.needed
+    }
+
     /// How many more of them can be lost; negative: so many are missing.
     fn margin(&self) -> i64 {
         self.up as i64 - self.needed as i64
@@ -268,9 +281,16 @@ impl Known {
     fn is_heard_by(&self, leader: Option<NodeId>, node: NodeId) -> bool {
         let is_silent = self.nodes.get(&node).is_some_and(|heard| !heard.reachable);
         let leads = leader.and_then(|leader| self.nodes.get(&leader)).filter(|leader| leader.takes_part());
-        let progress = leads.and_then(|leader| progress_of(leader.status.as_ref()?, &node.to_string()));
-        is_silent && progress.is_some_and(|progress| progress.well)
+        is_silent && leads.and_then(|leader| leader.status.as_ref()).is_some_and(|leader| counts_on(leader, node))
     }
+}
+
+/// A leader counts on a member, and has heard it lately at the time of asking: one that hangs says what it found last.
+fn counts_on(leader: &v1::NodeStatus, node: NodeId) -> bool {
+    let patience = leader.timeouts.as_ref().and_then(|timeouts| milliseconds(timeouts.election_max));
+    let progress = progress_of(leader, &node.to_string()).filter(|progress| progress.well);
+    let silence = progress.and_then(|progress| milliseconds(progress.last_contact));
+    patience.is_some_and(|patience| silence.is_some_and(|silence| silence <= patience))
 }
 
 /// What a leader says of another member.
@@ -521,19 +541,47 @@ mod tests {
     /// The link between nodes 1, which looks, and 3 is broken, and 2 leads.
     #[test]
     fn a_voter_that_only_the_leader_hears_is_up() {
-        let counted = |well: bool, change: fn(&mut Known)| {
+        let counted = |well: bool, heard_ms, change: fn(&mut Known)| {
             let mut known = known([Some(2), Some(2), None]);
             let leader = known.nodes.get_mut(&NodeId(2)).unwrap().status.as_mut().unwrap();
-            leader.progress = vec![v1::Progress { node_id: NodeId(3).to_string(), well, ..Default::default() }];
+            let milliseconds = |nanos| Some(prost_types::Duration { seconds: 0, nanos: nanos * 1_000_000 });
+            leader.timeouts = Some(v1::Timeouts { election_max: milliseconds(300), ..Default::default() });
+            let last_contact = milliseconds(heard_ms);
+            let node_id = NodeId(3).to_string();
+            leader.progress = vec![v1::Progress { node_id, well, last_contact, ..Default::default() }];
             change(&mut known);
             let cluster = Cluster::of(&known, Settings::default());
             (cluster.voters_up, cluster.nodes[2].heard_by_leader)
         };
-        assert_eq!(counted(true, |_| {}), (3, true));
-        assert_eq!(counted(false, |_| {}), (2, false), "the leader does not hear it either");
-        assert_eq!(counted(true, |known| known.asked = NodeId(2)), (3, false), "the leader looks: it is asked in vain");
+        assert_eq!(counted(true, 300, |_| {}), (3, true));
+        assert_eq!(counted(false, 300, |_| {}), (2, false), "the leader does not hear it either");
+        assert_eq!(counted(true, 301, |_| {}), (2, false), "the leader has not noticed yet, or hangs");
+        assert_eq!(
+            counted(true, 300, |known| known.asked = NodeId(2)),
+            (3, false),
+            "the leader looks: it is asked in vain"
+        );
         let silent = |known: &mut Known| known.nodes.get_mut(&NodeId(2)).unwrap().reachable = false;
-        assert_eq!(counted(true, silent), (1, false), "what a leader said that is not heard any more is over");
+        assert_eq!(counted(true, 300, silent), (1, false), "what a leader said that is not heard any more is over");
+    }
+
+    #[test]
+    fn the_others_may_serve_only_where_they_are_enough() {
+        let may = |leaders, change: fn(&mut Configuration)| {
+            let mut known = known(leaders);
+            change(&mut known.configuration);
+            Cluster::of(&known, Settings::default()).others_may_serve
+        };
+        let (alone, all_voters) = ([Some(0), None, None], |_: &mut Configuration| {});
+        assert!(may(alone, all_voters) && may([Some(0), None, Some(0)], all_voters));
+        assert!(
+            !may(alone, |configuration| configuration.voters = [NodeId(1), NodeId(2)].into()),
+            "one is no majority"
+        );
+        assert!(!may(alone, |configuration| configuration.commit_quorum = CommitQuorum::HalfPlusOne), "all are needed");
+        let outgoing =
+            |configuration: &mut Configuration| configuration.voters_outgoing = [NodeId(1), NodeId(3)].into();
+        assert!(!may(alone, outgoing), "both halves are needed");
     }
 
     #[test]
