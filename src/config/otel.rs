@@ -1,6 +1,8 @@
 //! The standard variables of OpenTelemetry, as a source of settings: any node can be told where to send its telemetry in the
 //! same way as every other service beside it. They are weaker than whatever is meant for Quorate alone.
 
+use axum::http::HeaderName;
+
 use super::load::Loader;
 use super::{Exporter, NodeConfig, Origin, Problem, Telemetry};
 
@@ -31,7 +33,7 @@ const INTERVAL: &str = "OTEL_METRIC_EXPORT_INTERVAL";
 const DISABLED: &str = "OTEL_SDK_DISABLED";
 
 /// What the exporter reads by itself, and would pass over in silence where it is wrong.
-const OF_THE_EXPORTER: [(&str, Kind); 18] = [
+const OF_THE_EXPORTER: [(&str, Kind); 22] = [
     ("OTEL_EXPORTER_OTLP_PROTOCOL", Kind::Protocol),
     ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", Kind::Protocol),
     ("OTEL_EXPORTER_OTLP_METRICS_PROTOCOL", Kind::Protocol),
@@ -40,14 +42,18 @@ const OF_THE_EXPORTER: [(&str, Kind); 18] = [
     ("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", Kind::Compression),
     ("OTEL_EXPORTER_OTLP_METRICS_COMPRESSION", Kind::Compression),
     ("OTEL_EXPORTER_OTLP_LOGS_COMPRESSION", Kind::Compression),
-    ("OTEL_EXPORTER_OTLP_TIMEOUT", Kind::Milliseconds),
-    ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", Kind::Milliseconds),
-    ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", Kind::Milliseconds),
-    ("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", Kind::Milliseconds),
-    ("OTEL_BSP_SCHEDULE_DELAY", Kind::Milliseconds),
+    ("OTEL_EXPORTER_OTLP_TIMEOUT", Kind::Timeout),
+    ("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", Kind::Timeout),
+    ("OTEL_EXPORTER_OTLP_METRICS_TIMEOUT", Kind::Timeout),
+    ("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", Kind::Timeout),
+    ("OTEL_EXPORTER_OTLP_HEADERS", Kind::Headers),
+    ("OTEL_EXPORTER_OTLP_TRACES_HEADERS", Kind::Headers),
+    ("OTEL_EXPORTER_OTLP_METRICS_HEADERS", Kind::Headers),
+    ("OTEL_EXPORTER_OTLP_LOGS_HEADERS", Kind::Headers),
+    ("OTEL_BSP_SCHEDULE_DELAY", Kind::Pause),
     ("OTEL_BSP_MAX_QUEUE_SIZE", Kind::Size),
     ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", Kind::Size),
-    ("OTEL_BLRP_SCHEDULE_DELAY", Kind::Milliseconds),
+    ("OTEL_BLRP_SCHEDULE_DELAY", Kind::Pause),
     ("OTEL_BLRP_MAX_QUEUE_SIZE", Kind::Size),
     ("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", Kind::Size),
 ];
@@ -59,7 +65,12 @@ enum Kind {
     Protocol,
     /// Of what is sent.
     Compression,
-    Milliseconds,
+    /// What a sending may take, in milliseconds.
+    Timeout,
+    /// Of the collector: `key=value`, by commas.
+    Headers,
+    /// In milliseconds.
+    Pause,
     /// Of a queue or of a batch. The exporter takes the memory for a whole queue when it starts.
     Size,
 }
@@ -102,7 +113,7 @@ pub(super) fn wrong_for_the_exporter(config: &NodeConfig, environment: &[(String
     }
     let asked = OF_THE_EXPORTER
         .into_iter()
-        .filter_map(|(variable, kind)| Some((variable, kind, given(environment, variable)?)));
+        .filter_map(|(variable, kind)| Some((variable, kind, as_it_is(environment, variable)?)));
     asked
         .filter(|(_, kind, value)| !kind.admits(value))
         .map(|(variable, kind, value)| expected(variable, kind.words(), value))
@@ -113,9 +124,11 @@ impl Kind {
     fn admits(self, value: &str) -> bool {
         let number = || value.parse::<u64>().ok();
         match self {
-            Self::Protocol => value == "grpc",
-            Self::Compression => ["none", "gzip"].contains(&value.to_lowercase().as_str()),
-            Self::Milliseconds => number().is_some_and(|number| number <= MILLISECONDS_MAX),
+            Self::Protocol => value.trim() == "grpc",
+            Self::Compression => ["none", "gzip"].contains(&value.trim().to_lowercase().as_str()),
+            Self::Timeout => number().is_some_and(|number| (1..=MILLISECONDS_MAX).contains(&number)),
+            Self::Headers => value.split_terminator(',').all(is_header),
+            Self::Pause => number().is_some_and(|number| number <= MILLISECONDS_MAX),
             Self::Size => number().is_some_and(|number| (1..=SIZE_MAX).contains(&number)),
         }
     }
@@ -124,15 +137,28 @@ impl Kind {
         match self {
             Self::Protocol => "grpc".to_owned(),
             Self::Compression => "none or gzip".to_owned(),
-            Self::Milliseconds => format!("a number of milliseconds, at most {MILLISECONDS_MAX}"),
+            Self::Timeout => format!("a number of milliseconds from 1 to {MILLISECONDS_MAX}"),
+            Self::Headers => "headers such as authorization=Bearer%20x,team=a".to_owned(),
+            Self::Pause => format!("a number of milliseconds, at most {MILLISECONDS_MAX}"),
             Self::Size => format!("a number from 1 to {SIZE_MAX}"),
         }
     }
 }
 
+/// As the exporter takes it: others it leaves out.
+fn is_header(pair: &str) -> bool {
+    let (name, value) = pair.split_once('=').unwrap_or_default();
+    HeaderName::from_bytes(name.trim().as_bytes()).is_ok() && !value.trim().is_empty()
+}
+
 fn given<'a>(environment: &'a [(String, String)], variable: &str) -> Option<&'a str> {
-    let value = environment.iter().find(|(name, _)| name == variable).map(|(_, value)| value.trim());
-    value.filter(|value| !value.is_empty())
+    as_it_is(environment, variable).map(str::trim)
+}
+
+/// With the spaces around it, with which the exporter takes no number.
+fn as_it_is<'a>(environment: &'a [(String, String)], variable: &str) -> Option<&'a str> {
+    let value = environment.iter().find(|(name, _)| name == variable).map(|(_, value)| value.as_str());
+    value.filter(|value| !value.trim().is_empty())
 }
 
 fn expected(variable: &str, expected: impl Into<String>, found: &str) -> Problem {
@@ -215,6 +241,9 @@ mod tests {
             ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
             ("OTEL_BLRP_MAX_QUEUE_SIZE", "100001"),
             ("OTEL_BLRP_SCHEDULE_DELAY", "-1"),
+            ("OTEL_BLRP_MAX_EXPORT_BATCH_SIZE", " 8"),
+            ("OTEL_EXPORTER_OTLP_LOGS_TIMEOUT", "0"),
+            ("OTEL_EXPORTER_OTLP_HEADERS", "authorization"),
         ]));
         let said = error.unwrap_err().to_string();
         for line in [
@@ -229,10 +258,14 @@ mod tests {
              found \"novalue\"",
             "OTEL_EXPORTER_OTLP_PROTOCOL: expected grpc, found \"http/protobuf\"",
             "OTEL_EXPORTER_OTLP_LOGS_COMPRESSION: expected none or gzip, found \"zstd\"",
-            "OTEL_EXPORTER_OTLP_TIMEOUT: expected a number of milliseconds, at most 86400000, found \"10s\"",
+            "OTEL_EXPORTER_OTLP_TIMEOUT: expected a number of milliseconds from 1 to 86400000, found \"10s\"",
             "OTEL_BSP_MAX_QUEUE_SIZE: expected a number from 1 to 100000, found \"0\"",
             "OTEL_BLRP_MAX_QUEUE_SIZE: expected a number from 1 to 100000, found \"100001\"",
             "OTEL_BLRP_SCHEDULE_DELAY: expected a number of milliseconds, at most 86400000, found \"-1\"",
+            "OTEL_BLRP_MAX_EXPORT_BATCH_SIZE: expected a number from 1 to 100000, found \" 8\"",
+            "OTEL_EXPORTER_OTLP_LOGS_TIMEOUT: expected a number of milliseconds from 1 to 86400000, found \"0\"",
+            "OTEL_EXPORTER_OTLP_HEADERS: expected headers such as authorization=Bearer%20x,team=a, found \
+             \"authorization\"",
         ] {
             assert!(said.lines().any(|told| told == line), "{line}\nis not in\n{said}");
         }
@@ -251,7 +284,9 @@ mod tests {
         let all = OF_THE_EXPORTER.map(|(variable, kind)| match kind {
             Kind::Protocol => (variable, "grpc"),
             Kind::Compression => (variable, "GZIP"),
-            Kind::Milliseconds => (variable, "0"),
+            Kind::Pause => (variable, "0"),
+            Kind::Timeout => (variable, "1"),
+            Kind::Headers => (variable, "authorization=Bearer%20x, team=a,"),
             Kind::Size => (variable, "100000"),
         });
         let mut given = vec![("OTEL_TRACES_EXPORTER", "otlp")];

@@ -14,8 +14,8 @@ use super::events::Events;
 use super::failure::Failure;
 use super::gatherer::Gatherer;
 use super::history::History;
-use super::places::Places;
 use super::queues::{Queues, Told};
+use super::reads::Reads;
 use super::stream;
 use super::view::{Cluster, Known, Settings};
 use crate::api;
@@ -51,7 +51,7 @@ pub(super) struct Lookout {
     /// Streams that may still be opened.
     pub(super) streams: Arc<Semaphore>,
     /// Reads that may still be begun.
-    pub(super) reads: Places,
+    pub(super) reads: Reads,
     /// Searches that may still be begun.
     searches: Semaphore,
     board: watch::Receiver<Board>,
@@ -148,7 +148,7 @@ impl Lookout {
             }
         };
         let (changes, searches) = (Semaphore::new(CHANGES_MAX), Semaphore::new(SEARCHES_MAX));
-        let (streams, reads) = (Arc::new(Semaphore::new(stream::STREAMS_MAX)), Places::new(READS_MAX));
+        let (streams, reads) = (Arc::new(Semaphore::new(stream::STREAMS_MAX)), Reads::new(READS_MAX));
         (Self { context, client, events, history, queues, changes, streams, reads, searches, board, lookers }, running)
     }
 

@@ -7,7 +7,7 @@
 //!   routes     from a path to who answers
 //!     files    what is in web/, packed into the program by build.rs
 //!     stream   server-sent events: what changes, as long as a page is open
-//!   lookout    what was gathered last, and who looks            places     how many may read
+//!   lookout    what was gathered last, and who looks            reads      how many may read
 //!     gatherer   asks all nodes how they are and what happened there, again and again
 //!     view       what they told, put together (pure)
 //!     alarms     what somebody should look at (pure)         past       since when (pure)
@@ -41,10 +41,10 @@ mod log;
 mod lookout;
 mod members;
 mod past;
-mod places;
 mod queue_board;
 mod queue_messages;
 mod queues;
+mod reads;
 mod routes;
 mod server;
 mod site;

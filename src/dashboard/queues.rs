@@ -74,18 +74,22 @@ impl Queues {
 
     /// Reads again and again. `asked` is the name of this node, and `is_watched` tells whether somebody looks.
     pub(super) async fn follow(&self, asked: impl Fn() -> String, is_watched: impl Fn() -> bool) {
+        let mut heard_a_leader = false;
         loop {
             let (began, watched) = (Instant::now(), is_watched());
+            let hears_a_leader = self.context.handle.look(SHARD_0, |status| status.leader.is_some()) == Some(true);
+            // A node that was cut off has yet to hear what it lacks, and takes itself for whole until then.
+            let is_current = hears_a_leader && std::mem::replace(&mut heard_a_leader, hears_a_leader);
             // What cannot be read now is read the next time; the page shows how old the rest is.
-            let _ = timeout(PATIENCE, self.read(watched, &asked())).await;
+            let _ = timeout(PATIENCE, self.read(is_current, watched, &asked())).await;
             let pause = if watched { TOTALS_INTERVAL } else { STEP };
             tokio::time::sleep_until(began + pause).await;
         }
     }
 
-    async fn read(&self, watched: bool, asked: &str) -> Result<(), Failure> {
+    async fn read(&self, is_current: bool, watched: bool, asked: &str) -> Result<(), Failure> {
         // In this order: what is read after it had caught up is whole.
-        let has_caught_up = self.context.verdicts.borrow().has_caught_up();
+        let has_caught_up = is_current && self.context.verdicts.borrow().has_caught_up();
         let totals = self.totals("").await?;
         let mut board = self.board.lock().await;
         board.count(&totals, has_caught_up);

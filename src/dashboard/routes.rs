@@ -27,9 +27,9 @@ use super::events;
 use super::failure::Failure;
 use super::log::{Direction, Log};
 use super::lookout::READS_MAX;
-use super::places::Place;
 use super::queue_board::Wanted as WantedQueues;
 use super::queue_messages::Wanted as WantedMessages;
+use super::reads::Place;
 use super::server::Asker;
 use super::site::Site;
 use super::{changes, files, guard, stream};
@@ -296,8 +296,10 @@ impl FromRequestParts<Site> for Reading {
     async fn from_request_parts(parts: &mut Parts, site: &Site) -> Result<Self, Failure> {
         let asker = parts.extensions.get().and_then(|Asker(address)| *address);
         // Who has gone already counts as one of those who cannot be told apart.
-        let place = site.lookout()?.reads.take(asker.unwrap_or(Ipv6Addr::UNSPECIFIED.into()));
-        let busy = || Failure::overloaded(&format!("{READS_MAX} others read, or {} from this address", READS_MAX / 2));
+        let reads = &site.lookout()?.reads;
+        let place = reads.take(asker.unwrap_or(Ipv6Addr::UNSPECIFIED.into()));
+        let busy =
+            || Failure::overloaded(&format!("{READS_MAX} others read, or {} from this address", reads.most_of_one));
         place.map(Self).ok_or_else(busy)
     }
 }
@@ -309,14 +311,14 @@ mod tests {
     use axum::body::to_bytes;
     use futures_util::StreamExt as _;
 
-    use super::super::places::Places;
+    use super::super::reads::Reads;
 
     use super::*;
 
     #[tokio::test]
     async fn an_answer_keeps_its_place_until_it_is_taken_or_it_is_too_late() {
-        let places = Places::new(1);
-        let take = || places.take(Ipv4Addr::LOCALHOST.into());
+        let reads = Reads::new(1);
+        let take = || reads.take(Ipv4Addr::LOCALHOST.into());
         let answer = async |most| {
             // The one before lets its place go on a task of its own.
             let place = loop {

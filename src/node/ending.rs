@@ -30,8 +30,8 @@ use crate::telemetry::events::{Kind, Level, Ring};
 /// A task of this room ends with a result; a panic in it is a defect, and the release build aborts on it.
 const NO_PANIC: &str = "the tasks of a node do not panic, and nobody aborts them before they are of no use";
 
-/// Those who look at a node ask it twice a second: in this time they hear why it ends.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// Those who look at a node ask it twice a second: in this time they hear why it ends. Tests run on busy machines.
+const LAST_WORDS: Duration = Duration::from_secs(if cfg!(test) { 5 } else { 1 });
 
 /// What there is of a node beside its loop. Dropping it ends all of that.
 pub(super) struct Beside {

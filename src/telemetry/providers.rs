@@ -142,7 +142,7 @@ fn start_traces(traces: &config::Traces, resource: Resource) -> Result<(SdkTrace
 /// Each sending wakes half a dozen threads, which costs more than its spans where it has few: twice as many as by the SDK's defaults
 /// go together and may wait, unless the environment says otherwise.
 fn batches() -> BatchConfig {
-    let is_set = |variable| std::env::var_os(variable).is_some();
+    let is_set = |variable| std::env::var_os(variable).is_some_and(|value| !value.is_empty());
     let mut batches = BatchConfigBuilder::default();
     if !is_set(OTEL_BSP_MAX_QUEUE_SIZE) {
         batches = batches.with_max_queue_size(SPANS_MAX);

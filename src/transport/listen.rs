@@ -121,8 +121,8 @@ impl Limits {
         }
     }
 
-    /// For the admin port: a browser has six connections at most, one of them for a stream that lasts. They are of HTTP/1, with one
-    /// call at a time. People must get in whatever others do, and those who are in should stay.
+    /// For the admin port: a browser has six connections at most, one of them for a stream that lasts. People must get in whatever
+    /// others do, and those who are in should stay. Calls and what waits of them are bounded for HTTP/2, which is not spoken there.
     pub fn for_admin() -> Self {
         Self {
             connections_max: 256,

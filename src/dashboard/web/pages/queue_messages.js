@@ -146,7 +146,12 @@ export function makeMessages(app, name, signal, queue, onChange) {
     showRedrive();
   }
 
-  const nowMs = () => app.cluster()?.now ?? Date.now();
+  // Messages have their times by the clock of the leader.
+  const nowMs = () => {
+    const cluster = app.cluster();
+    const leader = cluster?.nodes.find((node) => node.id === cluster.leader);
+    return (cluster?.now ?? Date.now()) + (leader?.clock_ahead_ms ?? 0);
+  };
 
   /** @param {Message} first @returns {Part<Message>} */
   function makeMessage(first) {

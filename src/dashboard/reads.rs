@@ -1,4 +1,4 @@
-//! Places for what is read and for answers that wait to be taken: so many at a time, of which those who come from one address have half
+//! Places for reads and for their answers that wait to be taken: so many at a time, of which those who come from one address have half
 //! at most. Whoever takes all that one can have keeps nobody else out.
 
 use std::collections::HashMap;
@@ -9,11 +9,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// The places that there are. Clones share them.
 #[derive(Clone)]
-pub(super) struct Places {
+pub(super) struct Reads {
     free: Arc<Semaphore>,
     /// How many each address has that has any: no more addresses than places.
     taken: Arc<Mutex<HashMap<IpAddr, usize>>>,
-    most_of_one: usize,
+    /// How many those from one address may have.
+    pub(super) most_of_one: usize,
 }
 
 /// A place that is taken until this is dropped.
@@ -23,7 +24,7 @@ pub(super) struct Place {
     _permit: OwnedSemaphorePermit,
 }
 
-impl Places {
+impl Reads {
     pub(super) fn new(most: usize) -> Self {
         Self { free: Arc::new(Semaphore::new(most)), taken: Arc::default(), most_of_one: most.div_ceil(2) }
     }
@@ -67,27 +68,27 @@ fn network(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn take(places: &Places, address: &str) -> Option<Place> {
-        places.take(address.parse().expect("it is an address"))
+    fn take(reads: &Reads, address: &str) -> Option<Place> {
+        reads.take(address.parse().expect("it is an address"))
     }
 
     #[test]
     fn whoever_takes_all_that_one_can_have_leaves_the_others_half() {
-        let places = Places::new(4);
-        let mut greedy = vec![take(&places, "10.0.0.1").expect("all are free")];
-        greedy.extend(take(&places, "::ffff:10.0.0.1"));
+        let reads = Reads::new(4);
+        let mut greedy = vec![take(&reads, "10.0.0.1").expect("all are free")];
+        greedy.extend(take(&reads, "::ffff:10.0.0.1"));
         assert_eq!(greedy.len(), 2);
-        assert!(take(&places, "10.0.0.1").is_none(), "it has half");
-        let others = [take(&places, "2001:db8::1"), take(&places, "2001:db8::2")];
+        assert!(take(&reads, "10.0.0.1").is_none(), "it has half");
+        let others = [take(&reads, "2001:db8::1"), take(&reads, "2001:db8::2")];
         assert!(others.iter().all(Option::is_some));
-        assert!(take(&places, "10.0.0.2").is_none(), "there are no more");
+        assert!(take(&reads, "10.0.0.2").is_none(), "there are no more");
         drop(others);
-        let others = [take(&places, "2001:db8::3"), take(&places, "2001:db8::4")];
+        let others = [take(&reads, "2001:db8::3"), take(&reads, "2001:db8::4")];
         assert!(others.iter().all(Option::is_some));
         greedy.clear();
-        assert!(take(&places, "2001:db8::5").is_none(), "it is of a network that has half");
-        assert!(take(&places, "10.0.0.1").is_some());
+        assert!(take(&reads, "2001:db8::5").is_none(), "it is of a network that has half");
+        assert!(take(&reads, "10.0.0.1").is_some());
         drop(others);
-        assert!(places.taken.lock().unwrap().is_empty(), "nothing is kept of those who have gone");
+        assert!(reads.taken.lock().unwrap().is_empty(), "nothing is kept of those who have gone");
     }
 }
