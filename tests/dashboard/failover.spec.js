@@ -129,7 +129,12 @@ test("a file that does not come is asked for again, without a reload", async ({ 
   await dashboard.open(node);
   await page.keyboard.press("5");
   await expect(main.getByRole("heading", { name: "This page could not be loaded" })).toBeVisible();
-  await expect(main.getByRole("heading", { level: 1, name: "Members" })).toBeVisible();
+  await page.keyboard.press("?");
+  await expect(dashboard.dialog).toBeVisible();
+  await expect(main.locator("h1", { hasText: "Members" })).toBeVisible();
+  await expect(dashboard.dialog, "nobody has left the page").toBeVisible();
+  await page.goBack();
+  await expect(dashboard.dialog, "it is left now").toBeHidden();
   await dashboard.open(node, "#/queue?name=drawn");
   await expect(main.locator("canvas")).toHaveCount(2);
   const sheets = () => page.evaluate(() => [...document.styleSheets].map(({ href }) => href?.split("/").at(-1)));

@@ -24,6 +24,38 @@ test("what is enqueued appears in the log of every node, decoded", async ({ shar
   }
 });
 
+test("who scrolls slowly away from the tail is not brought back by what the node tells", async ({
+  shared,
+  dashboard,
+}) => {
+  const [first] = shared.nodes;
+  if (!first) throw new Error("there are nodes");
+  const { page, main } = dashboard;
+  await page.setViewportSize({ width: 1280, height: 400 });
+  for (let count = 0; count < 15; count += 1) await shared.run(["enqueue", "scrolled", `number ${count}`]);
+  await dashboard.open(first, "#/log");
+  await expect(dashboard.rows.filter({ hasText: "number 14" })).toBeVisible();
+  const scroller = main.locator(".vt-scroll");
+  const place = () => scroller.evaluate((element) => element.scrollTop);
+  const end = await place();
+  expect(end).toBeGreaterThan(8);
+  await scroller.evaluate((element) => element.scrollBy(0, -8));
+  await page.evaluate(
+    () =>
+      new Promise((resolve) => {
+        const stream = new EventSource("api/stream");
+        let heard = 0;
+        stream.addEventListener("cluster", () => {
+          heard += 1;
+          if (heard < 4) return;
+          stream.close();
+          resolve(null);
+        });
+      }),
+  );
+  expect(await place()).toBe(end - 8);
+});
+
 test("entries are found by text, kind and queue, and by their index", async ({ shared, dashboard }) => {
   const [first] = shared.nodes;
   if (!first) throw new Error("there are nodes");

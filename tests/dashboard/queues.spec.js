@@ -84,6 +84,29 @@ test("settings are changed after the page has shown what would change", async ({
   await expect(settings).toContainText("Deliveries at most2");
 });
 
+test("a change that fails once its dialog was left is told", async ({ shared, dashboard }) => {
+  const [node] = shared.nodes;
+  if (!node) throw new Error("there are nodes");
+  const { page, main, dialog } = dashboard;
+  dashboard.expectRefusals(404, 503);
+  await shared.run(["enqueue", "left", "a"]);
+  let refuse = () => {};
+  const isLeft = new Promise((/** @type {(value?: unknown) => void} */ resolve) => (refuse = resolve));
+  await page.route("**/api/queue/settings", async (route) => {
+    await isLeft;
+    await route.fulfill({ status: 503, json: { error: { reason: "UNAVAILABLE", message: "nobody leads" } } });
+  });
+  await dashboard.open(node, "#/queues");
+  await dashboard.open(node, "#/queue?name=left");
+  await main.getByRole("button", { name: "Change …" }).click();
+  await dialog.getByLabel("Deliveries at most").fill("2");
+  await dialog.getByRole("button", { name: "Save" }).click();
+  await page.goBack();
+  await expect(dialog).toBeHidden();
+  refuse();
+  await expect(dashboard.toasts).toContainText("Settings of left: nobody leads");
+});
+
 test("a dead letter is shown with its reason, and made ready again", async ({ shared, dashboard }) => {
   const [node] = shared.nodes;
   if (!node) throw new Error("there are nodes");

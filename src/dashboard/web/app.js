@@ -310,9 +310,10 @@ async function route() {
   app.params = new URLSearchParams(query);
   // Counted first: a page that still loads must not appear under this address.
   const mine = (turn += 1);
-  closeDialogs();
-  if (name === open.name && open.mounted?.navigate) return open.mounted.navigate(app.params);
   const again = name === open.name && open.page === null;
+  // A page that did not come has none that are about it, and whoever reads the list of keys meanwhile goes on reading.
+  if (!again) closeDialogs();
+  if (name === open.name && open.mounted?.navigate) return open.mounted.navigate(app.params);
   const turned = open.name !== "" && !again;
   // While the next page loads, this one stays to be looked at, and does nothing more: it must not write the address.
   open.mounted?.unmount();
@@ -356,10 +357,9 @@ async function load(name) {
  */
 function mountFailure(root) {
   const title = h("h2", null, "This page could not be loaded");
-  replace(
-    root,
-    h("div", { class: "empty" }, title, h("p", null, "It is asked for again as soon as the node answers.")),
-  );
+  // Some browsers keep that a module did not come, and do not ask for it again until the page is loaded anew.
+  const words = "It is asked for again as soon as the node answers. Reload the page if it does not come.";
+  replace(root, h("div", { class: "empty" }, title, h("p", null, words)));
   const notBefore = performance.now() + LOAD_PAUSE_MS;
   return { unmount: app.on("cluster", () => performance.now() > notBefore && route()) };
 }

@@ -27,6 +27,15 @@ test("a node that has nothing of the log of its cluster does not say that there 
   assert.equal(shownRole({ ...learner, reachable: false }), "lost");
 });
 
+test("a node that was removed does not count by the configuration that it had last", () => {
+  const removed = { ...cluster, removed: true };
+  for (const known of [removed, { ...removed, voters_up: 1, tolerates: -1, leader: null }]) {
+    assert.equal(quorumWords(known), "not a member any more");
+    assert.equal(levelOf(known), "warning");
+  }
+  assert.match(quorumWords({ ...cluster, removed: false }), /^3 of 3 voters/);
+});
+
 test("who is to say how far a node is behind", () => {
   assert.match(ofAFollower({ id: "b" }, { leader: null }), /no leader/);
   assert.match(ofAFollower({ id: "b" }, { leader: "b" }), /it leads/);

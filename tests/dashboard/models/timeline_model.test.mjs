@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { configurations, memberships } from "../../../src/dashboard/web/pages/timeline_members.js";
 import {
   arrows,
   lanes,
@@ -164,6 +165,43 @@ test("the lane of a node that was removed ends, and its absence with it", () => 
   assert.deepEqual([c.id, d.id], ["id-c", null]);
   const [first] = lanes([event("c", 110, "follows_leader", { term: 2 })], []);
   assert.equal(first.roles.at(-1).role, "follower", "before the cluster is known nobody has left it");
+});
+
+test("nobody is removed by a sentence that was cut", () => {
+  const many = Array.from({ length: 300 }, (_, place) => `n${place}`).join(", ");
+  const cut = (index, names) => {
+    const told = configuration("a", 100 * index, index, names);
+    return { ...told, words: `${told.words.slice(0, 1000)}...` };
+  };
+  const known = configuration("a", 100, 1, "voters a, b; learners z");
+  const all = configurations([
+    known,
+    cut(2, `voters a, b, ${many}; learners z`),
+    configuration("a", 900, 3, "voters a"),
+  ]);
+  const life = { from: -Infinity, until: Infinity };
+  const told = (name) => memberships(name, all, life).map(({ at, kind }) => [at, kind]);
+  assert.deepEqual(told("a"), [[100, "voter"]]);
+  assert.deepEqual(told("z"), [
+    [100, "learner"],
+    [900, "none"],
+  ]);
+  assert.ok(!all[1].voters.some((name) => name.endsWith(".")), "half a name is none");
+});
+
+test("a configuration that was rolled back is followed by the one in its place", () => {
+  const started = event("a", 450, "started", { kind: "process" });
+  const rolledBack = [
+    configuration("a", 100, 8, "voters a, b, c"),
+    configuration("a", 200, 10, "voters a, b, c; learners d"),
+    configuration("b", 300, 10, "voters a, b, c; learners e"),
+    configuration("a", 400, 8, "voters a, b, c"),
+    configuration("a", 401, 10, "voters a, b, c; learners e"),
+  ];
+  const learners = (events) => configurations(events).map(({ at, learners }) => [at, ...learners]);
+  assert.deepEqual(learners(rolledBack), [[100], [200, "d"], [400], [401, "e"]]);
+  const again = [started, configuration("a", 460, 8, "voters a, b, c")];
+  assert.equal(learners([...rolledBack, ...again]).length, 4, "it reads its log once more");
 });
 
 test("a node that was replaced can be told from the one that has its name", () => {

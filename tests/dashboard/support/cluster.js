@@ -211,10 +211,7 @@ export class Cluster {
     const end = words.includes("--") ? words.indexOf("--") : words.length;
     const all = words.toSpliced(end, 0, "--endpoints", endpoints, "--timeout", timeout);
     return new Promise((resolve, reject) => {
-      const options = {
-        env: { ...ENVIRONMENT, ...(trace && { TRACEPARENT: trace }) },
-        maxBuffer: 64 << 20,
-      };
+      const options = { env: { ...ENVIRONMENT, ...(trace && { TRACEPARENT: trace }) }, maxBuffer: 64 << 20 };
       const child = execFile(PROGRAM, all, options, (error, output) => (error ? reject(error) : resolve(output)));
       // A command that does not read has perhaps ended by now; how it ended is told above.
       child.stdin?.on("error", () => {});

@@ -3,6 +3,7 @@
 
 import { h, replace, text } from "./dom.js";
 
+/** @import { App } from "./types.js" */
 /** @typedef {import("./dom.js").Child} Child */
 
 const TOAST_MS = 6000;
@@ -16,6 +17,7 @@ const TOASTS_MAX = 4;
  * @property {boolean} [danger]
  * @property {(signal: AbortSignal) => Promise<void> | void} [action] Runs on confirmation. The dialog stays, and shows
  *   why, when it throws. The signal is aborted when the dialog is closed meanwhile.
+ * @property {App["toast"]} [toast] Tells that the action failed where the dialog is closed by then.
  * @property {boolean} [stops] The action goes in steps and heeds the signal: meanwhile there is "Stop". Without it, what
  *   was sent cannot be taken back: there is "Close", which leaves it to go on.
  */
@@ -33,7 +35,7 @@ const TOASTS_MAX = 4;
  * @param {DialogOptions} options
  * @returns {Dialog}
  */
-export function openDialog({ title, content, confirm, danger = false, action, stops = false }) {
+export function openDialog({ title, content, confirm, danger = false, action, toast, stops = false }) {
   const heading = h("h2", { id: `dialog-${crypto.getRandomValues(new Uint32Array(1))[0]}` }, title);
   const problem = h("p", { class: "problem", role: "alert" });
   const cancel = h("button", { type: "button", onclick: () => node.close() }, confirm ? "Cancel" : "Close");
@@ -57,7 +59,9 @@ export function openDialog({ title, content, confirm, danger = false, action, st
       done = true;
       node.close();
     } catch (error) {
-      text(problem, error instanceof Error ? error.message : String(error));
+      const why = error instanceof Error ? error.message : String(error);
+      if (node.open) text(problem, why);
+      else toast?.(`${heading.textContent}: ${why}`, "bad");
     } finally {
       go.disabled = !enabled;
       text(cancel, "Cancel");

@@ -101,8 +101,8 @@ function makeLeader() {
   const node = h("span", { class: "value name" });
   return {
     node,
-    update({ nodes, leader }) {
-      attribute(node, "data-level", leader === null ? "critical" : null);
+    update({ nodes, leader, removed = false }) {
+      attribute(node, "data-level", leader === null && !removed ? "critical" : null);
       const leads = nodes.find((each) => each.id === leader);
       const shown = leads ? link : nobody;
       if (node.firstChild !== shown) replace(node, shown);
@@ -115,10 +115,11 @@ function makeLeader() {
 }
 
 /**
- * `3 of 3 voters, tolerates 1 failure`.
+ * `3 of 3 voters, tolerates 1 failure`. A node that was removed does not know who votes since.
  * @param {Cluster} cluster
  */
-export function quorumWords({ voters, voters_up, tolerates, needed, cluster_id }) {
+export function quorumWords({ voters, voters_up, tolerates, needed, cluster_id, removed = false }) {
+  if (removed) return "not a member any more";
   if (voters === 0) return cluster_id === "" ? "no cluster yet" : "nothing of the cluster's log is here yet";
   const up = `${voters_up} of ${counted(voters, "voter")}`;
   if (tolerates < 0) return `${up}, ${needed} needed: ${counted(-tolerates, "is", "are")} missing`;
@@ -130,7 +131,8 @@ export function quorumWords({ voters, voters_up, tolerates, needed, cluster_id }
  * @param {Cluster} cluster
  * @returns {"good" | "warning" | "critical"}
  */
-export function levelOf({ tolerates, voters, voters_up }) {
+export function levelOf({ tolerates, voters, voters_up, removed = false }) {
+  if (removed) return "warning";
   if (tolerates < 0) return "critical";
   return voters === 0 || voters_up < voters ? "warning" : "good";
 }

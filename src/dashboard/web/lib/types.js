@@ -17,6 +17,7 @@
  * @property {number} term
  * @property {"majority"|"half_plus_one"} quorum
  * @property {boolean} joint Two configurations are in force until the change of members is complete.
+ * @property {boolean} [removed] True: the node that answers is not a member any more, and does not know who is.
  * @property {number} voters
  * @property {number} voters_up
  * @property {number} needed

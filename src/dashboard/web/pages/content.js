@@ -16,7 +16,7 @@ const LAID_OUT_MAX = 1_000_000;
 export const MASKED_WORDS =
   "Bodies and headers are masked: the setting admin.show_content of the node that is asked is false.";
 
-/** @type {WeakMap<Element, string>} */
+/** What decides how an element of `inline` looks. @type {WeakMap<Element, string>} */
 const shown = new WeakMap();
 
 /**
@@ -39,8 +39,9 @@ export function inline(value, max = INLINE_MAX, bytes = null) {
  * @param {number | null} [bytes]
  */
 export function setInline(element, value, max = INLINE_MAX, bytes = null) {
-  if (shown.get(element) === value) return;
-  shown.set(element, value);
+  const all = `${max} ${bytes} ${value}`;
+  if (shown.get(element) === all) return;
+  shown.set(element, all);
   const part = cut(value, max);
   const rest = bytes === null ? value.length - part.length : bytes - new TextEncoder().encode(part).length;
   const size = bytes === null ? format.number(rest) : format.bytes(rest);

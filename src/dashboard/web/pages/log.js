@@ -194,7 +194,7 @@ export function mount(root, app) {
     right.node.hidden = !pair;
     filter.node.hidden = pair;
     followButton.disabled = gone.length === opened.length;
-    if (following) follow(true);
+    if (following && followButton.disabled) follow(false);
     showNotice(cluster, gone);
     view?.update(cluster);
   }

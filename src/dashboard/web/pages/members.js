@@ -223,6 +223,7 @@ async function propose(app, change, name) {
     ],
     confirm: words.confirm,
     danger: change.action === "remove",
+    toast: app.toast,
     action: async () => {
       const done = await app.post("api/members/change", change);
       app.toast(done.text || `${heading}: done.`);

@@ -52,7 +52,8 @@ export function editSettings(app, queue, settings, onDone) {
     h("section", { "aria-label": "What would change" }, h("h3", null, "What would change"), difference),
     h("p", { class: "muted" }, "Leases that were given already stay as they are."),
   );
-  const dialog = openDialog({ title: ["Settings of ", inline(queue, 60)], content, confirm: "Save", action: save });
+  const title = ["Settings of ", inline(queue, 60)];
+  const dialog = openDialog({ title, content, confirm: "Save", toast: app.toast, action: save });
 
   function compare() {
     const wanted = read();
@@ -125,6 +126,7 @@ export function askRedrive(app, queue, dead, onDone) {
     title: ["Redrive dead messages of ", inline(queue, 60)],
     content,
     confirm: "Redrive",
+    toast: app.toast,
     action: redrive,
     stops: true,
   });

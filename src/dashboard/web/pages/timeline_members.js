@@ -6,18 +6,28 @@
 /** @typedef {"voter" | "learner" | "none"} Kind */
 /** @typedef {{at: number, kind: Kind, event: Event}} Membership  what a node is from a moment on */
 /** @typedef {Record<"voters" | "outgoing" | "learners", string[]>} Names */
-/** @typedef {Names & {at: number, event: Event}} Configuration */
+/** @typedef {Names & {at: number, event: Event, isCut: boolean}} Configuration  cut: who is not named may be in it */
+
+/** A sentence that is longer is cut by the node that tells it, which puts `...` at its end. */
+const WORDS_MAX = 1000;
 
 /**
- * Each configuration from when the first node tells of it. A node that joins tells of all that were before once more.
+ * Each configuration from when the first node tells of it. A node that joins, or starts anew, tells of those that were
+ * before once more; the node that told of the last one goes back only where its log was cut.
  * @param {readonly Event[]} events  by time
  * @returns {Configuration[]}
  */
 export function configurations(events) {
   /** @type {Configuration[]} */
   const found = [];
+  /** @type {string | null} */
+  let teller = null;
   for (const event of events) {
-    if (event.event !== "configuration_changed" || (event.index ?? 0) <= (found.at(-1)?.event.index ?? 0)) continue;
+    if (event.event === "started" && event.node === teller) teller = null;
+    if (event.event !== "configuration_changed") continue;
+    const isLater = (event.index ?? 0) > (found.at(-1)?.event.index ?? 0);
+    if (!isLater && event.node !== teller) continue;
+    teller = event.node;
     found.push({ at: event.at, event, ...namesIn(event.words) });
   }
   return found;
@@ -28,9 +38,12 @@ export function configurations(events) {
  * @param {string} words
  */
 function namesIn(words) {
-  /** @type {Names} */
-  const names = { voters: [], outgoing: [], learners: [] };
-  for (const [, part, listed] of words.matchAll(/(voters|outgoing|learners) ([^;]*)/g))
+  const isCut = words.length > WORDS_MAX && words.endsWith("...");
+  // The last name may be half of one.
+  const whole = isCut ? words.slice(0, words.lastIndexOf(", ")) : words;
+  /** @type {Names & {isCut: boolean}} */
+  const names = { isCut, voters: [], outgoing: [], learners: [] };
+  for (const [, part, listed] of whole.matchAll(/(voters|outgoing|learners) ([^;]*)/g))
     names[/** @type {keyof Names} */ (part)] = (listed ?? "").split(", ");
   return names;
 }
@@ -49,6 +62,7 @@ export function memberships(name, all, { from, until }) {
   for (const configuration of all.filter(({ at }) => at >= from)) {
     const { at, event } = configuration;
     const kind = at < until ? kindIn(configuration, name) : kindOfElder(configuration, name);
+    if (kind === "none" && configuration.isCut) continue;
     if (kind !== found.at(-1)?.kind) found.push({ at, kind, event });
     if (at >= until && kind === "none") break;
   }
