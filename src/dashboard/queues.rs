@@ -79,7 +79,7 @@ impl Queues {
             let (began, watched) = (Instant::now(), is_watched());
             let hears_a_leader = self.context.handle.look(SHARD_0, |status| status.leader.is_some()) == Some(true);
             // A node that was cut off has yet to hear what it lacks, and takes itself for whole until then.
-            let is_current = hears_a_leader && std::mem::replace(&mut heard_a_leader, hears_a_leader);
+            let is_current = holds_on(&mut heard_a_leader, hears_a_leader);
             // What cannot be read now is read the next time; the page shows how old the rest is.
             let _ = timeout(PATIENCE, self.read(is_current, watched, &asked())).await;
             let pause = if watched { TOTALS_INTERVAL } else { STEP };
@@ -221,6 +221,11 @@ fn ahead(known: &Known, leader: Option<NodeId>) -> i64 {
     leader.and_then(|leader| known.nodes.get(&leader)?.clock_ahead_ms).unwrap_or(0)
 }
 
+/// Whether something holds that held the last time as well.
+fn holds_on(before: &mut bool, now: bool) -> bool {
+    std::mem::replace(before, now) && now
+}
+
 fn late() -> Failure {
     Failure::new(StatusCode::GATEWAY_TIMEOUT, "TOO_SLOW", "this node did not read its queues in time")
 }
@@ -230,6 +235,13 @@ mod tests {
     use super::*;
     use crate::dashboard::view::Heard;
     use crate::raft::Configuration;
+
+    #[test]
+    fn what_was_interrupted_has_to_hold_twice() {
+        let mut before = false;
+        let held = [true, true, false, true, true].map(|now| holds_on(&mut before, now));
+        assert_eq!(held, [false, true, false, false, true]);
+    }
 
     /// This node, 2, is two hours ahead of the leader.
     #[test]
