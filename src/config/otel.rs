@@ -4,6 +4,7 @@
 use axum::http::HeaderName;
 
 use super::load::Loader;
+use super::values::duration;
 use super::{Exporter, NodeConfig, Origin, Problem, Telemetry};
 
 /// Which settings each variable sets. Of two that set the same, the later one wins: the more special one.
@@ -75,8 +76,8 @@ enum Kind {
     Size,
 }
 
-/// A day.
-const MILLISECONDS_MAX: u64 = 24 * 60 * 60 * 1_000;
+/// As long as any other duration may be.
+const MILLISECONDS_MAX: u64 = duration::MAX.as_secs() * 1_000;
 
 const SIZE_MAX: u64 = 100_000;
 

@@ -288,7 +288,7 @@ pub(super) mod duration {
     }
 
     /// More is a slip of the pen, and calculating with it could overflow.
-    const MAX: Duration = Duration::from_secs(24 * 60 * 60);
+    pub(in crate::config) const MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
     pub(in crate::config) fn serialize<S: Serializer>(value: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&humantime::format_duration(*value))

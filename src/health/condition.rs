@@ -79,6 +79,11 @@ impl Verdict {
         self.ready.contains(&Condition::holds(CAUGHT_UP))
     }
 
+    /// Why the node is about to stop, if it is.
+    pub(super) fn why_it_stops(&self) -> Option<&str> {
+        self.ready.iter().find(|condition| condition.what == GOES_ON)?.missing.as_deref()
+    }
+
     /// `live` or `not live`, and a line for each condition.
     pub fn live_text(&self) -> String {
         text("live", &self.live)

@@ -68,7 +68,7 @@ pub(super) async fn watch(mut node: Watched, leader_wait: Duration, verdicts: Se
     loop {
         let sight = node.look();
         let verdict = judge.judge(Instant::now(), &sight);
-        tell_change(&node.events, &verdicts.borrow(), &verdict, &sight);
+        tell_change(&node.events, &verdicts.borrow(), &verdict, sight.failure.is_some());
         verdicts.send_if_modified(|before| {
             let changed = *before != verdict;
             *before = verdict;
@@ -83,7 +83,7 @@ pub(super) async fn watch(mut node: Watched, leader_wait: Duration, verdicts: Se
 }
 
 /// Tells of a change, and why it came.
-fn tell_change(events: &Ring, before: &Verdict, after: &Verdict, sight: &Sight) {
+fn tell_change(events: &Ring, before: &Verdict, after: &Verdict, has_failed: bool) {
     let say = |level, event, words| events.say(Kind::Process, level, event, words, None);
     match (before.is_live(), first_missing(&after.live)) {
         (true, Some(Condition { what, missing: Some(why) })) => {
@@ -93,11 +93,9 @@ fn tell_change(events: &Ring, before: &Verdict, after: &Verdict, sight: &Sight) 
         _ => {}
     }
     match (before.is_ready(), first_missing(&after.ready)) {
-        (true, Some(_)) if let Some(why) = &sight.failure => {
-            say(Level::Warn, "not_ready", format!("is not ready any more: it cannot go on: {why}"));
-        }
-        (true, Some(_)) if sight.phase >= Phase::HandingOver => {
-            say(Level::Info, "not_ready", "is not ready any more: it was told to stop".to_owned());
+        (true, Some(_)) if let Some(why) = after.why_it_stops() => {
+            let level = if has_failed { Level::Warn } else { Level::Info };
+            say(level, "not_ready", format!("is not ready any more: it {why}"));
         }
         (true, Some(missing)) => say(Level::Warn, "not_ready", format!("is not ready any more: {missing}")),
         (false, None) => {
